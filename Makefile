@@ -1,0 +1,45 @@
+# `make demo` and `make test` need Python 3.10 or newer and nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+# Further arguments for pip, for instance `--index-url https://download.pytorch.org/whl/cpu --extra-index-url ...`.
+PIP_FLAGS ?=
+BIN := $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_FLAGS)
+
+.PHONY: demo test check format clean
+
+# Protect the astronaut in both modes with the embedded VAE; the pictures land in demo/.
+demo: $(VENV)/.installed
+	$(BIN)/python examples/demo.py --output demo
+
+test: $(VENV)/.tested
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.checked
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/python scripts/typecheck.py
+	$(BIN)/python scripts/check_wheel.py --constraint constraints.txt
+
+format: $(VENV)/.checked
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build demo *.egg-info
+
+$(VENV)/bin/python:
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'Python 3.10 or newer is needed; try make PYTHON=python3.12')"
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) --editable .
+	touch $@
+
+$(VENV)/.tested: $(VENV)/.installed
+	$(INSTALL) --editable .[test]
+	touch $@
+
+$(VENV)/.checked: $(VENV)/.tested
+	$(INSTALL) --editable .[dev]
+	touch $@

@@ -1,0 +1,82 @@
+"""The two commands, `protect` and `pca-protect`. Nothing heavy is imported until a command runs."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+from pca_protect.cli import console
+from pca_protect.cli.bench import bench_app
+from pca_protect.cli.options import print_version
+from pca_protect.cli.run import run
+from pca_protect.cli.vaes import vaes
+
+from pca_protect.errors import PcaProtectError
+
+_HELP = {"help_option_names": ["-h", "--help"]}
+
+
+def _app(help_text: str | None = None) -> typer.Typer:
+    return typer.Typer(
+        help=help_text,
+        add_completion=False,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings=_HELP,
+    )
+
+
+protect_app = _app()
+protect_app.command(context_settings=_HELP, no_args_is_help=True)(run)
+
+app = _app("Protect pictures against diffusion editing, and measure how well that works.")
+app.command("run", no_args_is_help=True)(run)
+app.command("vaes")(vaes)
+app.add_typer(bench_app, name="bench")
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=print_version),
+    ] = False,
+) -> None:
+    """Protect pictures against diffusion editing, and measure how well that works."""
+
+
+def protect() -> NoReturn:
+    """Entry point of `protect`."""
+    _run(protect_app)
+
+
+def main() -> NoReturn:
+    """Entry point of `pca-protect`."""
+    _run(app)
+
+
+def _run(application: typer.Typer) -> NoReturn:
+    """Run a command and leave with its exit code; the one place where errors become messages."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    try:
+        application()
+    except PcaProtectError as error:
+        console.error(str(error))
+        sys.exit(error.exit_code)
+    except _Interrupted as interrupted:
+        console.say("interrupted; nothing half-written was left behind")
+        sys.exit(interrupted.code)
+    sys.exit()
+
+
+class _Interrupted(SystemExit):
+    """Leaves through every `finally`, which removes temporary files, and past every `except Exception`."""
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise _Interrupted(128 + number)

@@ -1,0 +1,201 @@
+"""`protect` and `pca-protect run`: one or several pictures."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from pca_protect.cli import console
+from pca_protect.cli.options import print_version
+
+from pca_protect.config import MODES, PRESETS, ProtectConfig
+from pca_protect.errors import PictureError, UsageError
+from pca_protect.io.plan import Existing, plan
+from pca_protect.io.read import read_picture
+
+if TYPE_CHECKING:
+    from pca_protect.io.picture import Picture
+    from pca_protect.record import Record
+    from pca_protect.surrogates.adapter import Surrogate
+
+_MODES = "; ".join(f"{name}: {mode.aim}" for name, mode in MODES.items())
+_PRESETS = "; ".join(f"{name}: {recipe.summary}" for name, recipe in PRESETS.items())
+
+
+def run(
+    pictures: Annotated[
+        list[Path],
+        typer.Argument(help="Pictures to protect: PNG, JPEG, WebP, BMP or TIFF.", show_default=False),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Output file (.png or .webp) or existing folder; NAME.protected.png beside the picture without.",
+            show_default=False,
+        ),
+    ] = None,
+    mode: Annotated[str, typer.Option(help=f"What edits shall do. {_MODES}.")] = ProtectConfig.mode,
+    preset: Annotated[str, typer.Option(help=f"How to optimise. {_PRESETS}.")] = ProtectConfig.preset,
+    budget: Annotated[
+        int, typer.Option(help="Largest change of any channel of any pixel, in levels of 255.")
+    ] = ProtectConfig.budget_levels,
+    vae: Annotated[
+        str,
+        typer.Option(
+            help="Encoder to protect against: a name from `pca-protect vaes`, a hub id, a folder or a .safetensors file. `auto` is the Stable Diffusion VAE where it can be had, else the embedded test model."
+        ),
+    ] = ProtectConfig.vae,
+    steps: Annotated[
+        int | None, typer.Option(help="Gradient steps instead of the preset's.", show_default=False)
+    ] = None,
+    target_variance: Annotated[
+        str | None,
+        typer.Option(
+            metavar="V",
+            help="Target variance instead of the mode's: a number, or `posterior` for the clean picture's own.",
+            show_default=False,
+        ),
+    ] = None,
+    direction: Annotated[
+        str | None,
+        typer.Option(
+            metavar="up|down",
+            help="Ascend or descend the loss, instead of the mode's way.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Draws the noise that the result is compared with.")] = ProtectConfig.seed,
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")] = ProtectConfig.device,
+    precision: Annotated[
+        str, typer.Option(metavar="auto|fp32|bf16|fp16", help="Number format of the encoder.")
+    ] = ProtectConfig.precision,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Touch no network: embedded, local and cached models only.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace existing outputs. Originals are never replaced.")
+    ] = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave pictures alone whose output exists.")
+    ] = False,
+    allow_lossy: Annotated[
+        bool,
+        typer.Option("--allow-lossy", help="Permit a .jpg output; compression eats part of the protection."),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be written, and do nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per picture on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar; warnings and errors stay.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more on stderr.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=print_version),
+    ] = False,
+) -> None:
+    """Add a small perturbation to pictures so that diffusion editing of them fails."""
+    if quiet and verbose:
+        raise UsageError("--quiet and --verbose contradict each other; give one")
+    if overwrite and skip_existing:
+        raise UsageError("--overwrite and --skip-existing contradict each other; give one")
+    config = ProtectConfig(
+        mode=mode,
+        preset=preset,
+        budget_levels=budget,
+        steps=steps,
+        target_variance=_target_variance(target_variance),
+        direction=direction,
+        seed=seed,
+        vae=vae,
+        device=device,
+        precision=precision,
+    )
+    existing: Existing = "overwrite" if overwrite else "skip" if skip_existing else "refuse"
+    jobs = plan(pictures, output, existing=existing, allow_lossy=allow_lossy)
+    if dry_run:
+        for job in jobs:
+            console.result(f"{job.source} -> {job.target}{' (exists, skipped)' if job.skip else ''}")
+        return
+    show_progress = sys.stderr.isatty() and not quiet
+    surrogate: Surrogate | None = None
+    failures = 0
+    for job in jobs:
+        if job.skip:
+            console.say(f"{job.target}: exists, skipped")
+            continue
+        try:
+            picture = read_picture(job.source)
+            if surrogate is None:
+                surrogate = _load(config, offline=offline, verbose=verbose)
+            record = _protect(picture, job.target, config, surrogate, allow_lossy, overwrite, show_progress)
+        except PictureError as error:
+            failures += 1
+            console.error(str(error))
+            if as_json:
+                console.result(json.dumps({"input": str(job.source), "error": str(error)}))
+            continue
+        for warning in record.warnings[len(surrogate.warnings) :]:
+            console.warn(warning)
+        console.result(record.as_json() if as_json else _summary(record))
+    if failures:
+        if len(jobs) > 1:
+            console.say(f"{failures} of {len(jobs)} pictures failed")
+        raise typer.Exit(PictureError.exit_code)
+
+
+def _load(config: ProtectConfig, *, offline: bool, verbose: bool) -> Surrogate:
+    """Load the surrogate and say what the user has to know about it, once."""
+    from pca_protect.surrogates.load import load_surrogate
+
+    surrogate = load_surrogate(config.vae, device=config.device, precision=config.precision, offline=offline)
+    for warning in surrogate.warnings:
+        console.warn(warning)
+    if verbose:
+        console.say(f"{surrogate.name} from {surrogate.origin} on {surrogate.device} in {surrogate.dtype}")
+        console.say(f"encoder weights sha256 {surrogate.digest}")
+        console.say(f"config {json.dumps(config.as_dict())}")
+    return surrogate
+
+
+def _protect(
+    picture: Picture,
+    target: Path,
+    config: ProtectConfig,
+    surrogate: Surrogate,
+    allow_lossy: bool,
+    overwrite: bool,
+    show_progress: bool,
+) -> Record:
+    from pca_protect.protection import protect
+
+    with console.progress(Path(picture.source).name, shown=show_progress) as on_step:
+        result = protect(picture, config, surrogate=surrogate, on_step=on_step)
+    return result.save(target, allow_lossy=allow_lossy, overwrite=overwrite)
+
+
+def _summary(record: Record) -> str:
+    """One line a picture."""
+    psnr = "unchanged" if record.psnr_db is None else f"PSNR {record.psnr_db:.1f} dB"
+    return ", ".join(
+        (
+            f"{record.output}: {record.config['mode']} against {record.vae['name']}",
+            f"largest change {record.max_change_levels} levels",
+            psnr,
+            f"posterior moved {record.protected.latent:.0%} of its norm (noise {record.noise.latent:.0%})",
+            f"loss {record.times_noise:.3g}x as far as noise",
+            f"{record.seconds:.1f} s",
+            f"peak {record.peak_megabytes:.0f} MB",
+        )
+    )
+
+
+def _target_variance(text: str | None) -> float | Literal["posterior"] | None:
+    if text is None or text == "posterior":
+        return text  # type: ignore[return-value]
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"target variance {text!r} is neither a number nor `posterior`") from None

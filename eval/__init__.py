@@ -1,0 +1,1 @@
+"""Measuring what protection does and what it costs."""

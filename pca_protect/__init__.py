@@ -1,0 +1,68 @@
+"""Protect pictures against diffusion editing with nothing but a VAE encoder.
+
+The public names below are imported when they are first used, so that `import pca_protect` costs no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from pca_protect.version import __version__
+
+if TYPE_CHECKING:
+    from pca_protect.config import ProtectConfig
+    from pca_protect.errors import (
+        Cancelled,
+        DeviceError,
+        ModelError,
+        PcaProtectError,
+        PictureError,
+        UsageError,
+    )
+    from pca_protect.losses import posterior_collapse
+    from pca_protect.protection import Protected, protect
+    from pca_protect.record import Record
+    from pca_protect.surrogates.adapter import Surrogate
+    from pca_protect.surrogates.load import load_surrogate
+
+_HOMES = {
+    "Cancelled": "errors",
+    "DeviceError": "errors",
+    "ModelError": "errors",
+    "PcaProtectError": "errors",
+    "PictureError": "errors",
+    "ProtectConfig": "config",
+    "Protected": "protection",
+    "Record": "record",
+    "Surrogate": "surrogates.adapter",
+    "UsageError": "errors",
+    "load_surrogate": "surrogates.load",
+    "posterior_collapse": "losses",
+    "protect": "protection",
+}
+
+__all__ = [
+    "Cancelled",
+    "DeviceError",
+    "ModelError",
+    "PcaProtectError",
+    "PictureError",
+    "ProtectConfig",
+    "Protected",
+    "Record",
+    "Surrogate",
+    "UsageError",
+    "__version__",
+    "load_surrogate",
+    "posterior_collapse",
+    "protect",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,56 @@
+"""Which device, in which precision: decided once, at the edge."""
+
+from __future__ import annotations
+
+import sys
+
+import psutil
+import torch
+
+from pca_protect.config import Device, Precision
+from pca_protect.errors import DeviceError
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def resolve_device(device: Device) -> torch.device:
+    """`auto` prefers cuda, then mps, then cpu; anything else has to be there.
+
+    Raises:
+        DeviceError: the device asked for is not available.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return torch.device(next(name for name, there in available.items() if there))
+    if not available[device]:
+        there = ", ".join(name for name, is_there in available.items() if is_there)
+        raise DeviceError(f"device {device} is not available to this PyTorch {torch.__version__}; use --device {there}")
+    return torch.device(device)
+
+
+def resolve_dtype(precision: Precision, device: torch.device, *, overflows_fp16: bool, model: str) -> torch.dtype:
+    """`auto` is bf16 on CUDA devices that do it natively and fp32 elsewhere.
+
+    Raises:
+        DeviceError: fp16 for an encoder known to overflow in it, or on the CPU.
+    """
+    if precision == "auto":
+        does_bf16_well = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+        return torch.bfloat16 if does_bf16_well else torch.float32
+    if precision == "fp16" and overflows_fp16:
+        raise DeviceError(f"{model} overflows in fp16 and would return nothing usable; use --precision bf16 or fp32")
+    if precision == "fp16" and device.type == "cpu":
+        raise DeviceError("fp16 on the CPU is slower than fp32 and overflows sooner; use --precision fp32")
+    return _DTYPES[precision]
+
+
+def peak_megabytes(device: torch.device) -> float:
+    """Peak memory so far, in megabytes of 10^6 bytes: of the device's allocator on CUDA, of the process elsewhere."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    if sys.platform == "win32":
+        return float(psutil.Process().memory_info().peak_wset) / 1e6
+    import resource  # noqa: PLC0415 - does not exist on Windows
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

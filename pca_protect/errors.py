@@ -1,0 +1,47 @@
+"""What can go wrong, as one tree. Every class carries the exit code the command line ends with.
+
+    PcaProtectError                 1
+    ├── UsageError                  2   a request that cannot be meant as it stands
+    ├── PictureError                1   one picture cannot be read, protected or written
+    ├── ModelError                  3   a surrogate cannot be found, fetched or loaded
+    ├── DeviceError                 3   the device asked for is not there or is out of memory
+    └── Cancelled                 130   the progress callback asked to stop
+
+A message is one sentence that says the value, the problem and the remedy.
+"""
+
+
+class PcaProtectError(Exception):
+    """Base of everything this library raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(PcaProtectError):
+    """The request contradicts itself or is out of range; nothing was done."""
+
+    exit_code = 2
+
+
+class PictureError(PcaProtectError):
+    """This picture failed; other pictures are unaffected."""
+
+    exit_code = 1
+
+
+class ModelError(PcaProtectError):
+    """A surrogate's files cannot be found, fetched, trusted or understood."""
+
+    exit_code = 3
+
+
+class DeviceError(PcaProtectError):
+    """A compute device is missing, cannot do what was asked, or has no memory left."""
+
+    exit_code = 3
+
+
+class Cancelled(PcaProtectError):  # noqa: N818 - not an error of anyone
+    """Stopped on request between two steps; nothing was written."""
+
+    exit_code = 130

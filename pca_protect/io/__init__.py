@@ -1,0 +1,1 @@
+"""Pictures: bytes in, pixels; pixels, bytes out."""

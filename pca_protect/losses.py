@@ -1,0 +1,52 @@
+"""Objectives on an encoder's posterior, one value per image.
+
+Functions on tensors: they know neither pictures nor models. All sums run over the latent of one image, in float32
+or better, so that images of a batch never influence one another.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def posterior_collapse(mean: Tensor, logvar: Tensor | None, target_variance: float | Tensor = 1.0) -> Tensor:
+    """Unified posterior-collapse loss between the encoder's posterior and a zero-mean Gaussian of variance v.
+
+        L(x; v) = 1/2 * sum_i( -ln s_i^2 - 1 + (m_i^2 + s_i^2) / v ),    KL( N(m, s^2) || N(0, v) ) = L + (d/2) ln v
+
+    Guo et al., "A Gray-box Attack against Latent Diffusion Model-based Image Editing by Posterior Collapse",
+    arXiv 2408.10901. Ascending it at v = 1 is the paper's PCA+ (mode `diffusion`), descending it at v = 1e-8 its
+    PCA- (mode `concentration`).
+
+    Args:
+        mean: posterior means m, shape `(B, ...)`.
+        logvar: logarithm of the posterior variances s^2, same shape; None for encoders without a variance
+            (AutoencoderTiny, AutoencoderDC), for which only the mean term 1/2 * sum(m^2 / v) remains.
+        target_variance: v > 0, one number or a tensor that broadcasts against `mean`, such as the clean posterior's
+            own variance.
+
+    Returns:
+        Shape `(B,)`, float32 (float64 for float64 input). For one number v it is at least -(d/2) ln v, reached
+        when the posterior equals the target. Neither direction is better in itself: the mode decides.
+
+    Raises:
+        ValueError: the shapes of mean and logvar differ, or a number v is not positive.
+    """
+    if logvar is not None and logvar.shape != mean.shape:
+        raise ValueError(f"mean {tuple(mean.shape)} and logvar {tuple(logvar.shape)} differ in shape")
+    if not isinstance(target_variance, Tensor) and not target_variance > 0:
+        raise ValueError(f"target_variance is {target_variance}; it has to be positive")
+    mean = _at_least_float32(mean)
+    if logvar is None:
+        return 0.5 * _sum_per_image(mean.square() / target_variance)
+    logvar = _at_least_float32(logvar)
+    return 0.5 * _sum_per_image((mean.square() + logvar.exp()) / target_variance - logvar - 1.0)
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def _sum_per_image(x: Tensor) -> Tensor:
+    return x.flatten(start_dim=1).sum(dim=1)

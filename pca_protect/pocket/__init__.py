@@ -1,0 +1,1 @@
+"""The embedded models: weights, configurations and model card. Package data only."""

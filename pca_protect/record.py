@@ -1,0 +1,80 @@
+"""What was done to one picture and what it measured, as plain values."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from importlib import metadata
+
+from pca_protect.version import __version__
+
+
+@dataclass(frozen=True)
+class Shift:
+    """How far a changed picture's posterior lies from the clean one's.
+
+    Attributes:
+        latent: ||m' - m|| / ||m||, the distance of the means in clean norms; 0 is unmoved.
+        norm: ||m'|| / ||m||; 1 is unchanged, towards 0 is collapse.
+        loss: the posterior-collapse loss, in nats.
+    """
+
+    latent: float
+    norm: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class Record:
+    """Attributes:
+    input, output: paths; None where there is no file.
+    input_sha256, output_sha256: of the files' bytes; empty where there is no file.
+    width_px, height_px: of the upright picture.
+    config: the request with every default resolved, see `ProtectConfig.as_dict`.
+    config_digest: see `ProtectConfig.digest`.
+    vae: what was optimised against (name, origin, weights hash, latent channels).
+    device, precision: what it ran on.
+    max_change_levels: the largest change of any channel of any pixel, in 8-bit levels, of the saved file where there is
+        one and of the rounded picture otherwise.
+    psnr_db: of the saved picture against the original; None if nothing changed.
+    loss_clean: the loss of the original, in nats.
+    protected, noise: what the saved picture, and uniform noise of the same budget, do to the posterior.
+    times_noise: how many times further the loss moved in the wanted direction than noise moved it either way.
+    steps, seconds, peak_megabytes: what it cost; seconds cover optimising and measuring, not loading the model. Memory is the
+        device's on CUDA and the whole process's elsewhere.
+    warnings: what the user has to know.
+    versions: of the packages that decide the bytes.
+    """
+
+    input: str | None
+    output: str | None
+    input_sha256: str
+    output_sha256: str
+    width_px: int
+    height_px: int
+    config: dict[str, object]
+    config_digest: str
+    vae: dict[str, object]
+    device: str
+    precision: str
+    max_change_levels: int
+    psnr_db: float | None
+    loss_clean: float
+    protected: Shift
+    noise: Shift
+    times_noise: float
+    steps: int
+    seconds: float
+    peak_megabytes: float
+    warnings: tuple[str, ...]
+    versions: dict[str, str]
+
+    def as_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self), sort_keys=False)
+
+
+def versions() -> dict[str, str]:
+    """Versions of this program and of what its results depend on."""
+    packages = ("torch", "diffusers", "numpy", "pillow", "safetensors")
+    return {"pca_protect": __version__, **{package: metadata.version(package) for package in packages}}

@@ -1,0 +1,1 @@
+"""Encoders that stand in for the editors to be defended against."""

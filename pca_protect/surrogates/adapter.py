@@ -1,0 +1,99 @@
+"""One face for every encoder: pixels in [0, 1] to posterior moments. The shift to [-1, 1] happens here alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Moments of the encoder's diagonal Gaussian.
+
+    Attributes:
+        mean: `(B, C, h, w)`, before any latent scaling factor.
+        logvar: same shape, clamped to [-30, 20] as diffusers does; None for encoders that return a point.
+    """
+
+    mean: Tensor
+    logvar: Tensor | None
+
+
+class Encoder(nn.Module):
+    """The half of a VAE that protection needs: `encoder`, then `quant_conv` where there is one."""
+
+    def __init__(
+        self, encoder: nn.Module, quant_conv: nn.Module | None, *, has_variance: bool, takes_video: bool
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.quant_conv = quant_conv
+        self.has_variance = has_variance
+        self.takes_video = takes_video
+
+    def forward(self, pixels: Tensor) -> Posterior:
+        x = pixels * 2.0 - 1.0
+        hidden = self.encoder(x.unsqueeze(2) if self.takes_video else x)
+        if self.quant_conv is not None:
+            hidden = self.quant_conv(hidden)
+        if self.takes_video:
+            hidden = hidden.squeeze(2)
+        if not self.has_variance:
+            return Posterior(hidden, None)
+        mean, logvar = hidden.chunk(2, dim=1)
+        return Posterior(mean, logvar.clamp(-30.0, 20.0))
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """A frozen encoder that stands in for the editors to be defended against.
+
+    Attributes:
+        name: as asked for, or what `auto` resolved to.
+        origin: hub id or path the weights came from.
+        digest: hash of the encoder's weights, see `checkpoint.digest`.
+        encoder: frozen, in eval mode, on its device, in its precision.
+        multiple: both picture sides have to be multiples of this many pixels.
+        warnings: what a user has to know about this choice.
+    """
+
+    name: str
+    origin: str
+    digest: str
+    encoder: Encoder
+    multiple: int
+    latent_channels: int
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def has_variance(self) -> bool:
+        return self.encoder.has_variance
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.encoder.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.encoder.parameters()).dtype
+
+    def posterior(self, pixels: Tensor) -> Posterior:
+        """Moments for pixels `(B, 3, H, W)` in [0, 1] of any size from 8 px up, float32 whatever the encoder's
+        precision. Sides are extended to the encoder's multiple by reflection at the right and lower edge."""
+        posterior = self.encoder(reflect_to_multiple(pixels, self.multiple).to(self.dtype))
+        logvar = posterior.logvar
+        return Posterior(posterior.mean.float(), None if logvar is None else logvar.float())
+
+
+def reflect_to_multiple(pixels: Tensor, multiple: int) -> Tensor:
+    """Extend the last two sides to multiples by reflection, back and forth where the side is shorter than the
+    extension. Differentiable: what happens to a reflected pixel happens to its origin."""
+    for axis in (-2, -1):
+        side = pixels.shape[axis]
+        target = -(-side // multiple) * multiple
+        if target != side:
+            positions = torch.arange(target, device=pixels.device) % (2 * side - 2 or 1)
+            pixels = pixels.index_select(axis, torch.where(positions < side, positions, 2 * side - 2 - positions))
+    return pixels

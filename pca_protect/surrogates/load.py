@@ -1,0 +1,124 @@
+"""A surrogate by name, ready to use: frozen, encoder only, on its device."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from pca_protect import compute
+from pca_protect.config import Device, Precision
+from pca_protect.errors import ModelError
+from pca_protect.surrogates import checkpoint
+from pca_protect.surrogates.adapter import Encoder, Surrogate
+from pca_protect.surrogates.locate import Located, locate
+from pca_protect.surrogates.registry import FALLBACK, POCKET_WARNING, PREFERRED
+
+_HAS_VARIANCE = {
+    "AutoencoderKL": True,
+    "AutoencoderKLFlux2": True,
+    "AutoencoderKLQwenImage": True,
+    "AutoencoderKLWan": True,
+    "AutoencoderTiny": False,
+    "AutoencoderDC": False,
+}
+"""The diffusers classes that can be surrogates."""
+
+_TAKES_VIDEO = {"AutoencoderKLQwenImage", "AutoencoderKLWan"}
+
+
+def load_surrogate(
+    name: str = "auto", *, device: Device = "auto", precision: Precision = "auto", offline: bool = False
+) -> Surrogate:
+    """Load an encoder to protect against.
+
+    >>> surrogate = load_surrogate("pocket", device="cpu")
+    >>> surrogate.latent_channels, surrogate.has_variance
+    (4, True)
+
+    Args:
+        name: a name of `REGISTRY`, a hub id, a diffusers folder, or a `.safetensors` file. `auto` takes the Stable
+            Diffusion VAE if it is cached or can be downloaded, and the embedded `pocket` with a warning otherwise.
+        device: `auto` prefers cuda, then mps, then cpu.
+        precision: `auto` is bf16 on CUDA devices that do it natively and fp32 elsewhere.
+        offline: touch no network; only embedded models, local files and the hub's local cache.
+
+    Raises:
+        UsageError: the name means nothing.
+        ModelError: the model cannot be fetched, or its files are damaged, pickled or of an unknown kind.
+        DeviceError: the device is not there, or the model overflows in this precision.
+    """
+    if name != "auto":
+        return _load(locate(name, offline=offline), device, precision)
+    try:
+        return _load(locate(PREFERRED, offline=offline), device, precision)
+    except ModelError as error:
+        fallback = _load(locate(FALLBACK, offline=offline), device, precision)
+        reason = f"--vae auto could not have `{PREFERRED}` ({error}) and took `{FALLBACK}`"
+        return replace(fallback, warnings=(reason, *fallback.warnings))
+
+
+def _load(found: Located, device_name: Device, precision: Precision) -> Surrogate:
+    entry = found.entry
+    overflows = entry.overflows_fp16 if entry else _config_says_overflow(found.config)
+    device = compute.resolve_device(device_name)
+    dtype = compute.resolve_dtype(precision, device, overflows_fp16=overflows, model=found.name)
+    tensors = checkpoint.read_encoder(found.weights)
+    config = found.config or checkpoint.infer_config(tensors, found.weights)
+    encoder = _build(config, found.origin)
+    try:
+        encoder.load_state_dict(tensors, strict=True, assign=True)
+    except RuntimeError as error:
+        first_line = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise ModelError(f"{found.origin}: the weights do not fit the configuration ({first_line})") from error
+    identity = checkpoint.digest(tensors)
+    encoder = encoder.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    multiple, latent_channels = _probe(encoder, device, dtype)
+    warnings = []
+    if entry is not None and entry.name == FALLBACK:
+        warnings.append(POCKET_WARNING)
+    if not encoder.has_variance:
+        warnings.append(f"{found.name} returns a point, not a distribution: only the mean term of the loss applies")
+    return Surrogate(found.name, found.origin, identity, encoder, multiple, latent_channels, tuple(warnings))
+
+
+def _build(config: dict[str, Any], origin: str) -> Encoder:
+    """An encoder without weights. The decoder that diffusers would build beside it never gets memory."""
+    from accelerate import init_empty_weights  # noqa: PLC0415
+    from diffusers import models  # noqa: PLC0415
+
+    kind = config.get("_class_name", "AutoencoderKL")
+    if kind not in _HAS_VARIANCE:
+        raise ModelError(f"{origin}: a {kind} cannot be a surrogate; known kinds are {', '.join(_HAS_VARIANCE)}")
+    cls = getattr(models, kind, None)
+    if cls is None:
+        raise ModelError(f"{origin}: this diffusers has no {kind}; upgrade with `pip install -U diffusers`")
+    known = inspect.signature(cls.__init__).parameters
+    try:
+        with init_empty_weights():
+            vae: nn.Module = cls(**{key: value for key, value in config.items() if key in known})
+    except (TypeError, ValueError, IndexError) as error:
+        raise ModelError(f"{origin}: its configuration makes no {kind} ({error})") from error
+    return Encoder(
+        vae.encoder,  # type: ignore[arg-type]
+        getattr(vae, "quant_conv", None),
+        has_variance=_HAS_VARIANCE[kind],
+        takes_video=kind in _TAKES_VIDEO,
+    )
+
+
+def _config_says_overflow(config: dict[str, Any] | None) -> bool:
+    """`force_upcast` is diffusers' own mark of a VAE that overflows in fp16, but it is its default too: it counts
+    only for the scaling factor of SDXL."""
+    return config is not None and bool(config.get("force_upcast")) and config.get("scaling_factor") == 0.13025
+
+
+def _probe(encoder: Encoder, device: torch.device, dtype: torch.dtype) -> tuple[int, int]:
+    """Downscaling and latent channels, measured on a blank picture."""
+    side = 64
+    with torch.no_grad():
+        mean = encoder(torch.zeros(1, 3, side, side, device=device, dtype=dtype)).mean
+    return side // mean.shape[-1], mean.shape[1]
