@@ -5,15 +5,14 @@ from __future__ import annotations
 import signal
 import sys
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import NoReturn
 
 import typer
-from pca_protect.cli import console
+
+from pca_protect.cli import console, options
 from pca_protect.cli.bench import bench_app
-from pca_protect.cli.options import print_version
 from pca_protect.cli.run import run
 from pca_protect.cli.vaes import vaes
-
 from pca_protect.errors import PcaProtectError
 
 _HELP = {"help_option_names": ["-h", "--help"]}
@@ -40,12 +39,7 @@ app.add_typer(bench_app, name="bench")
 
 
 @app.callback()
-def root(
-    version: Annotated[
-        bool,
-        typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=print_version),
-    ] = False,
-) -> None:
+def root(version: options.Version = False) -> None:
     """Protect pictures against diffusion editing, and measure how well that works."""
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import typer
-from pca_protect.cli import console
-from pca_protect.cli.options import print_version
 
-from pca_protect.config import MODES, PRESETS, ProtectConfig
+from pca_protect.cli import console, options
+from pca_protect.config import Device, Direction, Precision, ProtectConfig
 from pca_protect.errors import PictureError, UsageError
 from pca_protect.io.plan import Existing, plan
 from pca_protect.io.read import read_picture
@@ -21,80 +20,29 @@ if TYPE_CHECKING:
     from pca_protect.record import Record
     from pca_protect.surrogates.adapter import Surrogate
 
-_MODES = "; ".join(f"{name}: {mode.aim}" for name, mode in MODES.items())
-_PRESETS = "; ".join(f"{name}: {recipe.summary}" for name, recipe in PRESETS.items())
-
 
 def run(
-    pictures: Annotated[
-        list[Path],
-        typer.Argument(help="Pictures to protect: PNG, JPEG, WebP, BMP or TIFF.", show_default=False),
-    ],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            help="Output file (.png or .webp) or existing folder; NAME.protected.png beside the picture without.",
-            show_default=False,
-        ),
-    ] = None,
-    mode: Annotated[str, typer.Option(help=f"What edits shall do. {_MODES}.")] = ProtectConfig.mode,
-    preset: Annotated[str, typer.Option(help=f"How to optimise. {_PRESETS}.")] = ProtectConfig.preset,
-    budget: Annotated[
-        int, typer.Option(help="Largest change of any channel of any pixel, in levels of 255.")
-    ] = ProtectConfig.budget_levels,
-    vae: Annotated[
-        str,
-        typer.Option(
-            help="Encoder to protect against: a name from `pca-protect vaes`, a hub id, a folder or a .safetensors file. `auto` is the Stable Diffusion VAE where it can be had, else the embedded test model."
-        ),
-    ] = ProtectConfig.vae,
-    steps: Annotated[
-        int | None, typer.Option(help="Gradient steps instead of the preset's.", show_default=False)
-    ] = None,
-    target_variance: Annotated[
-        str | None,
-        typer.Option(
-            metavar="V",
-            help="Target variance instead of the mode's: a number, or `posterior` for the clean picture's own.",
-            show_default=False,
-        ),
-    ] = None,
-    direction: Annotated[
-        str | None,
-        typer.Option(
-            metavar="up|down",
-            help="Ascend or descend the loss, instead of the mode's way.",
-            show_default=False,
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Draws the noise that the result is compared with.")] = ProtectConfig.seed,
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")] = ProtectConfig.device,
-    precision: Annotated[
-        str, typer.Option(metavar="auto|fp32|bf16|fp16", help="Number format of the encoder.")
-    ] = ProtectConfig.precision,
-    offline: Annotated[
-        bool, typer.Option("--offline", help="Touch no network: embedded, local and cached models only.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace existing outputs. Originals are never replaced.")
-    ] = False,
-    skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Leave pictures alone whose output exists.")
-    ] = False,
-    allow_lossy: Annotated[
-        bool,
-        typer.Option("--allow-lossy", help="Permit a .jpg output; compression eats part of the protection."),
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be written, and do nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per picture on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar; warnings and errors stay.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more on stderr.")] = False,
-    version: Annotated[
-        bool,
-        typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=print_version),
-    ] = False,
+    pictures: options.Pictures,
+    output: options.Output = None,
+    mode: options.ModeName = ProtectConfig.mode,
+    preset: options.Preset = ProtectConfig.preset,
+    budget: options.Budget = ProtectConfig.budget_levels,
+    vae: options.Vae = ProtectConfig.vae,
+    steps: options.Steps = None,
+    target_variance: options.TargetVariance = None,
+    direction: options.UpOrDown = None,
+    seed: options.Seed = ProtectConfig.seed,
+    device: options.DeviceName = ProtectConfig.device,
+    precision: options.PrecisionName = ProtectConfig.precision,
+    offline: options.Offline = False,
+    overwrite: options.Overwrite = False,
+    skip_existing: options.SkipExisting = False,
+    allow_lossy: options.AllowLossy = False,
+    dry_run: options.DryRun = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    version: options.Version = False,
 ) -> None:
     """Add a small perturbation to pictures so that diffusion editing of them fails."""
     if quiet and verbose:
@@ -107,11 +55,11 @@ def run(
         budget_levels=budget,
         steps=steps,
         target_variance=_target_variance(target_variance),
-        direction=direction,
+        direction=cast(Direction | None, direction),  # the configuration validates it
         seed=seed,
         vae=vae,
-        device=device,
-        precision=precision,
+        device=cast(Device, device),
+        precision=cast(Precision, precision),
     )
     existing: Existing = "overwrite" if overwrite else "skip" if skip_existing else "refuse"
     jobs = plan(pictures, output, existing=existing, allow_lossy=allow_lossy)

@@ -7,6 +7,7 @@ import errno
 import os
 import tempfile
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,7 +98,7 @@ def _move_into_place(temporary: Path, path: Path, *, overwrite: bool) -> None:
         temporary.replace(path)
 
 
-def _encode(picture: Picture, file: object, format_name: str, note: str) -> None:
+def _encode(picture: Picture, file: IO[bytes], format_name: str, note: str) -> None:
     image = Image.fromarray(_channels(picture))
     exif = Image.Exif()
     if picture.exif:
@@ -112,14 +113,14 @@ def _encode(picture: Picture, file: object, format_name: str, note: str) -> None
             chunks.add_itxt("XML:com.adobe.xmp", picture.xmp.decode("utf-8", "replace"))
         if note:
             chunks.add_text(NOTE_KEY, note)
-        image.save(file, "PNG", pnginfo=chunks, exif=exif, icc_profile=profile)  # type: ignore[arg-type]
+        image.save(file, "PNG", pnginfo=chunks, exif=exif, icc_profile=profile)
         return
     if note:
         exif[_SOFTWARE] = note
     if format_name == "WEBP":
-        image.save(file, "WEBP", lossless=True, exact=True, exif=exif, icc_profile=profile, xmp=picture.xmp)  # type: ignore[arg-type]
+        image.save(file, "WEBP", lossless=True, exact=True, exif=exif, icc_profile=profile, xmp=picture.xmp)
         return
-    image.convert("RGB").save(  # type: ignore[call-overload]
+    image.convert("RGB").save(
         file, "JPEG", quality=_LOSSY_QUALITY, subsampling=0, exif=exif, icc_profile=profile, xmp=picture.xmp
     )
 

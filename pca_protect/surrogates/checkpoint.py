@@ -67,7 +67,7 @@ def infer_config(tensors: dict[str, Tensor], path: Path) -> dict[str, Any]:
         ModelError: the tensors are not those of an AutoencoderKL encoder.
     """
     try:
-        widths = []
+        widths: list[int] = []
         while (weight := tensors.get(f"encoder.down_blocks.{len(widths)}.resnets.0.conv1.weight")) is not None:
             widths.append(weight.shape[0])
         layers = 0

@@ -1,0 +1,27 @@
+"""Run mypy over the package as it is installed: `cli/` and `eval/` live beside `pca_protect/` but belong inside it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TREE = ROOT / "build" / "typecheck"
+
+
+def main() -> int:
+    shutil.rmtree(TREE, ignore_errors=True)
+    package = TREE / "pca_protect"
+    package.mkdir(parents=True)
+    for part in [*(ROOT / "pca_protect").iterdir(), ROOT / "cli", ROOT / "eval"]:
+        (package / part.name).symlink_to(part)
+    command = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), "-p", "pca_protect"]
+    environment = {**os.environ, "MYPYPATH": str(TREE), "MYPY_CACHE_DIR": str(ROOT / ".mypy_cache")}
+    return subprocess.run(command, cwd=TREE, env=environment, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
