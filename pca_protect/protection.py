@@ -17,18 +17,18 @@ from PIL import Image
 from torch import Tensor
 
 from pca_protect import compute
-from pca_protect.config import ProtectConfig, Recipe
+from pca_protect.config import ProtectConfig
 from pca_protect.constraints import LinfBall
 from pca_protect.errors import DeviceError, PictureError
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import from_pil, read_picture
 from pca_protect.io.write import largest_change_levels, write_picture
 from pca_protect.objective import CollapseObjective
-from pca_protect.optimize import OnStep, optimize
+from pca_protect.optimize import Objective, OnStep, Optimized, optimize
 from pca_protect.pixels import to_pixels, with_pixels
 from pca_protect.record import Record, Shift, versions
 from pca_protect.schedules import SCHEDULES
-from pca_protect.steps import MomentumStep, SignStep, StepRule
+from pca_protect.steps import MomentumStep, SignStep
 from pca_protect.surrogates.adapter import Surrogate
 from pca_protect.surrogates.load import load_surrogate
 
@@ -142,23 +142,30 @@ def protect(
         ) from error
 
 
+def run_recipe(
+    clean: Tensor, objective: Objective, config: ProtectConfig, *, on_step: OnStep | None = None
+) -> Optimized:
+    """Optimise clean pixels `(B, 3, H, W)` in [0, 1] the way a configuration's preset and budget say."""
+    recipe, radius = config.recipe, config.budget_levels / 255
+    return optimize(
+        clean,
+        objective,
+        constraint=LinfBall(radius),
+        step_rule=SignStep() if recipe.step_rule == "sign" else MomentumStep(recipe.momentum),
+        schedule=SCHEDULES[recipe.schedule],
+        step_size=recipe.relative_step * radius,
+        steps=recipe.steps,
+        keep_best=recipe.keep_best,
+        on_step=on_step,
+    )
+
+
 def _protect(original: Picture, config: ProtectConfig, surrogate: Surrogate, on_step: Progress | None) -> Protected:
     started = time.perf_counter()
     clean = to_pixels(original).to(surrogate.device)
     variance, direction = config.objective
     objective = CollapseObjective(surrogate, variance, direction, clean)
-    recipe = config.recipe
-    optimized = optimize(
-        clean,
-        objective,
-        constraint=LinfBall(config.budget_levels / 255),
-        step_rule=_step_rule(recipe),
-        schedule=SCHEDULES[recipe.schedule],
-        step_size=recipe.relative_step * config.budget_levels / 255,
-        steps=recipe.steps,
-        keep_best=recipe.keep_best,
-        on_step=_in_nats(on_step, objective),
-    )
+    optimized = run_recipe(clean, objective, config, on_step=_in_nats(on_step, objective))
     protected = with_pixels(original, optimized.pixels)
     noisy = with_pixels(original, clean + _noise(clean, config, original))
 
@@ -193,7 +200,7 @@ def _protect(original: Picture, config: ProtectConfig, surrogate: Surrogate, on_
         protected=shift,
         noise=noise,
         times_noise=moved / max(abs(noise.loss - loss_clean), 1e-30),
-        steps=recipe.steps,
+        steps=config.recipe.steps,
         seconds=time.perf_counter() - started,
         peak_megabytes=compute.peak_megabytes(surrogate.device),
         warnings=surrogate.warnings,
@@ -208,10 +215,6 @@ def _as_picture(picture: str | Path | Image.Image | Picture) -> Picture:
     if isinstance(picture, Image.Image):
         return from_pil(picture)
     return read_picture(Path(picture))
-
-
-def _step_rule(recipe: Recipe) -> StepRule:
-    return SignStep() if recipe.step_rule == "sign" else MomentumStep(recipe.momentum)
 
 
 def _in_nats(on_step: Progress | None, objective: CollapseObjective) -> OnStep | None:

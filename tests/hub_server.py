@@ -23,10 +23,10 @@ _FILE = re.compile(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path
 
 @dataclass(frozen=True)
 class Repository:
-    """`files` by path. A gated one answers as the hub does to someone who is not logged in."""
+    """Files by path, or the status and headers that every request is refused with."""
 
-    files: dict[str, bytes]
-    gated: bool = False
+    files: dict[str, bytes] = field(default_factory=dict)
+    refusal: tuple[HTTPStatus, dict[str, str]] | None = None
 
     @property
     def commit(self) -> str:
@@ -35,6 +35,11 @@ class Repository:
         for path in sorted(self.files):
             sha.update(path.encode() + b"\0" + self.files[path])
         return sha.hexdigest()
+
+
+# The hub tells nobody without a login whether a repository is missing or private: 401, not 404.
+MISSING = Repository(refusal=(HTTPStatus.UNAUTHORIZED, {"X-Error-Code": "RepoNotFound"}))
+GATED = Repository(refusal=(HTTPStatus.UNAUTHORIZED, {"X-Error-Code": "GatedRepo"}))
 
 
 @dataclass(frozen=True)
@@ -68,14 +73,14 @@ class HubServer:
     """The hub's content and moods. Change them between requests, read `asked` afterwards.
 
     Attributes:
-        repositories: by `owner/name`.
-        refusal: status and headers for every file, whatever is asked; None to serve.
+        repositories: by `owner/name`; others are missing.
+        cut: how downloads of weights break; None to serve them whole.
+        asked: every request so far.
         holding: set as soon as a client is left waiting by a `Cut` with `hold`.
     """
 
     endpoint: str
     repositories: dict[str, Repository] = field(default_factory=dict)
-    refusal: tuple[HTTPStatus, dict[str, str]] | None = None
     cut: Cut | None = None
     asked: list[Asked] = field(default_factory=list)
     holding: Event = field(default_factory=Event)
@@ -131,14 +136,12 @@ class _Handler(BaseHTTPRequestHandler):
         file = _FILE.fullmatch(self.path)
         if file is None:
             self._send(HTTPStatus.OK, {}, b"")
-        elif self.hub.refusal is not None:
-            self._send(*self.hub.refusal, b"")
-        elif (repository := self.hub.repositories.get(file["repo"])) is None:
-            # The hub tells nobody without a login whether a repository is missing or private: 401, not 404.
-            self._send(HTTPStatus.UNAUTHORIZED, {"X-Error-Code": "RepoNotFound"}, b"")
-        elif repository.gated:
-            self._send(HTTPStatus.UNAUTHORIZED, {"X-Error-Code": "GatedRepo"}, b"")
-        elif (content := repository.files.get(file["path"])) is None:
+            return
+        repository = self.hub.repositories.get(file["repo"], MISSING)
+        content = repository.files.get(file["path"])
+        if repository.refusal is not None:
+            self._send(*repository.refusal, b"")
+        elif content is None:
             headers = {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": repository.commit}
             self._send(HTTPStatus.NOT_FOUND, headers, b"")
         else:
@@ -173,6 +176,8 @@ class _Handler(BaseHTTPRequestHandler):
         if cut.hold:
             self.hub.holding.set()
             self.hub.release.wait()
-        if cut.reset:  # closing with a linger time of zero makes the kernel send RST in place of FIN
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True
+        if cut.reset:  # closed with a linger time of zero and no shutdown before, the kernel sends RST in place of FIN
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.rfile.close()
+            self.connection.close()

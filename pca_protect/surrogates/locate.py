@@ -10,7 +10,7 @@ from typing import Any
 
 from pca_protect.errors import ModelError
 from pca_protect.surrogates import hub
-from pca_protect.surrogates.hub import CONFIG, WEIGHTS
+from pca_protect.surrogates.hub import CONFIG, PICKLED_WEIGHTS, WEIGHTS
 from pca_protect.surrogates.registry import PICKLED, REGISTRY, SurrogateEntry, looks_like_hub_id, unknown_name
 
 
@@ -79,9 +79,19 @@ def _from_file(path: Path) -> Located:
 def _from_hub(
     repo_id: str, subfolder: str | None, name: str, *, entry: SurrogateEntry | None, offline: bool
 ) -> Located:
-    """`subfolder` None tries `vae/` first, then the top of the repository."""
-    for folder in ("vae", "") if subfolder is None else (subfolder,):
-        prefix = f"{folder}/" if folder else ""
+    """`subfolder` None tries `vae/` first, then the top of the repository.
+
+    What is cached is taken before the network is asked for anything: otherwise each run would ask again for the files
+    that come first and are not there, `vae/` or the full precision, and fail without a network.
+    """
+    prefixes = ("vae/", "") if subfolder is None else (f"{subfolder}/" if subfolder else "",)
+    for prefix in prefixes:
+        config = hub.cached(repo_id, prefix + CONFIG)
+        for weights in WEIGHTS:
+            path = hub.cached(repo_id, prefix + weights)
+            if config is not None and path is not None:
+                return Located(name, repo_id, _read_config(config), path, entry)
+    for prefix in prefixes:
         config = hub.fetch(repo_id, prefix + CONFIG, offline=offline)
         if config is None:
             continue
@@ -89,7 +99,8 @@ def _from_hub(
             path = hub.fetch(repo_id, prefix + weights, offline=offline)
             if path is not None:
                 return Located(name, repo_id, _read_config(config), path, entry)
-        raise ModelError(_no_safetensors(repo_id, []))
+        refused = hub.offers(repo_id, prefix + PICKLED_WEIGHTS)
+        raise ModelError(_no_safetensors(repo_id, [PICKLED_WEIGHTS] if refused else []))
     raise ModelError(
         f"{repo_id} holds no VAE ({CONFIG} neither at its top nor in vae/); give a VAE or a pipeline repository"
     )

@@ -1,0 +1,82 @@
+"""What every test may rely on: settled threads, no network, small real models, odd little pictures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported anywhere
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+
+from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.load import load_surrogate
+
+torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+ROOT = Path(__file__).resolve().parent.parent
+ASTRONAUT = ROOT / "examples" / "astronaut.png"
+
+
+def tiny_kl(latent_channels: int = 4, seed: int = 0) -> AutoencoderKL:
+    """A real KL autoencoder with 8x downscaling that encodes and back-propagates in a tenth of a second."""
+    torch.manual_seed(seed)
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(8, 16, 16, 16),
+        latent_channels=latent_channels,
+        norm_num_groups=8,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A diffusers folder with a tiny VAE."""
+    folder = tmp_path_factory.mktemp("tiny") / "vae"
+    tiny_kl().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder: Path) -> Surrogate:
+    return load_surrogate(str(tiny_folder), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def pocket() -> Surrogate:
+    return load_surrogate("pocket", device="cpu")
+
+
+def smooth_picture(width: int, height: int, channels: int = 3, seed: int = 0) -> Image.Image:
+    """A picture with soft colours, some texture, black and white corners where clamping to the pixel range bites."""
+    generator = np.random.default_rng(seed)
+    coarse = generator.integers(0, 256, (4, 4, channels), dtype=np.uint8)
+    planes = [
+        np.asarray(Image.fromarray(coarse[..., channel]).resize((width, height), Image.Resampling.BICUBIC))
+        for channel in range(channels)
+    ]
+    array = np.stack(planes, axis=-1).astype(np.int16) + generator.integers(-6, 7, (height, width, channels))
+    array = array.clip(0, 255).astype(np.uint8)
+    array[:4, :4], array[-4:, -4:] = 0, 255
+    return Image.fromarray(array[..., 0] if channels == 1 else array)
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """An odd-sized, non-square PNG."""
+    path = tmp_path / "photo.png"
+    smooth_picture(45, 37).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def astronaut_crop() -> torch.Tensor:
+    """`(1, 3, 96, 96)`: the face, a real photograph that small tests can afford."""
+    array = np.asarray(Image.open(ASTRONAUT).crop((170, 60, 266, 156)))
+    return torch.from_numpy(array.copy()).permute(2, 0, 1).unsqueeze(0).float() / 255

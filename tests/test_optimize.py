@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from pca_protect.config import MODES, PRESETS, ProtectConfig
+from pca_protect.constraints import LinfBall
+from pca_protect.errors import Cancelled, ModelError
+from pca_protect.objective import CollapseObjective
+from pca_protect.optimize import Optimized, optimize
+from pca_protect.protection import run_recipe
+from pca_protect.schedules import SCHEDULES, constant
+from pca_protect.steps import MomentumStep, SignStep
+from pca_protect.surrogates.adapter import Surrogate
+
+
+def pictures(batch: int = 2) -> Tensor:
+    generator = torch.Generator().manual_seed(3)
+    pixels = torch.rand(batch, 3, 24, 40, generator=generator)
+    return (pixels * 1.4 - 0.2).clamp(0, 1)  # some at both ends of the range, where the second clamp bites
+
+
+def published_loop(surrogate: Surrogate, x: Tensor, mode: str) -> Tensor:
+    """The algorithm of arXiv 2408.10901 written down once more, on the encoder itself."""
+    epsilon, alpha, variance = 16 / 255, 2 / 255, MODES[mode].target_variance
+    delta = torch.zeros_like(x)
+    for _ in range(40):
+        adversarial = (x + delta).clamp(0, 1).requires_grad_(True)
+        moments = surrogate.encoder.quant_conv(surrogate.encoder.encoder(2 * adversarial - 1))
+        mean, logvar = moments.chunk(2, dim=1)
+        loss = 0.5 * (variance * (-logvar - 1) + mean**2 + logvar.exp()).sum()
+        gradient = torch.autograd.grad(loss, adversarial)[0]
+        delta = delta + (alpha if mode == "diffusion" else -alpha) * gradient.sign()
+        delta = delta.clamp(-epsilon, epsilon)
+    return (x + delta).clamp(0, 1)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_preset_paper_is_the_published_algorithm_step_for_step(tiny: Surrogate, mode: str):
+    x = pictures(1)
+    config = ProtectConfig(mode=mode, preset="paper")
+    found = run_recipe(x, CollapseObjective(tiny, *config.objective, x), config).pixels
+    expected = published_loop(tiny, x, mode)
+    assert torch.equal(found, expected)
+    change = found - x
+    assert float(change.abs().max()) == pytest.approx(16 / 255), "the budget's clamp was never reached"
+    assert bool((found == 1).any()), "the pixel range's clamp was never reached"
+
+
+def run(x: Tensor, objective, **overrides) -> Optimized:
+    settings = {
+        "constraint": LinfBall(16 / 255),
+        "step_rule": SignStep(),
+        "schedule": constant,
+        "step_size": 4 / 255,
+        "steps": 5,
+    }
+    return optimize(x, objective, **{**settings, **overrides})
+
+
+@pytest.mark.parametrize("rule", [SignStep, lambda: MomentumStep(0.7)], ids=["sign", "momentum"])
+@pytest.mark.parametrize("mode", MODES)
+def test_images_of_a_batch_never_influence_one_another(tiny: Surrogate, rule, mode: str):
+    x = pictures(3)
+
+    def perturbed(pixels: Tensor) -> Tensor:
+        objective = CollapseObjective(tiny, *ProtectConfig(mode=mode).objective, pixels)
+        return run(pixels, objective, step_rule=rule()).pixels
+
+    together = perturbed(x)
+    alone = torch.cat([perturbed(x[i : i + 1]) for i in range(3)])
+    # Sums inside a convolution may run in another order for another batch size, which can flip the sign of a gradient
+    # that is almost zero. Anything that mixed images would change nearly every pixel.
+    assert (together - alone).abs().gt(1e-6).float().mean() < 1e-3
+
+
+def test_keeps_the_best_iterate_of_each_image():
+    """A parabola per image, with steps far too long: the iterates jump about the minimum."""
+    goals = torch.tensor([0.30, 0.52]).view(2, 1, 1, 1)
+    x = torch.full((2, 3, 8, 8), 0.4)
+
+    def objective(pixels: Tensor) -> Tensor:
+        return (pixels - goals).square().flatten(1).sum(1)
+
+    found = run(x, objective, constraint=LinfBall(1.0), step_size=0.09, steps=6)
+    assert found.history.shape == (2, 7)
+    assert torch.equal(found.values, found.history.min(dim=1).values)
+    assert torch.equal(objective(found.pixels), found.values)
+    last = run(x, objective, constraint=LinfBall(1.0), step_size=0.09, steps=6, keep_best=False)
+    assert bool((objective(last.pixels) > found.values).any())
+    assert torch.equal(last.history, found.history[:, :-1])
+
+
+def test_history_starts_at_the_clean_pictures(tiny: Surrogate):
+    x = pictures(2)
+    objective = CollapseObjective(tiny, 1.0, "up", x)
+    found = run(x, objective)
+    assert torch.equal(found.history[:, 0], objective(x).detach())
+
+
+def test_callback_counts_and_cancels(tiny: Surrogate):
+    x = pictures(1)
+    objective = CollapseObjective(tiny, 1.0, "up", x)
+    calls = []
+    run(x, objective, on_step=lambda done, steps, values: calls.append((done, steps, values.shape)))
+    assert calls == [(done, 5, (1,)) for done in range(6)]
+
+    def stop(done: int, steps: int, values: Tensor) -> None:
+        if done == 2:
+            raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        run(x, objective, on_step=stop)
+
+
+def test_says_when_the_encoder_returns_nonsense():
+    with pytest.raises(ModelError, match="not finite at step 0"):
+        run(pictures(1), lambda pixels: (pixels / 0 * 0).flatten(1).sum(1))
+
+
+def test_momentum_sums_raw_gradients_scaled_per_image():
+    rule = MomentumStep(0.5)
+    first = torch.zeros(2, 3, 1, 1)
+    first[:, 0], first[:, 1] = 4.0, -1.0
+    assert torch.equal(rule.direction(first), first.sign())
+    second = torch.zeros(2, 3, 1, 1)
+    second[0, 1], second[1, 1] = 3e6, 3e-6  # the same direction at very different scale
+    # 0.5 * (4, -1, 0) / (5/3) + (0, 3, 0) / 1: both images turn in the second channel, neither in the first.
+    assert rule.direction(second).flatten(1).tolist() == [[1, 1, 0], [1, 1, 0]]
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules_start_at_one_and_stay_positive(name: str):
+    factors = [SCHEDULES[name](step, 12) for step in range(12)]
+    assert factors[0] == 1
+    assert all(0 < later <= earlier for earlier, later in zip(factors, factors[1:], strict=False))
+
+
+@pytest.mark.parametrize("radius", [1 / 255, 16 / 255])
+def test_linf_ball_projects_to_the_nearest_point(radius: float):
+    x = torch.randn(2, 3, 9, 7, generator=torch.Generator().manual_seed(0)) * 0.05
+    projected = LinfBall(radius).project(x)
+    assert projected.abs().max() == torch.tensor(radius)  # in float32, as the projection computes
+    inside = x.abs() <= radius
+    assert torch.equal(projected[inside], x[inside])
+    assert torch.equal(projected[~inside], radius * x[~inside].sign())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_balanced_goes_at_least_as_far_as_paper(pocket: Surrogate, astronaut_crop: Tensor, mode: str):
+    reached = {}
+    for preset in ("paper", "balanced"):
+        config = ProtectConfig(mode=mode, preset=preset)
+        objective = CollapseObjective(pocket, *config.objective, astronaut_crop)
+        reached[preset] = float(objective(run_recipe(astronaut_crop, objective, config).pixels).detach())
+    assert reached["balanced"] <= reached["paper"]
+
+
+def test_presets_differ_as_described():
+    assert PRESETS["paper"].steps == PRESETS["balanced"].steps == 40
+    assert PRESETS["fast"].steps * 3 <= 40 < PRESETS["strong"].steps
+    assert not PRESETS["paper"].keep_best
+    assert all(recipe.keep_best for name, recipe in PRESETS.items() if name != "paper")
