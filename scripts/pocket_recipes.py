@@ -60,7 +60,7 @@ RECIPES = {
         groups=8,
         mse=2.0,
         detail=0.5,
-        texture=0.04,
+        texture=0.06,
         kl=2e-4,
         seed=0,
     ),
@@ -68,7 +68,7 @@ RECIPES = {
 
 SCHEDULES = {
     # About an hour and a half on two CPU cores.
-    "cpu": Schedule((Stage(8000, 16, 64), Stage(2000, 6, 128)), 2e-3),
+    "cpu": Schedule((Stage(7000, 16, 64), Stage(2000, 6, 128)), 2e-3),
     # Minutes on a data-centre GPU; not run yet.
     "gpu": Schedule((Stage(20000, 64, 96), Stage(10000, 32, 192)), 1.5e-3),
 }

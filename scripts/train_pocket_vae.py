@@ -23,7 +23,6 @@ from training_pictures import folder_pictures, load_training_pictures, random_cr
 from vulnerability import measure_vulnerability
 
 WARM_UP_STEPS = 100
-TEXTURE_WARM_UP_STEPS = 300
 EMA_DECAY = 0.999
 SAVE_EVERY = 250
 PROBE_EVERY = 1000
@@ -100,12 +99,11 @@ def train(
             device
         )
         parts = losses(vae, head, pixels, noise, precision)
-        texture = recipe.texture * min(1.0, step / TEXTURE_WARM_UP_STEPS)
         total = (
             parts["l1"]
             + recipe.mse * parts["mse"]
             + recipe.detail * parts["detail"]
-            + texture * parts["texture"]
+            + recipe.texture * parts["texture"]
             + recipe.kl * parts["kl"]
         )
         for group in optimizer.param_groups:

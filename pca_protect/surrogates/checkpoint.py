@@ -32,6 +32,10 @@ _LDM_NAMES = (
     (re.compile(r"^encoder\.norm_out\."), "encoder.conv_norm_out."),
     (re.compile(r"\.nin_shortcut\."), ".conv_shortcut."),
 )
+_LDM_MARK = "encoder.mid.block_1."
+"""In every latent-diffusion file, and in no diffusers one: other kinds use some of the names above in their own sense."""
+
+_PROJECTION = re.compile(r"\.attentions\.\d+\.(to_[qkv]|to_out\.0)\.weight$")
 _PREFIXES = ("first_stage_model.", "vae.")
 
 
@@ -48,11 +52,12 @@ def read_encoder(path: Path) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     try:
         with safe_open(path, framework="pt") as file:
-            for saved_name in file.keys():  # noqa: SIM118 - the handle is no mapping
-                name = _bare(saved_name)
+            saved_names = {_bare(name): name for name in file.keys()}  # noqa: SIM118 - the handle is no mapping
+            is_ldm = any(name.startswith(_LDM_MARK) for name in saved_names)
+            for name, saved_name in saved_names.items():
                 if name.startswith(("encoder.", "quant_conv.")):
-                    name = _today(name)
-                    tensors[name] = _as_linear(name, file.get_tensor(saved_name))
+                    today = _today(name, is_ldm=is_ldm)
+                    tensors[today] = _as_linear(today, file.get_tensor(saved_name))
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path}: not a readable safetensors file ({error}); download or copy it again") from error
     if not any(name.startswith("encoder.") for name in tensors):
@@ -114,9 +119,10 @@ def _bare(name: str) -> str:
     return name
 
 
-def _today(name: str) -> str:
-    for pattern, replacement in _LDM_NAMES:
-        name = pattern.sub(replacement, name)
+def _today(name: str, *, is_ldm: bool) -> str:
+    if is_ldm:
+        for pattern, replacement in _LDM_NAMES:
+            name = pattern.sub(replacement, name)
     parts = name.split(".")
     if "attentions" in parts:
         parts = [_OLD_ATTENTION.get(part, part) for part in parts]
@@ -125,4 +131,4 @@ def _today(name: str) -> str:
 
 def _as_linear(name: str, tensor: Tensor) -> Tensor:
     """Attention projections were 1x1 convolutions once."""
-    return tensor[:, :, 0, 0] if ".attentions." in name and tensor.ndim == 4 else tensor
+    return tensor[:, :, 0, 0] if tensor.ndim == 4 and _PROJECTION.search(name) else tensor

@@ -48,11 +48,11 @@ def fetch(repo_id: str, filename: str, *, offline: bool) -> Path | None:
         EntryNotFoundError,
         GatedRepoError,
         HfHubHTTPError,
-        HTTPError as TransportError,
         HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
     )
+    from huggingface_hub.errors import HTTPError as TransportError  # noqa: PLC0415 - httpx's, httpx2's since 2.0
 
     page = f"https://huggingface.co/{repo_id}"
     what = f"{repo_id} ({filename})"
@@ -114,8 +114,10 @@ def _require_reachable(endpoint: str) -> None:
         return  # any answer will do
     except TimeoutError as error:
         raise URLError(f"no answer within {_PATIENCE_SECONDS} s") from error
-    except (HTTPException, ValueError) as error:  # an answer that is no HTTP, an address that is no URL
-        raise URLError(f"HF_ENDPOINT {endpoint}: {error or type(error).__name__}") from error
+    except HTTPException as error:
+        raise URLError(f"its answer is no HTTP: {str(error).strip() or type(error).__name__}") from error
+    except ValueError as error:
+        raise URLError(f"HF_ENDPOINT is no address: {error}") from error
 
 
 def _answered(what: str, status: int) -> str:
