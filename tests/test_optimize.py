@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor
@@ -134,7 +136,7 @@ def test_momentum_sums_raw_gradients_scaled_per_image():
 def test_schedules_start_at_one_and_stay_positive(name: str):
     factors = [SCHEDULES[name](step, 12) for step in range(12)]
     assert factors[0] == 1
-    assert all(0 < later <= earlier for earlier, later in zip(factors, factors[1:], strict=False))
+    assert all(0 < later <= earlier for earlier, later in pairwise(factors))
 
 
 @pytest.mark.parametrize("radius", [1 / 255, 16 / 255])

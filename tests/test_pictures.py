@@ -278,7 +278,9 @@ def test_a_write_that_fails_half_way_leaves_nothing(tmp_path: Path):
 def test_a_full_disk_is_said_and_nothing_is_left(tmp_path: Path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True, check=False
+    )
     if mounted.returncode != 0:
         pytest.skip("this machine does not let us mount a small disk")
     try:

@@ -22,14 +22,18 @@ _PATIENCE_SECONDS = 10
 
 
 def cached(repo_id: str, filename: str) -> Path | None:
-    """A file of a hub repository if it is in the local cache. Touches no network."""
+    """A file of a hub repository if it is in the local cache. Touches no network.
+
+    Raises:
+        ModelError: no repository can have this id.
+    """
     from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415
     from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
 
     try:
         path = try_to_load_from_cache(repo_id, filename)
-    except HFValidationError:
-        return None
+    except HFValidationError as error:
+        raise ModelError(f"{repo_id!r} is not a valid hub id; it reads owner/name") from error
     return Path(path) if isinstance(path, str) else None
 
 
@@ -48,11 +52,10 @@ def fetch(repo_id: str, filename: str, *, offline: bool) -> Path | None:
         EntryNotFoundError,
         GatedRepoError,
         HfHubHTTPError,
-        HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
     )
-    from huggingface_hub.errors import HTTPError as TransportError  # noqa: PLC0415 - httpx's, httpx2's since 2.0
+    from huggingface_hub.errors import HTTPError as TransportError  # type: ignore[attr-defined]  # noqa: PLC0415
 
     page = f"https://huggingface.co/{repo_id}"
     what = f"{repo_id} ({filename})"
@@ -82,13 +85,11 @@ def fetch(repo_id: str, filename: str, *, offline: bool) -> Path | None:
         raise ModelError(_unreachable(what, cause)) from error
     except EntryNotFoundError:
         return None
-    except HFValidationError as error:
-        raise ModelError(f"{repo_id!r} is not a valid hub id; it reads owner/name") from error
     except HfHubHTTPError as error:
         raise ModelError(_answered(what, error.response.status_code)) from error
     except URLError as error:
         raise ModelError(_unreachable(what, error.reason)) from error
-    except (TransportError, OSError) as error:
+    except (TransportError, OSError) as error:  # the former is httpx's, of whichever httpx huggingface_hub uses
         reason = " ".join(str(error).split()) or type(error).__name__  # some of huggingface_hub's are paragraphs
         raise ModelError(
             f"{what} could not be downloaded ({reason}); check the network and the disk and run again"
@@ -98,7 +99,7 @@ def fetch(repo_id: str, filename: str, *, offline: bool) -> Path | None:
 def offers(repo_id: str, filename: str) -> bool:
     """Whether a hub repository has a file; False too if the hub does not say."""
     from huggingface_hub import file_exists  # noqa: PLC0415
-    from huggingface_hub.errors import HTTPError as TransportError  # noqa: PLC0415
+    from huggingface_hub.errors import HTTPError as TransportError  # type: ignore[attr-defined]  # noqa: PLC0415
 
     try:
         return file_exists(repo_id, filename)

@@ -1,0 +1,126 @@
+"""The shape of the project: who may import whom, what is public, what is packaged."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+import pca_protect
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    tomllib = pytest.importorskip("tomli")
+
+FOLDERS = {"pca_protect": ROOT / "pca_protect", "pca_protect.cli": ROOT / "cli", "pca_protect.eval": ROOT / "eval"}
+HEAVY = {"torch", "diffusers", "transformers", "huggingface_hub", "gradio", "ray", "numpy", "PIL"}
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for package, folder in FOLDERS.items():
+        for path in folder.rglob("*.py"):
+            parts = path.relative_to(folder).with_suffix("").parts
+            parts = parts[:-1] if parts[-1] == "__init__" else parts
+            found[".".join([package, *parts])] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports(path: Path, *, top_level_only: bool) -> Iterator[str]:
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_level_only else list(ast.walk(tree))
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def belongs_to(name: str, packages: tuple[str, ...]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_direction_of_imports(module: str):
+    """cli -> eval -> pca_protect, and inside the core the pure parts know neither pictures nor models."""
+    forbidden: tuple[str, ...] = ("cli", "eval")
+    if belongs_to(module, ("pca_protect.eval",)):
+        forbidden += ("pca_protect.cli",)
+    elif not belongs_to(module, ("pca_protect.cli", "pca_protect.__main__")):
+        forbidden += ("pca_protect.cli", "pca_protect.eval", "typer", "rich", "gradio", "ray")
+    pure = ("losses", "constraints", "steps", "schedules", "optimize", "transforms", "tiling")
+    if module.removeprefix("pca_protect.") in pure:
+        forbidden += ("pca_protect.io", "pca_protect.surrogates", "pca_protect.protection")
+    if belongs_to(module, ("pca_protect.io",)):
+        forbidden += ("torch", "pca_protect.surrogates")
+    used = set(imports(MODULES[module], top_level_only=False))
+    assert not [name for name in used if belongs_to(name, forbidden)]
+
+
+@pytest.mark.parametrize("module", ["pca_protect.config", "pca_protect.errors", "pca_protect.surrogates.registry"])
+def test_the_lightest_modules_import_the_standard_library_only(module: str):
+    used = {name.split(".")[0] for name in imports(MODULES[module], top_level_only=False)}
+    assert used <= {*sys.stdlib_module_names, "pca_protect"}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if belongs_to(name, ("pca_protect.cli",))])
+def test_the_command_line_imports_heavy_things_in_command_bodies_only(module: str):
+    used = {name.split(".")[0] for name in imports(MODULES[module], top_level_only=True)}
+    assert not used & HEAVY
+
+
+def test_nothing_outside_the_command_line_prints():
+    for module, path in MODULES.items():
+        if belongs_to(module, ("pca_protect.cli",)):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id != "print", f"{module}:{node.lineno}"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["bench", "--help"], ["vaes"]])
+def test_help_imports_no_torch(arguments: list[str]):
+    code = (
+        "import sys\n"
+        f"sys.argv = ['pca-protect', *{arguments!r}]\n"
+        "from pca_protect.cli.main import main\n"
+        "try:\n    main()\n"
+        "finally:\n    assert not {'torch', 'diffusers', 'transformers'} & sys.modules.keys()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_public_names():
+    assert sorted(pca_protect.__all__) == sorted(
+        [
+            *("Cancelled", "DeviceError", "ModelError", "PcaProtectError", "PictureError", "UsageError"),
+            *("ProtectConfig", "Protected", "Record", "Surrogate", "__version__"),
+            *("load_surrogate", "posterior_collapse", "protect"),
+        ]
+    )
+    for name in pca_protect.__all__:
+        thing = getattr(pca_protect, name)
+        if callable(thing):
+            assert thing.__doc__, f"{name} has no docstring"
+            assert thing.__module__.startswith("pca_protect."), name
+    with pytest.raises(AttributeError, match="no attribute 'protekt'"):
+        pca_protect.protekt  # noqa: B018
+
+
+def test_every_package_is_declared():
+    """A subpackage that is not listed works in the editable install and is missing from the wheel."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = {name for name, path in MODULES.items() if path.name == "__init__.py"}
+    assert set(declared) == found

@@ -1,0 +1,167 @@
+"""One picture from file to file: budgets are measured on bytes re-read from disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ASTRONAUT, smooth_picture
+from PIL import Image
+
+from pca_protect import Cancelled, PictureError, ProtectConfig, UsageError, load_surrogate, protect
+from pca_protect.config import MODES
+from pca_protect.pixels import to_pixels, with_pixels
+from pca_protect.surrogates.adapter import Surrogate
+
+
+def levels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image).astype(int)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("budget", [1, 4, 16, 255])
+@pytest.mark.parametrize("preset", ["paper", "balanced"])
+def test_saved_bytes_stay_within_the_budget_and_use_it(
+    tmp_path: Path, photo: Path, tiny: Surrogate, mode: str, budget: int, preset: str
+):
+    config = ProtectConfig(mode=mode, budget_levels=budget, preset=preset, steps=12)
+    record = protect(photo, config, surrogate=tiny).save(tmp_path / "out.png")
+    change = np.abs(levels(tmp_path / "out.png") - levels(photo)).max()
+    assert change <= budget
+    assert record.max_change_levels == change
+    if budget <= 16:
+        assert change == budget, "12 steps reach the budget; rounding must not lose its last level"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_moves_the_loss_the_wanted_way_and_further_than_noise(photo: Path, tiny: Surrogate, mode: str):
+    record = protect(photo, ProtectConfig(mode=mode), surrogate=tiny).record
+    assert (record.protected.loss > record.loss_clean) == (mode == "diffusion")
+    assert record.times_noise > 2
+    assert record.protected.latent > 1.5 * record.noise.latent
+
+
+@pytest.mark.parametrize(("width", "height"), [(8, 8), (9, 61), (33, 20)])
+def test_any_size_keeps_its_size(tmp_path: Path, tiny: Surrogate, width: int, height: int):
+    image = smooth_picture(width, height)
+    result = protect(image, ProtectConfig(steps=2), surrogate=tiny)
+    assert result.image().size == (width, height)
+    result.save(tmp_path / "out.webp")
+    assert levels(tmp_path / "out.webp").shape == (height, width, 3)
+
+
+def test_alpha_and_the_input_stay_byte_for_byte(tmp_path: Path, tiny: Surrogate):
+    source = tmp_path / "cutout.png"
+    smooth_picture(40, 24, channels=4).save(source)
+    before = source.read_bytes()
+    protect(source, ProtectConfig(steps=3), surrogate=tiny).save(tmp_path / "out.png")
+    assert source.read_bytes() == before
+    assert np.array_equal(levels(tmp_path / "out.png")[..., 3], levels(source)[..., 3])
+    assert not np.array_equal(levels(tmp_path / "out.png")[..., :3], levels(source)[..., :3])
+
+
+def test_same_request_same_bytes(tmp_path: Path, photo: Path, tiny: Surrogate):
+    for name in ("a.png", "b.png"):
+        protect(photo, ProtectConfig(steps=4), surrogate=tiny).save(tmp_path / name)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_accepts_paths_strings_and_images_alike(photo: Path, tiny: Surrogate):
+    config = ProtectConfig(steps=2)
+    found = [protect(thing, config, surrogate=tiny).picture.rgb for thing in (photo, str(photo), Image.open(photo))]
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
+
+
+def test_noise_control_depends_on_seed_and_picture_only(photo: Path, tiny: Surrogate):
+    def noise(**settings: object) -> float:
+        return protect(photo, ProtectConfig(steps=1, **settings), surrogate=tiny).record.noise.latent
+
+    assert noise() == noise(mode="concentration")
+    assert noise() != noise(seed=1)
+
+
+def test_posterior_variance_and_custom_direction(photo: Path, tiny: Surrogate):
+    config = ProtectConfig(target_variance="posterior", direction="up", steps=5)
+    record = protect(photo, config, surrogate=tiny).record
+    assert record.config["mode"] == "custom"
+    assert record.protected.loss > record.loss_clean
+
+
+def test_an_encoder_without_variance_is_said_in_the_record(tmp_path: Path, photo: Path):
+    from diffusers import AutoencoderTiny
+
+    torch.manual_seed(0)
+    AutoencoderTiny(encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4).save_pretrained(
+        tmp_path / "t"
+    )
+    surrogate = load_surrogate(str(tmp_path / "t"), device="cpu")
+    record = protect(photo, ProtectConfig(steps=3), surrogate=surrogate).record
+    assert any("mean term" in warning for warning in record.warnings)
+    assert record.protected.loss > record.loss_clean
+    with pytest.raises(UsageError, match="has none"):
+        protect(photo, ProtectConfig(target_variance="posterior"), surrogate=surrogate)
+
+
+def test_the_file_says_what_was_done(tmp_path: Path, pocket: Surrogate):
+    smooth_picture(24, 16).save(tmp_path / "in.png")
+    protect(tmp_path / "in.png", ProtectConfig(steps=1), surrogate=pocket).save(tmp_path / "out.png")
+    with Image.open(tmp_path / "out.png") as image:
+        note = json.loads(image.text["pca_protect"])
+    assert (note["mode"], note["vae"], note["budget_levels"]) == ("diffusion", "pocket", 16)
+    assert "not Stable Diffusion" in note["warnings"][0]
+
+
+def test_lossy_output_reports_what_compression_did(tmp_path: Path, photo: Path, tiny: Surrogate):
+    result = protect(photo, ProtectConfig(steps=2, budget_levels=1), surrogate=tiny)
+    record = result.save(tmp_path / "out.jpg", allow_lossy=True)
+    assert record.max_change_levels == np.abs(levels(tmp_path / "out.jpg") - levels(photo)).max() > 1
+    assert "over the budget of 1" in record.warnings[-1]
+
+
+def test_record_is_plain_json_and_complete(tmp_path: Path, photo: Path, tiny: Surrogate):
+    record = json.loads(protect(photo, ProtectConfig(steps=2), surrogate=tiny).save(tmp_path / "out.png").as_json())
+    assert record["input"] == str(photo)
+    assert record["output"] == str(tmp_path / "out.png")
+    assert record["vae"]["weights_sha256"] == tiny.digest
+    assert {"torch", "diffusers", "pca_protect"} <= record["versions"].keys()
+    assert record["config"]["steps"] == record["steps"] == 2
+    assert record["seconds"] > 0
+
+
+def test_cancelling_leaves_nothing(tmp_path: Path, photo: Path, tiny: Surrogate):
+    def stop(done: int, steps: int, loss: float) -> None:
+        raise Cancelled("enough")
+
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(Cancelled):
+        protect(photo, surrogate=tiny, on_step=stop).save(tmp_path / "out.png")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_too_large_for_one_piece_is_said(tiny: Surrogate):
+    with pytest.raises(PictureError, match="3000x3000 px is over the 8 megapixels"):
+        protect(Image.new("RGB", (3000, 3000)), surrogate=tiny)
+
+
+def test_rounding_not_truncating():
+    """Truncation to uint8, a classic, would turn +1 level into 0 and -1 level into -1 or -2."""
+    from pca_protect.io.read import from_pil
+
+    picture = from_pil(smooth_picture(16, 16))
+    pixels = to_pixels(picture)
+    for change in (-1, 0, 1):
+        shifted = with_pixels(picture, (pixels + change / 255).clamp(0, 1)).rgb.astype(int)
+        assert np.array_equal(shifted, (picture.rgb.astype(int) + change).clip(0, 255))
+
+
+@pytest.mark.parametrize(("mode", "at_least"), [("diffusion", 10), ("concentration", 4)])
+def test_the_embedded_vae_on_a_photograph(tmp_path: Path, pocket: Surrogate, mode: str, at_least: float):
+    Image.open(ASTRONAUT).crop((120, 20, 313, 157)).save(tmp_path / "face.png")
+    record = protect(tmp_path / "face.png", ProtectConfig(mode=mode), surrogate=pocket).save(tmp_path / "out.png")
+    assert record.max_change_levels <= 16
+    assert record.times_noise > at_least
