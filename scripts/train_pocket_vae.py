@@ -25,7 +25,7 @@ from vulnerability import measure_vulnerability
 WARM_UP_STEPS = 100
 EMA_DECAY = 0.999
 SAVE_EVERY = 250
-PROBE_EVERY = 1000
+PROBE_EVERY = 2000
 
 
 def build(recipe: VaeRecipe) -> AutoencoderKL:

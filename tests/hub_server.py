@@ -44,11 +44,12 @@ GATED = Repository(refusal=(HTTPStatus.UNAUTHORIZED, {"X-Error-Code": "GatedRepo
 
 @dataclass(frozen=True)
 class Asked:
-    """One request, as logged."""
+    """One request and the status it was answered with."""
 
     method: str
     path: str
-    range: str | None = None
+    range: str | None
+    status: HTTPStatus
 
 
 @dataclass
@@ -86,9 +87,13 @@ class HubServer:
     holding: Event = field(default_factory=Event)
     release: Event = field(default_factory=Event)
 
-    def ranges_of(self, suffix: str) -> list[str | None]:
-        """Range headers of the downloads of files that end so, in order; None for one from the first byte on."""
-        return [asked.range for asked in self.asked if asked.method == "GET" and asked.path.endswith(suffix)]
+    def downloads(self, name: str) -> list[tuple[str | None, HTTPStatus]]:
+        """Range asked for and status answered, for each GET of a file of this name."""
+        return [
+            (asked.range, asked.status)
+            for asked in self.asked
+            if asked.method == "GET" and asked.path.endswith(f"/{name}")
+        ]
 
 
 @contextmanager
@@ -132,7 +137,6 @@ class _Handler(BaseHTTPRequestHandler):
         """Silent: `HubServer.asked` is the log."""
 
     def _answer(self) -> None:
-        self.hub.asked.append(Asked(self.command, self.path, self.headers["Range"]))
         file = _FILE.fullmatch(self.path)
         if file is None:
             self._send(HTTPStatus.OK, {}, b"")
@@ -159,6 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(status, headers, content)
 
     def _send(self, status: HTTPStatus, headers: dict[str, str], body: bytes) -> None:
+        self.hub.asked.append(Asked(self.command, self.path, self.headers["Range"], status))
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(body))}.items():
             self.send_header(name, value)

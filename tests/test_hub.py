@@ -214,7 +214,7 @@ def test_downloaded_once_and_then_never_asked_for_again(
 def test_full_precision_is_preferred(hub: HubServer, client: Client, vae_files: dict[str, bytes]) -> None:
     hub.repositories["owner/tiny-vae"] = repository(vae_files, *vae_files)
     assert Path(client.locate("owner/tiny-vae")["weights"]).name == WEIGHTS
-    assert hub.ranges_of(FP16_WEIGHTS) == hub.ranges_of(PICKLED_WEIGHTS) == []
+    assert hub.downloads(FP16_WEIGHTS) == hub.downloads(PICKLED_WEIGHTS) == []
 
 
 def test_connection_lost_once_is_taken_up_where_it_broke(
@@ -229,7 +229,7 @@ def test_connection_lost_once_is_taken_up_where_it_broke(
 
     found = client.locate("owner/tiny-vae")
     assert hub.cut.times == 0
-    assert hub.ranges_of(WEIGHTS) == [None, f"bytes={unit}-"]
+    assert hub.downloads(WEIGHTS) == [(None, HTTPStatus.OK), (f"bytes={unit}-", HTTPStatus.PARTIAL_CONTENT)]
     assert Path(found["weights"]).read_bytes() == weights
 
 
@@ -300,7 +300,7 @@ def test_pickled_weights_are_refused_without_being_downloaded(
 ) -> None:
     hub.repositories["owner/old"] = repository(vae_files, CONFIG, PICKLED_WEIGHTS, folder=folder)
     assert_refused(client.locate("owner/old"), PICKLED_WEIGHTS, "can run code when loaded", "convert")
-    assert hub.ranges_of(PICKLED_WEIGHTS) == []
+    assert hub.downloads(PICKLED_WEIGHTS) == []
 
 
 def test_configuration_without_weights(hub: HubServer, client: Client, vae_files: dict[str, bytes]) -> None:
@@ -360,10 +360,11 @@ def test_taken_down_repository_says_so(client: Client) -> None:
 def test_command_line_with_a_hub(hub: HubServer, client: Client, vae_files: dict[str, bytes]) -> None:
     hub.repositories["owner/pipeline"] = repository(vae_files, CONFIG, WEIGHTS, folder="vae/")
     hub.repositories[SD_REPOSITORY] = repository(vae_files, CONFIG, FP16_WEIGHTS)
-    by_id, auto, sd = client.commands(
+    by_id, auto, sd, vaes = client.commands(
         client.arguments("owner/pipeline"),
         client.arguments("auto", "--overwrite"),
         client.arguments("sd", "--overwrite", "--offline"),
+        ["vaes", "--json"],
     )
     for (code, stdout, stderr), name, origin in (
         (by_id, "owner/pipeline", "owner/pipeline"),
@@ -375,6 +376,8 @@ def test_command_line_with_a_hub(hub: HubServer, client: Client, vae_files: dict
         assert (record["vae"]["name"], record["vae"]["origin"]) == (name, origin)
         assert record["warnings"] == []
         assert "pocket" not in stderr
+    listed = [json.loads(line) for line in vaes[1].splitlines()]
+    assert {entry["name"] for entry in listed if entry["at_hand"]} == {"pocket", "sd"}
     assert client.outputs == ["picture.protected.png"]
 
 
@@ -429,3 +432,4 @@ def assert_one_error(answer: tuple[int, str, str], exit_code: int, part: str) ->
     assert "Traceback" not in stderr
     (line,) = (line for line in stderr.splitlines() if line.startswith("error: "))
     assert part in line
+    assert line == stderr.splitlines()[-1]
