@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pca_protect import Protected, ProtectConfig, load_surrogate, protect
+from pca_protect import ProtectConfig, Protected, load_surrogate, protect
 
 ASTRONAUT = Path(__file__).parent / "astronaut.png"
 AMPLIFICATION = 8
