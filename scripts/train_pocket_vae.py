@@ -20,7 +20,10 @@ from pocket_recipes import RECIPES, SCHEDULES, Schedule, VaeRecipe
 from texture import BANDS, TextureHead, laplacian, log_energy
 from torch import Tensor
 from training_pictures import folder_pictures, load_training_pictures, random_crops
-from vulnerability import measure_vulnerability
+
+from pca_protect.eval.reconstruction import reconstruct
+from pca_protect.eval.vulnerability import measure_vulnerability
+from pca_protect.surrogates.adapter import Encoder, Surrogate
 
 WARM_UP_STEPS = 100
 EMA_DECAY = 0.999
@@ -127,11 +130,16 @@ def train(
             torch.save({**plain, "step": step, "seconds": seconds}, run / "next.pt")
             (run / "next.pt").replace(checkpoint)
         if probe is not None and (step % PROBE_EVERY == 0 or step == schedule.steps):
-            whitened = normalise_latents(copy.deepcopy(average), pictures, device)
-            print(
-                f"{step} PSNR {psnr_db(whitened, probe):.2f} dB, {measure_vulnerability(whitened, probe, steps=20)}",
-                flush=True,
-            )
+            report = measure(normalise_latents(copy.deepcopy(average), pictures, device), probe)
+            print(f"{step} {report}", flush=True)
+
+
+def measure(vae: AutoencoderKL, probe: Tensor) -> str:
+    """Reconstruction and, after half the published steps, vulnerability."""
+    psnr_db = sum(reconstruct(vae, one[None]).psnr_db for one in probe) / len(probe)
+    encoder = Encoder(vae.encoder, vae.quant_conv, has_variance=True, takes_video=False)
+    surrogate = Surrogate("in training", "", "", encoder, 8, vae.config.latent_channels)
+    return f"PSNR {psnr_db:.2f} dB, {measure_vulnerability(surrogate, probe, steps=20)}"
 
 
 def normalise_latents(vae: AutoencoderKL, pictures: NDArray, device: torch.device) -> AutoencoderKL:
@@ -150,14 +158,6 @@ def normalise_latents(vae: AutoencoderKL, pictures: NDArray, device: torch.devic
         back.bias += back.weight[:, :, 0, 0] @ shift
         back.weight *= scale.view(1, -1, 1, 1)
     return vae
-
-
-def psnr_db(vae: AutoencoderKL, pixels: Tensor) -> float:
-    """Mean over pictures of the PSNR of decode(mean of encode), rounded to 8 bits."""
-    with torch.no_grad():
-        decoded = [vae.decode(vae.encode(one[None] * 2 - 1).latent_dist.mean).sample[0] / 2 + 0.5 for one in pixels]
-    levels = (torch.stack(decoded).clamp(0, 1) * 255).round() / 255
-    return float((-10 * (levels - pixels).square().flatten(1).mean(dim=1).log10()).mean())
 
 
 def export(recipe: VaeRecipe, run: Path, pictures: NDArray, folder: Path) -> None:
