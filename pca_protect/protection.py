@@ -23,6 +23,7 @@ from pca_protect.errors import DeviceError, PictureError
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import from_pil, read_picture
 from pca_protect.io.write import largest_change_levels, write_picture
+from pca_protect.memory import require_memory
 from pca_protect.objective import CollapseObjective
 from pca_protect.optimize import Objective, OnStep, Optimized, optimize
 from pca_protect.pixels import to_pixels, with_pixels
@@ -31,9 +32,6 @@ from pca_protect.schedules import SCHEDULES
 from pca_protect.steps import MomentumStep, SignStep
 from pca_protect.surrogates.adapter import Surrogate
 from pca_protect.surrogates.load import load_surrogate
-
-MAX_PIXELS_IN_ONE_PIECE = 8_000_000
-"""Pictures are optimised in one piece for now; above this, memory grows past what most machines have."""
 
 Progress = Callable[[int, int, float], None]
 """Called with (steps done, steps in all, the loss in nats). Raising from it ends the run and leaves no file behind."""
@@ -121,18 +119,14 @@ def protect(
         The protected picture with a record of what was measured. Nothing is written until `save`.
 
     Raises:
-        PictureError: the picture cannot be read or is of a size or kind that cannot be protected.
+        PictureError: the picture cannot be read, is of a kind that cannot be protected, or needs more memory than is free.
         UsageError, ModelError, DeviceError: see `ProtectConfig` and `load_surrogate`.
     """
     config = config or ProtectConfig()
     original = _as_picture(picture)
-    if original.width * original.height > MAX_PIXELS_IN_ONE_PIECE:
-        raise PictureError(
-            f"{original.source}: {original.width}x{original.height} px is over the {MAX_PIXELS_IN_ONE_PIECE // 10**6} "
-            "megapixels that can be protected in one piece; make it smaller"
-        )
     if surrogate is None:
         surrogate = load_surrogate(config.vae, device=config.device, precision=config.precision)
+    require_memory(surrogate, original.width * original.height, original.source)
     try:
         return _protect(original, config, surrogate, on_step)
     except torch.OutOfMemoryError as error:

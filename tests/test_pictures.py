@@ -299,3 +299,19 @@ def test_a_read_only_folder_is_refused(tmp_path: Path, photo: Path):
     folder.mkdir(mode=0o500)
     with pytest.raises(UsageError, match="cannot be written to"):
         plan([photo], folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_read_only_disk_is_refused_before_any_work(tmp_path: Path, photo: Path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k,ro", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("this machine does not let us mount a small disk")
+    try:
+        with pytest.raises(UsageError, match="cannot be written to"):
+            plan([photo], disk)
+    finally:
+        subprocess.run(["umount", disk], check=True)

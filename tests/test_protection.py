@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 from pca_protect import Cancelled, PictureError, ProtectConfig, UsageError, load_surrogate, protect
 from pca_protect.config import MODES
+from pca_protect.memory import require_memory
 from pca_protect.pixels import to_pixels, with_pixels
 from pca_protect.surrogates.adapter import Surrogate
 
@@ -143,9 +145,12 @@ def test_cancelling_leaves_nothing(tmp_path: Path, photo: Path, tiny: Surrogate)
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_too_large_for_one_piece_is_said(tiny: Surrogate):
-    with pytest.raises(PictureError, match="3000x3000 px is over the 8 megapixels"):
-        protect(Image.new("RGB", (3000, 3000)), surrogate=tiny)
+def test_a_picture_that_needs_too_much_memory_is_refused_before_the_work(tiny: Surrogate):
+    require_memory(tiny, 512 * 512, "photo.png")
+    with pytest.raises(PictureError, match=r"wall.png: needs about \d+.\d GB .* make it smaller than") as caught:
+        require_memory(tiny, 10**12, "wall.png")
+    fits = float(re.search(r"smaller than ([\d.e+]+) megapixels", str(caught.value))[1])
+    require_memory(tiny, int(fits * 0.8e6), "wall.png")
 
 
 def test_rounding_not_truncating():
