@@ -134,6 +134,9 @@ def broken(tmp_path: Path, kind: str) -> Path:
         path = tmp_path / "bad.webp"
         frames = [smooth_picture(16, 16, seed=seed) for seed in range(3)]
         frames[0].save(path, save_all=True, append_images=frames[1:])
+    elif kind == "hollow tiff":
+        path = tmp_path / "bad.tiff"
+        path.write_bytes(b"II*\x00\x08\x00\x00\x00" + bytes(6))  # a directory with no entries
     elif kind == "unreadable":
         path.symlink_to(path)
     return path
@@ -151,6 +154,7 @@ def broken(tmp_path: Path, kind: str) -> Path:
         ("sixteen", "more than 8 bits"),
         ("cmyk", "CMYK"),
         ("animated", "animated"),
+        ("hollow tiff", "damaged"),
         ("unreadable", "cannot be read"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 import warnings
 from pathlib import Path
 
@@ -27,6 +28,9 @@ _REASONS = {
     "HSV": "is stored as HSV; convert it to RGB first",
 }
 _ORIENTATION = 0x0112
+
+_DECODER_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error)
+"""What Pillow's decoders were seen to raise on damaged and hostile files."""
 
 
 def read_picture(path: Path) -> Picture:
@@ -65,7 +69,7 @@ def decode_picture(data: bytes, source: str) -> Picture:
         raise PictureError(
             f"{source}: is over the limit of {MAX_PIXELS // 10**6} megapixels; make it smaller"
         ) from error
-    except (OSError, SyntaxError, ValueError, EOFError, OverflowError) as error:
+    except _DECODER_ERRORS as error:
         raise PictureError(f"{source}: is damaged ({error}); open it in a viewer and save it again") from error
 
 
