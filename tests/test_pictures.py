@@ -136,7 +136,17 @@ def broken(tmp_path: Path, kind: str) -> Path:
         frames[0].save(path, save_all=True, append_images=frames[1:])
     elif kind == "hollow tiff":
         path = tmp_path / "bad.tiff"
-        path.write_bytes(b"II*\x00\x08\x00\x00\x00" + bytes(6))  # a directory with no entries
+        smooth_picture(16, 16).save(path)
+        data = path.read_bytes()
+        directory = int.from_bytes(data[4:8], "little")
+        entries = int.from_bytes(data[directory : directory + 2], "little")
+        end = directory + 2 + 12 * entries
+        path.write_bytes(
+            data[:end] + len(data).to_bytes(4, "little") + data[end + 4 :] + bytes(6)
+        )  # an empty second page
+    elif kind == "pages":
+        path = tmp_path / "bad.tiff"
+        smooth_picture(16, 16).save(path, save_all=True, append_images=[smooth_picture(16, 16, seed=1)])
     elif kind == "unreadable":
         path.symlink_to(path)
     return path
@@ -153,7 +163,8 @@ def broken(tmp_path: Path, kind: str) -> Path:
         ("bomb", "over the limit of 89 megapixels"),
         ("sixteen", "more than 8 bits"),
         ("cmyk", "CMYK"),
-        ("animated", "animated"),
+        ("animated", "3 frames"),
+        ("pages", "2 frames or pages"),
         ("hollow tiff", "damaged"),
         ("unreadable", "cannot be read"),
     ],

@@ -131,5 +131,6 @@ def _check_kind(image: Image.Image, source: str) -> None:
             image.mode, f"has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits first"
         )
         raise PictureError(f"{source}: {reason}")
-    if getattr(image, "n_frames", 1) > 1 and image.format in ("PNG", "WEBP"):
-        raise PictureError(f"{source}: is animated ({image.n_frames} frames); protect its frames one by one")  # type: ignore[attr-defined]
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # a phone's JPEG with a preview or a depth map behind the picture
+        raise PictureError(f"{source}: holds {frames} frames or pages; save them as pictures of their own first")
