@@ -54,12 +54,16 @@ class CollapseObjective:
         self._sign = -1.0 if direction == "up" else 1.0
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        return self._sign * self._scale * self.plain_loss(self._surrogate.posterior(pixels))
+        return self.to_minimise(self.plain_loss(self._surrogate.posterior(pixels)))
 
     def plain_loss(self, posterior: Posterior) -> Tensor:
         """L for a posterior of the same pictures, in nats, `(B,)`."""
         return posterior_collapse(posterior.mean, posterior.logvar, self._variance)
 
-    def in_nats(self, values: Tensor) -> Tensor:
-        """L for values of this objective."""
-        return values * self._sign / self._scale
+    def to_minimise(self, loss: Tensor) -> Tensor:
+        """The value that the optimiser sees for a loss in nats."""
+        return self._sign * self._scale * loss
+
+    def in_nats(self, value: Tensor) -> Tensor:
+        """The loss for a value that the optimiser sees."""
+        return value * self._sign / self._scale

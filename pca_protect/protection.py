@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -27,11 +24,15 @@ from pca_protect.memory import require_memory
 from pca_protect.objective import CollapseObjective
 from pca_protect.optimize import Objective, OnStep, Optimized, optimize
 from pca_protect.pixels import to_pixels, with_pixels
-from pca_protect.record import Record, Shift, versions
+from pca_protect.proof import prove
+from pca_protect.record import Record, versions
 from pca_protect.schedules import SCHEDULES
 from pca_protect.steps import MomentumStep, SignStep
 from pca_protect.surrogates.adapter import Surrogate
 from pca_protect.surrogates.load import load_surrogate
+
+WEAK = 2.0
+"""Below so many times the effect of noise, a result is not called a protection without a warning."""
 
 Progress = Callable[[int, int, float], None]
 """Called with (steps done, steps in all, the loss in nats). Raising from it ends the run and leaves no file behind."""
@@ -157,20 +158,24 @@ def run_recipe(
 def _protect(original: Picture, config: ProtectConfig, surrogate: Surrogate, on_step: Progress | None) -> Protected:
     started = time.perf_counter()
     clean = to_pixels(original).to(surrogate.device)
-    variance, direction = config.objective
-    objective = CollapseObjective(surrogate, variance, direction, clean)
+    objective = CollapseObjective(surrogate, *config.objective, clean)
     optimized = run_recipe(clean, objective, config, on_step=_in_nats(on_step, objective))
     protected = with_pixels(original, optimized.pixels)
-    noisy = with_pixels(original, clean + _noise(clean, config, original))
-
-    clean_mean, loss_clean = _measure(surrogate, objective, original)
-    shifts = []
-    for changed in (protected, noisy):
-        mean, loss = _measure(surrogate, objective, changed)
-        norm = clean_mean.norm().clamp_min(1e-30)
-        shifts.append(Shift(float((mean - clean_mean).norm() / norm), float(mean.norm() / norm), loss))
-    shift, noise = shifts
-    moved = (shift.loss - loss_clean) * (1.0 if direction == "up" else -1.0)
+    proof = prove(
+        original,
+        protected,
+        surrogate=surrogate,
+        objective=objective,
+        budget_levels=config.budget_levels,
+        seed=config.seed,
+    )
+    warnings = surrogate.warnings
+    if proof.times_noise < WEAK:
+        warnings = (
+            *warnings,
+            f"the loss moved only {proof.times_noise:.2g} times as far as noise of the same budget moves it: this hardly "
+            "protects; use more steps or a larger budget",
+        )
     record = Record(
         input=None if not original.digest else original.source,
         output=None,
@@ -188,16 +193,11 @@ def _protect(original: Picture, config: ProtectConfig, surrogate: Surrogate, on_
         },
         device=str(surrogate.device),
         precision=str(surrogate.dtype).removeprefix("torch."),
-        max_change_levels=int(np.abs(_difference(original, protected)).max()),
-        psnr_db=_psnr_db(original, protected),
-        loss_clean=loss_clean,
-        protected=shift,
-        noise=noise,
-        times_noise=moved / max(abs(noise.loss - loss_clean), 1e-30),
+        **vars(proof),
         steps=config.recipe.steps,
         seconds=time.perf_counter() - started,
         peak_megabytes=compute.peak_megabytes(surrogate.device),
-        warnings=surrogate.warnings,
+        warnings=warnings,
         versions=versions(),
     )
     return Protected(protected, original, record)
@@ -215,28 +215,3 @@ def _in_nats(on_step: Progress | None, objective: CollapseObjective) -> OnStep |
     if on_step is None:
         return None
     return lambda done, steps, values: on_step(done, steps, float(objective.in_nats(values)[0]))
-
-
-def _noise(clean: Tensor, config: ProtectConfig, original: Picture) -> Tensor:
-    """The control: uniform over the whole levels of the budget, drawn for this seed and this picture."""
-    key = hashlib.sha256(original.rgb.tobytes() + str(config.seed).encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(key[:7], "big"))
-    budget = config.budget_levels
-    levels = torch.randint(-budget, budget + 1, clean.shape, generator=generator)
-    return (levels / 255).to(clean.device)
-
-
-def _measure(surrogate: Surrogate, objective: CollapseObjective, picture: Picture) -> tuple[Tensor, float]:
-    """Posterior mean and loss of a picture as its 8-bit pixels are."""
-    with torch.no_grad():
-        posterior = surrogate.posterior(to_pixels(picture).to(surrogate.device))
-        return posterior.mean, float(objective.plain_loss(posterior)[0])
-
-
-def _difference(original: Picture, changed: Picture) -> NDArray[np.int16]:
-    return changed.rgb.astype(np.int16) - original.rgb.astype(np.int16)
-
-
-def _psnr_db(original: Picture, changed: Picture) -> float | None:
-    mse = float(np.square(_difference(original, changed).astype(np.float64)).mean())
-    return None if mse == 0 else 10 * math.log10(255**2 / mse)

@@ -6,22 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from importlib import metadata
 
+from pca_protect.proof import Shift
 from pca_protect.version import __version__
-
-
-@dataclass(frozen=True)
-class Shift:
-    """How far a changed picture's posterior lies from the clean one's.
-
-    Attributes:
-        latent: ||m' - m|| / ||m||, the distance of the means in clean norms; 0 is unmoved.
-        norm: ||m'|| / ||m||; 1 is unchanged, towards 0 is collapse.
-        loss: the posterior-collapse loss, in nats.
-    """
-
-    latent: float
-    norm: float
-    loss: float
 
 
 @dataclass(frozen=True)
@@ -34,12 +20,8 @@ class Record:
     config_digest: see `ProtectConfig.digest`.
     vae: what was optimised against (name, origin, weights hash, latent channels).
     device, precision: what it ran on.
-    max_change_levels: the largest change of any channel of any pixel, in 8-bit levels, of the saved file where there is
-        one and of the rounded picture otherwise.
-    psnr_db: of the saved picture against the original; None if nothing changed.
-    loss_clean: the loss of the original, in nats.
-    protected, noise: what the saved picture, and uniform noise of the same budget, do to the posterior.
-    times_noise: how many times further the loss moved in the wanted direction than noise moved it either way.
+    max_change_levels, psnr_db, loss_clean, protected, noise, times_noise: see `Proof`; the largest change is that of the
+        saved file where there is one.
     steps, seconds, peak_megabytes: what it cost; seconds cover optimising and measuring, not loading the model. Memory is the
         device's on CUDA and the whole process's elsewhere.
     warnings: what the user has to know.
