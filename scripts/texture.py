@@ -10,8 +10,9 @@ BANDS = 2
 PATCH = 8
 """Side, in pixels, of the patches whose energy is taken: one latent pixel of an 8x encoder."""
 
-_FLOOR = (2 / 255) ** 2
-"""Energy below what two levels of noise carry counts as none."""
+_FLOOR = (8 / 255) ** 2
+"""Energy below what eight levels of noise carry counts as little: with a floor of two levels, noise of 16/255 moved the
+latents of smooth pictures by a third, and the attack only four times as far as noise."""
 _LUMA = (0.299, 0.587, 0.114)
 
 

@@ -28,7 +28,7 @@ from pca_protect.surrogates.adapter import Encoder, Surrogate
 WARM_UP_STEPS = 100
 EMA_DECAY = 0.999
 SAVE_EVERY = 250
-PROBE_EVERY = 2000
+PROBE_EVERY = 5000
 
 
 def build(recipe: VaeRecipe) -> AutoencoderKL:
@@ -78,6 +78,7 @@ def train(
     run: Path,
     device: torch.device,
     precision: torch.dtype,
+    start_from: Path | None = None,
 ) -> None:
     torch.manual_seed(recipe.seed)
     vae, head = build(recipe).to(device), TextureHead(recipe.latent_channels).to(device)
@@ -85,6 +86,10 @@ def train(
     optimizer = torch.optim.AdamW([*vae.parameters(), *head.parameters()], betas=(0.9, 0.99), weight_decay=1e-4)
     checkpoint = run / "last.pt"
     step, seconds = 0, 0.0
+    if start_from is not None and not checkpoint.is_file():
+        state = torch.load(start_from, weights_only=True, map_location=device)
+        for name, module in (("vae", vae), ("head", head), ("average", average)):
+            module.load_state_dict(state[name])
     if checkpoint.is_file():
         state = torch.load(checkpoint, weights_only=True, map_location=device)
         for name, module in (("vae", vae), ("head", head), ("average", average), ("optimizer", optimizer)):
@@ -183,6 +188,7 @@ def main() -> None:
     parser.add_argument("--probe", type=Path, help="folder of PNGs to measure on while training")
     parser.add_argument("--schedule", choices=SCHEDULES, default="cpu")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="checkpoints and the decoded pictures")
+    parser.add_argument("--start-from", type=Path, help="a last.pt of an earlier run to start the weights from")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
     parser.add_argument("--export", type=Path, help="write the checkpoint reached so far to this folder and stop")
@@ -197,7 +203,7 @@ def main() -> None:
     device = torch.device(options.device)
     probe = folder_pictures(options.probe, 256, 8).to(device) if options.probe else None
     precision = {"fp32": torch.float32, "bf16": torch.bfloat16}[options.precision]
-    train(recipe, SCHEDULES[options.schedule], pictures, probe, run, device, precision)
+    train(recipe, SCHEDULES[options.schedule], pictures, probe, run, device, precision, options.start_from)
 
 
 if __name__ == "__main__":

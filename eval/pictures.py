@@ -1,0 +1,44 @@
+"""Pictures to measure on: a user's own, or one made from a seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from pca_protect.errors import UsageError
+from pca_protect.io.picture import Picture
+from pca_protect.io.read import read_picture
+
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The picture files of a folder, by name; its subfolders are not looked into.
+
+    Raises:
+        UsageError: there is no such folder, or no picture in it.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"--images {folder}: no such folder; name one that holds pictures")
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+    if not found:
+        raise UsageError(f"--images {folder}: no picture in it ({', '.join(_SUFFIXES)}); name another folder")
+    return found
+
+
+def square_picture(path: Path, size_px: int) -> Picture:
+    """The largest square in the middle of a picture file, resized. Raises what `read_picture` raises."""
+    image = Image.fromarray(read_picture(path).rgb)
+    square = ImageOps.fit(image, (size_px, size_px), Image.Resampling.LANCZOS)
+    return Picture(np.asarray(square), source=str(path))
+
+
+def made_picture(size_px: int, seed: int) -> Picture:
+    """A square of smooth random colours with some texture; the same for the same seed on every machine."""
+    generator = np.random.default_rng(seed)
+    coarse = Image.fromarray(generator.integers(0, 256, (5, 5, 3), dtype=np.uint8))
+    smooth = np.asarray(coarse.resize((size_px, size_px), Image.Resampling.BICUBIC)).astype(np.int16)
+    texture = generator.integers(-12, 13, (size_px, size_px, 1))
+    return Picture((smooth + texture).clip(0, 255).astype(np.uint8), source=f"made from seed {seed}")
