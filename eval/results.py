@@ -49,7 +49,7 @@ class Results:
         self._measured: dict[str, Json] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            lines = self._log.read_text(encoding="utf-8").splitlines() if self._log.exists() else []
+            lines = self._whole_lines()
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"{folder}: cannot hold results ({error}); choose another --out") from error
         for number, line in enumerate(lines, start=1):
@@ -86,6 +86,16 @@ class Results:
         _replace(summary, json.dumps({**self._head, "tables": tables}, indent=2, allow_nan=False) + "\n")
         _replace(table, _csv(tables))
         return self._log, table, summary
+
+    def _whole_lines(self) -> list[str]:
+        """The log's lines. A last one without its end was being written when the run was killed: it is cut off."""
+        if not self._log.exists():
+            return []
+        text = self._log.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]
+        if whole != text:
+            _replace(self._log, whole)
+        return whole.splitlines()
 
     def _identity(self) -> Json:
         environment = {name: value for name, value in self._head["environment"].items() if name not in _MAY_CHANGE}

@@ -114,3 +114,14 @@ def test_tables_as_summary_and_csv(filled: Path):
         rows = list(csv.DictReader(file))
     assert rows[0] == {"table": "cost", "arm": "a", "ratio": "0.5", "n": ""}
     assert [row["arm"] for row in rows] == ["a", "b, too", ""]
+
+
+def test_a_line_torn_by_a_kill_is_measured_again(filled: Path):
+    path = filled / "results.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    log = results(filled)
+    assert "c" not in log
+    assert log["a"]["seconds"] == [1.5, 2.0]
+    log.add({"c": {"met": None}})
+    assert path.read_bytes() == whole
