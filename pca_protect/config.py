@@ -52,9 +52,9 @@ PRESETS: dict[str, Recipe] = {
     "paper": Recipe(40, "sign", "constant", 1 / 8, 0.0, False, "the published loop, step for step"),
     # Step length and momentum were chosen on photographs that no result is reported on; longer first steps win at
     # every number of steps once they decay.
-    "fast": Recipe(12, "momentum", "cosine", 2 / 5, 0.5, True, "less than a third of the steps"),
-    "balanced": Recipe(40, "momentum", "cosine", 1 / 4, 0.7, True, "the default: goes further at equal steps"),
-    "strong": Recipe(120, "momentum", "cosine", 1 / 4, 0.7, True, "three times the steps"),
+    "fast": Recipe(12, "momentum", "cosine", 4 / 5, 0.5, True, "less than a third of the steps"),
+    "balanced": Recipe(40, "momentum", "cosine", 3 / 5, 0.7, True, "the default: goes further at equal steps"),
+    "strong": Recipe(120, "momentum", "cosine", 3 / 5, 0.7, True, "three times the steps"),
 }
 
 
