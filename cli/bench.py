@@ -100,7 +100,7 @@ def testbed(
     """The embedded VAE as a stand-in for real ones: reconstruction, information, and how far noise and the published
     attack move its latent.
 
-    For 24 pictures of 768x512 on two CPU cores --quick takes about 6 minutes and the full run about 40.
+    For 24 pictures of 768x512 --quick took 15 minutes on one busy CPU core; the full run is six times as much.
     """
     from pca_protect.eval.testbed import measure_testbed
 

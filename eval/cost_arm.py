@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Literal
 
 import psutil
@@ -111,8 +110,8 @@ def _measure(arm: Arm, wait_for_turn: Callable[[], None]) -> Measured:
         wait_for_turn()
         seconds = [_timed(run, arm.steps, device, wait_for_turn) for _ in range(arm.rounds)]
     except torch.OutOfMemoryError:
-        return Measured(vae, precision, [], weights, _peak_megabytes(device), "out of memory")
-    return Measured(vae, precision, seconds, weights, _peak_megabytes(device))
+        return Measured(vae, precision, [], weights, compute.peak_megabytes(device), "out of memory")
+    return Measured(vae, precision, seconds, weights, compute.peak_megabytes(device))
 
 
 def _timed(run: Run, steps: int, device: torch.device, wait_for_turn: Callable[[], None]) -> float:
@@ -220,14 +219,3 @@ def _megabytes_now(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device) / 1e6
     return float(psutil.Process().memory_info().rss) / 1e6
-
-
-def _peak_megabytes(device: torch.device) -> float:
-    """As `compute.peak_megabytes`, but on Linux a process inherits `ru_maxrss` from the one that started it, which
-    may be the larger of the two; VmHWM starts anew."""
-    status = Path("/proc/self/status")
-    if device.type != "cuda" and status.exists():
-        for line in status.read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024 / 1e6
-    return compute.peak_megabytes(device)
