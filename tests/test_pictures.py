@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -289,23 +291,34 @@ def test_a_write_that_fails_half_way_leaves_nothing(tmp_path: Path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["noise.png"]
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounting a small disk needs root")
-def test_a_full_disk_is_said_and_nothing_is_left(tmp_path: Path):
+@contextmanager
+def small_disk(tmp_path: Path, options: str = "") -> Iterator[Path]:
+    """A disk of 64 KiB."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True, check=False
-    )
-    if mounted.returncode != 0:
+    command = ["mount", "-t", "tmpfs", "-o", f"size=64k{options}", "tmpfs", disk]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
         pytest.skip("this machine does not let us mount a small disk")
     try:
+        yield disk
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_disk_is_said_and_nothing_is_left(tmp_path: Path):
+    with small_disk(tmp_path) as disk:
         generator = np.random.default_rng(0)
         picture = Picture(generator.integers(0, 256, (300, 300, 3), dtype=np.uint8))
         with pytest.raises(PictureError, match="disk is full"):
             write_picture(picture, disk / "out.png")
         assert list(disk.iterdir()) == []
-    finally:
-        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_read_only_disk_is_refused_before_any_work(tmp_path: Path, photo: Path):
+    with small_disk(tmp_path, ",ro") as disk, pytest.raises(UsageError, match="cannot be written to"):
+        plan([photo], disk)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
@@ -314,19 +327,3 @@ def test_a_read_only_folder_is_refused(tmp_path: Path, photo: Path):
     folder.mkdir(mode=0o500)
     with pytest.raises(UsageError, match="cannot be written to"):
         plan([photo], folder)
-
-
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounting a small disk needs root")
-def test_a_read_only_disk_is_refused_before_any_work(tmp_path: Path, photo: Path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k,ro", "tmpfs", disk], capture_output=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip("this machine does not let us mount a small disk")
-    try:
-        with pytest.raises(UsageError, match="cannot be written to"):
-            plan([photo], disk)
-    finally:
-        subprocess.run(["umount", disk], check=True)
