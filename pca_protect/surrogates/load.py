@@ -21,13 +21,12 @@ _HAS_VARIANCE = {
     "AutoencoderKL": True,
     "AutoencoderKLFlux2": True,
     "AutoencoderKLQwenImage": True,
-    "AutoencoderKLWan": True,
     "AutoencoderTiny": False,
     "AutoencoderDC": False,
 }
 """The diffusers classes that can be surrogates."""
 
-_TAKES_VIDEO = {"AutoencoderKLQwenImage", "AutoencoderKLWan"}
+_TAKES_VIDEO = {"AutoencoderKLQwenImage"}
 
 
 def load_surrogate(
