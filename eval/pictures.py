@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from pca_protect.errors import UsageError
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import read_picture
+
+Rgb = NDArray[np.uint8]
+"""An 8-bit picture, `(H, W, 3)`."""
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 

@@ -1,4 +1,4 @@
-"""What is trained, and for how long: the one table of the embedded VAEs."""
+"""What is trained, and for how long: the one table of the embedded models."""
 
 from __future__ import annotations
 
@@ -6,21 +6,41 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class VaeRecipe:
+class KlRecipe:
     """One VAE of the Stable Diffusion kind and the loss mix it is trained with.
 
-    The loss is  L1 + mse * MSE + detail * L1 of the two finest Laplacian bands + texture * L1 of the texture head
+    The loss is  l1 * L1 + mse * MSE + detail * L1 of the two finest Laplacian bands + texture * L1 of the texture head
     + kl * KL to N(0, 1) per latent element.
+
+    Attributes:
+        texture_power: what texture amplitudes are raised to before the head learns them; less makes noise move the latent
+            further, and an attack less far.
+        half: which half of the training pictures it sees, 0 or 1; None for all.
     """
 
     widths: tuple[int, ...]
     layers_per_block: int
     latent_channels: int
     groups: int
+    l1: float
     mse: float
     detail: float
     texture: float
+    texture_power: float
     kl: float
+    seed: int
+    half: int | None = None
+
+
+@dataclass(frozen=True)
+class TinyRecipe:
+    """An `AutoencoderTiny` distilled from another embedded VAE: its encoder learns the teacher's latent, its decoder the
+    picture, and the latent also has to come back through the teacher's decoder."""
+
+    teacher: str
+    width: int
+    blocks: int
+    through_teacher: float
     seed: int
 
 
@@ -52,25 +72,106 @@ class Schedule:
         return self.stages[-1]
 
 
-RECIPES = {
-    "pocket": VaeRecipe(
+VAES: dict[str, KlRecipe | TinyRecipe] = {
+    "pocket": KlRecipe(
         widths=(16, 32, 64, 128),
         layers_per_block=1,
         latent_channels=4,
         groups=8,
+        l1=1.0,
         mse=2.0,
         detail=0.5,
-        texture=0.06,
+        texture=0.3,
+        texture_power=1.0,
         kl=2e-4,
         seed=0,
+        half=0,
     ),
+    "pocket-b": KlRecipe(
+        widths=(16, 32, 48, 96),
+        layers_per_block=1,
+        latent_channels=4,
+        groups=8,
+        l1=1.0,
+        mse=6.0,
+        detail=0.3,
+        texture=0.12,
+        texture_power=0.75,
+        kl=4e-4,
+        seed=1,
+        half=1,
+    ),
+    "pocket-16": KlRecipe(
+        widths=(16, 32, 64, 128),
+        layers_per_block=1,
+        latent_channels=16,
+        groups=8,
+        l1=1.0,
+        mse=2.0,
+        detail=0.5,
+        texture=0.12,
+        texture_power=0.5,
+        kl=2e-4,
+        seed=2,
+    ),
+    "pocket-tiny": TinyRecipe(teacher="pocket", width=32, blocks=2, through_teacher=1.0, seed=3),
 }
 
-SCHEDULES = {
-    # About an hour on one CPU core.
-    "cpu": Schedule((Stage(6000, 16, 64), Stage(1000, 6, 128)), 2e-3),
-    # To go on from weights trained before, after a change of the loss; minutes on two CPU cores.
-    "cpu-refine": Schedule((Stage(1500, 16, 64), Stage(400, 6, 128)), 1e-3),
+VAE_SCHEDULES = {
+    # From scratch; half an hour on one CPU core.
+    "cpu": Schedule((Stage(5000, 16, 64),), 2e-3),
+    # To go on from weights trained before, after a change of the loss.
+    "cpu-refine": Schedule((Stage(5500, 16, 64),), 1e-3),
+    # For pocket-tiny.
+    "cpu-tiny": Schedule((Stage(2000, 16, 64),), 2e-3),
+    # With --decoder-only, for a decoder that could be better.
+    "cpu-decoder": Schedule((Stage(1500, 16, 64),), 1e-3),
     # Minutes on a data-centre GPU; not run yet.
-    "gpu": Schedule((Stage(20000, 64, 96), Stage(10000, 32, 192)), 1.5e-3),
+    "gpu": Schedule((Stage(12000, 64, 96), Stage(4000, 32, 192)), 1.5e-3),
+}
+
+
+@dataclass(frozen=True)
+class EditorRecipe:
+    """One text-guided editor: a UNet and a text encoder trained together on the latents of an embedded VAE.
+
+    It predicts v (Salimans and Ho, arXiv 2202.00512) under min-SNR weights (Hang et al., arXiv 2303.09556).
+
+    Attributes:
+        vae: whose latents it edits.
+        largest_snr: gamma of the min-SNR weights.
+        noise: factor on Stable Diffusion's betas. A latent of 32x32 has a quarter of the positions of Stable Diffusion's 64x64,
+            so that the same noise leaves less of a picture (Hoogeboom et al., arXiv 2301.11093, section 3.1), and fewer
+            channels say less about each position: at 1 nothing was recognisable at strength 0.6.
+        offset: standard deviation of a noise that is constant over a channel. With it the model learns to doubt the
+            average colour of what it denoises, so that a prompt can turn day into night.
+        without_prompt: share of samples without a prompt, for classifier-free guidance.
+    """
+
+    vae: str
+    widths: tuple[int, ...]
+    layers_per_block: int
+    text_width: int
+    text_layers: int
+    seed: int
+    noise: float
+    offset: float
+    largest_snr: float = 5.0
+    without_prompt: float = 0.12
+
+
+EDITORS = {
+    "pocket-editor": EditorRecipe("pocket", (64, 96, 112), 1, 128, 2, seed=10, noise=0.15, offset=0.5),
+    "pocket-editor-16": EditorRecipe("pocket-16", (64, 96, 112), 1, 128, 2, seed=11, noise=0.456, offset=0.3),
+}
+
+EDITOR_SCHEDULES = {
+    # An hour or less on one CPU core.
+    "cpu": Schedule((Stage(5200, 32, 128), Stage(300, 8, 256)), 8e-4),
+    # With --start-from another editor.
+    "cpu-start-from": Schedule((Stage(2900, 32, 128), Stage(200, 8, 256)), 8e-4),
+    # With --start-from the same one, after a change of the noise.
+    "cpu-refine": Schedule((Stage(620, 32, 128), Stage(80, 8, 256)), 5e-4),
+    # Minutes on a data-centre GPU; not run yet.
+    "gpu": Schedule((Stage(16000, 256, 128), Stage(4000, 64, 256)), 6e-4),
 }

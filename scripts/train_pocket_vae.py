@@ -1,7 +1,9 @@
-"""Train an embedded VAE from scratch. Resumes by itself; `--export` writes what the package ships.
+"""Train an embedded VAE. Resumes by itself; `--export` writes what the package ships.
 
 python scripts/train_pocket_vae.py pocket --data DATA/train --probe DATA/eval/natural --schedule cpu
-python scripts/train_pocket_vae.py pocket --data DATA/train --export pca_protect/pocket/pocket
+python scripts/train_pocket_vae.py pocket --data DATA/train --export
+
+`pocket-tiny` is distilled from the exported `pocket`.
 """
 
 from __future__ import annotations
@@ -13,56 +15,40 @@ import math
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, AutoencoderTiny
+from kl_training import KlTraining
 from numpy.typing import NDArray
-from pocket_recipes import RECIPES, SCHEDULES, Schedule, VaeRecipe
-from texture import BANDS, TextureHead, laplacian, log_energy
+from pocket_recipes import VAE_SCHEDULES, VAES, KlRecipe, Schedule, TinyRecipe
+from safetensors.torch import load_file
+from styled_pictures import load_styled_pictures
+from tiny_training import TinyTraining
 from torch import Tensor
 from training_pictures import folder_pictures, load_training_pictures, random_crops
 
-from pca_protect.eval.reconstruction import reconstruct
-from pca_protect.eval.vulnerability import measure_vulnerability
+from pca_protect.eval.testbed.reconstruction import Vae, psnr_db
+from pca_protect.eval.testbed.vulnerability import measure_vulnerability
+from pca_protect.pocket.format import DESCRIPTION, FORMAT
 from pca_protect.surrogates.adapter import Encoder, Surrogate
 
+MODELS = Path(__file__).parents[1] / "pca_protect" / "pocket"
 WARM_UP_STEPS = 100
 EMA_DECAY = 0.999
 SAVE_EVERY = 250
-PROBE_EVERY = 5000
+PROBE_EVERY = 500
+STYLED_SHARE = 4
+"""One crop in so many is of a rendered style, so that edits decode as well as photographs."""
+
+Training = KlTraining | TinyTraining
 
 
-def build(recipe: VaeRecipe) -> AutoencoderKL:
-    blocks = len(recipe.widths)
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * blocks,
-        up_block_types=("UpDecoderBlock2D",) * blocks,
-        block_out_channels=recipe.widths,
-        layers_per_block=recipe.layers_per_block,
-        latent_channels=recipe.latent_channels,
-        norm_num_groups=recipe.groups,
-        sample_size=256,
-        force_upcast=False,
-        scaling_factor=1.0,
-    )
-
-
-def losses(
-    vae: AutoencoderKL, head: TextureHead, pixels: Tensor, noise: Tensor, precision: torch.dtype
-) -> dict[str, Tensor]:
-    with torch.autocast(pixels.device.type, precision, enabled=precision != torch.float32):
-        posterior = vae.encode(pixels * 2 - 1).latent_dist
-        mean, logvar = posterior.mean.float(), posterior.logvar.float()
-        latent = mean + torch.exp(0.5 * logvar) * noise
-        decoded = vae.decode(latent).sample
-    decoded = decoded.float() / 2 + 0.5
-    detail = [(a - b).abs().mean() for a, b in zip(laplacian(decoded, BANDS), laplacian(pixels, BANDS), strict=True)]
-    return {
-        "l1": (decoded - pixels).abs().mean(),
-        "mse": (decoded - pixels).square().mean(),
-        "detail": torch.stack(detail).sum(),
-        "texture": (head(latent) - log_energy(pixels)).abs().mean(),
-        "kl": 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean(),
-    }
+def training_for(
+    recipe: KlRecipe | TinyRecipe, device: torch.device, precision: torch.dtype, *, decoder_only: bool = False
+) -> Training:
+    if isinstance(recipe, TinyRecipe):
+        return TinyTraining(recipe, device, precision, MODELS)
+    return KlTraining(recipe, device, precision, decoder_only=decoder_only)
 
 
 def learning_rate(schedule: Schedule, step: int) -> float:
@@ -71,139 +57,143 @@ def learning_rate(schedule: Schedule, step: int) -> float:
 
 
 def train(
-    recipe: VaeRecipe,
+    training: Training,
+    seed: int,
     schedule: Schedule,
-    pictures: NDArray,
+    pictures: NDArray[np.uint8],
+    styled: NDArray[np.uint8],
     probe: Tensor | None,
     run: Path,
     device: torch.device,
-    precision: torch.dtype,
     start_from: Path | None = None,
 ) -> None:
-    torch.manual_seed(recipe.seed)
-    vae, head = build(recipe).to(device), TextureHead(recipe.latent_channels).to(device)
-    average = copy.deepcopy(vae)
-    optimizer = torch.optim.AdamW([*vae.parameters(), *head.parameters()], betas=(0.9, 0.99), weight_decay=1e-4)
+    if start_from is not None:
+        training.vae.load_state_dict({name: value.float() for name, value in load_file(start_from).items()})
+    average = copy.deepcopy(training.vae)
+    parameters = [*training.vae.parameters(), *training.others.parameters()]
+    optimizer = torch.optim.AdamW(
+        [one for one in parameters if one.requires_grad], betas=(0.9, 0.99), weight_decay=1e-4
+    )
+    state = {"vae": training.vae, "others": training.others, "average": average, "optimizer": optimizer}
     checkpoint = run / "last.pt"
     step, seconds = 0, 0.0
-    if start_from is not None and not checkpoint.is_file():
-        state = torch.load(start_from, weights_only=True, map_location=device)
-        for name, module in (("vae", vae), ("head", head), ("average", average)):
-            module.load_state_dict(state[name])
     if checkpoint.is_file():
-        state = torch.load(checkpoint, weights_only=True, map_location=device)
-        for name, module in (("vae", vae), ("head", head), ("average", average), ("optimizer", optimizer)):
-            module.load_state_dict(state[name])
-        step, seconds = state["step"], state["seconds"]
+        saved = torch.load(checkpoint, weights_only=True, map_location=device)
+        for name, module in state.items():
+            module.load_state_dict(saved[name])
+        step, seconds = saved["step"], saved["seconds"]
         print(f"resumed at step {step}", flush=True)
     started = time.time() - seconds
 
     while step < schedule.steps:
         stage = schedule.stage(step)
-        pixels = random_crops(pictures, stage.batch, stage.crop_px, (recipe.seed, step)).to(device)
-        latent_side = stage.crop_px // 2 ** (len(recipe.widths) - 1)
-        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-        noise = torch.randn(stage.batch, recipe.latent_channels, latent_side, latent_side, generator=generator).to(
-            device
-        )
-        parts = losses(vae, head, pixels, noise, precision)
-        total = (
-            parts["l1"]
-            + recipe.mse * parts["mse"]
-            + recipe.detail * parts["detail"]
-            + recipe.texture * parts["texture"]
-            + recipe.kl * parts["kl"]
-        )
+        few = stage.batch // STYLED_SHARE
+        photographs = random_crops(pictures, stage.batch - few, stage.crop_px, (seed, step, 0))
+        renderings = random_crops(styled, few, stage.crop_px, (seed, step, 1))
+        pixels = torch.cat([photographs, renderings]).to(device)
+        total, parts = training.losses(pixels, torch.Generator().manual_seed(seed * 1_000_003 + step))
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(schedule, step)
         optimizer.zero_grad()
         total.backward()
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(training.vae.parameters(), 1.0)
         optimizer.step()
         step += 1
-        decay = min(EMA_DECAY, step / (10 + step))
         with torch.no_grad():
-            for kept, new in zip(average.parameters(), vae.parameters(), strict=True):
-                kept.lerp_(new, 1 - decay)
+            torch._foreach_lerp_(
+                list(average.parameters()), list(training.vae.parameters()), 1 - min(EMA_DECAY, step / (10 + step))
+            )
         if step % 100 == 0:
             shown = " ".join(f"{name} {float(value.detach()):.4f}" for name, value in parts.items())
             print(f"{step}/{schedule.steps} {time.time() - started:.0f} s {shown}", flush=True)
         if step % SAVE_EVERY == 0 or step == schedule.steps:
-            seconds = time.time() - started
-            state = {"vae": vae, "head": head, "average": average, "optimizer": optimizer}
             plain = {name: module.state_dict() for name, module in state.items()}
-            torch.save({**plain, "step": step, "seconds": seconds}, run / "next.pt")
+            torch.save({**plain, "step": step, "seconds": time.time() - started}, run / "next.pt")
             (run / "next.pt").replace(checkpoint)
         if probe is not None and (step % PROBE_EVERY == 0 or step == schedule.steps):
-            report = measure(normalise_latents(copy.deepcopy(average), pictures, device), probe)
-            print(f"{step} {report}", flush=True)
+            print(f"{step} {measure(finished(training, average, pictures, device), probe)}", flush=True)
 
 
-def measure(vae: AutoencoderKL, probe: Tensor) -> str:
-    """Reconstruction and, after half the published steps, vulnerability."""
-    psnr_db = sum(reconstruct(vae, one[None]).psnr_db for one in probe) / len(probe)
-    encoder = Encoder(vae.encoder, vae.quant_conv, has_variance=True, takes_video=False)
-    surrogate = Surrogate("in training", "", "", encoder, 8, vae.config.latent_channels)
-    return f"PSNR {psnr_db:.2f} dB, {measure_vulnerability(surrogate, probe, steps=20)}"
-
-
-def normalise_latents(vae: AutoencoderKL, pictures: NDArray, device: torch.device) -> AutoencoderKL:
-    """Give every latent channel mean 0 and standard deviation 1 over training pictures, exactly and without changing any
-    reconstruction: the shift and the scale go into `quant_conv`, their inverse into `post_quant_conv`."""
-    vae = vae.eval().requires_grad_(False)
-    sample = random_crops(pictures, 64, 256, (12345,))
-    with torch.no_grad():
-        means = torch.cat([vae.encode(batch.to(device) * 2 - 1).latent_dist.mean for batch in sample.split(8)])
-        shift, scale = means.mean(dim=(0, 2, 3)), means.std(dim=(0, 2, 3))
-        channels = len(shift)
-        into, back = vae.quant_conv, vae.post_quant_conv
-        into.weight[:channels] /= scale.view(-1, 1, 1, 1)
-        into.bias[:channels] = (into.bias[:channels] - shift) / scale
-        into.bias[channels:] -= 2 * scale.log()
-        back.bias += back.weight[:, :, 0, 0] @ shift
-        back.weight *= scale.view(1, -1, 1, 1)
+def finished(training: Training, average: Vae, pictures: NDArray[np.uint8], device: torch.device) -> Vae:
+    """A copy of the averaged weights as they would be exported."""
+    vae = copy.deepcopy(average).eval().requires_grad_(False)
+    sample = random_crops(pictures, 64, 256, (12345,)).to(device)
+    training.finish(vae, list(sample.split(8)))
     return vae
 
 
-def export(recipe: VaeRecipe, run: Path, pictures: NDArray, folder: Path) -> None:
-    """Write the averaged weights as fp16 safetensors with their configuration and how they came to be."""
-    state = torch.load(run / "last.pt", weights_only=True, map_location="cpu")
-    vae = build(recipe)
-    vae.load_state_dict(state["average"])
-    vae = normalise_latents(vae, pictures, torch.device("cpu"))
-    with torch.no_grad():
-        sample = random_crops(pictures, 64, 256, (54321,))
-        latents = torch.cat([vae.encode(batch * 2 - 1).latent_dist.mean for batch in sample.split(8)])
-    vae.register_to_config(scaling_factor=round(1 / float(latents.std()), 4))
-    vae.half().save_pretrained(folder)
-    (folder / "training.json").write_text(
-        json.dumps({"steps": state["step"], "seconds": round(state["seconds"])}) + "\n"
+def measure(vae: Vae, probe: Tensor) -> str:
+    """Reconstruction and, after half the published steps, vulnerability."""
+    mean_psnr_db = sum(psnr_db(vae, one[None]) for one in probe) / len(probe)
+    encoder = Encoder(
+        vae.encoder,
+        getattr(vae, "quant_conv", None),
+        has_variance=isinstance(vae, AutoencoderKL),
+        takes_video=False,
     )
+    surrogate = Surrogate("in training", "", "", encoder, 8, vae.config.latent_channels)
+    return f"PSNR {mean_psnr_db:.2f} dB, {measure_vulnerability(surrogate, probe, steps=20)}"
+
+
+def export(training: Training, run: Path, pictures: NDArray[np.uint8], folder: Path, *, further: bool) -> None:
+    """Write the averaged weights as fp16 safetensors with their configuration and how they came to be.
+
+    Args:
+        further: the training went on from what is there, so that steps and seconds add up.
+    """
+    before = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")) if further else {"steps": 0, "seconds": 0}
+    saved = torch.load(run / "last.pt", weights_only=True, map_location="cpu")
+    training.vae.load_state_dict(saved["average"])
+    vae = finished(training, training.vae, pictures, torch.device("cpu"))
+    vae.half().save_pretrained(folder)
+    if isinstance(vae, AutoencoderTiny):  # it writes a setting that it warns of when it reads it
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        del config["block_out_channels"]
+        (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    describe(folder, before["steps"] + saved["step"], before["seconds"] + saved["seconds"])
+
+
+def describe(folder: Path, steps: int, seconds: float) -> None:
+    """Write the format version and how the weights came to be."""
+    description = {"format": FORMAT, "steps": steps, "seconds": round(seconds)}
+    (folder / DESCRIPTION).write_text(json.dumps(description) + "\n", encoding="utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=RECIPES)
+    parser.add_argument("name", choices=VAES)
     parser.add_argument("--data", type=Path, required=True, help="folder with pack-*.tar")
     parser.add_argument("--probe", type=Path, help="folder of PNGs to measure on while training")
-    parser.add_argument("--schedule", choices=SCHEDULES, default="cpu")
+    parser.add_argument("--schedule", choices=VAE_SCHEDULES, default="cpu")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="checkpoints and the decoded pictures")
-    parser.add_argument("--start-from", type=Path, help="a last.pt of an earlier run to start the weights from")
+    parser.add_argument("--start-from", type=Path, help="a safetensors file of the same VAE to start from")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
-    parser.add_argument("--export", type=Path, help="write the checkpoint reached so far to this folder and stop")
+    parser.add_argument(
+        "--decoder-only", action="store_true", help="go on from the exported weights, latents as they are"
+    )
+    parser.add_argument("--export", action="store_true", help="write the checkpoint reached so far and stop")
     options = parser.parse_args()
-    run = options.runs / options.name
+    run = options.runs / (f"{options.name}-decoder" if options.decoder_only else options.name)
     run.mkdir(parents=True, exist_ok=True)
+    recipe = VAES[options.name]
     pictures = load_training_pictures(options.data, options.runs / "pictures.npy")
-    recipe = RECIPES[options.name]
-    if options.export:
-        export(recipe, run, pictures, options.export)
-        return
-    device = torch.device(options.device)
-    probe = folder_pictures(options.probe, 256, 8).to(device) if options.probe else None
+    styled = load_styled_pictures(pictures, options.runs / "styled.npy")
+    if isinstance(recipe, KlRecipe) and recipe.half is not None:
+        pictures, styled = (np.array_split(array, 2)[recipe.half] for array in (pictures, styled))
+    styled = styled.reshape(-1, *styled.shape[2:])
+    device = torch.device("cpu" if options.export else options.device)
     precision = {"fp32": torch.float32, "bf16": torch.bfloat16}[options.precision]
-    train(recipe, SCHEDULES[options.schedule], pictures, probe, run, device, precision, options.start_from)
+    torch.manual_seed(recipe.seed)
+    training = training_for(recipe, device, precision, decoder_only=options.decoder_only)
+    if options.export:
+        export(training, run, pictures, MODELS / options.name, further=options.decoder_only)
+        return
+    exported = MODELS / options.name / "diffusion_pytorch_model.safetensors"
+    start_from = exported if options.decoder_only else options.start_from
+    probe = folder_pictures(options.probe, 256, 8).to(device) if options.probe else None
+    schedule = VAE_SCHEDULES[options.schedule]
+    train(training, recipe.seed, schedule, pictures, styled, probe, run, device, start_from)
 
 
 if __name__ == "__main__":

@@ -17,12 +17,12 @@ from pca_protect.cli import bench
 from pca_protect.config import MODES, ProtectConfig
 from pca_protect.errors import DeviceError, ModelError, UsageError
 from pca_protect.eval import pictures
-from pca_protect.eval.cost import CostResult, measure_cost
-from pca_protect.eval.cost_arm import Arm
-from pca_protect.eval.cost_config import CostConfig
-from pca_protect.eval.published_loop import published_loop
-from pca_protect.eval.random_vae import save_random_vae
-from pca_protect.eval.turns import run_in_turns
+from pca_protect.eval.cost.arm import Arm
+from pca_protect.eval.cost.config import CostConfig
+from pca_protect.eval.cost.published_loop import published_loop
+from pca_protect.eval.cost.random_vae import save_random_vae
+from pca_protect.eval.cost.run import CostResult, measure_cost
+from pca_protect.eval.cost.turns import run_in_turns
 from pca_protect.objective import CollapseObjective
 from pca_protect.protection import run_recipe
 from pca_protect.surrogates.adapter import Surrogate

@@ -377,7 +377,13 @@ def test_command_line_with_a_hub(hub: HubServer, client: Client, vae_files: dict
         assert record["warnings"] == []
         assert "pocket" not in stderr
     listed = [json.loads(line) for line in vaes[1].splitlines()]
-    assert {entry["name"] for entry in listed if entry["at_hand"]} == {"pocket", "sd"}
+    assert {entry["name"] for entry in listed if entry["at_hand"]} == {
+        "pocket",
+        "pocket-b",
+        "pocket-16",
+        "pocket-tiny",
+        "sd",
+    }
     assert client.outputs == ["picture.protected.png"]
 
 

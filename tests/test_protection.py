@@ -170,7 +170,10 @@ def test_the_embedded_vae_on_a_photograph(tmp_path: Path, pocket: Surrogate, mod
     record = protect(tmp_path / "face.png", ProtectConfig(mode=mode), surrogate=pocket).save(tmp_path / "out.png")
     assert record.max_change_levels <= 16
     assert record.times_noise > 4
-    assert record.protected.latent > 2 * record.noise.latent
+    if mode == "diffusion":
+        assert record.protected.latent > 2 * record.noise.latent
+    else:
+        assert record.protected.norm < 0.75 * record.noise.norm
 
 
 def test_what_hardly_protects_is_said(pocket: Surrogate):

@@ -15,7 +15,7 @@ from pca_protect.errors import ModelError
 from pca_protect.surrogates import checkpoint
 from pca_protect.surrogates.adapter import Encoder, Surrogate
 from pca_protect.surrogates.locate import Located, locate
-from pca_protect.surrogates.registry import FALLBACK, POCKET_WARNING, PREFERRED
+from pca_protect.surrogates.registry import FALLBACK, PREFERRED, embedded_warning
 
 _HAS_VARIANCE = {
     "AutoencoderKL": True,
@@ -77,8 +77,8 @@ def _load(found: Located, device_name: Device, precision: Precision) -> Surrogat
     encoder = encoder.to(device=device, dtype=dtype).eval().requires_grad_(False)
     multiple, latent_channels = _probe(encoder, device, dtype)
     warnings = []
-    if entry is not None and entry.name == FALLBACK:
-        warnings.append(POCKET_WARNING)
+    if entry is not None and entry.embedded:
+        warnings.append(embedded_warning(entry.name))
     if not encoder.has_variance:
         warnings.append(f"{found.name} returns a point, not a distribution: only the mean term of the loss applies")
     return Surrogate(found.name, found.origin, identity, encoder, multiple, latent_channels, tuple(warnings))

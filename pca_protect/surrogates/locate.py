@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pca_protect.errors import ModelError
+from pca_protect.pocket.format import check_format
 from pca_protect.surrogates import hub
 from pca_protect.surrogates.hub import CONFIG, PICKLED_WEIGHTS, WEIGHTS
 from pca_protect.surrogates.registry import PICKLED, REGISTRY, SurrogateEntry, looks_like_hub_id, unknown_name
@@ -63,6 +64,7 @@ def _from_folder(folder: Path, name: str, entry: SurrogateEntry | None) -> Locat
     """A diffusers VAE folder, or a pipeline folder with a `vae` in it."""
     for candidate in (folder, folder / "vae"):
         if (candidate / CONFIG).is_file():
+            check_format(candidate)
             for weights in WEIGHTS:
                 if (candidate / weights).is_file():
                     return Located(name, str(candidate), _read_config(candidate / CONFIG), candidate / weights, entry)

@@ -53,6 +53,9 @@ _TAKEN_DOWN = (
 
 _ENTRIES = (
     SurrogateEntry("pocket", "", "pocket", "pocket", 4, "Apache-2.0", 4),
+    SurrogateEntry("pocket-b", "", "pocket-b", "pocket-b", 4, "Apache-2.0", 2),
+    SurrogateEntry("pocket-16", "", "pocket-16", "pocket-16", 16, "Apache-2.0", 4),
+    SurrogateEntry("pocket-tiny", "", "pocket-tiny", "pocket", 4, "Apache-2.0", 1, has_variance=False),
     SurrogateEntry("sd", "stabilityai/sd-vae-ft-mse", "", "Stable Diffusion 1.x, 2.x", 4, "MIT", 137),
     SurrogateEntry(
         "sd14",
@@ -151,10 +154,14 @@ PREFERRED = "sd"
 FALLBACK = "pocket"
 """What `auto` takes otherwise, always with a warning."""
 
-POCKET_WARNING = (
-    "the embedded `pocket` VAE protects the offline test bed, not Stable Diffusion: nothing was measured against real "
-    "editors with this file. For those use --vae sd (a download) or a local copy of the editor's VAE"
-)
+
+def embedded_warning(name: str) -> str:
+    """What is said whenever an embedded model is used."""
+    return (
+        f"the embedded `{name}` VAE protects the offline test bed, not Stable Diffusion: nothing was measured against real "
+        "editors with this file. For those use --vae sd (a download) or a local copy of the editor's VAE"
+    )
+
 
 PICKLED = (".bin", ".pth", ".pt", ".ckpt", ".pkl")
 """Endings of weights that can run code when they are loaded. Refused everywhere."""

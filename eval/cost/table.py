@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 
-from pca_protect.eval.cost_arm import MODE, Arm, ArmName, Measured
-from pca_protect.eval.startup import Startup
+from pca_protect.eval.cost.arm import MODE, Arm, ArmName, Measured
+from pca_protect.eval.cost.startup import Startup
 
 OVERHEAD_LIMIT = 1.15
 """A whole protection may take this many times its bare encoder passes."""

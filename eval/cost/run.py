@@ -18,15 +18,15 @@ from typing import Literal, cast
 import torch
 
 from pca_protect import compute
-from pca_protect.eval.cost_arm import Arm, Measured
-from pca_protect.eval.cost_config import CostConfig
-from pca_protect.eval.cost_table import Row, arm_rows, startup_row
+from pca_protect.eval.cost.arm import Arm, Measured
+from pca_protect.eval.cost.config import CostConfig
+from pca_protect.eval.cost.random_vae import save_random_vae
+from pca_protect.eval.cost.startup import Startup, measure_startup
+from pca_protect.eval.cost.table import Row, arm_rows, startup_row
+from pca_protect.eval.cost.turns import run_in_turns
 from pca_protect.eval.environment import environment
 from pca_protect.eval.pictures import made_picture, pictures_in, square_picture
-from pca_protect.eval.random_vae import save_random_vae
 from pca_protect.eval.results import Results
-from pca_protect.eval.startup import Startup, measure_startup
-from pca_protect.eval.turns import run_in_turns
 
 CUDA_BATCHES = (4, 16)
 RANDOM_VAE = "SD architecture, random weights"

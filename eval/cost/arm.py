@@ -17,7 +17,7 @@ from torch import Tensor
 from pca_protect import compute
 from pca_protect.config import MODES, Precision, ProtectConfig
 from pca_protect.errors import PcaProtectError
-from pca_protect.eval.published_loop import published_loop
+from pca_protect.eval.cost.published_loop import published_loop
 from pca_protect.io.picture import Picture
 from pca_protect.losses import posterior_collapse
 from pca_protect.objective import CollapseObjective

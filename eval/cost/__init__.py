@@ -1,0 +1,1 @@
+"""What protection costs in time and memory: `pca-protect bench cost`."""

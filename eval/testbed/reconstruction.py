@@ -1,0 +1,42 @@
+"""What a VAE makes of a picture: how well it comes back, and how much the posterior says about it."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+from torch import Tensor
+
+from pca_protect.losses import posterior_collapse
+
+Vae = AutoencoderKL | AutoencoderTiny
+
+
+def psnr_db(vae: Vae, pixels: Tensor, *, decoder: Vae | None = None) -> float:
+    """PSNR of one picture `(1, 3, H, W)` in [0, 1] after encoding and decoding it, rounded to 8 bits; higher is better.
+
+    Args:
+        decoder: another VAE of the same latent space to decode with.
+    """
+    with torch.no_grad():
+        decoded = ((decoder or vae).decode(latent_mean(vae, pixels)).sample / 2 + 0.5).clamp(0, 1)
+    levels = (decoded * 255).round() / 255
+    return -10 * math.log10(float((levels - pixels).square().mean()))
+
+
+def nats_per_element(vae: AutoencoderKL, pixels: Tensor) -> float:
+    """KL of the posterior of one picture to N(0, 1), per latent element; 0 is a posterior that says nothing."""
+    with torch.no_grad():
+        posterior = vae.encode(pixels * 2 - 1).latent_dist
+    divergence = posterior_collapse(posterior.mean, posterior.logvar, 1.0)[0]
+    return float(divergence / posterior.mean.numel())
+
+
+def latent_mean(vae: Vae, pixels: Tensor) -> Tensor:
+    """The posterior mean, or the point that a VAE without variance returns, `(B, C, h, w)`."""
+    with torch.no_grad():
+        encoded = vae.encode(pixels * 2 - 1)
+    mean: Tensor = encoded.latents if isinstance(vae, AutoencoderTiny) else encoded.latent_dist.mean
+    return mean

@@ -1,0 +1,224 @@
+"""Train a pocket editor: a UNet and a text encoder on cached latents. Resumes by itself; `--export` writes the pipeline.
+
+python scripts/train_pocket_editor.py pocket-editor --data DATA/train --schedule cpu
+python scripts/train_pocket_editor.py pocket-editor --data DATA/train --export
+
+Its VAE must have been exported before; see `train_pocket_vae.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionImg2ImgPipeline, UNet2DConditionModel
+from latents import latent_crops, load_latents
+from numpy.typing import NDArray
+from pocket_recipes import EDITOR_SCHEDULES, EDITORS, EditorRecipe, Schedule
+from prompts import LONGEST, load_captions, make_tokenizer, prompt_for
+from styled_pictures import EVERY, load_styled_pictures
+from torch import Tensor, nn
+from train_pocket_vae import EMA_DECAY, MODELS, SAVE_EVERY, describe, learning_rate
+from training_pictures import load_training_pictures
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from pca_protect.eval.styles import STYLES
+
+PIPELINES = Path(__file__).parents[1] / "eval" / "pocket"
+PHRASES = [style.prompt for style in STYLES.values()]
+"""In the order of the cached latents: the photograph as it is, then its renderings."""
+
+
+def build_unet(recipe: EditorRecipe, latent_channels: int) -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=32,
+        in_channels=latent_channels,
+        out_channels=latent_channels,
+        block_out_channels=recipe.widths,
+        layers_per_block=recipe.layers_per_block,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=recipe.text_width,
+        attention_head_dim=8,
+        norm_num_groups=16,
+    )
+
+
+def build_text_encoder(recipe: EditorRecipe, tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=recipe.text_width,
+            intermediate_size=2 * recipe.text_width,
+            num_hidden_layers=recipe.text_layers,
+            num_attention_heads=4,
+            max_position_embeddings=LONGEST,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def build_scheduler(recipe: EditorRecipe) -> DDIMScheduler:
+    """Stable Diffusion's noise, scaled."""
+    return DDIMScheduler(
+        beta_start=0.00085 * recipe.noise,
+        beta_end=0.012 * recipe.noise,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type="v_prediction",
+    )
+
+
+def loss(
+    model: nn.ModuleDict,
+    scheduler: DDIMScheduler,
+    recipe: EditorRecipe,
+    latents: Tensor,
+    tokens: Tensor,
+    generator: torch.Generator,
+    precision: torch.dtype,
+) -> Tensor:
+    """Mean squared error of v under min-SNR weights."""
+    count, channels = latents.shape[:2]
+    noise = torch.randn(latents.shape, generator=generator)
+    noise += recipe.offset * torch.randn(count, channels, 1, 1, generator=generator)
+    noise = noise.to(latents.device)
+    steps = torch.randint(0, scheduler.config.num_train_timesteps, (count,), generator=generator).to(latents.device)
+    noisy = scheduler.add_noise(latents, noise, steps)
+    wanted = scheduler.get_velocity(latents, noise, steps)
+    with torch.autocast(latents.device.type, precision, enabled=precision != torch.float32):
+        words = model["text_encoder"](tokens).last_hidden_state
+        velocity = model["unet"](noisy, steps, words).sample.float()
+    signal = scheduler.alphas_cumprod.to(latents.device)[steps]
+    snr = signal / (1 - signal)
+    weights = snr.clamp(max=recipe.largest_snr) / (snr + 1)
+    return (weights * (velocity - wanted).square().mean(dim=(1, 2, 3))).mean()
+
+
+def train(
+    recipe: EditorRecipe,
+    schedule: Schedule,
+    model: nn.ModuleDict,
+    tokenizer: CLIPTokenizer,
+    latents: NDArray[np.float16],
+    captions: list[str],
+    run: Path,
+    device: torch.device,
+    precision: torch.dtype,
+) -> None:
+    model = model.to(device)
+    average = copy.deepcopy(model).requires_grad_(False)
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=1e-3)
+    scheduler = build_scheduler(recipe)
+    state = {"model": model, "average": average, "optimizer": optimizer}
+    checkpoint = run / "last.pt"
+    step, seconds, recent = 0, 0.0, 0.0
+    if checkpoint.is_file():
+        saved = torch.load(checkpoint, weights_only=True, map_location=device)
+        for name, module in state.items():
+            module.load_state_dict(saved[name])
+        step, seconds = saved["step"], saved["seconds"]
+        print(f"resumed at step {step}", flush=True)
+    started = time.time() - seconds
+
+    while step < schedule.steps:
+        stage = schedule.stage(step)
+        draws = np.random.default_rng((recipe.seed, step))
+        crops, rows, styles = latent_crops(latents, stage.batch, stage.crop_px // 8, draws)
+        prompts = [
+            prompt_for(captions[EVERY * row], PHRASES[style], recipe.without_prompt, draws)
+            for row, style in zip(rows, styles, strict=True)
+        ]
+        tokens = tokenizer(prompts, padding="max_length", max_length=LONGEST, truncation=True, return_tensors="pt")
+        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+        total = loss(model, scheduler, recipe, crops.to(device), tokens.input_ids.to(device), generator, precision)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(schedule, step)
+        optimizer.zero_grad()
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        recent += float(total.detach())
+        with torch.no_grad():
+            kept = 1 - min(EMA_DECAY, step / (10 + step))
+            torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), kept)
+        if step % 100 == 0:
+            print(f"{step}/{schedule.steps} {time.time() - started:.0f} s loss {recent / 100:.4f}", flush=True)
+            recent = 0.0
+        if step % SAVE_EVERY == 0 or step == schedule.steps:
+            plain = {name: module.state_dict() for name, module in state.items()}
+            torch.save({**plain, "step": step, "seconds": time.time() - started}, run / "next.pt")
+            (run / "next.pt").replace(checkpoint)
+
+
+def start_from(model: nn.ModuleDict, checkpoint: Path) -> None:
+    """Take over what fits from another editor: all but the first and the last layer where latents have other channels."""
+    own = model.state_dict()
+    theirs = torch.load(checkpoint, weights_only=True, map_location="cpu")["average"]
+    model.load_state_dict({name: theirs[name] if theirs[name].shape == own[name].shape else own[name] for name in own})
+
+
+def export(
+    recipe: EditorRecipe, model: nn.ModuleDict, vae: AutoencoderKL, tokenizer: CLIPTokenizer, run: Path, folder: Path
+) -> None:
+    """Write the averaged weights as a whole pipeline in fp16, and how they came to be."""
+    saved = torch.load(run / "last.pt", weights_only=True, map_location="cpu")
+    model.load_state_dict(saved["average"])
+    pipeline = StableDiffusionImg2ImgPipeline(
+        vae=vae,
+        text_encoder=model["text_encoder"],
+        tokenizer=tokenizer,
+        unet=model["unet"],
+        scheduler=build_scheduler(recipe),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
+    describe(folder, saved["step"], saved["seconds"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=EDITORS)
+    parser.add_argument("--data", type=Path, required=True, help="folder with pack-*.tar and captions.csv")
+    parser.add_argument("--schedule", choices=EDITOR_SCHEDULES, default="cpu")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="checkpoints and what is computed once")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
+    parser.add_argument("--start-from", type=Path, help="last.pt of another editor; layers of other shapes start anew")
+    parser.add_argument("--export", action="store_true", help="write the checkpoint reached so far and stop")
+    options = parser.parse_args()
+    run = options.runs / options.name
+    run.mkdir(parents=True, exist_ok=True)
+    recipe = EDITORS[options.name]
+    torch.manual_seed(recipe.seed)
+    captions = load_captions(options.data)
+    tokenizer = make_tokenizer([*sorted(set(captions)), "a photo of a", *PHRASES])
+    vae = AutoencoderKL.from_pretrained(MODELS / recipe.vae, torch_dtype=torch.float32).requires_grad_(False)
+    unet = build_unet(recipe, vae.config.latent_channels)
+    model = nn.ModuleDict({"unet": unet, "text_encoder": build_text_encoder(recipe, tokenizer)})
+    if options.export:
+        export(recipe, model, vae, tokenizer, run, PIPELINES / options.name)
+        return
+    if options.start_from:
+        start_from(model, options.start_from)
+    device = torch.device(options.device)
+    pictures = load_training_pictures(options.data, options.runs / "pictures.npy")
+    styled = load_styled_pictures(pictures, options.runs / "styled.npy")
+    latents = load_latents(vae, pictures, styled, options.runs / f"{recipe.vae}-latents.npy", device)
+    precision = {"fp32": torch.float32, "bf16": torch.bfloat16}[options.precision]
+    train(recipe, EDITOR_SCHEDULES[options.schedule], model, tokenizer, latents, captions, run, device, precision)
+
+
+if __name__ == "__main__":
+    main()

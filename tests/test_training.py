@@ -1,0 +1,135 @@
+"""The parts of training that can be right or wrong; whether it went well is measured by `bench testbed`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import smooth_picture, tiny_kl
+from latents import latent_crops
+from pocket_recipes import EDITOR_SCHEDULES, EDITORS, VAE_SCHEDULES, VAES, KlRecipe, TinyRecipe
+from prompts import make_tokenizer, prompt_for
+from styled_pictures import RENDERED, load_styled_pictures
+from texture import BANDS, amplitudes, fine_error
+from torch import Tensor
+from train_pocket_vae import learning_rate
+from whitening import whiten_latents
+
+from pca_protect.eval.editors import EMBEDDED
+
+
+def pictures(count: int = 4) -> Tensor:
+    arrays = [np.asarray(smooth_picture(64, 48, seed=seed)) for seed in range(count)]
+    return torch.from_numpy(np.stack(arrays)).movedim(-1, 1).float() / 255
+
+
+def test_whitening_makes_channels_unit_and_uncorrelated_and_changes_no_reconstruction():
+    vae, batch = tiny_kl().eval(), pictures(8)
+    with torch.no_grad():
+        before = vae.decode(vae.encode(batch * 2 - 1).latent_dist.mean).sample
+        whiten_latents(vae, [batch[:4], batch[4:]])
+        posterior = vae.encode(batch * 2 - 1).latent_dist
+        columns = posterior.mean.movedim(1, -1).flatten(end_dim=-2)
+    assert torch.allclose(columns.mean(dim=0), torch.zeros(4), atol=1e-3)
+    assert torch.allclose(torch.cov(columns.T), torch.eye(4), atol=1e-2)
+    assert torch.allclose(vae.decode(posterior.mean).sample, before, atol=1e-3)
+
+
+def test_whitening_mixes_variances_as_a_mixture_of_channels_has_them():
+    vae, batch = tiny_kl().eval(), pictures(8)
+    with torch.no_grad():
+        old = vae.encode(batch * 2 - 1).latent_dist
+        weight = vae.quant_conv.weight[:4, :, 0, 0].clone()
+        whiten_latents(vae, [batch])
+        new = vae.encode(batch * 2 - 1).latent_dist
+        mixing = torch.linalg.lstsq(weight.T, vae.quant_conv.weight[:4, :, 0, 0].T).solution.T
+        wanted = torch.einsum("ij,bjhw->bihw", mixing.square(), old.var)
+    assert float((new.var / wanted).log().abs().mean()) < 0.05, "a fit, not an identity"
+
+
+def stripes(levels: float, *, across: bool) -> Tensor:
+    """The finest stripes, as strong as an attack may make them."""
+    sign = torch.tensor([1.0, -1.0]).repeat(8)
+    pattern = sign.expand(16, 16) if across else sign[:, None].expand(16, 16)
+    return (0.5 + levels / 255 * pattern).expand(1, 3, 16, 16)
+
+
+def test_texture_tells_directions_and_strengths_apart():
+    flat = amplitudes(torch.full((1, 3, 16, 16), 0.5))
+    assert flat.shape == (1, BANDS, 2, 2)
+    assert float(flat.abs().max()) < 1e-3
+    weak, strong = (amplitudes(stripes(levels, across=True)) for levels in (8, 16))
+    turned = amplitudes(stripes(16, across=False))
+    assert torch.allclose(strong, 2 * weak, atol=1e-4)
+    assert int(strong[0, :, 0, 0].argmax()) != int(turned[0, :, 0, 0].argmax())
+
+
+def test_a_pattern_stands_out_further_than_noise_of_the_same_budget():
+    noise = 0.5 + (torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1) * 16 / 255
+    found, by_noise = (amplitudes(picture).mean(dim=(0, 2, 3)).max() for picture in (stripes(16, across=True), noise))
+    assert float(found) > 3 * float(by_noise)
+
+
+def test_coarse_texture_is_not_asked_for():
+    wanted, read = torch.zeros(1, BANDS, 2, 2), torch.zeros(1, BANDS, 2, 2)
+    read[:, :3] = 1
+    assert float(fine_error(read, wanted)) == 0
+    read[:, -1] = 1
+    assert float(fine_error(read, wanted)) > 0
+
+
+def test_learning_rate_rises_and_falls():
+    schedule = VAE_SCHEDULES["cpu"]
+    rates = [learning_rate(schedule, step) for step in (0, 100, schedule.steps // 2, schedule.steps - 1)]
+    assert rates[0] < rates[2] < rates[1] <= schedule.learning_rate
+    assert rates[3] < 0.05 * schedule.learning_rate
+
+
+def test_recipes_belong_together():
+    assert EDITORS.keys() == EMBEDDED.keys()
+    for name, recipe in EDITORS.items():
+        assert recipe.vae == EMBEDDED[name]
+        assert isinstance(VAES[recipe.vae], KlRecipe)
+    for recipe in VAES.values():
+        if isinstance(recipe, TinyRecipe):
+            assert recipe.teacher in VAES
+    assert len({recipe.seed for recipe in (*VAES.values(), *EDITORS.values())}) == len(VAES) + len(EDITORS)
+    assert VAE_SCHEDULES.keys() >= {"cpu", "gpu"}
+    assert EDITOR_SCHEDULES.keys() >= {"cpu", "gpu"}
+
+
+def test_styled_pictures_are_made_once_and_in_order(tmp_path: Path):
+    source = np.stack([np.asarray(smooth_picture(32, 32, seed=seed)) for seed in range(5)])
+    styled = load_styled_pictures(source, tmp_path / "styled.npy")
+    assert styled.shape == (2, len(RENDERED), 32, 32, 3)
+    assert np.array_equal(styled[1, 2], RENDERED[2].render(source[4]))
+    assert np.array_equal(load_styled_pictures(source[:0], tmp_path / "styled.npy"), styled)
+
+
+def test_latent_crops_say_where_they_are_from():
+    latents = np.arange(3 * 2 * 1 * 8 * 8, dtype=np.float16).reshape(3, 2, 1, 8, 8)
+    crops, rows, styles = latent_crops(latents, 6, 4, np.random.default_rng(0))
+    assert crops.shape == (6, 1, 4, 4)
+    for crop, row, style in zip(crops, rows, styles, strict=True):
+        assert np.isin(crop.numpy(), latents[row, style]).all()
+
+
+def test_tokenizer_keeps_known_words_whole_and_spells_the_rest(tmp_path: Path):
+    tokenizer = make_tokenizer(["dalmatian", "add some snow", "at night"])
+    tokenizer.save_pretrained(tmp_path)
+    again = type(tokenizer).from_pretrained(tmp_path)
+    assert again.tokenize("At Night, dalmatian") == ["at</w>", "night</w>", ",</w>", "dalmatian</w>"]
+    assert again.unk_token_id not in again("zebra é", add_special_tokens=False).input_ids
+    assert again("", padding="max_length").input_ids[:2] == [again.bos_token_id, again.eos_token_id]
+
+
+@pytest.mark.parametrize(("phrase", "kinds"), [("", {"", "cup", "a photo of a cup"}), ("at night", None)])
+def test_prompts(phrase: str, kinds: set[str] | None):
+    draws = np.random.default_rng(0)
+    prompts = [prompt_for("cup", phrase, 0.2, draws) for _ in range(400)]
+    assert 0.1 < prompts.count("") / len(prompts) < 0.3
+    if kinds is None:
+        kinds = {"", "at night", "cup, at night", "a photo of a cup, at night"}
+    assert set(prompts) == kinds
