@@ -19,10 +19,11 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionImg2ImgPipeli
 from latents import latent_crops, load_latents
 from numpy.typing import NDArray
 from pocket_recipes import EDITOR_SCHEDULES, EDITORS, EditorRecipe, Schedule
+from progress import SAVE_EVERY, follow, resume, save
 from prompts import LONGEST, load_captions, make_tokenizer, prompt_for
 from styled_pictures import EVERY, load_styled_pictures
 from torch import Tensor, nn
-from train_pocket_vae import EMA_DECAY, MODELS, SAVE_EVERY, describe, learning_rate
+from train_pocket_vae import MODELS, describe, learning_rate
 from training_pictures import load_training_pictures
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -119,14 +120,8 @@ def train(
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=1e-3)
     scheduler = build_scheduler(recipe)
     state = {"model": model, "average": average, "optimizer": optimizer}
-    checkpoint = run / "last.pt"
-    step, seconds, recent = 0, 0.0, 0.0
-    if checkpoint.is_file():
-        saved = torch.load(checkpoint, weights_only=True, map_location=device)
-        for name, module in state.items():
-            module.load_state_dict(saved[name])
-        step, seconds = saved["step"], saved["seconds"]
-        print(f"resumed at step {step}", flush=True)
+    step, seconds = resume(state, run, device)
+    recent = 0.0
     started = time.time() - seconds
 
     while step < schedule.steps:
@@ -148,16 +143,12 @@ def train(
         optimizer.step()
         step += 1
         recent += float(total.detach())
-        with torch.no_grad():
-            kept = 1 - min(EMA_DECAY, step / (10 + step))
-            torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), kept)
+        follow(average, model, step)
         if step % 100 == 0:
             print(f"{step}/{schedule.steps} {time.time() - started:.0f} s loss {recent / 100:.4f}", flush=True)
             recent = 0.0
         if step % SAVE_EVERY == 0 or step == schedule.steps:
-            plain = {name: module.state_dict() for name, module in state.items()}
-            torch.save({**plain, "step": step, "seconds": time.time() - started}, run / "next.pt")
-            (run / "next.pt").replace(checkpoint)
+            save(state, run, step, time.time() - started)
 
 
 def start_from(model: nn.ModuleDict, checkpoint: Path) -> None:
@@ -173,6 +164,7 @@ def export(
     """Write the averaged weights as a whole pipeline in fp16, and how they came to be."""
     saved = torch.load(run / "last.pt", weights_only=True, map_location="cpu")
     model.load_state_dict(saved["average"])
+    vae.register_to_config(_name_or_path=recipe.vae)  # not where it lay on this machine
     pipeline = StableDiffusionImg2ImgPipeline(
         vae=vae,
         text_encoder=model["text_encoder"],

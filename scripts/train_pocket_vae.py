@@ -21,6 +21,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny
 from kl_training import KlTraining
 from numpy.typing import NDArray
 from pocket_recipes import VAE_SCHEDULES, VAES, KlRecipe, Schedule, TinyRecipe
+from progress import SAVE_EVERY, follow, resume, save
 from safetensors.torch import load_file
 from styled_pictures import load_styled_pictures
 from tiny_training import TinyTraining
@@ -34,8 +35,6 @@ from pca_protect.surrogates.adapter import Encoder, Surrogate
 
 MODELS = Path(__file__).parents[1] / "pca_protect" / "pocket"
 WARM_UP_STEPS = 100
-EMA_DECAY = 0.999
-SAVE_EVERY = 250
 PROBE_EVERY = 500
 STYLED_SHARE = 4
 """One crop in so many is of a rendered style, so that edits decode as well as photographs."""
@@ -75,14 +74,7 @@ def train(
         [one for one in parameters if one.requires_grad], betas=(0.9, 0.99), weight_decay=1e-4
     )
     state = {"vae": training.vae, "others": training.others, "average": average, "optimizer": optimizer}
-    checkpoint = run / "last.pt"
-    step, seconds = 0, 0.0
-    if checkpoint.is_file():
-        saved = torch.load(checkpoint, weights_only=True, map_location=device)
-        for name, module in state.items():
-            module.load_state_dict(saved[name])
-        step, seconds = saved["step"], saved["seconds"]
-        print(f"resumed at step {step}", flush=True)
+    step, seconds = resume(state, run, device)
     started = time.time() - seconds
 
     while step < schedule.steps:
@@ -99,17 +91,12 @@ def train(
         torch.nn.utils.clip_grad_norm_(training.vae.parameters(), 1.0)
         optimizer.step()
         step += 1
-        with torch.no_grad():
-            torch._foreach_lerp_(
-                list(average.parameters()), list(training.vae.parameters()), 1 - min(EMA_DECAY, step / (10 + step))
-            )
+        follow(average, training.vae, step)
         if step % 100 == 0:
             shown = " ".join(f"{name} {float(value.detach()):.4f}" for name, value in parts.items())
             print(f"{step}/{schedule.steps} {time.time() - started:.0f} s {shown}", flush=True)
         if step % SAVE_EVERY == 0 or step == schedule.steps:
-            plain = {name: module.state_dict() for name, module in state.items()}
-            torch.save({**plain, "step": step, "seconds": time.time() - started}, run / "next.pt")
-            (run / "next.pt").replace(checkpoint)
+            save(state, run, step, time.time() - started)
         if probe is not None and (step % PROBE_EVERY == 0 or step == schedule.steps):
             print(f"{step} {measure(finished(training, average, pictures, device), probe)}", flush=True)
 

@@ -10,6 +10,7 @@ import torch
 from conftest import smooth_picture, tiny_kl
 from latents import latent_crops
 from pocket_recipes import EDITOR_SCHEDULES, EDITORS, VAE_SCHEDULES, VAES, KlRecipe, TinyRecipe
+from progress import follow, resume, save
 from prompts import make_tokenizer, prompt_for
 from styled_pictures import RENDERED, load_styled_pictures
 from texture import BANDS, amplitudes, fine_error
@@ -133,3 +134,24 @@ def test_prompts(phrase: str, kinds: set[str] | None):
     if kinds is None:
         kinds = {"", "at night", "cup, at night", "a photo of a cup, at night"}
     assert set(prompts) == kinds
+
+
+def test_training_goes_on_where_it_was_stopped(tmp_path: Path):
+    cpu = torch.device("cpu")
+    model, other = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    assert resume({"model": model}, tmp_path, cpu) == (0, 0.0)
+    save({"model": model}, tmp_path, 7, 1.5)
+    assert resume({"model": other}, tmp_path, cpu) == (7, 1.5)
+    assert torch.equal(other.weight, model.weight)
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_the_average_follows_quickly_at_first_and_slowly_later():
+    average, model = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+    torch.nn.init.zeros_(average.weight)
+    torch.nn.init.ones_(model.weight)
+    follow(average, model, 1)
+    assert float(average.weight.detach()) == pytest.approx(10 / 11)
+    torch.nn.init.zeros_(average.weight)
+    follow(average, model, 100_000)
+    assert float(average.weight.detach()) == pytest.approx(0.001)
