@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from pca_protect.errors import UsageError
+from pca_protect.errors import PictureError, UsageError
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import read_picture
 
@@ -30,6 +30,26 @@ def pictures_in(folder: Path) -> list[Path]:
     if not found:
         raise UsageError(f"--images {folder}: no picture in it ({', '.join(_SUFFIXES)}); name another folder")
     return found
+
+
+def readable(folder: Path, at_most: int | None) -> tuple[dict[Path, str], list[dict[str, object]]]:
+    """The pictures of a folder that can be read, with their files' digests, and rows for a table `failures` about the others.
+
+    Raises:
+        UsageError: no folder, or no picture in it that can be read.
+    """
+    digests: dict[Path, str] = {}
+    failures: list[dict[str, object]] = []
+    for path in pictures_in(folder)[:at_most]:
+        try:
+            digests[path] = read_picture(path).digest
+        except PictureError as error:
+            failures.append({"editor": "", "picture": path.name, "reason": str(error)})
+    if not digests:
+        raise UsageError(
+            f"--images {folder}: none of its pictures can be read ({failures[0]['reason']}); name another folder"
+        )
+    return digests, failures
 
 
 def square_picture(path: Path, size_px: int) -> Picture:

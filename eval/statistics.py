@@ -64,6 +64,32 @@ def paired_effect(values: Sequence[float], reference: Sequence[float], *, seed: 
     )
 
 
+def comparison(values: Mapping[str, float], control: Mapping[str, float]) -> dict[str, object]:
+    """An arm beside a control as columns of a table: `effect` and `noise_effect` (means), their `ratio` (None where the control
+    has no effect), `difference`, `ci_low`, `ci_high`, `p`, `win_rate` of the pairs, and `n`.
+
+    Of a single picture there are no statistics, only means: the interval and the test are None. Of none, everything is.
+
+    Args:
+        values, control: picture -> value; the same pictures.
+    """
+    statistics = dict.fromkeys(("ci_low", "ci_high", "p", "win_rate"))
+    if not values:
+        return {**dict.fromkeys(("effect", "noise_effect", "ratio", "difference")), **statistics, "n": 0}
+    pairs = np.array([(values[picture], control[picture]) for picture in values])
+    effect, noise_effect = (float(mean) for mean in pairs.mean(axis=0))
+    means = {
+        "effect": effect,
+        "noise_effect": noise_effect,
+        "ratio": effect / noise_effect if noise_effect > 0 else None,
+        "difference": effect - noise_effect,
+    }
+    if len(values) == 1:
+        return {**means, **statistics, "n": 1}
+    found = paired_effect(pairs[:, 0].tolist(), pairs[:, 1].tolist())
+    return {**means, **{name: getattr(found, name) for name in statistics}, "n": found.n}
+
+
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     """Adjusted p-values that keep the chance of any false alarm among them at the level they are compared with
     (Holm, Scandinavian Journal of Statistics 6, 1979)."""

@@ -46,9 +46,10 @@ def optimize(
     step_size: float,
     steps: int,
     keep_best: bool = True,
+    start: Tensor | None = None,
     on_step: OnStep | None = None,
 ) -> Optimized:
-    """Minimise an objective over perturbations inside a constraint, starting from none.
+    """Minimise an objective over perturbations inside a constraint, starting from none unless told otherwise.
 
     With `SignStep`, `constant` and `keep_best=False` this is the published loop (Guo et al., arXiv 2408.10901): the
     perturbation is clamped to the budget, the picture it is added to is clamped to [0, 1] for the encoder, and that
@@ -63,12 +64,14 @@ def optimize(
         step_size: length of the first step per channel, in [0, 1] units.
         steps: gradient evaluations, at least 1.
         keep_best: return the best iterate of each image, at the price of one more forward pass; otherwise the last.
+        start: perturbation to begin with, shape as `pixels`, projected first; for objectives whose gradient vanishes at
+            the clean pixels.
         on_step: progress and cancellation.
 
     Raises:
         ModelError: the objective or its gradient is not finite.
     """
-    perturbation = torch.zeros_like(pixels)
+    perturbation = torch.zeros_like(pixels) if start is None else constraint.project(start)
     history: list[Tensor] = []
     best_values: Tensor | None = None
     best_perturbation = perturbation

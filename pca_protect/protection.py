@@ -138,9 +138,18 @@ def protect(
 
 
 def run_recipe(
-    clean: Tensor, objective: Objective, config: ProtectConfig, *, on_step: OnStep | None = None
+    clean: Tensor,
+    objective: Objective,
+    config: ProtectConfig,
+    *,
+    start: Tensor | None = None,
+    on_step: OnStep | None = None,
 ) -> Optimized:
-    """Optimise clean pixels `(B, 3, H, W)` in [0, 1] the way a configuration's preset and budget say."""
+    """Optimise clean pixels `(B, 3, H, W)` in [0, 1] the way a configuration's preset and budget say.
+
+    Args:
+        start: see `optimize`.
+    """
     recipe, radius = config.recipe, config.budget_levels / 255
     return optimize(
         clean,
@@ -151,6 +160,7 @@ def run_recipe(
         step_size=recipe.relative_step * radius,
         steps=recipe.steps,
         keep_best=recipe.keep_best,
+        start=start,
         on_step=on_step,
     )
 

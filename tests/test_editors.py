@@ -22,7 +22,9 @@ from prompts import LONGEST, make_tokenizer
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from pca_protect import ModelError, PictureError, UsageError
-from pca_protect.eval.editors import Editor, EditSettings, load_editor
+from pca_protect.eval.editors.editor import Editor
+from pca_protect.eval.editors.load import load_editor
+from pca_protect.eval.editors.registry import EditSettings
 
 SIDE = 64
 FAST = EditSettings(strength=0.5, guidance=2.0, steps=4)

@@ -10,8 +10,8 @@ from conftest import ASTRONAUT, smooth_picture, tiny_kl
 from PIL import Image
 
 from pca_protect import UsageError
-from pca_protect.eval.distances import flip, ssim
-from pca_protect.eval.editors import EMBEDDED
+from pca_protect.eval.editors.registry import EMBEDDED
+from pca_protect.eval.metrics.classical import flip, ssim
 from pca_protect.eval.styles import STYLES
 from pca_protect.eval.testbed import edits, run, vaes
 from pca_protect.eval.testbed.goals import at_least, at_most, row

@@ -18,7 +18,7 @@ from torch import Tensor
 from train_pocket_vae import learning_rate
 from whitening import whiten_latents
 
-from pca_protect.eval.editors import EMBEDDED
+from pca_protect.eval.editors.registry import EMBEDDED
 
 
 def pictures(count: int = 4) -> Tensor:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pca_protect.eval.distances import flip, ssim
-from pca_protect.eval.editors import Editor, EditSettings
+from pca_protect.eval.editors.editor import Editor
+from pca_protect.eval.editors.registry import EditSettings
+from pca_protect.eval.metrics.classical import flip, ssim
 from pca_protect.eval.pictures import Rgb
 from pca_protect.eval.styles import STYLES
 from pca_protect.eval.testbed.goals import Row, at_least, row

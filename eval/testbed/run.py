@@ -14,7 +14,9 @@ from PIL import Image
 
 from pca_protect import compute
 from pca_protect.config import Device
-from pca_protect.eval.editors import EMBEDDED, Editor, EditSettings, load_editor
+from pca_protect.eval.editors.editor import Editor
+from pca_protect.eval.editors.load import load_editor
+from pca_protect.eval.editors.registry import EMBEDDED, EditSettings
 from pca_protect.eval.environment import environment
 from pca_protect.eval.pictures import pictures_in, square_picture
 from pca_protect.eval.results import Results

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from dataclasses import replace
 from typing import Any
@@ -60,6 +61,21 @@ def load_surrogate(
         return replace(fallback, warnings=(reason, *fallback.warnings))
 
 
+def surrogate_of(vae: nn.Module, *, name: str, origin: str) -> Surrogate:
+    """A copy of the encoder of a diffusers VAE that is in memory already, in the same precision on the same device.
+
+    Raises:
+        ModelError: the VAE is of a kind that cannot be a surrogate.
+    """
+    kind = type(vae).__name__
+    if kind not in _HAS_VARIANCE:
+        raise ModelError(f"{origin}: a {kind} cannot be a surrogate; known kinds are {', '.join(_HAS_VARIANCE)}")
+    encoder = copy.deepcopy(_encoder_of(vae, kind)).eval().requires_grad_(False)
+    parameter = next(encoder.parameters())
+    multiple, latent_channels = _probe(encoder, parameter.device, parameter.dtype)
+    return Surrogate(name, origin, checkpoint.digest(encoder.state_dict()), encoder, multiple, latent_channels)
+
+
 def _load(found: Located, device_name: Device, precision: Precision) -> Surrogate:
     entry = found.entry
     overflows = entry.overflows_fp16 if entry else _config_says_overflow(found.config)
@@ -101,6 +117,10 @@ def _build(config: dict[str, Any], origin: str) -> Encoder:
             vae: nn.Module = cls(**{key: value for key, value in config.items() if key in known})
     except (TypeError, ValueError, IndexError) as error:
         raise ModelError(f"{origin}: its configuration makes no {kind} ({error})") from error
+    return _encoder_of(vae, kind)
+
+
+def _encoder_of(vae: nn.Module, kind: str) -> Encoder:
     return Encoder(
         vae.encoder,  # type: ignore[arg-type]
         getattr(vae, "quant_conv", None),

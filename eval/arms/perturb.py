@@ -1,0 +1,93 @@
+"""One arm on one picture: the same optimiser, budget, steps and precision for every method."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pca_protect.config import ProtectConfig
+from pca_protect.eval.arms.denoiser import Denoiser, denoising_error, score_distillation
+from pca_protect.eval.arms.encoder import mean_away, mean_to_target, mean_to_zero, moments_away, pattern
+from pca_protect.eval.arms.noise import uniform_noise
+from pca_protect.eval.arms.registry import NOISE_LINF, NOISE_VISIBLE, Arm
+from pca_protect.eval.pictures import Rgb
+from pca_protect.io.picture import Picture
+from pca_protect.objective import CollapseObjective
+from pca_protect.optimize import Objective
+from pca_protect.pixels import to_pixels, with_pixels
+from pca_protect.protection import run_recipe
+from pca_protect.surrogates.adapter import Surrogate
+
+METHOD_PRESET = "paper"
+"""How every method is optimised, the published posterior collapse included: 40 sign steps of an eighth of the budget, the
+last iterate kept."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What methods look into.
+
+    Attributes:
+        surrogate: an encoder.
+        denoiser: the UNet behind it; None where no arm needs one.
+    """
+
+    surrogate: Surrogate
+    denoiser: Denoiser | None = None
+
+
+def perturb(arm: Arm, picture: Rgb, target: Target, *, budget_levels: int, seed: int) -> Rgb:
+    """The picture `(H, W, 3)` after an arm, rounded to 8 bits and within the budget.
+
+    Args:
+        arm: any but noise of the same visibility, which depends on the others.
+        seed: with the picture, decides every random draw.
+    """
+    assert arm.name != NOISE_VISIBLE
+    if arm.name == NOISE_LINF:
+        return uniform_noise(picture, budget_levels, generator_for(picture, seed))
+    original = Picture(picture)
+    clean = to_pixels(original).to(target.surrogate.device)
+    config = ProtectConfig(
+        mode=arm.mode or ProtectConfig.mode, preset=arm.preset or METHOD_PRESET, budget_levels=budget_levels
+    )
+    generator = generator_for(picture, seed)
+    if arm.mode:
+        objective: Objective = CollapseObjective(target.surrogate, *config.objective, clean)
+    else:
+        objective = _METHODS[arm.name](target, clean, generator)
+    start = None
+    if arm.name in _NEEDS_A_START:
+        start = (torch.rand(clean.shape, generator=generator) * 2 - 1).to(clean.device) * budget_levels / 255
+    found = run_recipe(clean, objective, config, start=start)
+    return with_pixels(original, found.pixels).rgb
+
+
+def generator_for(picture: Rgb, seed: int) -> torch.Generator:
+    """Randomness that belongs to a picture and a seed."""
+    key = hashlib.sha256(np.ascontiguousarray(picture).tobytes() + str(seed).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(key[:7], "big"))
+
+
+def _denoiser(target: Target) -> Denoiser:
+    assert target.denoiser is not None
+    return target.denoiser
+
+
+_METHODS: dict[str, Callable[[Target, Tensor, torch.Generator], Objective]] = {
+    "photoguard": lambda target, clean, _: mean_to_zero(target.surrogate),
+    "latent-distance": lambda target, clean, _: mean_away(target.surrogate, clean),
+    "pid": lambda target, clean, _: moments_away(target.surrogate, clean),
+    "mist": lambda target, clean, _: mean_to_target(target.surrogate, pattern(clean.shape[-1]).to(clean.device)),
+    "advdm": lambda target, clean, generator: denoising_error(_denoiser(target), [generator]),
+    "sds-plus": lambda target, clean, generator: score_distillation(_denoiser(target), [generator], "up"),
+    "sds-minus": lambda target, clean, generator: score_distillation(_denoiser(target), [generator], "down"),
+}
+
+_NEEDS_A_START = ("latent-distance", "pid")
+"""Their gradient vanishes at the clean picture; they start from uniform noise inside the budget."""

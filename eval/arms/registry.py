@@ -1,0 +1,91 @@
+"""Arms by name. Strings only: nothing is computed here."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pca_protect.config import MODES, PRESETS
+from pca_protect.errors import UsageError
+
+Needs = Literal["nothing", "encoder", "denoiser"]
+"""Which part of the editor a method looks into; `denoiser` stands for encoder and UNet."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Attributes:
+    name: for tables and options.
+    what: one phrase for reports.
+    source: where it was published; empty for controls.
+    needs: see `Needs`.
+    mode, preset: of the arms that are this program; empty for all others.
+    """
+
+    name: str
+    what: str
+    source: str
+    needs: Needs
+    mode: str = ""
+    preset: str = ""
+
+
+NOISE_LINF, NOISE_VISIBLE = "noise-linf", "noise-visible"
+CONTROLS = (NOISE_LINF, NOISE_VISIBLE)
+
+_PCA = "Guo et al. 2024, arXiv 2408.10901"
+_SDS = "Xue et al. 2024, arXiv 2311.12832"
+
+_ENTRIES = (
+    Arm(NOISE_LINF, "uniform noise of the whole budget", "", "nothing"),
+    Arm(NOISE_VISIBLE, "uniform noise, as visible as the most visible method on that picture", "", "nothing"),
+    Arm("photoguard", "latent mean towards 0", "Salman et al. 2023, arXiv 2302.06588", "encoder"),
+    Arm(
+        "latent-distance",
+        "latent mean away from the clean one",
+        "Chen et al. 2023 (EditShield), arXiv 2311.12066",
+        "encoder",
+    ),
+    Arm("pid", "latent mean and log-variance away from the clean ones", "Li et al. 2024, arXiv 2406.09305", "encoder"),
+    Arm("mist", "latent mean towards that of a pattern", "Liang & Wu 2023, arXiv 2305.12683", "encoder"),
+    Arm("advdm", "denoising loss up", "Liang et al. 2023, arXiv 2302.04578", "denoiser"),
+    Arm("sds-plus", "score distillation up", _SDS, "denoiser"),
+    Arm("sds-minus", "score distillation down", _SDS, "denoiser"),
+    Arm("pca-diffusion", "posterior collapse, mode diffusion, published loop", _PCA, "encoder", "diffusion", "paper"),
+    Arm(
+        "pca-concentration",
+        "posterior collapse, mode concentration, published loop",
+        _PCA,
+        "encoder",
+        "concentration",
+        "paper",
+    ),
+    *(
+        Arm(f"{preset}-{mode}", f"pca_protect, mode {mode}, preset {preset}", "this program", "encoder", mode, preset)
+        for preset in PRESETS
+        if preset != "paper"
+        for mode in MODES
+    ),
+)
+
+ARMS: dict[str, Arm] = {arm.name: arm for arm in _ENTRIES}
+
+DEFAULT_ARMS = tuple(name for name in ARMS if not name.startswith(("fast-", "strong-")))
+CHIEF_ARMS = (*CONTROLS, "pca-diffusion", "pca-concentration")
+"""The paper's two modes and what they have to beat."""
+
+
+def arms_named(names: Sequence[str]) -> list[Arm]:
+    """Arms in the order of the table, each once.
+
+    Raises:
+        UsageError: a name is unknown.
+    """
+    for name in names:
+        if name not in ARMS:
+            close = difflib.get_close_matches(name, ARMS, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known ones are {', '.join(ARMS)}"
+            raise UsageError(f"unknown arm {name!r}; {hint}")
+    return [arm for arm in ARMS.values() if arm.name in names]

@@ -1,0 +1,1 @@
+"""How protected is this picture? `pca-protect check`."""

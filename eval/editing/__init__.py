@@ -1,0 +1,1 @@
+"""Does protection make edits fail? `pca-protect bench editing` and `bench prompts`."""

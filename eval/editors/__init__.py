@@ -1,0 +1,1 @@
+"""Text-guided editors: a picture and a prompt in, an edited picture out."""

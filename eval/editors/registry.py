@@ -1,0 +1,137 @@
+"""Editors known by name. Strings and numbers only: nothing is looked up or loaded here.
+
+What the publishers say can change; whether a model can be had is found out when it is fetched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pca_protect.errors import UsageError
+
+Kind = Literal["img2img", "inpaint", "instruct"]
+"""`img2img` noises the whole picture and denoises it towards the prompt (SDEdit). `inpaint` repaints what surrounds the
+middle. `instruct` follows an instruction while looking at the picture (InstructPix2Pix)."""
+
+
+@dataclass(frozen=True)
+class EditSettings:
+    """How an editor is run.
+
+    Attributes:
+        strength: share of the noise schedule that is run, in (0, 1]; more changes more. None for editors without it.
+        guidance: scale of classifier-free guidance towards the prompt; 1 is none.
+        steps: steps of the whole schedule, of which `strength` is done.
+        image_guidance: scale of the guidance towards the picture; of `instruct` editors alone.
+    """
+
+    strength: float | None = 0.6
+    guidance: float = 7.5
+    steps: int = 50
+    image_guidance: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.strength is not None and not 0 < self.strength <= 1:
+            raise UsageError(f"strength {self.strength}: has to be above 0 and at most 1")
+        if self.guidance < 1:
+            raise UsageError(f"guidance {self.guidance}: has to be 1 or more")
+        if self.steps < 1 or (self.strength is not None and self.steps * self.strength < 1):
+            raise UsageError(f"steps {self.steps}: strength {self.strength} of them is less than one; take more")
+
+
+@dataclass(frozen=True)
+class EditorEntry:
+    """Where an editor comes from and how it is usually run.
+
+    Attributes:
+        name: what `--editor` takes.
+        repo_id: repository on the model hub; empty for embedded ones.
+        kind: how it edits.
+        vae: name of the VAE it edits in, in the registry of surrogates.
+        size_px: side of the square pictures it was trained for.
+        settings: defaults.
+        licence: as the publisher names it.
+        unavailable: why it cannot be downloaded any more; empty if it can.
+    """
+
+    name: str
+    repo_id: str
+    kind: Kind
+    vae: str
+    size_px: int
+    settings: EditSettings
+    licence: str
+    unavailable: str = ""
+
+
+POCKET = EditSettings(0.6, 3.0, 20)
+"""Guidance was chosen by looking at edits of four pictures; at the 7.5 that is usual for Stable Diffusion fewer succeeded."""
+
+_SDXL = EditSettings(0.6, 5.0, 50)
+_SD3 = EditSettings(0.6, 7.0, 28)
+_INSTRUCT = EditSettings(None, 7.5, 50, 1.5)
+_RAIL, _RAIL_PP = "CreativeML OpenRAIL-M", "CreativeML OpenRAIL++-M"
+
+_ENTRIES = (
+    EditorEntry("pocket-editor", "", "img2img", "pocket", 256, POCKET, "Apache-2.0"),
+    EditorEntry("pocket-editor-16", "", "img2img", "pocket-16", 256, POCKET, "Apache-2.0"),
+    EditorEntry("sd14", "CompVis/stable-diffusion-v1-4", "img2img", "sd14", 512, EditSettings(), _RAIL),
+    EditorEntry("sd15", "stable-diffusion-v1-5/stable-diffusion-v1-5", "img2img", "sd15", 512, EditSettings(), _RAIL),
+    EditorEntry(
+        "sd15-inpaint",
+        "stable-diffusion-v1-5/stable-diffusion-inpainting",
+        "inpaint",
+        "sd15",
+        512,
+        EditSettings(1.0),
+        _RAIL,
+    ),
+    EditorEntry(
+        "sd21",
+        "stabilityai/stable-diffusion-2-1",
+        "img2img",
+        "sd21",
+        768,
+        EditSettings(),
+        _RAIL_PP,
+        unavailable="its publisher removed it from the hub; give the folder of a copy of yours, or use sd15",
+    ),
+    EditorEntry("instruct-pix2pix", "timbrooks/instruct-pix2pix", "instruct", "sd15", 512, _INSTRUCT, "MIT"),
+    EditorEntry("sdxl", "stabilityai/stable-diffusion-xl-base-1.0", "img2img", "sdxl", 1024, _SDXL, _RAIL_PP),
+    EditorEntry(
+        "sdxl-inpaint",
+        "diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
+        "inpaint",
+        "sdxl",
+        1024,
+        EditSettings(0.99, 8.0, 30),
+        _RAIL_PP,
+    ),
+    EditorEntry(
+        "sd3",
+        "stabilityai/stable-diffusion-3-medium-diffusers",
+        "img2img",
+        "sd3",
+        1024,
+        _SD3,
+        "Stability AI Community (gated)",
+    ),
+    EditorEntry(
+        "sd35",
+        "stabilityai/stable-diffusion-3.5-large",
+        "img2img",
+        "sd35",
+        1024,
+        _SD3,
+        "Stability AI Community (gated)",
+    ),
+    EditorEntry(
+        "flux1", "black-forest-labs/FLUX.1-schnell", "img2img", "flux1", 1024, EditSettings(0.8, 1.0, 4), "Apache-2.0"
+    ),
+)
+
+EDITORS: dict[str, EditorEntry] = {entry.name: entry for entry in _ENTRIES}
+
+EMBEDDED = {entry.name: entry.vae for entry in _ENTRIES if not entry.repo_id}
+"""Editors that come with the program, and the VAE each one edits in."""

@@ -1,0 +1,1 @@
+"""How far pictures are apart, how well an edit follows its prompt, how good it looks."""

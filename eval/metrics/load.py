@@ -1,0 +1,65 @@
+"""Metrics by name, ready to be computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from pca_protect.eval.metrics import classical
+from pca_protect.eval.metrics.hub import load_pair_metric, load_prompt_metric
+from pca_protect.eval.metrics.registry import METRICS, VISIBILITY, metrics_named
+from pca_protect.eval.pictures import Rgb
+
+_PAIRS: dict[str, Callable[[Rgb, Rgb], float]] = {
+    "flip": classical.flip,
+    "ssim": classical.ssim,
+    "ms-ssim": classical.ms_ssim,
+    "psnr": classical.psnr,
+    "gmsd": classical.gmsd,
+    "vif": classical.vif,
+}
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Loaded metrics by name.
+
+    Attributes:
+        pairs: (reference, test) -> value.
+        prompts: (edit, its prompt) -> value.
+        pictures: edit -> value.
+    """
+
+    pairs: dict[str, Callable[[Rgb, Rgb], float]]
+    prompts: dict[str, Callable[[Rgb, str], float]]
+    pictures: dict[str, Callable[[Rgb], float]]
+
+    def distances(self, reference: Rgb, test: Rgb) -> dict[str, float]:
+        """How far `test` is from `reference` in every metric of pairs: 0 for equal pictures, and growing."""
+        return {name: METRICS[name].distance(measure(reference, test)) for name, measure in self.pairs.items()}
+
+
+def load_metrics(names: Sequence[str], *, device: torch.device | None = None, offline: bool = False) -> Metrics:
+    """Raises:
+    UsageError: a name is unknown.
+    ModelError: weights cannot be had.
+    """
+    device = device or torch.device("cpu")
+    loaded = Metrics({}, {}, {})
+    for metric in metrics_named(names):
+        if metric.of == "prompt":
+            loaded.prompts[metric.name] = load_prompt_metric(metric, device, offline=offline)
+        elif metric.of == "picture":
+            loaded.pictures[metric.name] = classical.blur
+        elif metric.weights:
+            loaded.pairs[metric.name] = load_pair_metric(metric, device)
+        else:
+            loaded.pairs[metric.name] = _PAIRS[metric.name]
+    return loaded
+
+
+def visibility(original: Rgb, changed: Rgb) -> float:
+    """How visible a change is: the distance in the metric `VISIBILITY`."""
+    return METRICS[VISIBILITY].distance(_PAIRS[VISIBILITY](original, changed))

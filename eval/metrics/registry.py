@@ -1,0 +1,98 @@
+"""Metrics by name. Nothing is computed here, and nothing heavy imported."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pca_protect.errors import UsageError
+
+Better = Literal["higher", "lower"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """Of how alike two pictures are, or of one edit.
+
+    Attributes:
+        name: for tables and options.
+        what: one phrase, with its source.
+        low, high: smallest and largest value.
+        better: which direction means more alike, for one edit which direction means better.
+        of: `pair`: edit against another picture; `prompt`: edit against its prompt; `picture`: edit alone.
+        weights: where its weights come from; empty if it has none.
+        distance: from the metric's value to a distance, 0 for equal pictures and growing; of pairs alone.
+    """
+
+    name: str
+    what: str
+    low: float
+    high: float
+    better: Better
+    of: Literal["pair", "prompt", "picture"] = "pair"
+    weights: str = ""
+    distance: Callable[[float], float] = lambda value: value
+
+
+def _one_minus(value: float) -> float:
+    return 1.0 - value
+
+
+MOST_DB = 100.0
+"""What PSNR is reported as for equal pictures."""
+
+
+def _root_mean_square(psnr_db: float) -> float:
+    """From PSNR to the RMS difference in [0, 1]."""
+    return 0.0 if psnr_db >= MOST_DB else float(10 ** (-psnr_db / 20))
+
+
+_ENTRIES = (
+    Metric("flip", "FLIP, a model of what an observer sees (Andersson et al. 2020)", 0, 1, "lower"),
+    Metric("ssim", "SSIM (Wang et al. 2004)", -1, 1, "higher", distance=_one_minus),
+    Metric("ms-ssim", "multi-scale SSIM (Wang et al. 2003)", 0, 1, "higher", distance=_one_minus),
+    Metric("psnr", "PSNR in dB; as a distance, the RMS difference", 0, MOST_DB, "higher", distance=_root_mean_square),
+    Metric("gmsd", "gradient magnitude similarity deviation (Xue et al. 2014)", 0, 1, "lower"),
+    Metric("vif", "visual information fidelity (Sheikh & Bovik 2006)", 0, float("inf"), "higher", distance=_one_minus),
+    Metric("lpips", "LPIPS, VGG (Zhang et al. 2018)", 0, float("inf"), "lower", weights="torchvision VGG-16"),
+    Metric(
+        "dists", "DISTS (Ding et al. 2020)", 0, 1, "lower", weights="torchvision VGG-16, github.com/dingkeyan93/DISTS"
+    ),
+    Metric("blur", "perceptual blur (Crete et al. 2007)", 0, 1, "lower", of="picture"),
+    Metric(
+        "clip", "CLIP similarity to the prompt", -1, 1, "higher", of="prompt", weights="openai/clip-vit-base-patch32"
+    ),
+    Metric(
+        "siglip",
+        "SigLIP similarity to the prompt",
+        -1,
+        1,
+        "higher",
+        of="prompt",
+        weights="google/siglip-base-patch16-224",
+    ),
+)
+
+METRICS: dict[str, Metric] = {metric.name: metric for metric in _ENTRIES}
+
+VISIBILITY = "flip"
+"""What is meant by the visibility of a protection; noise of the same visibility is matched in it."""
+
+DEFAULT_METRICS = tuple(metric.name for metric in _ENTRIES if not metric.weights)
+QUICK_METRICS = ("flip", "ssim", "blur")
+
+
+def metrics_named(names: Sequence[str]) -> list[Metric]:
+    """Metrics in the order of the table, each once; `flip` is always among them.
+
+    Raises:
+        UsageError: a name is unknown.
+    """
+    for name in names:
+        if name not in METRICS:
+            close = difflib.get_close_matches(name, METRICS, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known ones are {', '.join(METRICS)}"
+            raise UsageError(f"unknown metric {name!r}; {hint}")
+    return [metric for metric in METRICS.values() if metric.name in {VISIBILITY, *names}]

@@ -1,0 +1,1 @@
+"""Does protection survive what happens to pictures? `pca-protect bench purify`."""

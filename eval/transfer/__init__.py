@@ -1,0 +1,1 @@
+"""Does protection against one VAE help against another? `pca-protect bench transfer`."""

@@ -1,0 +1,147 @@
+"""What one picture is put through: every prompt with every seed, and what is measured on the edits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pca_protect.errors import UsageError
+from pca_protect.eval.editors.editor import Editor
+from pca_protect.eval.editors.registry import EMBEDDED, EditSettings
+from pca_protect.eval.metrics.load import Metrics, visibility
+from pca_protect.eval.pictures import Rgb
+from pca_protect.eval.results import Json
+from pca_protect.eval.styles import STYLES, Style
+
+_STYLE_OF_PROMPT = {style.prompt: style for style in STYLES.values() if style.prompt}
+
+Edits = dict[str, Rgb]
+"""`PROMPT/SEED` -> edit, where PROMPT is the short name."""
+
+
+@dataclass(frozen=True)
+class EditPrompt:
+    """Attributes:
+    name: short, without a slash.
+    text: what the editor is told.
+    target: the style whose rendering the edit should be; None where that is not known.
+    """
+
+    name: str
+    text: str
+    target: Style | None
+
+
+def prompts_for(editor: Editor, words: Sequence[str]) -> list[EditPrompt]:
+    """Prompts by the name of a style, or free text. Embedded editors know what styles should look like, others do not.
+
+    Raises:
+        UsageError: the same prompt twice, or an empty one.
+    """
+    found = []
+    for word in words:
+        style = STYLES.get(word) or _STYLE_OF_PROMPT.get(word)
+        if not word or (style and not style.prompt):
+            raise UsageError(f"prompt {word!r}: says nothing to an editor; give an instruction")
+        if style:
+            found.append(EditPrompt(style.name, style.prompt, style if editor.name in EMBEDDED else None))
+        else:
+            found.append(EditPrompt(word.replace("/", " "), word, None))
+    if len({prompt.name for prompt in found}) < len(found):
+        raise UsageError(f"prompts {', '.join(words)}: one is given twice; each counts once")
+    return found
+
+
+def kept_edits(clean: Json, prompts: Sequence[EditPrompt]) -> list[str]:
+    """The edits `PROMPT/SEED` whose clean edit came closer to its target than an edit without a prompt did, and all of those
+    whose target is not known.
+
+    Args:
+        clean: what `Trial.clean` measured.
+        prompts: count these alone.
+    """
+    asked = {prompt.name: prompt for prompt in prompts}
+    kept = []
+    for name, edit in clean["edits"].items():
+        prompt = asked.get(name.rpartition("/")[0])
+        if prompt and (prompt.target is None or edit["to_target"] < edit["to_target_without"]):
+            kept.append(name)
+    return kept
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Attributes:
+    prompts: what is asked of the editor.
+    seeds: one edit for each; the same for every arm, so that edits are pairs.
+    batch: edits made at a time; more is faster and takes memory, and rounds otherwise.
+    """
+
+    editor: Editor
+    settings: EditSettings
+    prompts: tuple[EditPrompt, ...]
+    seeds: tuple[int, ...]
+    metrics: Metrics
+    batch: int
+
+    def edits(self, picture: Rgb) -> Edits:
+        """Every prompt with every seed. Raises what `Editor.edit` raises."""
+        return self._edited(picture, self.prompts)
+
+    def clean(self, picture: Rgb) -> tuple[Edits, Json]:
+        """Edits of the original, and what they measure: distances to the original, to the known target with the prompt and
+        without, and how good they are by themselves."""
+        edits = self.edits(picture)
+        without = self._edited(picture, (EditPrompt("", "", None),)) if any(p.target for p in self.prompts) else {}
+        measured = self._measured(picture, edits, {})
+        for prompt in self.prompts:
+            for seed in self.seeds:
+                if prompt.target:
+                    wanted = prompt.target.render(picture)
+                    measured[f"{prompt.name}/{seed}"]["to_target_without"] = visibility(wanted, without[f"/{seed}"])
+        return edits, {"edits": measured}
+
+    def changed(self, picture: Rgb, changed: Rgb, clean: Edits) -> tuple[Edits, Json]:
+        """Edits of a changed picture, and what they measure beside those of the original: the same as `clean` and the
+        distances to the clean edits; and how visible the change is."""
+        edits = self.edits(changed)
+        difference = changed.astype(np.int16) - picture.astype(np.int16)
+        visible = {
+            "max_change_levels": int(np.abs(difference).max()),
+            "rms_levels": float(np.sqrt(np.square(difference.astype(np.float64)).mean())),
+            **self.metrics.distances(picture, changed),
+        }
+        return edits, {"visible": visible, "edits": self._measured(picture, edits, clean)}
+
+    def _measured(self, picture: Rgb, edits: Edits, clean: Edits) -> dict[str, Json]:
+        measured: dict[str, Json] = {}
+        for prompt in self.prompts:
+            wanted = prompt.target.render(picture) if prompt.target else None
+            for seed in self.seeds:
+                name = f"{prompt.name}/{seed}"
+                edit = edits[name]
+                found: Json = {"to_original": self.metrics.distances(picture, edit)}
+                if clean:
+                    found["to_clean"] = self.metrics.distances(clean[name], edit)
+                if wanted is not None:
+                    found["to_target"] = visibility(wanted, edit)
+                found["prompt"] = {key: measure(edit, prompt.text) for key, measure in self.metrics.prompts.items()}
+                found["picture"] = {key: measure(edit) for key, measure in self.metrics.pictures.items()}
+                measured[name] = found
+        return measured
+
+    def _edited(self, picture: Rgb, prompts: Sequence[EditPrompt]) -> Edits:
+        jobs = [(prompt, seed) for prompt in prompts for seed in self.seeds]
+        edits: Edits = {}
+        for start in range(0, len(jobs), self.batch):
+            part = jobs[start : start + self.batch]
+            made = self.editor.edit(
+                [picture] * len(part),
+                [prompt.text for prompt, _ in part],
+                self.settings,
+                seeds=[seed for _, seed in part],
+            )
+            edits |= {f"{prompt.name}/{seed}": edit for (prompt, seed), edit in zip(part, made, strict=True)}
+        return edits
