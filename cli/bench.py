@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
 import typer
 
-from pca_protect.cli import console, options
+from pca_protect.cli import bench_output as output
+from pca_protect.cli import options
+from pca_protect.cli.bench_edits import editing, prompts, purify, report, transfer
 from pca_protect.config import Device, ProtectConfig
-from pca_protect.errors import UsageError
 from pca_protect.eval.cost.config import FULL, QUICK
 
 bench_app = typer.Typer(
-    help="Measure what protection costs, and how good the embedded models are.",
+    help="Measure whether edits fail, transfer, what survives, what it costs, and how good the embedded models are.",
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -25,7 +24,7 @@ bench_app = typer.Typer(
 
 @bench_app.callback()
 def bench() -> None:
-    """Measure what protection costs, and how good the embedded models are."""
+    """Measure whether edits fail, transfer, what survives, what it costs, and how good the embedded models are."""
 
 
 Out = Annotated[Path, typer.Option(metavar="FOLDER", help="Where results go, and where a rerun resumes from.")]
@@ -46,11 +45,13 @@ EditImages = Annotated[
 ]
 EditSeed = Annotated[int, typer.Option("--seed", metavar="N", help="Draws the noise of the edits.")]
 Vae = Annotated[str, typer.Option(metavar="NAME", help="Encoder for whole protections; see `pca-protect vaes`.")]
-Size = Annotated[
-    int | None,
+Sizes = Annotated[
+    list[int],
     typer.Option(
+        "--size",
         metavar="PX",
-        help=f"Side of the picture.  [default: {FULL.size_px}; quick: {QUICK.size_px}]",
+        help="Side of the picture. May be repeated: methods are compared at each, the rest is measured at the largest.  "
+        f"[default: {' and '.join(map(str, FULL.sizes_px))}; quick: {' and '.join(map(str, QUICK.sizes_px))}]",
         show_default=False,
     ),
 ]
@@ -73,15 +74,17 @@ def cost(
     images: Images = None,
     device: options.DeviceName = FULL.device,
     vae: Vae = FULL.vae,
-    size: Size = None,
+    size: Sizes = [],  # noqa: B006 - typer copies it
     steps: Steps = FULL.steps,
     rounds: Rounds = None,
     seed: Seed = FULL.seed,
 ) -> None:
     """Time and memory: a whole protection beside bare encoder passes; a step beside the published loop's, on the
-    architecture of Stable Diffusion's VAE with random weights; and start-up.
+    architecture of Stable Diffusion's VAE with random weights; methods from the literature beside posterior collapse, on
+    the embedded editor and, but for --quick, on the architecture of Stable Diffusion; and start-up.
 
-    On one CPU core --quick takes 2 minutes and the full run about 12; a rerun measures only what is missing.
+    On one CPU core --quick takes QQ minutes and the full run about FF, with 16 GB of memory; a rerun measures only what is
+    missing.
     """
     from pca_protect.eval.cost.run import measure_cost
 
@@ -92,10 +95,10 @@ def cost(
         seed=seed,
         device=device,  # type: ignore[arg-type]  # the configuration validates it
         images=None if images is None else str(images),
-        **_given(size_px=size, rounds=rounds),
+        **output.given(sizes_px=size, rounds=rounds),
     )
-    result = measure_cost(config, out, on_progress=_progress())
-    _show(result.rows, result.paths)
+    result = measure_cost(config, out, on_progress=output.progress())
+    output.show(result.rows, result.paths)
 
 
 @bench_app.command()
@@ -112,13 +115,8 @@ def testbed(
 
     --quick measures the attack on the middle of each picture, edits 40 pictures and takes 20 denoising steps.
     """
-    try:
+    with output.needs_extra():
         from pca_protect.eval.testbed.run import measure_testbed
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"this benchmark needs {error.name}, which is not installed; `pip install 'pca-protect[eval]'` brings it"
-        ) from error
-
     result = measure_testbed(
         images,
         out,
@@ -126,47 +124,10 @@ def testbed(
         quick=quick,
         device=cast(Device, device),
         seed=seed,
-        on_progress=_progress(),
+        on_progress=output.progress(),
     )
-    _show([{**row, "digest": str(row["digest"])[:12]} for row in result.rows], result.paths)
+    output.show([{**row, "digest": str(row["digest"])[:12]} for row in result.rows], result.paths)
 
 
-def _show(rows: Sequence[Mapping[str, object]], paths: Sequence[Path]) -> None:
-    for line in _table(rows):
-        console.result(line)
-    for path in paths:
-        console.result(str(path))
-
-
-def _given(**values: int | None) -> dict[str, Any]:
-    """Those options that were given, by the names of the configuration."""
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _progress(seconds_between: float = 10.0) -> Callable[[str, int, int], None]:
-    """Says on stderr what is being measured, when it begins and now and then."""
-    last_label, last_time = "", 0.0
-
-    def report(label: str, done: int, turns: int) -> None:
-        nonlocal last_label, last_time
-        now = time.monotonic()
-        if label != last_label or now - last_time >= seconds_between:
-            console.say(f"measuring {label}: {done / turns:.0%}")
-            last_label, last_time = label, now
-
-    return report
-
-
-def _table(rows: Sequence[Mapping[str, object]]) -> list[str]:
-    """Aligned text: a heading and a line for every row."""
-    cells = [tuple(rows[0]), *(tuple(map(_cell, row.values())) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+for _command in (editing, prompts, transfer, purify, report):
+    bench_app.command()(_command)

@@ -11,6 +11,7 @@ import typer
 
 from pca_protect.cli import console, options
 from pca_protect.cli.bench import bench_app
+from pca_protect.cli.check import check
 from pca_protect.cli.run import run
 from pca_protect.cli.vaes import vaes
 from pca_protect.errors import PcaProtectError
@@ -35,6 +36,7 @@ protect_app.command(context_settings=_HELP, no_args_is_help=True)(run)
 app = _app("Protect pictures against diffusion editing, and measure how well that works.")
 app.command("run", no_args_is_help=True)(run)
 app.command("vaes")(vaes)
+app.command("check", no_args_is_help=True)(check)
 app.add_typer(bench_app, name="bench")
 
 

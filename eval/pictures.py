@@ -18,17 +18,17 @@ Rgb = NDArray[np.uint8]
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """The picture files of a folder, by name; its subfolders are not looked into.
+def pictures_in(folder: Path, *, option: str = "--images") -> list[Path]:
+    """The picture files of a folder, by name; its subfolders are not looked into. `option` names it in messages.
 
     Raises:
         UsageError: there is no such folder, or no picture in it.
     """
     if not folder.is_dir():
-        raise UsageError(f"--images {folder}: no such folder; name one that holds pictures")
+        raise UsageError(f"{option} {folder}: no such folder; name one that holds pictures")
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
     if not found:
-        raise UsageError(f"--images {folder}: no picture in it ({', '.join(_SUFFIXES)}); name another folder")
+        raise UsageError(f"{option} {folder}: no picture in it ({', '.join(_SUFFIXES)}); name another folder")
     return found
 
 
@@ -54,9 +54,13 @@ def readable(folder: Path, at_most: int | None) -> tuple[dict[Path, str], list[d
 
 def square_picture(path: Path, size_px: int) -> Picture:
     """The largest square in the middle of a picture file, resized. Raises what `read_picture` raises."""
-    image = Image.fromarray(read_picture(path).rgb)
-    square = ImageOps.fit(image, (size_px, size_px), Image.Resampling.LANCZOS)
-    return Picture(np.asarray(square), source=str(path))
+    return square_of(read_picture(path), size_px)
+
+
+def square_of(picture: Picture, size_px: int) -> Picture:
+    """The largest square in the middle of a picture, resized."""
+    square = ImageOps.fit(Image.fromarray(picture.rgb), (size_px, size_px), Image.Resampling.LANCZOS)
+    return Picture(np.asarray(square), source=picture.source)
 
 
 def made_picture(size_px: int, seed: int) -> Picture:

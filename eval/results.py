@@ -12,7 +12,8 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,23 @@ Json = dict[str, Any]
 _MAY_CHANGE = ("git_commit", "git_dirty")
 """Facts of the environment that may differ between the runs that fill one folder: committing finished measurements
 would otherwise forbid to add the missing ones."""
+
+
+OnProgress = Callable[[str, int, int], None]
+"""Called with (what is being measured, units done, units in all)."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A benchmark's outcome.
+
+    Attributes:
+        tables: by name; `failures` where something could not be measured.
+        paths: of the files written.
+    """
+
+    tables: dict[str, list[dict[str, object]]]
+    paths: tuple[Path, ...]
 
 
 class Results:

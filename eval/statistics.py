@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import wilcoxon
@@ -64,7 +65,32 @@ def paired_effect(values: Sequence[float], reference: Sequence[float], *, seed: 
     )
 
 
-def comparison(values: Mapping[str, float], control: Mapping[str, float]) -> dict[str, object]:
+@dataclass(frozen=True)
+class Ratio:
+    """Of two means over the same pictures, with its 95 % bootstrap interval; None where it cannot be told."""
+
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+
+
+def ratio_of_means(values: Sequence[float], reference: Sequence[float], *, seed: int = 0) -> Ratio:
+    """mean(values) / mean(reference), pictures resampled in pairs. None where the reference is not above 0, and no interval
+    where it is not in every resample, or of a single picture."""
+    pairs = np.array([values, reference], dtype=float)
+    if pairs.size == 0 or pairs[1].mean() <= 0:
+        return Ratio(None, None, None)
+    value = float(pairs[0].mean() / pairs[1].mean())
+    picks = np.random.default_rng(seed).integers(0, pairs.shape[1], (RESAMPLES, pairs.shape[1]))
+    means = pairs[:, picks].mean(axis=2)
+    if pairs.shape[1] < 2 or not (means[1] > 0).all():
+        return Ratio(value, None, None)
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(means[0] / means[1], (tail, 1 - tail))
+    return Ratio(value, float(low), float(high))
+
+
+def comparison(values: Mapping[Any, float], control: Mapping[Any, float]) -> dict[str, object]:
     """An arm beside a control as columns of a table: `effect` and `noise_effect` (means), their `ratio` (None where the control
     has no effect), `difference`, `ci_low`, `ci_high`, `p`, `win_rate` of the pairs, and `n`.
 

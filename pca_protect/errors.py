@@ -11,6 +11,11 @@ A message is one sentence that says the value, the problem and the remedy.
 """
 
 
+def first_line(error: Exception) -> str:
+    """The first line of what a library says, to be part of a sentence; the error's kind where it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 class PcaProtectError(Exception):
     """Base of everything this library raises on purpose."""
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pca_protect.io.picture import Picture
 from pca_protect.objective import CollapseObjective
@@ -60,7 +59,7 @@ def prove(
     seed: int,
 ) -> Proof:
     """Measure a protected picture. The noise depends on the seed and the original alone."""
-    noisy = with_pixels(original, to_pixels(original) + _noise(original, budget_levels, seed) / 255)
+    noisy = with_noise(original, budget_levels, seed)
     means, losses, values = [], [], []
     for picture in (original, protected, noisy):
         with torch.no_grad():
@@ -84,12 +83,13 @@ def prove(
     )
 
 
-def _noise(original: Picture, budget_levels: int, seed: int) -> Tensor:
-    """Uniform over the whole levels of the budget, `(1, 3, H, W)`."""
+def with_noise(original: Picture, budget_levels: int, seed: int) -> Picture:
+    """The control: noise uniform over the whole levels of the budget, decided by the seed and the original alone."""
     key = hashlib.sha256(original.rgb.tobytes() + str(seed).encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(key[:7], "big"))
     shape = (1, 3, original.height, original.width)
-    return torch.randint(-budget_levels, budget_levels + 1, shape, generator=generator)
+    noise = torch.randint(-budget_levels, budget_levels + 1, shape, generator=generator)
+    return with_pixels(original, to_pixels(original) + noise / 255)
 
 
 def _change(original: Picture, changed: Picture) -> NDArray[np.int16]:

@@ -2,35 +2,60 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import multiprocessing
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import smooth_picture, tiny_kl
+from diffusers import UNet2DConditionModel
 from typer.testing import CliRunner
 
 from pca_protect.cli import bench
 from pca_protect.config import MODES, ProtectConfig
 from pca_protect.errors import DeviceError, ModelError, UsageError
 from pca_protect.eval import pictures
-from pca_protect.eval.cost.arm import Arm
-from pca_protect.eval.cost.config import CostConfig
+from pca_protect.eval.arms.denoiser import denoiser_of, denoising_error
+from pca_protect.eval.arms.perturb import Target, perturb
+from pca_protect.eval.arms.registry import ARMS
+from pca_protect.eval.cost.arm import Arm, Measured
+from pca_protect.eval.cost.config import FULL, METHODS, QUICK, CostConfig
+from pca_protect.eval.cost.groups import EDITOR, RANDOM_VAE, groups_of
+from pca_protect.eval.cost.method import method
 from pca_protect.eval.cost.published_loop import published_loop
+from pca_protect.eval.cost.random_unet import RandomUnet, architecture, random_denoiser
 from pca_protect.eval.cost.random_vae import save_random_vae
 from pca_protect.eval.cost.run import CostResult, measure_cost
+from pca_protect.eval.cost.table import arm_rows
 from pca_protect.eval.cost.turns import run_in_turns
+from pca_protect.eval.editors.load import load_editor
 from pca_protect.objective import CollapseObjective
+from pca_protect.pixels import with_pixels
 from pca_protect.protection import run_recipe
 from pca_protect.surrogates.adapter import Surrogate
 from pca_protect.surrogates.load import load_surrogate
 
-TOY = CostConfig(size_px=64, steps=2, rounds=1, device="cpu", block_out_channels=(8, 16, 16, 16))
+TOY = CostConfig(
+    sizes_px=(64, 72),
+    steps=2,
+    rounds=1,
+    device="cpu",
+    block_out_channels=(8, 16, 16, 16),
+    methods=("sds-minus", "pca-diffusion"),
+    unet_block_out_channels=(8, 16, 16, 16),
+)
+ARM_NAMES = [
+    *("bare", "paper", "balanced", "published", "ours"),
+    *("sds-minus", "pca-diffusion") * 3,  # the embedded editor at two sizes, the large architecture
+    "startup",
+]
 ROW_KEYS = {
-    *("arm", "mode", "size_px", "steps", "device", "precision", "batch", "seconds", "seconds_per_step"),
+    *("arm", "mode", "needs", "size_px", "steps", "device", "precision", "batch", "seconds", "seconds_per_step"),
     *("peak_megabytes", "weights_megabytes", "ratio", "against", "target", "met"),
 }
 
@@ -49,32 +74,50 @@ def folder(measured: tuple[Path, CostResult], tmp_path: Path) -> Path:
 
 def test_rows_and_files(measured: tuple[Path, CostResult]):
     folder, result = measured
-    rows = {str(row["arm"]): row for row in result.rows}
-    assert list(rows) == ["bare", "paper", "balanced", "published", "ours", "startup"]
+    assert [row["arm"] for row in result.rows] == ARM_NAMES
     assert all(row.keys() >= ROW_KEYS for row in result.rows)
-    assert [rows[arm]["against"] for arm in rows] == [None, "bare", "bare", None, "published", None]
-    for arm, row in rows.items():
+    assert [row["against"] for row in result.rows] == [
+        *(None, "bare", "bare", None, "published"),
+        *("pca-diffusion", None) * 3,
+        None,
+    ]
+    assert [row["size_px"] for row in result.rows] == [72] * 5 + [64] * 2 + [72] * 4 + [None]
+    assert [row["vae"] for row in result.rows] == (
+        ["pocket"] * 3 + [RANDOM_VAE] * 2 + ["pocket"] * 4 + [RANDOM_VAE] * 2 + [None]
+    )
+    places = {(row["arm"], row["vae"], row["size_px"]): row for row in result.rows}
+    for row in result.rows:
         assert row["seconds"] > 0
-        if arm == "startup":
+        if row["arm"] == "startup":
             continue
-        assert (row["size_px"], row["device"], row["precision"], row["batch"]) == (64, "cpu", "float32", 1)
-        assert row["steps"] == (1 if arm in ("published", "ours") else 2)
+        assert (row["device"], row["precision"], row["batch"]) == ("cpu", "float32", 1)
+        assert row["steps"] == (1 if row["vae"] == RANDOM_VAE else 2)
         assert row["seconds_per_step"] == row["seconds"] / row["steps"]
         assert row["peak_megabytes"] >= row["weights_megabytes"] > 100  # PyTorch alone is more
         if row["against"]:
-            assert row["ratio"] == pytest.approx(row["seconds"] / rows[str(row["against"])]["seconds"])
-            assert isinstance(row["met"], bool)
-    assert "torch not imported" in str(rows["startup"]["note"])
+            beside = places[row["against"], row["vae"], row["size_px"]]
+            assert row["ratio"] == pytest.approx(row["seconds"] / beside["seconds"])
+        assert isinstance(row["met"], bool) == (row["target"] is not None)
+        if row["arm"] == "sds-minus":
+            assert (row["mode"], row["needs"], row["target"]) == (None, "denoiser", None)
+        else:
+            assert row["mode"] == "diffusion"
+        if row["arm"] == "pca-diffusion":
+            assert (row["needs"], row["target"]) == ("encoder", "less time and memory than sds-minus")
+            rival = places["sds-minus", row["vae"], row["size_px"]]
+            cheaper = [row[figure] < rival[figure] for figure in ("seconds", "peak_megabytes")]
+            assert row["met"] == all(cheaper)
+    assert "torch not imported" in str(result.rows[-1]["note"])
 
     summary = json.loads((folder / "summary.json").read_text())
     assert summary.keys() == {"command", "config", "environment", "tables"}
     assert summary["tables"] == {"cost": result.rows}
-    assert summary["config"]["size_px"] == 64
+    assert summary["config"]["sizes_px"] == [64, 72]
     environment = summary["environment"]
     assert environment["versions"]["torch"] == torch.__version__
     assert environment.keys() >= {"python", "platform", "cpu", "logical_cores", "torch_threads", "device", "cuda"}
-    assert len((folder / "results.jsonl").read_text().splitlines()) == len(rows)
-    assert len((folder / "results.csv").read_text().splitlines()) == 1 + len(rows)
+    assert len((folder / "results.jsonl").read_text().splitlines()) == len(ARM_NAMES)
+    assert len((folder / "results.csv").read_text().splitlines()) == 1 + len(ARM_NAMES)
 
 
 def test_a_rerun_measures_nothing_and_gives_the_same_table(measured: tuple[Path, CostResult], folder: Path):
@@ -109,10 +152,11 @@ def test_command_line_prints_table_and_paths(folder: Path, monkeypatch: pytest.M
     done = CliRunner().invoke(bench.bench_app, ["cost", "--out", str(folder), "--device", "cpu", "--steps", "2"])
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
-    assert lines[0].split()[:4] == ["arm", "vae", "mode", "size_px"]
-    assert [line.split()[0] for line in lines[1:7]] == ["bare", "paper", "balanced", "published", "ours", "startup"]
-    assert len({line.find("cpu") for line in lines[1:6]}) == 1, "columns are not aligned"
-    assert lines[7:] == [str(folder / name) for name in ("results.jsonl", "results.csv", "summary.json")]
+    assert lines[0].split()[:5] == ["arm", "vae", "mode", "needs", "size_px"]
+    end = 1 + len(ARM_NAMES)
+    assert [line.split()[0] for line in lines[1:end]] == ARM_NAMES
+    assert len({line.find("cpu") for line in lines[1 : end - 1]}) == 1, "columns are not aligned"
+    assert lines[end:] == [str(folder / name) for name in ("results.jsonl", "results.csv", "summary.json")]
 
 
 def test_quick_is_overridden_by_explicit_options_in_any_order(folder: Path, monkeypatch: pytest.MonkeyPatch):
@@ -125,6 +169,17 @@ def test_quick_is_overridden_by_explicit_options_in_any_order(folder: Path, monk
         assert "(config.rounds: 1 -> 2)" in str(done.exception)
 
 
+def test_sizes_are_given_one_by_one(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bench, "FULL", replace(TOY, sizes_px=(64,)))
+    common = ["cost", "--out", str(folder), "--device", "cpu", "--steps", "2"]
+    both = CliRunner().invoke(bench.bench_app, [*common, "--size", "64", "--size", "72"])
+    assert both.exit_code == 0, both.output
+    for sizes in ([], ["--size", "72"]):
+        done = CliRunner().invoke(bench.bench_app, [*common, *sizes])
+        assert isinstance(done.exception, UsageError)
+        assert "config.sizes_px: [64, 72] -> " in str(done.exception)
+
+
 def test_help_says_how_long_it_takes():
     text = " ".join(CliRunner().invoke(bench.bench_app, ["cost", "--help"]).stdout.split())
     assert "--quick takes 2 minutes and the full run about 12" in text
@@ -133,7 +188,12 @@ def test_help_says_how_long_it_takes():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"size_px": 100}, "size 100 px is not a multiple of 8"),
+        ({"sizes_px": (64, 100)}, "size 100 px is not a multiple of 8"),
+        ({"sizes_px": ()}, "give each once, and one at least"),
+        ({"sizes_px": (64, 72, 64)}, "sizes '64, 72, 64': give each once"),
+        ({"methods": ("advdn", "pca-diffusion")}, "unknown arm 'advdn'; did you mean advdm?"),
+        ({"methods": ("noise-linf", "pca-diffusion")}, "noise-linf does not walk as the others do"),
+        ({"methods": ("advdm",)}, "pca-diffusion is missing"),
         ({"steps": 0}, "steps 0"),
         ({"rounds": 0}, "rounds 0"),
         ({"seed": -1}, "seed -1"),
@@ -143,6 +203,146 @@ def test_help_says_how_long_it_takes():
 def test_settings_out_of_range(setting: dict[str, object], message: str):
     with pytest.raises(UsageError, match=message):
         CostConfig(**setting)  # type: ignore[arg-type]
+
+
+def test_full_compares_all_methods_and_quick_leaves_the_large_unet_out():
+    assert METHODS == FULL.methods == QUICK.methods
+    assert (
+        *("photoguard", "latent-distance", "pid", "mist", "advdm", "sds-plus", "sds-minus"),
+        *("pca-diffusion", "pca-concentration"),
+    ) == METHODS
+    whole, published, *small, large = groups_of(FULL, torch.device("cpu"))
+    assert {arm.picture.width for arm in [*whole, *published, *large]} == {512}
+    assert [{arm.picture.width for arm in group} for group in small] == [{256}, {512}]
+    assert all([arm.name for arm in group] == list(METHODS) for group in small)
+    assert [(arm.name, arm.unet) for arm in large] == [
+        ("advdm", RandomUnet((320, 640, 1280, 1280), 0)),
+        ("sds-minus", RandomUnet((320, 640, 1280, 1280), 0)),
+        ("pca-diffusion", None),
+    ]
+    assert {(arm.vae, arm.steps, arm.precision) for arm in large} == {(RANDOM_VAE, 1, "fp32")}
+    quick = [arm for group in groups_of(QUICK, torch.device("cpu")) for arm in group]
+    assert [arm.name for arm in quick] == ["bare", "paper", "balanced", "published", "ours", *METHODS]
+    assert {arm.picture.width for arm in quick} == {256}
+
+
+def test_on_a_gpu_large_methods_run_alone_and_batches_stay_as_they_are():
+    groups = groups_of(FULL, torch.device("cuda"))
+    assert [[(arm.name, arm.batch) for arm in group] for group in groups[1:4]] == [
+        [("published", 1), ("ours", 1), ("ours", 1)],
+        [("ours", 4)],
+        [("ours", 16)],
+    ]
+    large = groups[-3:]
+    assert [[arm.name for arm in group] for group in large] == [["advdm"], ["sds-minus"], ["pca-diffusion"]]
+    assert {(group[0].vae, group[0].steps, group[0].batch) for group in large} == {(RANDOM_VAE, 40, 1)}
+    assert {arm.precision for group in groups[4:] for arm in group} == {"fp32"}
+
+
+@pytest.fixture(scope="module")
+def editor_target() -> Target:
+    editor = load_editor(EDITOR, device="cpu")
+    return Target(editor.surrogate, denoiser_of(editor))
+
+
+def method_arm(name: str) -> Arm:
+    """As the benchmark has it, on the embedded editor."""
+    config = CostConfig(sizes_px=(64,), unet_block_out_channels=None)
+    return next(arm for arm in groups_of(config, torch.device("cpu"))[-1] if arm.name == name)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_do_what_they_do_to_be_compared(name: str, editor_target: Target):
+    arm = method_arm(name)
+    run, vae, dtype = method(arm)
+    turns: list[None] = []
+    found = run(40, lambda: turns.append(None))
+    expected = perturb(ARMS[name], arm.picture.rgb, editor_target, budget_levels=16, seed=0)
+    assert np.array_equal(with_pixels(arm.picture, found.pixels).rgb, expected)  # type: ignore[attr-defined]
+    assert not np.array_equal(expected, arm.picture.rgb)
+    assert len(turns) >= 40
+    assert (vae, dtype) == ("pocket", torch.float32)
+
+
+def live_unets() -> int:
+    gc.collect()
+    return sum(type(thing) is UNet2DConditionModel for thing in gc.get_objects())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_unet_is_in_memory_only_for_those_that_look_through_it(name: str):
+    before = live_unets()
+    prepared = method(method_arm(name))
+    assert live_unets() - before == (name in ("advdm", "sds-plus", "sds-minus"))
+    del prepared
+
+
+def outcome(seconds: float | None, megabytes: float) -> Measured:
+    return Measured("pocket", "float32", [] if seconds is None else [seconds] * 2, 100.0, megabytes)
+
+
+CHEAP = {"pid": outcome(1.0, 300.0), "advdm": outcome(3.0, 500.0), "sds-plus": outcome(2.0, 400.0)}
+
+
+@pytest.mark.parametrize(
+    ("changed", "met"),
+    [
+        ({}, True),
+        ({"pid": outcome(0.5, 200.0)}, True),  # needs no UNet: PCA need not beat it
+        ({"sds-plus": outcome(0.9, 400.0)}, False),
+        ({"advdm": outcome(3.0, 290.0)}, False),
+        ({"advdm": outcome(3.0, 300.0)}, False),
+        ({"advdm": outcome(None, 500.0)}, None),
+        ({"pca-diffusion": outcome(None, 300.0)}, None),
+    ],
+)
+def test_posterior_collapse_has_to_be_cheaper_than_every_method_with_a_unet(
+    changed: dict[str, Measured], met: bool | None
+):
+    measured = {**CHEAP, "pca-diffusion": outcome(1.0, 300.0), **changed}
+    rows = {row["arm"]: row for row in arm_rows([(method_arm(name), one) for name, one in measured.items()])}
+    assert rows["pca-diffusion"]["target"] == "less time and memory than advdm, sds-plus"
+    assert rows["pca-diffusion"]["met"] is met
+    assert {rows[name]["target"] for name in CHEAP} == {None}
+    assert all((rows[name]["ratio"] is None) == (met is None) for name in CHEAP if name in changed)
+
+
+def test_methods_are_measured_against_posterior_collapse_in_the_same_place():
+    small, large = method_arm("pca-diffusion"), replace(method_arm("pca-diffusion"), vae=RANDOM_VAE)
+    slow = replace(method_arm("pca-concentration"), picture=pictures.made_picture(72, 0))
+    rows = arm_rows(
+        [
+            (small, outcome(1.0, 300.0)),
+            (method_arm("mist"), outcome(1.5, 300.0)),
+            (large, outcome(100.0, 300.0)),
+            (replace(method_arm("advdm"), vae=RANDOM_VAE), outcome(250.0, 900.0)),
+            (replace(slow, name="pca-diffusion"), outcome(2.0, 300.0)),
+            (slow, outcome(3.0, 300.0)),
+        ]
+    )
+    assert [row["ratio"] for row in rows] == [None, 1.5, None, 2.5, None, 1.5]
+    assert [row["target"] for row in rows] == [None, None, "less time and memory than advdm", None, None, None]
+    assert [row["mode"] for row in rows] == ["diffusion", None, "diffusion", None, "diffusion", "concentration"]
+
+
+def test_the_random_unet_is_that_of_stable_diffusion():
+    with torch.device("meta"):
+        unet = architecture((320, 640, 1280, 1280))
+    assert sum(parameter.numel() for parameter in unet.parameters()) == 859_520_964  # as published for SD 1.x
+
+
+def test_a_random_unet_comes_from_its_seed_and_passes_gradients_on(tiny: Surrogate, astronaut_crop: torch.Tensor):
+    state = torch.get_rng_state()
+    pixels = astronaut_crop.clone().requires_grad_()
+    losses, gradients = [], []
+    for seed in (0, 0, 1):
+        denoiser = random_denoiser(RandomUnet((8, 16, 16, 16), seed), tiny)
+        loss = denoising_error(denoiser, [torch.Generator().manual_seed(0)])(pixels)
+        losses.append(float(loss))
+        gradients.append(torch.autograd.grad(loss.sum(), pixels)[0])
+    assert losses[0] == losses[1] != losses[2]
+    assert all(bool(gradient.isfinite().all()) and float(gradient.abs().max()) > 0 for gradient in gradients)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def bare(vae: str) -> Arm:

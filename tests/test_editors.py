@@ -4,73 +4,65 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_editors
 import torch
 from conftest import smooth_picture, tiny_kl
-from diffusers import (
-    AutoPipelineForImage2Image,
-    DDIMScheduler,
-    StableDiffusionImg2ImgPipeline,
-    StableDiffusionPipeline,
-    UNet2DConditionModel,
-)
+from diffusers import AutoPipelineForImage2Image, StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from numpy.typing import NDArray
-from prompts import LONGEST, make_tokenizer
-from transformers import CLIPTextConfig, CLIPTextModel
+from safetensors.torch import load_file, save_file
+from tiny_editors import SIDE
+from transformers import CLIPConfig, CLIPImageProcessorPil
 
-from pca_protect import ModelError, PictureError, UsageError
+from pca_protect import ModelError, PictureError, UsageError, load_surrogate
 from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.load import load_editor
-from pca_protect.eval.editors.registry import EditSettings
+from pca_protect.eval.editors.registry import EDITORS, EMBEDDED, EditSettings
+from pca_protect.io.picture import Picture
+from pca_protect.pixels import to_pixels
+from pca_protect.surrogates.registry import REGISTRY
 
-SIDE = 64
 FAST = EditSettings(strength=0.5, guidance=2.0, steps=4)
+KINDS = {
+    "stable-diffusion": "img2img",
+    "inpainting": "inpaint",
+    "instruct-pix2pix": "instruct",
+    "xl": "img2img",
+    "xl-inpainting": "inpaint",
+    "sd3": "img2img",
+    "flux": "img2img",
+}
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole pipeline with random weights."""
-    torch.manual_seed(0)
-    tokenizer = make_tokenizer(["at night", "add some snow"])
-    text_encoder = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=16,
-            intermediate_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            max_position_embeddings=LONGEST,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
-    unet = UNet2DConditionModel(
-        sample_size=SIDE // 8,
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=16,
-        attention_head_dim=8,
-        norm_num_groups=8,
-    )
-    pipeline = StableDiffusionImg2ImgPipeline(
-        vae=tiny_kl(),
-        text_encoder=text_encoder,
-        tokenizer=tokenizer,
-        unet=unet,
-        scheduler=DDIMScheduler(clip_sample=False, set_alpha_to_one=False, steps_offset=1),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    path = tmp_path_factory.mktemp("editor") / "pipeline"
-    pipeline.save_pretrained(path)
-    return path
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A whole pipeline with random weights of every sort."""
+    return {
+        name: tiny_editors.save(build(), tmp_path_factory.mktemp(name) / "pipeline")
+        for name, build in tiny_editors.EDITORS.items()
+    }
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def sort(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def any_editor(folders: dict[str, Path], sort: str) -> Editor:
+    return load_editor(str(folders[sort]), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(folders: dict[str, Path]) -> Path:
+    return folders["stable-diffusion"]
 
 
 @pytest.fixture(scope="module")
@@ -82,30 +74,163 @@ def picture(seed: int = 0, side: int = SIDE) -> NDArray[np.uint8]:
     return np.asarray(smooth_picture(side, side, seed=seed))
 
 
-def test_an_edit_is_a_picture_and_depends_on_prompt_seed_and_strength(editor: Editor):
-    plain = editor.edit([picture()], "", FAST, seeds=[1])[0]
-    assert plain.shape == (SIDE, SIDE, 3)
-    assert plain.dtype == np.uint8
-    assert np.array_equal(plain, editor.edit([picture()], "", FAST, seeds=[1])[0])
-    assert not np.array_equal(plain, editor.edit([picture()], "at night", FAST, seeds=[1])[0])
-    assert not np.array_equal(plain, editor.edit([picture()], "", FAST, seeds=[2])[0])
-    assert not np.array_equal(plain, editor.edit([picture()], "", EditSettings(1.0, 2.0, 4), seeds=[1])[0])
+def fast(editor: Editor) -> EditSettings:
+    """The editor's own settings with fewer steps."""
+    return replace(editor.settings, steps=4)
 
 
-def test_a_picture_is_edited_alike_alone_and_in_a_batch(editor: Editor):
-    together = editor.edit([picture(0), picture(1)], "at night", FAST, seeds=[5, 6])
-    alone = editor.edit([picture(1)], "at night", FAST, seeds=[6])
+def test_an_edit_is_a_picture_and_depends_on_prompt_and_seed(any_editor: Editor, sort: str):
+    assert any_editor.kind == KINDS[sort]
+    assert any_editor.size_px == (tiny_editors.FLUX_SIDE if sort == "flux" else SIDE)
+    settings, original = fast(any_editor), picture(side=any_editor.size_px)
+    edit = any_editor.edit([original], "at night", settings, seeds=[1])[0]
+    assert edit.shape == original.shape
+    assert edit.dtype == np.uint8
+    assert edit.std() > 5, "an empty picture depends on nothing"
+    assert np.array_equal(edit, any_editor.edit([original], "at night", settings, seeds=[1])[0])
+    assert not np.array_equal(edit, any_editor.edit([original], "add some snow", settings, seeds=[1])[0])
+    assert not np.array_equal(edit, any_editor.edit([original], "at night", settings, seeds=[2])[0])
+    other = picture(seed=1, side=any_editor.size_px)
+    assert not np.array_equal(edit, any_editor.edit([other], "at night", settings, seeds=[1])[0])
+
+
+def test_a_picture_is_edited_alike_alone_and_in_a_batch(any_editor: Editor):
+    settings, side = fast(any_editor), any_editor.size_px
+    pictures, prompts = [picture(seed, side) for seed in range(2)], ["add some snow", "at night"]
+    together = any_editor.edit(pictures, prompts, settings, seeds=[5, 6])
+    alone = any_editor.edit(pictures[1:], prompts[1], settings, seeds=[6])
     difference = np.abs(together[1].astype(int) - alone[0].astype(int))
     assert difference.max() <= 1, "sums in another order may round otherwise"
 
 
-def test_size_and_digest_are_the_models_own(editor: Editor, folder: Path, tmp_path: Path):
-    assert editor.size_px == SIDE
+def test_guidance_and_strength_change_an_edit(any_editor: Editor, sort: str):
+    settings, original = fast(any_editor), picture(side=any_editor.size_px)
+    edit = any_editor.edit([original], "at night", settings, seeds=[1])[0]
+    changes: list[dict[str, float]] = [{"image_guidance": 1.0} if any_editor.kind == "instruct" else {"strength": 0.8}]
+    if sort != "flux":  # FLUX.1-schnell, which the tiny one is made after, has no guidance
+        changes.append({"guidance": 1.0})
+    for change in changes:
+        changed = any_editor.edit([original], "at night", replace(settings, **change), seeds=[1])[0]
+        assert not np.array_equal(edit, changed), change
+
+
+def test_settings_of_another_kind_are_refused(any_editor: Editor):
+    settings, original = fast(any_editor), picture(side=any_editor.size_px)
+    if any_editor.kind == "instruct":
+        other, message = replace(settings, strength=0.5), "of kind `instruct` has no strength; leave it out"
+    else:
+        other = replace(settings, image_guidance=1.5)
+        message = f"of kind `{any_editor.kind}` has no image guidance; leave it out"
+    with pytest.raises(UsageError, match=message):
+        any_editor.edit([original], "", other, seeds=[0])
+
+
+def test_its_surrogate_is_the_encoder_of_its_vae(any_editor: Editor, folders: dict[str, Path], sort: str):
+    surrogate, same = any_editor.surrogate, load_surrogate(str(folders[sort] / "vae"), device="cpu")
+    assert surrogate.digest == same.digest
+    assert (surrogate.name, surrogate.origin) == (f"{folders[sort]}/vae",) * 2
+    assert surrogate.multiple == same.multiple
+    pixels = to_pixels(Picture(picture()))
+    assert torch.equal(surrogate.posterior(pixels).mean, same.posterior(pixels).mean)
+
+
+def test_precision_is_of_the_pipeline_and_not_of_surrogate_or_digest(
+    any_editor: Editor, folders: dict[str, Path], sort: str
+):
+    lower = load_editor(str(folders[sort]), device="cpu", precision="bf16")
+    assert (lower.digest, lower.surrogate.digest) == (any_editor.digest, any_editor.surrogate.digest)
+    assert lower.surrogate.dtype == torch.float32
+    parts = [part for part in lower.pipeline.components.values() if isinstance(part, torch.nn.Module)]
+    assert {part.dtype for part in parts} == {torch.bfloat16}
+    original = picture(side=any_editor.size_px)
+    settings = replace(fast(lower), guidance=2.0)
+    edits = [editor.edit([original], "at night", settings, seeds=[1])[0] for editor in (any_editor, lower)]
+    difference = np.abs(edits[0].astype(float) - edits[1]).mean()
+    assert 0 < difference < 2, "eight bits of mantissa; edits from two seeds are 35 levels apart"
+
+
+def test_weights_saved_in_half_precision_are_the_same_editor(folder: Path, editor: Editor, tmp_path: Path):
+    pipeline = StableDiffusionImg2ImgPipeline.from_pretrained(folder, dtype=torch.float16)
+    pipeline.save_pretrained(tmp_path / "half")
+    assert load_file(tmp_path / "half" / "vae" / WEIGHTS)["encoder.conv_in.weight"].dtype == torch.float16
+    half = load_editor(str(tmp_path / "half"), device="cpu")
+    assert half.digest == editor.digest
+    assert half.surrogate.dtype == torch.float32
+    edits = [one.edit([picture()], "at night", FAST, seeds=[1])[0] for one in (editor, half)]
+    assert np.abs(edits[0].astype(float) - edits[1]).mean() < 1, "eleven bits of mantissa in the weights alone"
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_the_digest_is_of_every_part(folder: Path, editor: Editor, tmp_path: Path, part: str):
     copy = shutil.copytree(folder, tmp_path / "copy")
     assert load_editor(str(copy), device="cpu").digest == editor.digest
+    change_weight(next((copy / part).glob("*.safetensors")), 0.5)
+    assert load_editor(str(copy), device="cpu").digest != editor.digest
+
+
+def change_weight(path: Path, value: float) -> None:
+    weights = load_file(path)
+    name = next(name for name in weights if name.endswith(".weight"))
+    weights[name].view(-1)[0] = value
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+def test_an_edit_that_is_not_finite_is_refused(folders: dict[str, Path], sort: str, tmp_path: Path):
+    copy = shutil.copytree(folders[sort], tmp_path / "copy")
+    part = "transformer" if (copy / "transformer").exists() else "unet"
+    change_weight(copy / part / WEIGHTS, float("nan"))
+    broken = load_editor(str(copy), device="cpu")
+    with pytest.raises(
+        ModelError, match=r"an edit came out that is not finite; use precision fp32 .* again otherwise$"
+    ):
+        broken.edit([picture(side=broken.size_px)], "at night", fast(broken), seeds=[0])
+
+
+@pytest.mark.parametrize("holds_back", [False, True])
+def test_an_edit_that_the_safety_checker_blacks_out_is_not_measured(folder: Path, tmp_path: Path, holds_back: bool):
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    checker = StableDiffusionSafetyChecker(
+        CLIPConfig(vision_config={**vision, "image_size": 32, "patch_size": 8}, projection_dim=8)
+    )
+    # Cosine similarities above these thresholds are held back.
+    torch.nn.init.constant_(checker.special_care_embeds_weights, 2.0)
+    torch.nn.init.constant_(checker.concept_embeds_weights, -2.0 if holds_back else 2.0)
+    size = {"height": 32, "width": 32}
+    StableDiffusionPipeline.from_pretrained(
+        folder,
+        safety_checker=checker,
+        feature_extractor=CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=size),
+    ).save_pretrained(tmp_path / "checked")
+    checked = load_editor(str(tmp_path / "checked"), device="cpu")
+    if not holds_back:
+        assert checked.edit([picture()], "at night", FAST, seeds=[0])[0].std() > 5
+        return
+    with pytest.raises(
+        ModelError, match="its safety checker blacked out an edit; leave this picture or this prompt out"
+    ):
+        checked.edit([picture()], "at night", FAST, seeds=[0])
+
+
+@pytest.mark.parametrize("sort_of_inpainting", ["inpainting", "xl-inpainting"])
+def test_inpainting_sees_the_middle_alone(folders: dict[str, Path], sort_of_inpainting: str):
+    inpainting = load_editor(str(folders[sort_of_inpainting]), device="cpu")
+    settings = replace(fast(inpainting), strength=1.0)
+    edits = []
+    for rows in (slice(0, 0), slice(0, 9), slice(28, 36)):  # the disc in the middle begins 9.6 px from the border
+        changed = picture().copy()
+        changed[rows, 28:36] = 255 - changed[rows, 28:36]
+        edits.append(inpainting.edit([changed], "at night", settings, seeds=[0])[0])
+    assert np.array_equal(edits[0], edits[1])
+    assert not np.array_equal(edits[0], edits[2])
+
+
+def test_a_text_to_image_folder_edits_too(folder: Path, editor: Editor, tmp_path: Path):
     StableDiffusionPipeline.from_pretrained(folder, vae=tiny_kl(seed=1)).save_pretrained(tmp_path / "other")
     other = load_editor(str(tmp_path / "other"), device="cpu")
-    assert other.digest != editor.digest, "a text-to-image folder edits too, and has another VAE"
+    assert isinstance(other.pipeline, StableDiffusionImg2ImgPipeline)
+    assert other.size_px == SIDE
+    assert other.digest != editor.digest
+    assert other.surrogate.digest != editor.surrogate.digest
 
 
 @pytest.mark.parametrize("size", [(SIDE, 72), (48, 48)])
@@ -118,10 +243,12 @@ def test_a_picture_of_another_size_is_refused(editor: Editor, size: tuple[int, i
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"strength": 0.0}, "strength 0.0"),
+        ({"strength": 0.0}, "strength 0.0: has to be above 0 and at most 1"),
         ({"strength": 1.5}, "strength 1.5"),
-        ({"guidance": 0.5}, "guidance 0.5"),
+        ({"guidance": 0.5}, "guidance 0.5: has to be 1 or more"),
+        ({"image_guidance": 0.5}, "image guidance 0.5: has to be 1 or more"),
         ({"strength": 0.1, "steps": 5}, "less than one"),
+        ({"strength": None, "steps": 0}, "steps 0"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, float], message: str):
@@ -129,11 +256,49 @@ def test_settings_out_of_range_are_refused(settings: dict[str, float], message: 
         EditSettings(**settings)
 
 
+def test_the_table_agrees_with_itself():
+    for name, entry in EDITORS.items():
+        assert entry.vae in REGISTRY, name
+        assert (entry.settings.strength is None) == (entry.kind == "instruct"), name
+        assert (entry.settings.image_guidance is None) == (entry.kind != "instruct"), name
+        assert (name in EMBEDDED) == (not entry.repo_id), name
+
+
 def test_an_unknown_name_is_refused_with_a_hint():
-    with pytest.raises(UsageError, match="did you mean pocket-editor"):
+    with pytest.raises(
+        UsageError, match=r"unknown editor 'pocket-editr'; did you mean pocket-editor\? a pipeline folder"
+    ):
         load_editor("pocket-editr", device="cpu")
-    with pytest.raises(UsageError, match="pocket-editor-16"):
+    with pytest.raises(
+        UsageError, match=f"known ones are {', '.join(EDITORS)}; a pipeline folder or a hub id works too"
+    ):
         load_editor("??", device="cpu")
+
+
+def test_an_editor_that_was_taken_down_is_refused():
+    with pytest.raises(ModelError, match="sd21: its publisher removed it from the hub; give the folder of a copy"):
+        load_editor("sd21", device="cpu")
+
+
+@pytest.mark.filterwarnings("ignore:The `local_dir_use_symlinks` argument is deprecated")  # diffusers' own use of it
+def test_an_editor_comes_out_of_the_hubs_cache(
+    folder: Path, editor: Editor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    commit = "0" * 40
+    cached = tmp_path / "models--CompVis--stable-diffusion-v1-4"
+    shutil.copytree(folder, cached / "snapshots" / commit)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    found = load_editor("sd14", device="cpu", offline=True)
+    assert found.digest == editor.digest
+    assert (found.name, found.size_px, found.settings) == ("sd14", 512, EDITORS["sd14"].settings)
+    assert (found.surrogate.name, found.surrogate.digest) == ("sd14", editor.surrogate.digest)
+    assert load_editor("CompVis/stable-diffusion-v1-4", device="cpu", offline=True).size_px == SIDE
+    with pytest.raises(
+        ModelError, match=r"^stable-diffusion-v1-5/.*: does not load as an editor \(.*\); go online, log in"
+    ):
+        load_editor("sd15", device="cpu", offline=True)
 
 
 def damage_weights(folder: Path) -> None:
@@ -148,6 +313,23 @@ def remove_weights(folder: Path) -> None:
 def pickle_weights(folder: Path) -> None:
     path = next((folder / "vae").glob("*.safetensors"))
     path.rename(path.with_suffix(".bin"))
+
+
+def lose_weight_of(part: str) -> Callable[[Path], None]:
+    """diffusers would leave it without memory, transformers would draw it at random."""
+
+    def lose_weight(folder: Path) -> None:
+        path = next((folder / part).glob("*.safetensors"))
+        weights = load_file(path)
+        del weights[next(name for name in weights if name.endswith(".weight"))]
+        save_file(weights, path, metadata={"format": "pt"})
+
+    return lose_weight
+
+
+def remove_vocabulary(folder: Path) -> None:
+    """transformers would make do with a handful of special tokens, and every prompt would read alike."""
+    (folder / "tokenizer" / "tokenizer.json").unlink()
 
 
 def raise_format(folder: Path) -> None:
@@ -166,26 +348,74 @@ def drop_index(folder: Path) -> None:
     (folder / "model_index.json").unlink()
 
 
+def empty_index(folder: Path) -> None:
+    (folder / "model_index.json").write_text("[]")
+
+
+def change_json(folder: Path, file: str, **changes: object) -> None:
+    path = folder / file
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
 def rename_class(folder: Path) -> None:
-    path = folder / "model_index.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "_class_name": "NoSuchPipeline"}))
+    change_json(folder, "model_index.json", _class_name="NoSuchPipeline")
+
+
+def rename_part(folder: Path) -> None:
+    change_json(folder, "model_index.json", unet=["diffusers", "NoSuchModel"])
+
+
+def drop_vae(folder: Path) -> None:
+    change_json(folder, "model_index.json", vae=[None, None])
+
+
+def swap_vae(folder: Path) -> None:
+    change_json(folder, "model_index.json", vae=["diffusers", "UNet2DConditionModel"])
 
 
 def change_shape(folder: Path) -> None:
-    path = folder / "unet" / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "block_out_channels": [16, 16]}))
+    change_json(folder, "unet/config.json", block_out_channels=[16, 16])
 
 
+def change_type(folder: Path) -> None:
+    change_json(folder, "unet/config.json", block_out_channels="ab")
+
+
+def change_heads(folder: Path) -> None:
+    change_json(folder, "text_encoder/config.json", num_attention_heads=3)
+
+
+def change_activation(folder: Path) -> None:
+    change_json(folder, "text_encoder/config.json", hidden_act="no such function")
+
+
+def forget_size(folder: Path) -> None:
+    change_json(folder, "unet/config.json", sample_size=None)
+
+
+NOT_AN_EDITOR = r"does not load as an editor \(.+\); copy or download it again"
 DAMAGES = {
-    damage_weights: "does not load as an image-to-image pipeline",
+    damage_weights: NOT_AN_EDITOR,
     remove_weights: "text_encoder: no safetensors weights; copy the folder again",
     pickle_weights: r"vae: no safetensors weights \(diffusion_pytorch_model.bin is pickled, and could run code",
+    lose_weight_of("unet"): r"\(unet lacks \S+ and 0 others\)",
+    lose_weight_of("vae"): r"\(vae lacks \S+ and 0 others\)",
+    lose_weight_of("text_encoder"): r"\(text_encoder lacks \S+ and 0 others\)",
+    remove_vocabulary: r"tokenizer: no vocabulary \(tokenizer.json, .*\); copy the folder again",
     raise_format: "format 99, and this program reads format 1",
     forget_format: "names no format version",
     break_index: "not readable as JSON",
     drop_index: r"no model_index.json in it; give the folder of a diffusers pipeline",
-    rename_class: "does not load as an image-to-image pipeline",
-    change_shape: "does not load as an image-to-image pipeline",
+    empty_index: "names no pipeline; copy it again",
+    rename_class: NOT_AN_EDITOR,
+    rename_part: NOT_AN_EDITOR,
+    drop_vae: "it has no VAE",
+    swap_vae: NOT_AN_EDITOR,
+    change_shape: NOT_AN_EDITOR,
+    change_type: NOT_AN_EDITOR,
+    change_heads: NOT_AN_EDITOR,
+    change_activation: NOT_AN_EDITOR,
+    forget_size: NOT_AN_EDITOR,
 }
 
 

@@ -7,7 +7,7 @@ import pytest
 from conftest import smooth_picture
 from PIL import Image
 
-from pca_protect.eval.purifiers import PURIFIERS
+from pca_protect.eval.purify.filters import FILTERS
 
 
 def perturbed(levels: int = 16) -> tuple[np.ndarray, np.ndarray]:
@@ -16,7 +16,7 @@ def perturbed(levels: int = 16) -> tuple[np.ndarray, np.ndarray]:
     return clean, (clean + signs).clip(0, 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize("purifier", PURIFIERS.values(), ids=PURIFIERS)
+@pytest.mark.parametrize("purifier", FILTERS.values(), ids=FILTERS)
 def test_keeps_size_and_input_and_is_repeatable(purifier):
     _, attacked = perturbed()
     before = attacked.copy()
@@ -34,14 +34,14 @@ def test_keeps_size_and_input_and_is_repeatable(purifier):
 )
 def test_removes_much_of_a_fine_perturbation(name: str, levels: int):
     clean, attacked = perturbed(levels)
-    left = PURIFIERS[name](attacked).astype(float) - clean
+    left = FILTERS[name](attacked).astype(float) - clean
     assert left.std() < 0.85 * (attacked.astype(float) - clean).std()
 
 
 def test_stronger_compression_changes_more():
     _, attacked = perturbed()
     changes = [
-        np.std(PURIFIERS[f"jpeg-{quality}"](attacked) - attacked.astype(float)) for quality in (95, 85, 75, 65, 50)
+        np.std(FILTERS[f"jpeg-{quality}"](attacked) - attacked.astype(float)) for quality in (95, 85, 75, 65, 50)
     ]
     assert changes == sorted(changes)
 
@@ -50,21 +50,21 @@ def test_jpeg_is_what_pillow_would_write():
     _, attacked = perturbed()
     file = io.BytesIO()
     Image.fromarray(attacked).save(file, "JPEG", quality=75, subsampling=2)
-    assert np.array_equal(PURIFIERS["jpeg-75"](attacked), np.asarray(Image.open(file)))
+    assert np.array_equal(FILTERS["jpeg-75"](attacked), np.asarray(Image.open(file)))
 
 
 def test_an_upload_scales_large_pictures_only():
     small = np.asarray(smooth_picture(60, 40))
     large = np.tile(np.indices((40, 2000)).sum(axis=0)[..., None] % 2 * 255, 3).astype(np.uint8)
-    assert PURIFIERS["upload"](small).std() > 0.8 * small.std()
-    assert PURIFIERS["upload"](large).std() < 0.7 * large.std(), "the finest pattern does not survive scaling"
+    assert FILTERS["upload"](small).std() > 0.8 * small.std()
+    assert FILTERS["upload"](large).std() < 0.7 * large.std(), "the finest pattern does not survive scaling"
 
 
 def test_noise_has_the_strength_of_its_name():
     grey = np.full((64, 64, 3), 128, np.uint8)
-    assert PURIFIERS["noise-0.05"](grey).std() / 255 == pytest.approx(0.05, rel=0.05)
-    assert PURIFIERS["noise-0.1"](grey).std() / 255 == pytest.approx(0.1, rel=0.05)
+    assert FILTERS["noise-0.05"](grey).std() / 255 == pytest.approx(0.05, rel=0.05)
+    assert FILTERS["noise-0.1"](grey).std() / 255 == pytest.approx(0.1, rel=0.05)
 
 
 def test_a_picture_of_one_pixel_passes():
-    assert all(purifier(np.zeros((1, 1, 3), np.uint8)).shape == (1, 1, 3) for purifier in PURIFIERS.values())
+    assert all(purifier(np.zeros((1, 1, 3), np.uint8)).shape == (1, 1, 3) for purifier in FILTERS.values())

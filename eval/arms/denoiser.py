@@ -59,15 +59,23 @@ class Denoiser:
 
 
 def denoiser_of(editor: Editor) -> Denoiser:
-    """In fp32, whatever the editor's precision.
+    """In fp32, whatever the editor's precision, with the noise schedule that its UNet was trained with, whatever scheduler the
+    editor samples with.
 
     Raises:
-        UsageError: the editor has no UNet that takes nothing but latents, a time and a prompt.
+        UsageError: the editor has no UNet that takes nothing but latents, a time and a prompt, and predicts noise or velocity.
     """
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler  # noqa: PLC0415 - seconds
+
     pipeline = editor.pipeline
-    unet = getattr(pipeline, "unet", None)
-    plain = unet is not None and unet.config.in_channels == editor.surrogate.latent_channels
-    if unet is None or not plain or getattr(pipeline, "text_encoder_2", None) is not None:
+    unet, scheduler = getattr(pipeline, "unet", None), pipeline.scheduler
+    if (
+        unet is None
+        or unet.config.in_channels != editor.surrogate.latent_channels
+        or getattr(pipeline, "text_encoder_2", None) is not None
+        or not hasattr(scheduler, "alphas_cumprod")
+        or scheduler.config.prediction_type not in ("epsilon", "v_prediction")
+    ):
         raise UsageError(
             f"{editor.name}: advdm and sds need an editor of Stable Diffusion 1.x kind with a plain UNet; leave these arms out"
         )
@@ -76,9 +84,10 @@ def denoiser_of(editor: Editor) -> Denoiser:
     return Denoiser(
         editor.surrogate,
         float(pipeline.vae.config.scaling_factor),
-        int(pipeline.scheduler.config.num_train_timesteps),
+        int(scheduler.config.num_train_timesteps),
         unet if unet.dtype == torch.float32 else copy.deepcopy(unet).float(),
-        pipeline.scheduler,
+        # Those that sample in few steps add noise for the steps of the last edit, or in another scale than the UNet knows.
+        DDPMScheduler.from_config(scheduler.config),
         no_prompt.float(),
     )
 

@@ -53,19 +53,47 @@ def perturb(arm: Arm, picture: Rgb, target: Target, *, budget_levels: int, seed:
         return uniform_noise(picture, budget_levels, generator_for(picture, seed))
     original = Picture(picture)
     clean = to_pixels(original).to(target.surrogate.device)
-    config = ProtectConfig(
-        mode=arm.mode or ProtectConfig.mode, preset=arm.preset or METHOD_PRESET, budget_levels=budget_levels
+    config = request_for(arm, budget_levels=budget_levels)
+    objective, start = objective_and_start(arm, clean, target, config=config, generator=generator_for(picture, seed))
+    found = run_recipe(clean, objective, config, start=start)
+    return with_pixels(original, found.pixels).rgb
+
+
+def request_for(
+    arm: Arm, *, budget_levels: int = ProtectConfig.budget_levels, steps: int | None = None
+) -> ProtectConfig:
+    """How an arm that is no noise is optimised.
+
+    Args:
+        steps: None for as many as the preset takes.
+    """
+    return ProtectConfig(
+        mode=arm.mode or ProtectConfig.mode,
+        preset=arm.preset or METHOD_PRESET,
+        budget_levels=budget_levels,
+        steps=steps,
     )
-    generator = generator_for(picture, seed)
+
+
+def objective_and_start(
+    arm: Arm, clean: Tensor, target: Target, *, config: ProtectConfig, generator: torch.Generator
+) -> tuple[Objective, Tensor | None]:
+    """What an arm that is no noise minimises, and the perturbation that it starts from; None for the clean picture.
+
+    Args:
+        clean: pixels `(1, 3, H, W)` in [0, 1], on the target's device.
+        target: with a denoiser where the arm needs one.
+        config: see `request_for`.
+        generator: makes every random draw, those of the objective's later calls too.
+    """
     if arm.mode:
         objective: Objective = CollapseObjective(target.surrogate, *config.objective, clean)
     else:
         objective = _METHODS[arm.name](target, clean, generator)
-    start = None
-    if arm.name in _NEEDS_A_START:
-        start = (torch.rand(clean.shape, generator=generator) * 2 - 1).to(clean.device) * budget_levels / 255
-    found = run_recipe(clean, objective, config, start=start)
-    return with_pixels(original, found.pixels).rgb
+    if arm.name not in _NEEDS_A_START:
+        return objective, None
+    noise = torch.rand(clean.shape, generator=generator) * 2 - 1
+    return objective, noise.to(clean.device) * config.budget_levels / 255
 
 
 def generator_for(picture: Rgb, seed: int) -> torch.Generator:

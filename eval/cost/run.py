@@ -1,10 +1,12 @@
 """What protection costs: `pca-protect bench cost`.
 
-Three questions, each with its own yardstick:
+Four questions, each with its own yardstick:
     what a whole protection takes beyond the encoder passes it cannot do without    arms `paper`, `balanced`  : `bare`
     what a step takes beside the published loop, on Stable Diffusion's architecture arm  `ours`               : `published`
+    what methods from the literature take, step for step alike                      arms by their names       : `pca-diffusion`
     how long the command line takes to start                                        arm  `startup`
-Targets stand beside what was measured; missing one is a result, not an error.
+Methods are compared on the embedded editor, and some of them on Stable Diffusion's architecture: there the UNet has its
+true weight. Targets stand beside what was measured; missing one is a result, not an error.
 """
 
 from __future__ import annotations
@@ -13,23 +15,17 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, cast
-
-import torch
 
 from pca_protect import compute
 from pca_protect.eval.cost.arm import Arm, Measured
 from pca_protect.eval.cost.config import CostConfig
+from pca_protect.eval.cost.groups import RANDOM_VAE, groups_of
 from pca_protect.eval.cost.random_vae import save_random_vae
 from pca_protect.eval.cost.startup import Startup, measure_startup
 from pca_protect.eval.cost.table import Row, arm_rows, startup_row
 from pca_protect.eval.cost.turns import run_in_turns
 from pca_protect.eval.environment import environment
-from pca_protect.eval.pictures import made_picture, pictures_in, square_picture
 from pca_protect.eval.results import Results
-
-CUDA_BATCHES = (4, 16)
-RANDOM_VAE = "SD architecture, random weights"
 
 OnProgress = Callable[[str, int, int], None]
 """Called with (what is being measured, turns done, turns in all)."""
@@ -50,7 +46,7 @@ def measure_cost(config: CostConfig, folder: Path, *, on_progress: OnProgress | 
     """
     report = on_progress or (lambda label, done, turns: None)
     device = compute.resolve_device(config.device)
-    groups = _groups(config, device)
+    groups = groups_of(config, device)
     results = Results(
         folder, command="pca-protect bench cost", config=config.as_dict(), environment=environment(device)
     )
@@ -68,40 +64,12 @@ def measure_cost(config: CostConfig, folder: Path, *, on_progress: OnProgress | 
     return CostResult(rows, results.write_tables({"cost": rows}))
 
 
-def _groups(config: CostConfig, device: torch.device) -> list[list[Arm]]:
-    """All arms; those that are compared with one another stand together and will run in turns."""
-    if config.images is None:
-        picture = made_picture(config.size_px, config.seed)
-    else:
-        picture = square_picture(pictures_in(Path(config.images))[0], config.size_px)
-    bare = Arm(
-        name="bare",
-        vae=config.vae,
-        picture=picture,
-        device=cast(Literal["cpu", "cuda", "mps"], device.type),
-        precision="auto",
-        steps=config.steps,
-        rounds=config.rounds,
-        threads=torch.get_num_threads(),
-    )
-    # One step of the large architecture takes half a minute on a CPU core, and a fraction of a second on a GPU.
-    steps = 1 if device.type == "cpu" else config.steps
-    published = replace(bare, name="published", vae=RANDOM_VAE, precision="fp32", steps=steps)
-    ours = replace(published, name="ours")
-    groups = [[bare, replace(bare, name="paper"), replace(bare, name="balanced")], [published, ours]]
-    if device.type == "cuda":
-        bf16 = replace(ours, precision="bf16")
-        groups[-1].append(bf16)
-        groups += [[replace(bf16, batch=batch)] for batch in CUDA_BATCHES]  # one by one: they may not fit together
-    return groups
-
-
 def _key(arm: Arm) -> str:
-    return f"{arm.name} {arm.precision} batch {arm.batch}"
+    return f"{arm.name} | {arm.vae} | {arm.picture.width} px | {arm.precision} | batch {arm.batch}"
 
 
 def _measure(group: Sequence[Arm], random_vae: Path, report: OnProgress) -> dict[str, dict[str, object]]:
-    label = ", ".join(dict.fromkeys(arm.name for arm in group))
+    label = f"{', '.join(dict.fromkeys(arm.name for arm in group))} at {group[0].picture.width} px"
     turns = sum(2 + arm.rounds * (arm.steps + 1) for arm in group)
     done = 0
 

@@ -9,7 +9,8 @@ from multiprocessing import get_context
 from types import TracebackType
 
 from pca_protect.errors import DeviceError, PcaProtectError
-from pca_protect.eval.cost.arm import Arm, Measured, serve
+from pca_protect.eval.cost.arm import Arm, Measured
+from pca_protect.eval.cost.process import serve
 
 
 def run_in_turns(arms: Sequence[Arm], *, on_turn: Callable[[], None]) -> list[Measured]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from PIL import Image
@@ -16,7 +17,7 @@ from pca_protect.eval.arms.noise import levels_as_visible, uniform_noise
 from pca_protect.eval.arms.perturb import Target, generator_for, perturb
 from pca_protect.eval.arms.registry import CONTROLS, NOISE_VISIBLE, arms_named
 from pca_protect.eval.editing.config import EditingConfig
-from pca_protect.eval.editing.table import Measured, editing_rows, prompt_rows
+from pca_protect.eval.editing.table import Measured, editing_rows, prompt_rows, rival_rows
 from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.load import load_editor
 from pca_protect.eval.editors.registry import EditSettings
@@ -24,35 +25,26 @@ from pca_protect.eval.environment import environment
 from pca_protect.eval.metrics.load import load_metrics, visibility
 from pca_protect.eval.metrics.registry import VISIBILITY
 from pca_protect.eval.pictures import Rgb, readable, square_picture
-from pca_protect.eval.results import Json, Results
+from pca_protect.eval.results import Finished, Json, OnProgress, Results
 from pca_protect.eval.trial import Trial, prompts_for
 
 STRIPS = 4
 """So many pictures are kept with their edits, for the report."""
 
-OnProgress = Callable[[str, int, int], None]
-"""Called with (what is being measured, pictures done, pictures in all)."""
-
-Row = dict[str, object]
-
-
-@dataclass(frozen=True)
-class EditingResult:
-    """Attributes:
-    tables: by name, `editing` and `prompts`, and `failures` where something could not be measured.
-    paths: of the files written.
-    """
-
-    tables: dict[str, list[Row]]
-    paths: tuple[Path, ...]
-
 
 def measure_editing(
-    config: EditingConfig, folder: Path, *, command: str = "bench editing", on_progress: OnProgress | None = None
-) -> EditingResult:
+    config: EditingConfig,
+    folder: Path,
+    *,
+    table: Literal["editing", "prompts"] = "editing",
+    on_progress: OnProgress | None = None,
+) -> Finished:
     """Measure what `folder` does not hold yet, and write its tables.
 
     A picture that cannot be read or edited is named in the table `failures` and left out; the others are measured.
+
+    Args:
+        table: the question: what arms do, or how much that depends on the prompt.
 
     Raises:
         UsageError: a setting is wrong, or `folder` holds something else; see `Results`.
@@ -64,7 +56,7 @@ def measure_editing(
     editors = [load_editor(name, device=config.device, precision=config.precision) for name in config.editors]
     results = Results(
         folder,
-        command=command,
+        command=f"pca-protect bench {table}",
         config={
             **config.as_dict(),
             "pictures": {path.name: digest for path, digest in pictures.items()},
@@ -73,7 +65,6 @@ def measure_editing(
         },
         environment=environment(device),
     )
-    metrics = load_metrics(config.metrics, device=device)
     measured: list[Measured] = []
     for editor in editors:
         trial = Trial(
@@ -81,10 +72,10 @@ def measure_editing(
             settings=_settings(editor, config),
             prompts=tuple(prompts_for(editor, config.prompts)),
             seeds=tuple(range(config.seeds)),
-            metrics=metrics,
+            metrics=load_metrics(config.metrics, size_px=editor.size_px, device=device),
             batch=config.batch,
         )
-        work = _Work(config, trial, results, folder / "pictures" / editor.name)
+        work = _Work(config, trial, results, folder / "pictures" / editor.name.lstrip("/").replace("/", "_"))
         for done, path in enumerate(pictures):
             report(editor.name, done, len(pictures))
             try:
@@ -94,12 +85,11 @@ def measure_editing(
                 continue
         whole = [path.name for path in pictures if work.has(path.name)]
         measured.append(Measured(editor.name, trial.prompts, whole, work.entries(whole)))
-    tables = {
-        "editing": [row for one in measured for row in editing_rows(one, config)],
-        "prompts": [row for one in measured for row in prompt_rows(one, config)],
-        **({"failures": failures} if failures else {}),
-    }
-    return EditingResult(tables, results.write_tables(tables))
+    wanted = {"editing": editing_rows, "rivals": rival_rows} if table == "editing" else {"prompts": prompt_rows}
+    tables = {name: [row for one in measured for row in rows(one, config)] for name, rows in wanted.items()}
+    if failures:
+        tables["failures"] = failures
+    return Finished(tables, results.write_tables(tables))
 
 
 def _settings(editor: Editor, config: EditingConfig) -> EditSettings:

@@ -1,4 +1,4 @@
-"""The tables `editing` and `prompts`: what arms did to edits, beside the noise controls.
+"""The tables `editing`, `rivals` and `prompts`: what arms did to edits, beside the noise controls and one another.
 
 Every value is oriented so that more is more protection:
     objective 1   how much closer to the original an edit stays than the clean edit does     the aim of `diffusion`
@@ -132,6 +132,43 @@ def prompt_rows(measured: Measured, config: EditingConfig) -> list[Row]:
             rows += [{column: (row | common).get(column) for column in PROMPT_COLUMNS} for row in by_prompt]
     return rows
 
+
+def rival_rows(measured: Measured, config: EditingConfig) -> list[Row]:
+    """Every arm of this program, the published loop included, beside every method from the literature, in pairs, on both
+    objectives in the metric of visibility."""
+    kept = measured.kept(measured.prompts)
+    pictures = [picture for picture in measured.pictures if kept[picture]]
+    ours = [arm for arm in config.arm_names() if ARMS[arm].mode]
+    rivals = [arm for arm in config.arm_names() if not ARMS[arm].mode and arm not in CONTROLS]
+    rows: list[Row] = []
+    if not pictures:
+        return rows
+    for budget in config.budgets:
+        for objective in ("2", "1"):
+            values = {
+                arm: _values(measured, pictures, kept, f"{arm} {budget}", objective, VISIBILITY)
+                for arm in (*ours, *rivals)
+            }
+            common = {"editor": measured.editor, "budget_levels": budget, "objective": objective, "metric": VISIBILITY}
+            for arm in ours:
+                compared = {rival: comparison(values[arm], values[rival]) for rival in rivals}
+                adjusted = holm(
+                    {rival: float(str(row["p"])) for rival, row in compared.items() if row["p"] is not None}
+                )
+                for rival, row in compared.items():
+                    about = {"arm": arm, "mode": ARMS[arm].mode, "rival": rival, "needs": ARMS[rival].needs}
+                    rows.append(
+                        {**common, **about, **row, "rival_effect": row["noise_effect"], "p_holm": adjusted.get(rival)}
+                    )
+    return [{column: row[column] for column in RIVAL_COLUMNS} for row in rows]
+
+
+RIVAL_COLUMNS = (
+    *("editor", "arm", "mode", "rival", "needs", "budget_levels", "objective", "metric", "effect", "rival_effect"),
+    *("difference", "ci_low", "ci_high", "p", "p_holm", "win_rate", "n"),
+)
+"""As in `COLUMNS`, with a method from the literature in place of a control; `needs` is what that method looks into, and
+`p_holm` is adjusted over the rivals of one arm."""
 
 PROMPT_COLUMNS = (
     *("editor", "arm", "mode", "budget_levels", "prompt", "objective", "metric", "effect", "control", "noise_effect"),

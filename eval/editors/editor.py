@@ -60,7 +60,7 @@ class Editor:
         Raises:
             PictureError: a picture is of another size.
             UsageError: a setting that this kind of editor does not have.
-            ModelError: an edit came out that is not finite.
+            ModelError: an edit came out that is not finite, or black because the editor's safety checker held it back.
         """
         for picture in pictures:
             height, width = picture.shape[:2]
@@ -70,18 +70,23 @@ class Editor:
                     "crop or resize it first"
                 )
         pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
-        edited = self.pipeline(
+        output = self.pipeline(
             prompt=[prompt] * len(pictures) if isinstance(prompt, str) else list(prompt),
             image=pixels,
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
             output_type="np",
             **self._options(settings or self.settings, len(pictures)),
-        ).images
-        if not np.isfinite(edited).all():
+        )
+        if any(getattr(output, "nsfw_content_detected", None) or ()):
             raise ModelError(
-                f"{self.name}: an edit came out that is not finite; half precision overflows in some models, try fp32"
+                f"{self.name}: its safety checker blacked out an edit; leave this picture or this prompt out"
             )
-        return [(picture.clip(0, 1) * 255).round().astype(np.uint8) for picture in edited]
+        if not np.isfinite(output.images).all():
+            raise ModelError(
+                f"{self.name}: an edit came out that is not finite; use precision fp32 if it was a lower one, and download "
+                "or copy the model again otherwise"
+            )
+        return [(picture.clip(0, 1) * 255).round().astype(np.uint8) for picture in output.images]
 
     def _options(self, settings: EditSettings, count: int) -> dict[str, object]:
         """What this pipeline takes of the settings, and what else it needs to know."""

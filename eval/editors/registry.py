@@ -21,7 +21,8 @@ class EditSettings:
 
     Attributes:
         strength: share of the noise schedule that is run, in (0, 1]; more changes more. None for editors without it.
-        guidance: scale of classifier-free guidance towards the prompt; 1 is none.
+        guidance: scale of classifier-free guidance towards the prompt; 1 is none, and for `instruct` editors none towards the
+            picture either.
         steps: steps of the whole schedule, of which `strength` is done.
         image_guidance: scale of the guidance towards the picture; of `instruct` editors alone.
     """
@@ -36,6 +37,10 @@ class EditSettings:
             raise UsageError(f"strength {self.strength}: has to be above 0 and at most 1")
         if self.guidance < 1:
             raise UsageError(f"guidance {self.guidance}: has to be 1 or more")
+        if (
+            self.image_guidance is not None and self.image_guidance < 1
+        ):  # diffusers would drop the prompt's guidance too
+            raise UsageError(f"image guidance {self.image_guidance}: has to be 1 or more")
         if self.steps < 1 or (self.strength is not None and self.steps * self.strength < 1):
             raise UsageError(f"steps {self.steps}: strength {self.strength} of them is less than one; take more")
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pca_protect.errors import ModelError
+from pca_protect.errors import ModelError, first_line
 from pca_protect.eval.metrics.registry import Metric
 from pca_protect.eval.pictures import Rgb
 
@@ -27,12 +27,13 @@ def load_pair_metric(metric: Metric, device: torch.device) -> Callable[[Rgb, Rgb
             lpips = LearnedPerceptualImagePatchSimilarity(net_type="vgg", normalize=True).to(device)
             compute: Callable[[Tensor, Tensor], Tensor] = lpips
         else:
-            from torchmetrics.image.dists import DeepImageStructureAndTextureSimilarity  # noqa: PLC0415
+            # Its class would build the network, and load VGG, anew for every pair.
+            from torchmetrics.functional.image.dists import DISTSNetwork  # noqa: PLC0415
 
-            compute = DeepImageStructureAndTextureSimilarity().to(device)
+            compute = DISTSNetwork().to(device)
     except (ImportError, OSError, RuntimeError) as error:
         raise ModelError(
-            f"{metric.name}: cannot be had ({_first_line(error)}); it needs torchvision made for your PyTorch, and a "
+            f"{metric.name}: cannot be had ({first_line(error)}); it needs torchvision made for your PyTorch, and a "
             "download the first time"
         ) from error
 
@@ -47,32 +48,48 @@ def load_prompt_metric(metric: Metric, device: torch.device, *, offline: bool) -
     """Cosine similarity of picture and prompt in the space of CLIP (Radford et al. 2021) or SigLIP (Zhai et al. 2023).
 
     Args:
+        metric: its `weights` are a hub id or a folder.
         offline: touch no network.
 
     Raises:
-        ModelError: the weights are not there.
+        ModelError: the weights are not there, not whole, or need a library that is not there.
     """
+    from huggingface_hub.errors import StrictDataclassError  # noqa: PLC0415
+    from safetensors import SafetensorError  # noqa: PLC0415
     from transformers import AutoModel, AutoProcessor  # noqa: PLC0415
 
+    what = f"{metric.name}: {metric.weights}"
+    damage = (OSError, ValueError, TypeError, LookupError, RuntimeError, SafetensorError, StrictDataclassError)
     try:
-        model = (
-            AutoModel.from_pretrained(metric.weights, use_safetensors=True, local_files_only=offline).to(device).eval()
+        model, loaded = AutoModel.from_pretrained(
+            metric.weights, use_safetensors=True, local_files_only=offline, output_loading_info=True
         )
         processor = AutoProcessor.from_pretrained(  # type: ignore[no-untyped-call]
             metric.weights, local_files_only=offline
         )
-    except (OSError, ValueError, ImportError) as error:
-        raise ModelError(
-            f"{metric.name}: {metric.weights} cannot be had ({_first_line(error)}); go online once"
-        ) from error
+        words = [processor.tokenizer(word).input_ids for word in ("day", "sky")]
+    except ImportError as error:
+        raise ModelError(f"{what} needs a library that is not there ({first_line(error)}); install it") from error
+    except damage as error:
+        raise ModelError(f"{what} cannot be had ({first_line(error)}); go online once") from error
+    # transformers would draw missing weights at random, and do without a vocabulary.
+    if loaded["missing_keys"] or words[0] == words[1]:
+        raise ModelError(f"{what} cannot be had (weights or words are missing); delete it and go online once")
+    model = model.to(device, torch.float32).eval()
+    tokens = model.config.text_config.max_position_embeddings
 
     def measure(picture: Rgb, prompt: str) -> float:
+        # SigLIP was trained on prompts padded to their full length and without a mask; CLIP does not look past their end.
         inputs = processor(
-            text=[prompt], images=[Image.fromarray(np.ascontiguousarray(picture))], padding="max_length", truncation=True,
+            text=[prompt],
+            images=[Image.fromarray(np.ascontiguousarray(picture))],
+            padding="max_length",
+            max_length=tokens,
+            truncation=True,
             return_tensors="pt",
-        ).to(device)  # fmt: skip
+        ).to(device)
         with torch.no_grad():
-            found = model(**inputs)
+            found = model(input_ids=inputs["input_ids"], pixel_values=inputs["pixel_values"])
         return float(torch.nn.functional.cosine_similarity(found.image_embeds, found.text_embeds)[0])
 
     return measure
@@ -81,7 +98,3 @@ def load_prompt_metric(metric: Metric, device: torch.device, *, offline: bool) -
 def _unit(picture: Rgb) -> Tensor:
     """`(1, 3, H, W)` in [0, 1]."""
     return torch.from_numpy(picture.copy()).movedim(-1, 0)[None].float() / 255
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

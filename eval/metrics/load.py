@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from pca_protect.errors import UsageError
 from pca_protect.eval.metrics import classical
 from pca_protect.eval.metrics.hub import load_pair_metric, load_prompt_metric
 from pca_protect.eval.metrics.registry import METRICS, VISIBILITY, metrics_named
@@ -41,14 +42,23 @@ class Metrics:
         return {name: METRICS[name].distance(measure(reference, test)) for name, measure in self.pairs.items()}
 
 
-def load_metrics(names: Sequence[str], *, device: torch.device | None = None, offline: bool = False) -> Metrics:
-    """Raises:
-    UsageError: a name is unknown.
-    ModelError: weights cannot be had.
+def load_metrics(
+    names: Sequence[str], *, size_px: int, device: torch.device | None = None, offline: bool = False
+) -> Metrics:
+    """Args:
+        size_px: shorter side of the pictures to be measured.
+
+    Raises:
+        UsageError: a name is unknown, or such pictures are too small for a metric.
+        ModelError: weights cannot be had.
     """
     device = device or torch.device("cpu")
     loaded = Metrics({}, {}, {})
     for metric in metrics_named(names):
+        if size_px < metric.smallest_px:
+            raise UsageError(
+                f"metric {metric.name}: takes pictures from {metric.smallest_px} px up and these have {size_px} px; leave it out"
+            )
         if metric.of == "prompt":
             loaded.prompts[metric.name] = load_prompt_metric(metric, device, offline=offline)
         elif metric.of == "picture":

@@ -23,6 +23,7 @@ class Metric:
         better: which direction means more alike, for one edit which direction means better.
         of: `pair`: edit against another picture; `prompt`: edit against its prompt; `picture`: edit alone.
         weights: where its weights come from; empty if it has none.
+        smallest_px: it takes no smaller pictures.
         distance: from the metric's value to a distance, 0 for equal pictures and growing; of pairs alone.
     """
 
@@ -33,6 +34,7 @@ class Metric:
     better: Better
     of: Literal["pair", "prompt", "picture"] = "pair"
     weights: str = ""
+    smallest_px: int = 11
     distance: Callable[[float], float] = lambda value: value
 
 
@@ -52,10 +54,18 @@ def _root_mean_square(psnr_db: float) -> float:
 _ENTRIES = (
     Metric("flip", "FLIP, a model of what an observer sees (Andersson et al. 2020)", 0, 1, "lower"),
     Metric("ssim", "SSIM (Wang et al. 2004)", -1, 1, "higher", distance=_one_minus),
-    Metric("ms-ssim", "multi-scale SSIM (Wang et al. 2003)", 0, 1, "higher", distance=_one_minus),
+    Metric("ms-ssim", "multi-scale SSIM (Wang et al. 2003)", 0, 1, "higher", smallest_px=176, distance=_one_minus),
     Metric("psnr", "PSNR in dB; as a distance, the RMS difference", 0, MOST_DB, "higher", distance=_root_mean_square),
     Metric("gmsd", "gradient magnitude similarity deviation (Xue et al. 2014)", 0, 1, "lower"),
-    Metric("vif", "visual information fidelity (Sheikh & Bovik 2006)", 0, float("inf"), "higher", distance=_one_minus),
+    Metric(
+        "vif",
+        "visual information fidelity (Sheikh & Bovik 2006)",
+        0,
+        float("inf"),
+        "higher",
+        smallest_px=41,
+        distance=_one_minus,
+    ),
     Metric("lpips", "LPIPS, VGG (Zhang et al. 2018)", 0, float("inf"), "lower", weights="torchvision VGG-16"),
     Metric(
         "dists", "DISTS (Ding et al. 2020)", 0, 1, "lower", weights="torchvision VGG-16, github.com/dingkeyan93/DISTS"

@@ -9,6 +9,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from torch import Tensor
 
+from pca_protect.eval.whole_vae import decoded, latent_mean
 from pca_protect.losses import posterior_collapse
 
 Vae = AutoencoderKL | AutoencoderTiny
@@ -20,9 +21,7 @@ def psnr_db(vae: Vae, pixels: Tensor, *, decoder: Vae | None = None) -> float:
     Args:
         decoder: another VAE of the same latent space to decode with.
     """
-    with torch.no_grad():
-        decoded = ((decoder or vae).decode(latent_mean(vae, pixels)).sample / 2 + 0.5).clamp(0, 1)
-    levels = (decoded * 255).round() / 255
+    levels = (decoded(decoder or vae, latent_mean(vae, pixels)) * 255).round() / 255
     return -10 * math.log10(float((levels - pixels).square().mean()))
 
 
@@ -32,11 +31,3 @@ def nats_per_element(vae: AutoencoderKL, pixels: Tensor) -> float:
         posterior = vae.encode(pixels * 2 - 1).latent_dist
     divergence = posterior_collapse(posterior.mean, posterior.logvar, 1.0)[0]
     return float(divergence / posterior.mean.numel())
-
-
-def latent_mean(vae: Vae, pixels: Tensor) -> Tensor:
-    """The posterior mean, or the point that a VAE without variance returns, `(B, C, h, w)`."""
-    with torch.no_grad():
-        encoded = vae.encode(pixels * 2 - 1)
-    mean: Tensor = encoded.latents if isinstance(vae, AutoencoderTiny) else encoded.latent_dist.mean
-    return mean

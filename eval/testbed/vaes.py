@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
-from torch import Tensor, nn
+from torch import Tensor
 
 from pca_protect.config import Device
 from pca_protect.eval.testbed.goals import Goal, at_least, at_most
-from pca_protect.eval.testbed.reconstruction import Vae, latent_mean, nats_per_element, psnr_db
+from pca_protect.eval.testbed.reconstruction import Vae, nats_per_element, psnr_db
 from pca_protect.eval.testbed.vulnerability import measure_vulnerability
+from pca_protect.eval.whole_vae import latent_mean, load_whole_vae
 from pca_protect.surrogates import checkpoint
 from pca_protect.surrogates.adapter import Surrogate
 from pca_protect.surrogates.load import load_surrogate
@@ -44,7 +42,7 @@ def load_vaes(device_name: Device, device: torch.device) -> dict[str, TestbedVae
     """All of them, in fp32."""
     found = {}
     for name in NAMES:
-        vae = _whole_vae(name, device)
+        vae = load_whole_vae(name, device=device, offline=True)
         surrogate = load_surrogate(name, device=device_name, precision="fp32")
         found[name] = TestbedVae(name, vae, surrogate, checkpoint.digest(vae.state_dict()))
     return found
@@ -96,13 +94,3 @@ def middle(pixels: Tensor, multiple: int, largest_side: int | None = None) -> Te
     sides = [min(side, largest_side or side) // multiple * multiple for side in pixels.shape[-2:]]
     top, left = ((whole - side) // 2 for whole, side in zip(pixels.shape[-2:], sides, strict=True))
     return pixels[..., top : top + sides[0], left : left + sides[1]]
-
-
-def _whole_vae(name: str, device: torch.device) -> Vae:
-    """Encoder and decoder of an embedded VAE, in fp32."""
-    folder = Path(str(resources.files("pca_protect.pocket"))) / name
-    kind = AutoencoderTiny if name in TEACHER else AutoencoderKL
-    vae: Vae = kind.from_pretrained(folder, use_safetensors=True, torch_dtype=torch.float32)
-    nn.Module.to(vae, device)  # diffusers wraps its own `to` in a way that type checkers cannot read
-    vae.eval()
-    return vae

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -19,7 +18,7 @@ from pca_protect.eval.environment import environment
 from pca_protect.eval.metrics.load import load_metrics
 from pca_protect.eval.metrics.registry import VISIBILITY
 from pca_protect.eval.pictures import Rgb, readable, square_picture
-from pca_protect.eval.results import Json, Results
+from pca_protect.eval.results import Finished, Json, OnProgress, Results
 from pca_protect.eval.transfer.config import TransferConfig
 from pca_protect.eval.transfer.ensemble import mean_of
 from pca_protect.eval.transfer.table import EDITS, NOISE, Matrix, Source, transfer_rows
@@ -31,24 +30,8 @@ from pca_protect.protection import run_recipe
 from pca_protect.surrogates.adapter import Surrogate
 from pca_protect.surrogates.load import load_surrogate
 
-OnProgress = Callable[[str, int, int], None]
-"""Called with (what is being measured, pictures done, pictures in all)."""
 
-Row = dict[str, object]
-
-
-@dataclass(frozen=True)
-class TransferResult:
-    """Attributes:
-    tables: by name, `transfer`, and `failures` where something could not be measured.
-    paths: of the files written.
-    """
-
-    tables: dict[str, list[Row]]
-    paths: tuple[Path, ...]
-
-
-def measure_transfer(config: TransferConfig, folder: Path, *, on_progress: OnProgress | None = None) -> TransferResult:
+def measure_transfer(config: TransferConfig, folder: Path, *, on_progress: OnProgress | None = None) -> Finished:
     """Measure what `folder` does not hold yet, and write its tables.
 
     Raises:
@@ -95,7 +78,7 @@ def measure_transfer(config: TransferConfig, folder: Path, *, on_progress: OnPro
         entries={picture: work.entries(picture) for picture in measured},
     )
     tables = {"transfer": transfer_rows(matrix, config), **({"failures": failures} if failures else {})}
-    return TransferResult(tables, results.write_tables(tables))
+    return Finished(tables, results.write_tables(tables))
 
 
 def _distinct(surrogates: dict[str, Surrogate]) -> dict[str, Surrogate]:
@@ -126,7 +109,7 @@ def _trial(editor: Editor, config: TransferConfig) -> Trial:
         settings=editor.settings,
         prompts=tuple(prompts_for(editor, config.prompts)),
         seeds=tuple(range(config.seeds)),
-        metrics=load_metrics([VISIBILITY]),
+        metrics=load_metrics([VISIBILITY], size_px=editor.size_px),
         batch=config.batch,
     )
 

@@ -64,7 +64,7 @@ def plan(
                 f"{seen[identity]} and {picture} would both be written to {target}; protect them one at a time with -o"
             )
         seen[identity] = picture
-        _check_folder(target.parent)
+        check_folder(target.parent)
         if target.exists() and existing == "refuse":
             raise UsageError(
                 f"{target}: exists already; add --overwrite or --skip-existing, or choose another name with -o"
@@ -81,7 +81,10 @@ def _identity(path: Path) -> str:
     return os.path.normcase(path.resolve())
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
+    """Raises:
+    UsageError: a folder that files should go to is not there or cannot be written to.
+    """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; create it first")
     if not os.access(folder, os.W_OK):

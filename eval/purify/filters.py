@@ -23,18 +23,20 @@ _UPLOAD_LARGEST_PX, _UPLOAD_QUALITY = 1080, 80
 
 @dataclass(frozen=True)
 class Purifier:
-    """Attributes:
-    name: for tables and options.
-    what: one phrase for reports.
+    """A way of washing protection off, by intent or by accident.
+
+    Attributes:
+        name: for tables and options.
+        what: one phrase for reports.
     """
 
     name: str
     what: str
-    _apply: Callable[[Image.Image, np.random.Generator], Image.Image]
+    apply: Callable[[Image.Image, np.random.Generator], Image.Image]
 
     def __call__(self, picture: Rgb, seed: int = 0) -> Rgb:
         """The purified picture. Only those that add noise depend on `seed`."""
-        image = self._apply(Image.fromarray(np.ascontiguousarray(picture)), np.random.default_rng(seed))
+        image = self.apply(Image.fromarray(np.ascontiguousarray(picture)), np.random.default_rng(seed))
         return np.array(image)
 
 
@@ -103,7 +105,7 @@ def _through_file(image: Image.Image, kind: str, **options: int | str) -> Image.
     return Image.open(io.BytesIO(file.getvalue())).convert("RGB")
 
 
-PURIFIERS: dict[str, Purifier] = {
+FILTERS: dict[str, Purifier] = {
     purifier.name: purifier
     for purifier in (
         *(

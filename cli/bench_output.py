@@ -1,0 +1,90 @@
+"""What all benchmarks print: progress on stderr, a short table and the files on stdout."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pca_protect.cli import console
+from pca_protect.errors import UsageError
+
+if TYPE_CHECKING:
+    from pca_protect.eval.results import Finished, OnProgress
+
+Row = Mapping[str, object]
+
+
+def show(rows: Sequence[Row], paths: Sequence[Path]) -> None:
+    """Aligned columns, then the files."""
+    for line in _table(rows) if rows else []:
+        console.result(line)
+    for path in paths:
+        console.result(str(path))
+
+
+def finish(finished: Finished, headline: Sequence[Row], columns: Sequence[str]) -> None:
+    """Write the report beside a benchmark's tables, and show its most important rows.
+
+    Args:
+        headline: rows to show.
+        columns: of them.
+    """
+    from pca_protect.eval.report.page import write_report
+
+    for failure in finished.tables.get("failures", []):
+        console.warn(f"{failure['picture']}: {failure['reason']}; left out")
+    folder = finished.paths[0].parent
+    report = write_report([folder], folder / "report.html")
+    show([{column: row[column] for column in columns} for row in headline], [*finished.paths, report])
+
+
+@contextmanager
+def needs_extra() -> Iterator[None]:
+    """A missing optional package becomes one sentence."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"this needs {error.name}, which is not installed; `pip install 'pca-protect[eval]'` brings it"
+        ) from error
+
+
+def given(**values: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever options have
+    """Those options that were given, by the names of the configuration; lists as tuples."""
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in values.items()
+        if value is not None and value != []
+    }
+
+
+def progress(seconds_between: float = 10.0) -> OnProgress:
+    """Says on stderr what is being measured, when it begins and now and then."""
+    last_label, last_time = "", 0.0
+
+    def report(label: str, done: int, turns: int) -> None:
+        nonlocal last_label, last_time
+        now = time.monotonic()
+        if label != last_label or now - last_time >= seconds_between:
+            console.say(f"measuring {label}: {done / turns:.0%}")
+            last_label, last_time = label, now
+
+    return report
+
+
+def _table(rows: Sequence[Row]) -> list[str]:
+    """Aligned text: a heading and a line for every row."""
+    cells = [tuple(rows[0]), *(tuple(map(_cell, row.values())) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

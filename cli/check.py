@@ -1,0 +1,221 @@
+"""`pca-protect check`: how protected is a picture?"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from pca_protect.cli import bench_output, console, options
+from pca_protect.config import Device, ProtectConfig
+from pca_protect.errors import UsageError
+from pca_protect.eval.check.sheet_file import sheet_file
+from pca_protect.eval.editors.registry import EDITORS
+from pca_protect.io.read import read_picture
+from pca_protect.io.write import write_picture
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from pca_protect.eval.check.encoder_check import EncoderCheck
+    from pca_protect.eval.check.run import Check
+
+_EDITOR = "pocket-editor"
+
+Picture = Annotated[
+    Path, typer.Argument(metavar="IMAGE", help="The picture: PNG, JPEG, WebP, BMP or TIFF.", show_default=False)
+]
+Original = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="IMAGE", help="The same picture before it was protected, at the same size.", show_default=False
+    ),
+]
+Vaes = Annotated[
+    list[str],
+    typer.Option(
+        "--vae",
+        metavar="NAME",
+        help="Encoder to ask, as `protect` takes it; may be repeated. Without it: the embedded ones and those that "
+        "`pca-protect vaes` lists as cached.",
+        show_default=False,
+    ),
+]
+Prompt = Annotated[
+    str | None,
+    typer.Option("--edit", metavar="PROMPT", help="Edit it too, and show the edits side by side.", show_default=False),
+]
+Editor = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help=f"What edits: {', '.join(EDITORS)}; or a hub id, or a pipeline folder.  [default: {_EDITOR}]",
+        show_default=False,
+    ),
+]
+Clean = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Clean pictures to compare with, 100 or more, for encoders that come without figures of such.",
+        show_default=False,
+    ),
+]
+Sheet = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="PICTURE",
+        help="Where the edits go, side by side, as PNG. Without it: NAME.check.png beside the picture.",
+        show_default=False,
+    ),
+]
+Seed = Annotated[int, typer.Option(metavar="N", help="Draws the noise that is compared with, and that of the edits.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Everything that was measured, as one JSON object on stdout.")]
+
+
+def check(
+    picture: Picture,
+    original: Original = None,
+    vae: Vaes = [],  # noqa: B006 - typer copies it
+    edit: Prompt = None,
+    editor: Editor = None,
+    clean: Clean = None,
+    output: Sheet = None,
+    seed: Seed = ProtectConfig.seed,
+    device: options.DeviceName = ProtectConfig.device,
+    offline: options.Offline = False,
+    as_json: AsJson = False,
+) -> None:
+    """How protected is a picture? Its posterior beside that of clean pictures, the change against its original beside noise,
+    and an edit of it."""
+    ProtectConfig(seed=seed, device=cast(Device, device))  # validates both
+    if edit is None and (editor is not None or output is not None):
+        given = f"--editor {editor}" if editor is not None else f"--output {output}"
+        raise UsageError(f"{given}: is for edits, and none was asked for; add --edit PROMPT")
+    if edit is not None and not edit.strip():
+        raise UsageError(f"--edit {edit!r}: says nothing to an editor; give an instruction")
+    target = None if edit is None else sheet_file(picture, output)
+    given_picture = read_picture(picture)
+    given_original = None if original is None else read_picture(original)
+    _hush()
+    with bench_output.needs_extra():
+        from pca_protect.eval.check.run import check_picture
+
+        found, sheet = check_picture(
+            given_picture,
+            given_original,
+            vaes=vae,
+            clean=clean,
+            prompt=edit,
+            editor=editor or _EDITOR,
+            seed=seed,
+            device=cast(Device, device),
+            offline=offline,
+            on_progress=bench_output.progress() if sys.stderr.isatty() else None,
+        )
+    for warning in found.warnings:
+        console.warn(warning)
+    if target is not None and sheet is not None:
+        _write(sheet, target)
+    if as_json:
+        console.result(found.as_json(sheet=target))
+        return
+    for line in _lines(found):
+        console.result(line)
+    if target is not None:
+        console.result(f"\nSide by side: {target}")
+
+
+def _hush() -> None:
+    """Keep what the libraries say while they load an editor from a user's screen; their errors come as exceptions."""
+    from diffusers.utils import logging as diffusers_log
+    from transformers.utils import logging as transformers_log
+
+    for log in (diffusers_log, transformers_log):
+        log.set_verbosity_error()
+        log.disable_progress_bar()
+
+
+def _write(sheet: Image, target: Path) -> None:
+    """Whole or not at all, and never over another file."""
+    import numpy as np
+
+    from pca_protect.io.picture import Picture as Pixels
+
+    write_picture(Pixels(np.asarray(sheet), source=str(target)), target)
+
+
+def _lines(found: Check) -> Iterator[str]:
+    """Everything for people: figures first, then what they mean."""
+    part = f", of which the middle {_size(found.looked_at_px)} was looked at"
+    whole = found.looked_at_px == (found.width_px, found.height_px)
+    yield f"{found.picture}, {_size((found.width_px, found.height_px))}{'' if whole else part}"
+    change = found.change
+    if change is not None:
+        psnr = "identical" if change.psnr_db is None else f"PSNR {change.psnr_db:.1f} dB"
+        yield (
+            f"against {found.original}: largest change {change.max_change_levels} levels, {psnr}, "
+            f"visibility FLIP {change.flip:.3f}"
+        )
+    for encoder in found.vaes:
+        yield ""
+        yield from _encoder_lines(encoder)
+    if found.edits is not None:
+        yield ""
+        yield f"edits by {found.edits.editor} with `{found.edits.prompt}`, FLIP"
+        for what, value in _edit_rows(found):
+            yield f"  {what:<45}{value:.3f}"
+    yield ""
+    yield from found.summary
+
+
+_WHAT = {
+    "norm": "norm per element",
+    "nats": "nats per element",
+    "smoothed": "norm after smoothing / before",
+    "recompressed": "norm after JPEG 50 / before",
+}
+
+
+def _encoder_lines(encoder: EncoderCheck) -> Iterator[str]:
+    compared = f", beside {encoder.clean_pictures} clean pictures" if encoder.clean_pictures else ""
+    yield f"{encoder.name}{compared}"
+    for figure, value in vars(encoder.figures).items():
+        line = f"  {_WHAT[figure]:<31}{value:7.3f}"
+        among = encoder.compared.get(figure)
+        if among is not None:
+            low, share = min(("or less", among.at_most), ("or more", among.at_least), key=lambda side: side[1])
+            line += (
+                f"   clean ones {among.low:.3f} to {among.high:.3f}, half below {among.middle:.3f}; "
+                f"{share:.1%} have as much {low}"
+            )
+        yield line
+    shift = encoder.shift
+    if shift is not None:
+        moved = f"{shift.latent:.1%} of the original's norm; noise as large moves it {shift.noise_latent:.1%}"
+        yield f"  moved by the change            {moved}"
+        times = ", ".join(f"{times:.2g} in mode {mode}" for mode, times in shift.times_noise.items())
+        yield f"  loss moved, times noise        {times}"
+
+
+def _edit_rows(found: Check) -> Iterator[tuple[str, float]]:
+    edits = found.edits
+    assert edits is not None
+    for what, value in (
+        ("edit of the picture to the picture", edits.from_picture),
+        ("edit of the picture to the original", edits.from_original),
+        ("edit of the original to the original", edits.original_from_original),
+        ("edit of the picture to that of the original", edits.apart),
+        ("the same with noise as large", edits.noise_apart),
+    ):
+        if value is not None:
+            yield what, value
+
+
+def _size(size_px: tuple[int, int]) -> str:
+    return f"{size_px[0]}x{size_px[1]} px"

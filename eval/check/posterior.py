@@ -1,0 +1,102 @@
+"""One picture as an encoder sees it, in a few figures that protection changes."""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from pca_protect.errors import DeviceError, ModelError
+from pca_protect.io.picture import Picture
+from pca_protect.losses import posterior_collapse
+from pca_protect.pixels import to_pixels
+from pca_protect.surrogates.adapter import Surrogate
+
+LARGEST_SIDE_PX = 1024
+"""Of larger pictures the middle is looked at: the encoder of Stable Diffusion takes about 3 GB for so many pixels."""
+
+_JPEG_QUALITY = 50
+"""With quality 75 the norms of protected pictures move less, those of clean ones about as much."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What is measured on a posterior of d latent elements, each without a unit but for nats.
+
+    Attributes:
+        norm: ||m|| / sqrt(d), the root mean square of the means. Mode `diffusion` raises it, `concentration` lowers it.
+        nats: the posterior-collapse loss at v = 1 per element (Guo et al., arXiv 2408.10901), in nats.
+        smoothed, recompressed: ||m'|| / ||m||, where m' are the means of the picture smoothed a little, or compressed as JPEG
+            of quality 50. Both take more of a perturbation than of what it perturbs: what mode `diffusion` raised falls,
+            what `concentration` lowered rises, and the norms of clean pictures move little.
+    """
+
+    norm: float
+    nats: float
+    smoothed: float
+    recompressed: float
+
+
+FIGURES = tuple(field.name for field in fields(Figures))
+WASHES = ("smoothed", "recompressed")
+
+
+def figures_of(picture: Picture, surrogate: Surrogate) -> Figures:
+    """Measure a picture.
+
+    Raises:
+        ModelError: the encoder returns numbers that are not finite.
+        DeviceError: the device has not the memory.
+    """
+    try:
+        figures = _figures_of(picture, surrogate)
+    except torch.OutOfMemoryError as error:
+        raise DeviceError(
+            f"{picture.source}: {surrogate.device} has no memory for {picture.width}x{picture.height} px with "
+            f"{surrogate.name}; use --device cpu"
+        ) from error
+    if not all(map(math.isfinite, vars(figures).values())):
+        raise ModelError(f"{surrogate.name}: its posterior is not finite; download or copy the model again")
+    return figures
+
+
+def _figures_of(picture: Picture, surrogate: Surrogate) -> Figures:
+    pixels = to_pixels(picture).to(surrogate.device)
+    with torch.no_grad():
+        posterior = surrogate.posterior(pixels)
+        smoothed = surrogate.posterior(_smoothed(pixels)).mean
+        recompressed = surrogate.posterior(to_pixels(_recompressed(picture)).to(surrogate.device)).mean
+    norm, elements = float(posterior.mean.norm()), posterior.mean.numel()
+    return Figures(
+        norm=norm / math.sqrt(elements),
+        nats=float(posterior_collapse(posterior.mean, posterior.logvar, 1.0)[0]) / elements,
+        smoothed=float(smoothed.norm()) / max(norm, 1e-30),
+        recompressed=float(recompressed.norm()) / max(norm, 1e-30),
+    )
+
+
+def middle(picture: Picture, largest_side_px: int = LARGEST_SIDE_PX) -> Picture:
+    """The middle of a picture, with sides of at most so many pixels."""
+    height, width = (min(side, largest_side_px) for side in (picture.height, picture.width))
+    top, left = (picture.height - height) // 2, (picture.width - width) // 2
+    return replace(picture, rgb=picture.rgb[top : top + height, left : left + width], alpha=None)
+
+
+def _smoothed(pixels: Tensor) -> Tensor:
+    """Pixels `(B, 3, H, W)` under a binomial kernel of 3x3, about a Gaussian of 0.7 px; sides mirrored outwards."""
+    row = torch.tensor((0.25, 0.5, 0.25), device=pixels.device)
+    kernel = torch.outer(row, row).expand(pixels.shape[1], 1, 3, 3)
+    return F.conv2d(F.pad(pixels, (1, 1, 1, 1), mode="reflect"), kernel, groups=pixels.shape[1])
+
+
+def _recompressed(picture: Picture) -> Picture:
+    """Through a JPEG file of quality 50 with halved chroma."""
+    file = io.BytesIO()
+    Image.fromarray(picture.rgb).save(file, "JPEG", quality=_JPEG_QUALITY, subsampling="4:2:0")
+    return replace(picture, rgb=np.asarray(Image.open(file)))

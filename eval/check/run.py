@@ -1,0 +1,156 @@
+"""`pca-protect check`: everything that can be measured on one picture about its protection."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pca_protect import compute
+from pca_protect.config import Device
+from pca_protect.eval.check.encoder_check import EncoderCheck, check_with
+from pca_protect.eval.check.encoders import load_encoders
+from pca_protect.eval.check.posterior import middle
+from pca_protect.eval.check.reference import Reference, measured_reference, stored_reference
+from pca_protect.eval.check.shift import require_same_size
+from pca_protect.eval.check.summary import summary
+from pca_protect.eval.pictures import pictures_in
+from pca_protect.io.picture import Picture
+from pca_protect.record import versions
+from pca_protect.surrogates.adapter import Surrogate
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from pca_protect.eval.check.change import Change
+    from pca_protect.eval.check.edits import Edits
+
+OnProgress = Callable[[str, int, int], None]
+"""Called with (what is being measured, what is done of it, how much it is in all)."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Attributes:
+    picture, original: paths; no original is None.
+    width_px, height_px: of the picture.
+    looked_at_px: width and height of its middle, which encoders were given; all of it unless it is large.
+    change: against the original, if there is one.
+    vaes: what each encoder says.
+    edits: what an editor made of it, if one was asked.
+    summary: everything in plain sentences.
+    warnings: what the user has to know besides.
+    seed, device, versions: what it depends on.
+    """
+
+    picture: str
+    original: str | None
+    width_px: int
+    height_px: int
+    looked_at_px: tuple[int, int]
+    change: Change | None
+    vaes: tuple[EncoderCheck, ...]
+    edits: Edits | None
+    summary: tuple[str, ...]
+    warnings: tuple[str, ...]
+    seed: int
+    device: str
+    versions: dict[str, str]
+
+    def as_json(self, *, sheet: Path | None = None) -> str:
+        """One line of JSON, with the path of the side-by-side picture."""
+        return json.dumps({**asdict(self), "sheet": None if sheet is None else str(sheet)}, allow_nan=False)
+
+
+def check_picture(
+    picture: Picture,
+    original: Picture | None = None,
+    *,
+    vaes: Sequence[str] = (),
+    clean: Path | None = None,
+    prompt: str | None = None,
+    editor: str = "pocket-editor",
+    seed: int = 0,
+    device: Device = "auto",
+    offline: bool = False,
+    on_progress: OnProgress | None = None,
+) -> tuple[Check, Image.Image | None]:
+    """Measure a picture, beside clean pictures, and beside its original and noise where there is one.
+
+    Args:
+        original: the same picture before it was protected.
+        vaes: encoders; if empty, the embedded ones and those of the registry that are in the local cache.
+        clean: a folder of clean pictures, for encoders for which no figures of clean pictures are stored.
+        prompt: an instruction to edit with, or the name of a style.
+        editor: see `load_editor`.
+        seed: draws the noise of the control and of the edits.
+        offline: touch no network.
+
+    Returns:
+        What was measured, and the edits side by side if a prompt was given.
+
+    Raises:
+        UsageError: the sizes differ, a name means nothing, or `clean` holds too few pictures.
+        ModelError, DeviceError: a model or the device cannot be had.
+    """
+    report = on_progress or (lambda label, done, in_all: None)
+    if clean is not None:
+        pictures_in(clean, option="--clean")
+    change = None
+    if original is not None:
+        require_same_size(picture, original)
+        from pca_protect.eval.check.change import change_of  # noqa: PLC0415 - needs the extra `eval`
+
+        change = change_of(picture, original)
+    levels = change.max_change_levels if change else 0
+    surrogates, warnings = load_encoders(vaes, device=device, offline=offline)
+    part, original_part = middle(picture), middle(original) if original else None
+    edits, sheet = None, None
+    if prompt is not None:
+        from pca_protect.eval.check.edits import edit_both, load_instruction  # noqa: PLC0415 - needs the extra `eval`
+
+        instruction = load_instruction(editor, prompt, device=device, offline=offline)
+        warnings += instruction.warnings
+    checked = []
+    for done, surrogate in enumerate(surrogates):
+        reference, said = _reference(surrogate, clean, report)
+        warnings += said
+        report("the picture", done, len(surrogates))
+        checked.append(
+            check_with(surrogate, part, reference=reference, original=original_part, levels=levels, seed=seed)
+        )
+    if clean is not None and all(stored_reference(surrogate)[0] for surrogate in surrogates):
+        warnings += (f"--clean {clean} was not looked at: figures of clean pictures are stored for every encoder here",)
+    if prompt is not None:
+        report("edits", 0, 1)
+        edits, sheet = edit_both(instruction, picture, original, levels=levels, seed=seed)
+    check = Check(
+        picture=picture.source,
+        original=original.source if original else None,
+        width_px=picture.width,
+        height_px=picture.height,
+        looked_at_px=(part.width, part.height),
+        change=change,
+        vaes=tuple(checked),
+        edits=edits,
+        summary=summary(checked, change, edits),
+        warnings=warnings,
+        seed=seed,
+        device=str(compute.resolve_device(device)),
+        versions=versions(),
+    )
+    return check, sheet
+
+
+def _reference(
+    surrogate: Surrogate, clean: Path | None, report: OnProgress
+) -> tuple[Reference | None, tuple[str, ...]]:
+    """What to compare with, and what has to be said about it. A folder is for encoders without stored figures."""
+    stored, why_not = stored_reference(surrogate)
+    if stored is not None:
+        return stored, ()
+    if clean is None:
+        return None, (why_not,)
+    return measured_reference(surrogate, clean, on_progress=report)

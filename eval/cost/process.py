@@ -1,0 +1,100 @@
+"""One arm of the cost benchmark, in a process of its own, so that its memory is its own."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+import psutil
+import torch
+
+from pca_protect import compute
+from pca_protect.errors import PcaProtectError
+from pca_protect.eval.cost.arm import Arm, Measured, Prepared, Run
+from pca_protect.eval.cost.method import method
+from pca_protect.eval.cost.program import PROGRAMS
+
+
+def serve(baton: Connection) -> None:
+    """Entry point of the process. Whoever holds the other end of `baton` decides when to go on.
+
+    Receives an `Arm`. Sends None when ready to run it and again after every step, waiting for an answer each time, and
+    in the end a `Measured`, or a `PcaProtectError` instead.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the parent, whose end then ends the waiting
+
+    def wait_for_turn() -> None:
+        baton.send(None)
+        baton.recv()
+
+    try:
+        arm = baton.recv()
+        try:
+            baton.send(_measure(arm, wait_for_turn))
+        except PcaProtectError as error:
+            baton.send(error)
+    except (EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone
+        return
+
+
+def _measure(arm: Arm, wait_for_turn: Callable[[], None]) -> Measured:
+    torch.set_num_threads(arm.threads)
+    device = torch.device(arm.device)
+    run, vae, dtype = _prepare(arm)
+    precision = str(dtype).removeprefix("torch.")
+    weights = _megabytes_now(device)
+    try:
+        run(1, lambda: None)  # warms up: allocates, compiles, chooses algorithms
+        wait_for_turn()
+        seconds = [_timed(run, arm.steps, device, wait_for_turn) for _ in range(arm.rounds)]
+    except torch.OutOfMemoryError:
+        return Measured(vae, precision, [], weights, compute.peak_megabytes(device), "out of memory")
+    return Measured(vae, precision, seconds, weights, compute.peak_megabytes(device))
+
+
+def _prepare(arm: Arm) -> Prepared:
+    return PROGRAMS.get(arm.name, method)(arm)
+
+
+def _timed(run: Run, steps: int, device: torch.device, wait_for_turn: Callable[[], None]) -> float:
+    """Wall seconds of one run, the waiting after each step not counted."""
+    stopwatch = _Stopwatch(device)
+    run(steps, lambda: stopwatch.paused(wait_for_turn))
+    return stopwatch.stop()
+
+
+class _Stopwatch:
+    """Wall time with the pauses taken out; the device's queue is emptied whenever the clock is read."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._seconds = 0.0
+        self._start()
+
+    def paused(self, wait: Callable[[], None]) -> None:
+        self.stop()
+        wait()
+        self._start()
+
+    def stop(self) -> float:
+        self._synchronize()
+        self._seconds += time.perf_counter() - self._started
+        return self._seconds
+
+    def _start(self) -> None:
+        self._synchronize()
+        self._started = time.perf_counter()
+
+    def _synchronize(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        elif self._device.type == "mps":
+            torch.mps.synchronize()
+
+
+def _megabytes_now(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device) / 1e6
+    return float(psutil.Process().memory_info().rss) / 1e6

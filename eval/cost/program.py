@@ -1,0 +1,82 @@
+"""This program and the published loop as arms of the cost benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from torch import Tensor
+
+from pca_protect.config import MODES, ProtectConfig
+from pca_protect.eval.cost.arm import MODE, Arm, Prepared
+from pca_protect.eval.cost.published_loop import published_loop
+from pca_protect.losses import posterior_collapse
+from pca_protect.objective import CollapseObjective
+from pca_protect.pixels import to_pixels
+from pca_protect.protection import protect, run_recipe
+from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.load import load_surrogate
+
+
+def _bare(arm: Arm) -> Prepared:
+    surrogate, clean = _surrogate_and_pixels(arm)
+
+    def run(steps: int, on_step: Callable[[], None]) -> None:
+        for _ in range(steps):
+            pixels = clean.clone().requires_grad_()
+            posterior = surrogate.posterior(pixels)
+            torch.autograd.grad(posterior_collapse(posterior.mean, posterior.logvar).sum(), pixels)
+            on_step()
+
+    return run, surrogate.name, surrogate.dtype
+
+
+def _protect(arm: Arm) -> Prepared:
+    surrogate = load_surrogate(arm.vae, device=arm.device, precision=arm.precision)
+
+    def run(steps: int, on_step: Callable[[], None]) -> None:
+        config = ProtectConfig(mode=MODE, preset=arm.name, steps=steps)
+        protect(arm.picture, config, surrogate=surrogate, on_step=lambda done, of, loss: on_step())
+
+    return run, surrogate.name, surrogate.dtype
+
+
+def _ours(arm: Arm) -> Prepared:
+    surrogate, clean = _surrogate_and_pixels(arm)
+
+    def run(steps: int, on_step: Callable[[], None]) -> None:
+        config = ProtectConfig(mode=MODE, preset="paper", steps=steps)
+        objective = CollapseObjective(surrogate, *config.objective, clean)
+        run_recipe(clean, objective, config, on_step=lambda done, of, values: on_step())
+
+    return run, surrogate.name, surrogate.dtype
+
+
+def _published(arm: Arm) -> Prepared:
+    vae: AutoencoderKL = AutoencoderKL.from_pretrained(arm.vae).to(arm.device).eval()
+    clean = to_pixels(arm.picture).to(arm.device)
+    mode = MODES[MODE]
+    for parameter in vae.encoder.parameters():
+        parameter.detach().sum()  # weights mapped from a file come into memory, and into the count, when first read
+
+    def run(steps: int, on_step: Callable[[], None]) -> None:
+        ascend = mode.direction == "up"
+        published_loop(vae, clean, target_variance=mode.target_variance, ascend=ascend, steps=steps, on_step=on_step)
+
+    return run, arm.vae, vae.dtype
+
+
+PROGRAMS: dict[str, Callable[[Arm], Prepared]] = {
+    "bare": _bare,
+    "paper": _protect,
+    "balanced": _protect,
+    "published": _published,
+    "ours": _ours,
+}
+"""What loads and prepares each of them."""
+
+
+def _surrogate_and_pixels(arm: Arm) -> tuple[Surrogate, Tensor]:
+    surrogate = load_surrogate(arm.vae, device=arm.device, precision=arm.precision)
+    return surrogate, to_pixels(arm.picture).to(arm.device).repeat(arm.batch, 1, 1, 1)

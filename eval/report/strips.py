@@ -1,0 +1,58 @@
+"""Pictures that a benchmark kept: an original, what arms made of it, and what an editor made of that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+_ARMS = ("noise-visible", "photoguard", "advdm", "pca-diffusion", "pca-concentration")
+"""Shown where they were measured; all others stay in the folder."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Attributes:
+    caption: of the column.
+    given: what the editor was given.
+    edit: what it made of it.
+    """
+
+    caption: str
+    given: Path
+    edit: Path
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One picture through one editor."""
+
+    editor: str
+    picture: str
+    cells: list[Cell]
+
+
+def strips_in(folder: Path) -> list[Strip]:
+    """Of a folder EDITOR/PICTURE/*.png; an empty list where there is none."""
+    return [
+        Strip(editor.name, picture.name, _cells(picture))
+        for editor in _folders(folder)
+        for picture in _folders(editor)
+        if (picture / "clean.png").exists() and (picture / "original.png").exists()
+    ]
+
+
+def _cells(folder: Path) -> list[Cell]:
+    cells = [Cell("not protected", folder / "original.png", folder / "clean.png")]
+    for arm in _ARMS:
+        edits = sorted(folder.glob(f"{arm}-[0-9]*.png"), key=lambda path: len(path.name))
+        edits = [path for path in edits if not path.stem.endswith("-protected")]
+        if edits:
+            strongest = max(edits, key=lambda path: int(path.stem.rpartition("-")[2]))
+            given = strongest.with_name(f"{strongest.stem}-protected.png")
+            if given.exists():
+                cells.append(Cell(f"{arm}, {strongest.stem.rpartition('-')[2]} levels", given, strongest))
+    return cells
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []

@@ -1,0 +1,67 @@
+"""Whole VAEs, decoder and all: what pictures go through that are edited, and sometimes purified."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pca_protect.errors import ModelError, first_line
+from pca_protect.surrogates.adapter import reflect_to_multiple
+from pca_protect.surrogates.registry import REGISTRY
+
+
+def load_whole_vae(name: str, *, device: torch.device, offline: bool = False) -> Any:  # noqa: ANN401 - of many classes
+    """A VAE of diffusers in fp32 and evaluation mode.
+
+    Args:
+        name: a name of the registry of surrogates, a hub id, or a diffusers folder.
+        offline: touch no network.
+
+    Raises:
+        ModelError: it cannot be had.
+    """
+    import diffusers  # noqa: PLC0415 - ten seconds
+
+    entry = REGISTRY.get(name)
+    source, subfolder = (entry.repo_id, entry.subfolder) if entry else (name, "")
+    if entry and entry.embedded:
+        source, subfolder = str(resources.files("pca_protect.pocket")), name
+    where: dict[str, Any] = {"subfolder": subfolder or None, "local_files_only": offline or Path(source).is_dir()}
+    try:
+        kind = diffusers.ModelMixin.load_config(source, **where).get("_class_name", "AutoencoderKL")
+        vae: nn.Module = getattr(diffusers, kind).from_pretrained(
+            source, use_safetensors=True, torch_dtype=torch.float32, **where
+        )
+    except (OSError, ValueError, AttributeError, RuntimeError) as error:
+        raise ModelError(f"{name}: does not load as a VAE ({first_line(error)}); download it first") from error
+    nn.Module.to(vae, device)  # diffusers wraps its own `to` in a way that type checkers cannot read
+    return vae.eval()
+
+
+def latent_mean(vae: Any, pixels: Tensor) -> Tensor:  # noqa: ANN401
+    """The posterior mean, or the point that a VAE without variance returns, `(B, C, h, w)`, for pixels `(B, 3, H, W)` in
+    [0, 1] whose sides the VAE divides."""
+    with torch.no_grad():
+        encoded = vae.encode(pixels * 2 - 1)
+    mean: Tensor = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mean
+    return mean
+
+
+def decoded(vae: Any, latent: Tensor) -> Tensor:  # noqa: ANN401
+    """Pixels `(B, 3, H, W)` in [0, 1]."""
+    with torch.no_grad():
+        pixels: Tensor = (vae.decode(latent).sample / 2 + 0.5).clamp(0, 1)
+    return pixels
+
+
+def round_trip(vae: Any, pixels: Tensor, *, multiple: int = 64) -> Tensor:  # noqa: ANN401
+    """Pixels `(B, 3, H, W)` in [0, 1] after encoding and decoding; sides are extended to the multiple by reflection, and cut
+    off again."""
+    device = next(vae.parameters()).device
+    height, width = pixels.shape[-2:]
+    extended = reflect_to_multiple(pixels.to(device), multiple)
+    return decoded(vae, latent_mean(vae, extended))[..., :height, :width]
