@@ -43,13 +43,24 @@ def finish(finished: Finished, headline: Sequence[Row], columns: Sequence[str]) 
 
 @contextmanager
 def needs_extra() -> Iterator[None]:
-    """A missing optional package becomes one sentence."""
+    """Around imports from the evaluation module: a missing optional package becomes one sentence, and what libraries say while
+    they load models stays off the screen; their errors come as exceptions."""
     try:
+        _hush_libraries()
         yield
     except ModuleNotFoundError as error:
         raise UsageError(
             f"this needs {error.name}, which is not installed; `pip install 'pca-protect[eval]'` brings it"
         ) from error
+
+
+def _hush_libraries() -> None:
+    from diffusers.utils import logging as diffusers_log
+    from transformers.utils import logging as transformers_log
+
+    for log in (diffusers_log, transformers_log):
+        log.set_verbosity_error()
+        log.disable_progress_bar()
 
 
 def given(**values: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever options have

@@ -102,7 +102,6 @@ def check(
     target = None if edit is None else sheet_file(picture, output)
     given_picture = read_picture(picture)
     given_original = None if original is None else read_picture(original)
-    _hush()
     with bench_output.needs_extra():
         from pca_protect.eval.check.run import check_picture
 
@@ -129,16 +128,6 @@ def check(
         console.result(line)
     if target is not None:
         console.result(f"\nSide by side: {target}")
-
-
-def _hush() -> None:
-    """Keep what the libraries say while they load an editor from a user's screen; their errors come as exceptions."""
-    from diffusers.utils import logging as diffusers_log
-    from transformers.utils import logging as transformers_log
-
-    for log in (diffusers_log, transformers_log):
-        log.set_verbosity_error()
-        log.disable_progress_bar()
 
 
 def _write(sheet: Image, target: Path) -> None:

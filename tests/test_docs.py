@@ -49,14 +49,14 @@ COMMANDS = re.findall(r"^(?:protect|pca-protect) [^#\n]*", README, re.MULTILINE)
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_readme_commands_are_valid(workplace: Path, line: str):
-    """Everything but the work itself: `--dry-run` where pictures would be protected, `--help` for benchmarks."""
+    """Everything but the work itself: `--dry-run` where pictures would be protected, `--help` for what takes minutes."""
     words = [
         name for word in shlex.split(line) for name in (sorted(map(str, Path().glob(word))) if "*" in word else [word])
     ]
     if words[0] == "protect":
         protect_app([*words[1:], "--dry-run"], standalone_mode=False)
     else:
-        app([*words[1:], *(["--help"] if words[1] == "bench" else [])], standalone_mode=False)
+        app([*words[1:], *(["--help"] if words[1] in ("bench", "check") else [])], standalone_mode=False)
 
 
 def test_readme_shows_commands():

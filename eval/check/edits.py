@@ -28,7 +28,8 @@ class Edits:
     """Mean FLIP errors in [0, 1] between pictures of the editor's size; 0 is equal.
 
     Attributes:
-        editor, prompt, seed: what was done.
+        editor, weights_sha256: what edited.
+        prompt, seed: what it was given.
         size_px: side of the squares that were edited.
         fitted: whether the picture had to be cropped or resized to that.
         from_picture: the edit of the picture from the picture.
@@ -40,6 +41,7 @@ class Edits:
     """
 
     editor: str
+    weights_sha256: str
     prompt: str
     seed: int
     size_px: int
@@ -105,6 +107,7 @@ def edit_both(
     edited = _edit(instruction, given, seed)
     alone = Edits(
         editor=editor.name,
+        weights_sha256=editor.digest,
         prompt=prompt,
         seed=seed,
         size_px=editor.size_px,

@@ -107,11 +107,10 @@ def _verdict(
 
 def _is_cheaper(arm: Arm, measured: Measured, rivals: Sequence[Measured]) -> bool | None:
     """Whether an arm takes less time and less memory than every rival; None if one of them has no time."""
-    ratios = [_ratio(arm, measured, rival) for rival in rivals]
-    if None in ratios:
+    ratios = [ratio for rival in rivals if (ratio := _ratio(arm, measured, rival)) is not None]
+    if len(ratios) < len(rivals):
         return None
-    less_time = all(ratio is not None and ratio < 1 for ratio in ratios)
-    return less_time and all(measured.peak_megabytes < rival.peak_megabytes for rival in rivals)
+    return max(ratios) < 1 and all(measured.peak_megabytes < rival.peak_megabytes for rival in rivals)
 
 
 def _ratio(arm: Arm, measured: Measured, yardstick: Measured) -> float | None:

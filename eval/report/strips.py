@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-_ARMS = ("noise-visible", "photoguard", "advdm", "pca-diffusion", "pca-concentration")
+_ARMS = ("noise-visible", "photoguard", "sds-plus", "pca-diffusion", "pca-concentration")
 """Shown where they were measured; all others stay in the folder."""
 
 
