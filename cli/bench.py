@@ -83,11 +83,11 @@ def cost(
     architecture of Stable Diffusion's VAE with random weights; methods from the literature beside posterior collapse, on
     the embedded editor and, but for --quick, on the architecture of Stable Diffusion; and start-up.
 
-    On one CPU core --quick takes QQ minutes and the full run about FF, with 16 GB of memory; a rerun measures only what is
+    On one CPU core --quick takes about 6 minutes and the full run about 45, with 16 GB of memory; a rerun measures only what is
     missing.
     """
-    from pca_protect.eval.cost.run import measure_cost
-
+    with output.needs_extra():
+        from pca_protect.eval.cost.run import measure_cost
     config = replace(
         QUICK if quick else FULL,
         vae=vae,
@@ -98,7 +98,7 @@ def cost(
         **output.given(sizes_px=size, rounds=rounds),
     )
     result = measure_cost(config, out, on_progress=output.progress())
-    output.show(result.rows, result.paths)
+    output.show(result.rows, [*result.paths, output.report_on(out)])
 
 
 @bench_app.command()
@@ -126,7 +126,9 @@ def testbed(
         seed=seed,
         on_progress=output.progress(),
     )
-    output.show([{**row, "digest": str(row["digest"])[:12]} for row in result.rows], result.paths)
+    output.show(
+        [{**row, "digest": str(row["digest"])[:12]} for row in result.rows], [*result.paths, output.report_on(out)]
+    )
 
 
 for _command in (editing, prompts, transfer, purify, report):

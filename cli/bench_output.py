@@ -32,13 +32,18 @@ def finish(finished: Finished, headline: Sequence[Row], columns: Sequence[str]) 
         headline: rows to show.
         columns: of them.
     """
-    from pca_protect.eval.report.page import write_report
-
     for failure in finished.tables.get("failures", []):
         console.warn(f"{failure['picture']}: {failure['reason']}; left out")
     folder = finished.paths[0].parent
-    report = write_report([folder], folder / "report.html")
-    show([{column: row[column] for column in columns} for row in headline], [*finished.paths, report])
+    rows = [{column: row[column] for column in columns} for row in headline]
+    show(rows, [*finished.paths, report_on(folder)])
+
+
+def report_on(folder: Path) -> Path:
+    """Write the page about one benchmark into its own folder."""
+    from pca_protect.eval.report.page import write_report
+
+    return write_report([folder], folder / "report.html")
 
 
 @contextmanager

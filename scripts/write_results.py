@@ -77,7 +77,11 @@ def write(docs: Path) -> None:
     environment.filters["difference"] = difference
     findings = (Path(__file__).parent / "findings.md").read_text(encoding="utf-8").strip()
     text = environment.get_template("results.md.jinja").render(
-        summaries=summaries, tables=tables, claims=claims_about(tables), findings=findings
+        summaries=summaries,
+        tables=tables,
+        claims=claims_about(tables),
+        findings=findings,
+        large=_read(docs / "measurements", "published-loop"),
     )
     (docs / "results.md").write_text(text, encoding="utf-8")
 

@@ -122,7 +122,7 @@ def editor(request: pytest.FixtureRequest) -> Editor:
 
 def test_editors_work_at_256_px_in_the_latents_of_their_vae(editor: Editor):
     assert editor.size_px == 256
-    pipeline = editor._pipeline
+    pipeline = editor.pipeline
     assert isinstance(pipeline, StableDiffusionImg2ImgPipeline)
     assert pipeline.safety_checker is None
     assert sum(value.numel() for value in pipeline.unet.parameters()) <= 7_000_000

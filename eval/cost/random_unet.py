@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from torch import nn
 
 from pca_protect.eval.arms.denoiser import Denoiser
 from pca_protect.surrogates.adapter import Surrogate
@@ -41,7 +42,7 @@ def random_denoiser(unet: RandomUnet, surrogate: Surrogate) -> Denoiser:
         surrogate,
         _LATENT_SCALE,
         int(scheduler.config["num_train_timesteps"]),
-        model.eval().requires_grad_(False).to(surrogate.device),
+        nn.Module.to(model.eval().requires_grad_(False), surrogate.device),  # diffusers' own has types that mislead
         scheduler,
         no_prompt.to(surrogate.device),
     )
@@ -50,7 +51,7 @@ def random_denoiser(unet: RandomUnet, surrogate: Surrogate) -> Denoiser:
 def architecture(block_out_channels: Sequence[int], *, latent_channels: int = 4) -> UNet2DConditionModel:
     """The UNet of SD 1.x at any widths, with weights drawn from the global random state."""
     with_attention = len(block_out_channels) - 1
-    return UNet2DConditionModel(
+    unet: UNet2DConditionModel = UNet2DConditionModel(
         sample_size=64,
         in_channels=latent_channels,
         out_channels=latent_channels,
@@ -62,3 +63,4 @@ def architecture(block_out_channels: Sequence[int], *, latent_channels: int = 4)
         cross_attention_dim=_PROMPT_WIDTH,
         attention_head_dim=8,
     )
+    return unet

@@ -75,7 +75,7 @@ class Editor:
             image=pixels,
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
             output_type="np",
-            **self._options(settings or self.settings, len(pictures)),
+            **self._options(settings or self.settings),
         )
         if any(getattr(output, "nsfw_content_detected", None) or ()):
             raise ModelError(
@@ -88,7 +88,7 @@ class Editor:
             )
         return [(picture.clip(0, 1) * 255).round().astype(np.uint8) for picture in output.images]
 
-    def _options(self, settings: EditSettings, count: int) -> dict[str, object]:
+    def _options(self, settings: EditSettings) -> dict[str, object]:
         """What this pipeline takes of the settings, and what else it needs to know."""
         accepted = inspect.signature(self.pipeline.__call__).parameters
         options: dict[str, object] = {"guidance_scale": settings.guidance, "num_inference_steps": settings.steps}
@@ -101,7 +101,7 @@ class Editor:
             if value is not None:
                 options[name] = value
         if self.kind == "inpaint":
-            options["mask_image"] = _surroundings(self.size_px).expand(count, 1, -1, -1)
+            options["mask_image"] = _surroundings(self.size_px)
         if "height" in accepted:
             options |= {"height": self.size_px, "width": self.size_px}
         return options
