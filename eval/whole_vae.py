@@ -32,7 +32,7 @@ def load_whole_vae(name: str, *, device: torch.device, offline: bool = False) ->
         source, subfolder = str(resources.files("pca_protect.pocket")), name
     where: dict[str, Any] = {"subfolder": subfolder or None, "local_files_only": offline or Path(source).is_dir()}
     try:
-        kind = diffusers.ModelMixin.load_config(source, **where).get("_class_name", "AutoencoderKL")
+        kind = diffusers.AutoencoderKL.load_config(source, **where).get("_class_name", "AutoencoderKL")
         vae: nn.Module = getattr(diffusers, kind).from_pretrained(
             source, use_safetensors=True, torch_dtype=torch.float32, **where
         )

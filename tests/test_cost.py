@@ -146,7 +146,9 @@ def test_command_line_prints_table_and_paths(folder: Path, monkeypatch: pytest.M
     end = 1 + len(ARM_NAMES)
     assert [line.split()[0] for line in lines[1:end]] == ARM_NAMES
     assert len({line.find("cpu") for line in lines[1 : end - 1]}) == 1, "columns are not aligned"
-    assert lines[end:] == [str(folder / name) for name in ("results.jsonl", "results.csv", "summary.json")]
+    assert lines[end:] == [
+        str(folder / name) for name in ("results.jsonl", "results.csv", "summary.json", "report.html")
+    ]
 
 
 def test_quick_is_overridden_by_explicit_options_in_any_order(folder: Path, monkeypatch: pytest.MonkeyPatch):

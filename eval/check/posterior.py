@@ -35,7 +35,8 @@ class Figures:
         nats: the posterior-collapse loss at v = 1 per element (Guo et al., arXiv 2408.10901), in nats.
         smoothed, recompressed: ||m'|| / ||m||, where m' are the means of the picture smoothed a little, or compressed as JPEG
             of quality 50. Both take more of a perturbation than of what it perturbs: what mode `diffusion` raised falls,
-            what `concentration` lowered rises, and the norms of clean pictures move little.
+            most of all under smoothing; what `concentration` lowered rises, most reliably under compression; the norms of
+            clean pictures move little.
     """
 
     norm: float
@@ -45,7 +46,6 @@ class Figures:
 
 
 FIGURES = tuple(field.name for field in fields(Figures))
-WASHES = ("smoothed", "recompressed")
 
 
 def figures_of(picture: Picture, surrogate: Surrogate) -> Figures:
