@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,33 +9,36 @@ from torch import Tensor, nn
 
 from pca_protect.errors import ModelError, first_line
 from pca_protect.surrogates.adapter import reflect_to_multiple
-from pca_protect.surrogates.registry import REGISTRY
+from pca_protect.surrogates.locate import locate
 
 
 def load_whole_vae(name: str, *, device: torch.device, offline: bool = False) -> Any:  # noqa: ANN401 - of many classes
     """A VAE of diffusers in fp32 and evaluation mode.
 
     Args:
-        name: a name of the registry of surrogates, a hub id, or a diffusers folder.
+        name: a name of the registry of surrogates, a hub id, or a diffusers folder; found as a surrogate is.
         offline: touch no network.
 
     Raises:
+        UsageError: the name means nothing.
         ModelError: it cannot be had.
     """
     import diffusers  # noqa: PLC0415 - ten seconds
 
-    entry = REGISTRY.get(name)
-    source, subfolder = (entry.repo_id, entry.subfolder) if entry else (name, "")
-    if entry and entry.embedded:
-        source, subfolder = str(resources.files("pca_protect.pocket")), name
-    where: dict[str, Any] = {"subfolder": subfolder or None, "local_files_only": offline or Path(source).is_dir()}
+    found = locate(name, offline=offline)
+    if found.config is None:
+        raise ModelError(f"{found.origin}: a file of weights says nothing about the decoder; give a folder or a hub id")
+    kind = found.config.get("_class_name", "AutoencoderKL")
     try:
-        kind = diffusers.AutoencoderKL.load_config(source, **where).get("_class_name", "AutoencoderKL")
         vae: nn.Module = getattr(diffusers, kind).from_pretrained(
-            source, use_safetensors=True, torch_dtype=torch.float32, **where
+            found.weights.parent,
+            use_safetensors=True,
+            variant="fp16" if ".fp16." in found.weights.name else None,
+            torch_dtype=torch.float32,
+            local_files_only=True,
         )
     except (OSError, ValueError, AttributeError, RuntimeError) as error:
-        raise ModelError(f"{name}: does not load as a VAE ({first_line(error)}); download it first") from error
+        raise ModelError(f"{name}: does not load as a VAE ({first_line(error)}); download it again") from error
     nn.Module.to(vae, device)  # diffusers wraps its own `to` in a way that type checkers cannot read
     return vae.eval()
 

@@ -111,7 +111,7 @@ def test_gridpure_covers_every_pixel_and_refuses_small_pictures(tmp_path: Path):
         ("jpeg-74", UsageError, "unknown purifier 'jpeg-74'; known are jpeg-95"),
         ("vae=", UsageError, "unknown purifier 'vae='"),
         ("denoise-much=pocket-editor", UsageError, "names no strength"),
-        ("vae=nowhere/no-such-vae", ModelError, "nowhere/no-such-vae: does not load as a VAE"),
+        ("vae=nowhere/no-such-vae", ModelError, r"nowhere/no-such-vae \(vae/config.json\) is not in the local cache"),
         ("upscale=nowhere/no-such", ModelError, "nowhere/no-such: does not load as a StableDiffusionUpscalePipeline"),
     ],
 )
