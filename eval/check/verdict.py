@@ -26,12 +26,16 @@ FEWEST = 99
 """Clean pictures, among which one that is further out than all of them is one in a hundred."""
 
 UNUSUAL = 0.1
+"""Smoothing also raises the norm of a picture called protected by mode `concentration` as it raises that of at most this share of
+clean ones. JPEG files of quality 75 rise on recompressing too, but fall on smoothing."""
+
+SIDE = 0.3
 """Of clean pictures at most this share has a norm as large, or as small, as a picture called protected. The norm follows what
-is shown and decides nothing alone; together with `RARE` it keeps noisy pictures apart from protected ones."""
+is shown and decides nothing alone."""
 
 RISE = 1.06
-"""Recompressing has to raise the norm of a picture that is called protected at least so much. It raised that of none of the 400
-stored clean pictures by more than 1.056, to any embedded encoder, and that of smooth clean pictures rises often a little."""
+"""Recompressing has to raise the norm of a picture called protected by mode `concentration` at least so much. It raised that of
+none of the 400 stored clean pictures by more than 1.056, to any embedded encoder; smooth photographs rise a little."""
 
 COMMON = 0.02
 """Of clean pictures at least this share is as far out in every figure as a picture called like clean ones: between this and
@@ -115,12 +119,13 @@ def _alone(figures: Figures, reference: Reference | None, shorter_side_px: int) 
         return Verdict("unclear", None, few)
     falls = reference.share_at_most("smoothed", figures.smoothed)
     large = reference.share_at_least("norm", figures.norm)
-    if falls <= RARE and large <= UNUSUAL:
+    if falls <= RARE and large <= SIDE:
         why = f"smoothing takes {1 - figures.smoothed:.0%} of its norm, as of {percent(falls)} of clean pictures"
         return Verdict("protected", "diffusion", f"{why}, and the norm is as large as that of {percent(large)} of them")
     rises = reference.share_at_least("recompressed", figures.recompressed)
+    also = reference.share_at_least("smoothed", figures.smoothed)
     small = reference.share_at_most("norm", figures.norm)
-    if rises <= RARE and figures.recompressed >= RISE and small <= UNUSUAL:
+    if rises <= RARE and figures.recompressed >= RISE and also <= UNUSUAL and small <= SIDE:
         why = f"recompressing adds {figures.recompressed - 1:.0%} to its norm, as to {percent(rises)} of clean pictures"
         return Verdict(
             "protected", "concentration", f"{why}, and the norm is as small as that of {percent(small)} of them"
