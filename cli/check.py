@@ -15,7 +15,7 @@ from pca_protect.errors import UsageError
 from pca_protect.eval.check.sheet_file import sheet_file
 from pca_protect.eval.editors.registry import EDITORS
 from pca_protect.io.read import read_picture
-from pca_protect.io.write import write_picture
+from pca_protect.io.write import encode_picture, write_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -136,7 +136,7 @@ def _write(sheet: Image, target: Path) -> None:
 
     from pca_protect.io.picture import Picture as Pixels
 
-    write_picture(Pixels(np.asarray(sheet), source=str(target)), target)
+    write_bytes(encode_picture(Pixels(np.asarray(sheet), source=str(target)), "PNG"), target)
 
 
 def _lines(found: Check) -> Iterator[str]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import sys
+from typing import TextIO
 
 import typer
 
 
 def result(line: str) -> None:
     """One line of the answer."""
-    typer.echo(line)
+    typer.echo(_printable(line, sys.stdout))
 
 
 def say(line: str) -> None:
     """Anything that is not the answer."""
-    typer.echo(line, err=True)
+    typer.echo(one_line(_printable(line, sys.stderr)), err=True)
 
 
 def warn(line: str) -> None:
@@ -26,22 +26,20 @@ def error(line: str) -> None:
     say(f"error: {line}")
 
 
-@contextmanager
-def progress(title: str, *, shown: bool) -> Iterator[Callable[[int, int, float], None] | None]:
-    """A bar on stderr with the loss and the time left, fed with (steps done, steps in all, loss)."""
-    if not shown:
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def one_line(text: str) -> str:
+    """A message as one line, whatever is in the names it speaks of: control characters as `\\n` and `\\x1b`."""
+    return "".join(letter if ord(letter) >= 32 and letter != "\x7f" else repr(letter)[1:-1] for letter in text)
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.4g}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(title, total=None, loss=float("nan"))
-        yield lambda done, steps, loss: bars.update(task, completed=done, total=steps, loss=loss)
+
+def duration(seconds: float) -> str:
+    """`48 s`, `3 min`, `2 h 5 min`."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _printable(text: str, stream: TextIO) -> str:
+    """With what the stream's encoding lacks, and bytes of names that are no text, as backslash escapes."""
+    encoding = stream.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)

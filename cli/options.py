@@ -24,17 +24,26 @@ _PRESETS = "; ".join(f"{name}: {recipe.summary}" for name, recipe in PRESETS.ite
 _HIDDEN_DEFAULT = False
 
 Pictures = Annotated[
-    list[Path], typer.Argument(help="Pictures to protect: PNG, JPEG, WebP, BMP or TIFF.", show_default=_HIDDEN_DEFAULT)
-]
-Output = Annotated[
-    Path | None,
-    typer.Option(
-        "-o",
-        "--output",
-        help="Output file (.png or .webp) or existing folder. Without it: NAME.protected.png beside the picture.",
+    list[str] | None,
+    typer.Argument(
+        help="Pictures to protect, folders of them, or quoted patterns such as 'photos/**/*.jpg'.",
         show_default=_HIDDEN_DEFAULT,
     ),
 ]
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "-o",
+        "--output",
+        help=(
+            "Output file (.png or .webp), or folder: for folders and patterns it mirrors their tree, is made if it is not "
+            "there, and keeps a journal from which the same command goes on after a stop. Without it: NAME.protected.png "
+            "beside the picture."
+        ),
+        show_default=_HIDDEN_DEFAULT,
+    ),
+]
+Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Enter the subfolders of folders.")]
 ModeName = Annotated[str, typer.Option(metavar="NAME", help=f"What edits shall do. {_MODES}.")]
 Preset = Annotated[str, typer.Option(metavar="NAME", help=f"How to optimise. {_PRESETS}.")]
 Budget = Annotated[
@@ -68,16 +77,103 @@ UpOrDown = Annotated[
         metavar="up|down", help="Ascend or descend the loss instead of the mode's way.", show_default=_HIDDEN_DEFAULT
     ),
 ]
+Mask = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Protect where this picture of the same size is light, and change nothing where it is dark.",
+        show_default=_HIDDEN_DEFAULT,
+    ),
+]
+Region = Annotated[
+    str | None,
+    typer.Option(
+        metavar="face|center|X,Y,W,H",
+        help="Protect a part, in pixels from the upper left: `center` is the middle half of each side.",
+        show_default=_HIDDEN_DEFAULT,
+    ),
+]
+Scales = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PX,...",
+        help="Sizes at which editors will see the picture, as its shorter side, and `native`: 512,1024,native say. They "
+        "share the budget.",
+        show_default=_HIDDEN_DEFAULT,
+    ),
+]
+Tile = Annotated[int, typer.Option(metavar="PX", help="Work on larger pictures in windows of at most this side.")]
+MaxMemory = Annotated[
+    int | None,
+    typer.Option(
+        metavar="MB", help="Stay below this by taking smaller windows and batches.", show_default=_HIDDEN_DEFAULT
+    ),
+]
+Batch = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Pictures of one size to work on at once.", show_default=_HIDDEN_DEFAULT),
+]
 Seed = Annotated[int, typer.Option(metavar="N", help="Draws the noise that the result is compared with.")]
 DeviceName = Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")]
 PrecisionName = Annotated[str, typer.Option(metavar="auto|fp32|bf16|fp16", help="Number format of the encoder.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Touch no network: embedded, local and cached models only.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs. Originals are never replaced.")]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Replace existing outputs, but for those the journal proves finished. Originals are never replaced.",
+    ),
+]
 SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Leave pictures alone whose output exists.")]
+StripMetadata = Annotated[
+    bool, typer.Option("--strip-metadata", help="Leave EXIF, XMP, IPTC and text out of the output.")
+]
+StripGps = Annotated[bool, typer.Option("--strip-gps", help="Leave out of the output where the picture was taken.")]
+Notice = Annotated[
+    str,
+    typer.Option(metavar="TEXT", help="Put this sentence into the output's metadata.", show_default=_HIDDEN_DEFAULT),
+]
 AllowLossy = Annotated[
     bool, typer.Option("--allow-lossy", help="Permit a .jpg output; compression eats part of the protection.")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be written, and do nothing.")]
+MaxMegapixels = Annotated[
+    float | None,
+    typer.Option(metavar="N", min=0.001, help="Refuse larger pictures, before decoding.", show_default=_HIDDEN_DEFAULT),
+]
+FromFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Further pictures: a path a line, or what --errors wrote. `-` is standard input.",
+        show_default=_HIDDEN_DEFAULT,
+    ),
+]
+Errors = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Write what failed there, one JSON object a line, for a later --from-file.",
+        show_default=_HIDDEN_DEFAULT,
+    ),
+]
+Engine = Annotated[
+    str, typer.Option(metavar="local|ray", help="Work here, or on the machines of a Ray cluster (needs the extra).")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Of --engine ray; all the cluster has by default.", show_default=_HIDDEN_DEFAULT),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Of a Ray cluster, instead of RAY_ADDRESS; without either, Ray is started here.",
+        show_default=_HIDDEN_DEFAULT,
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print what would be written and how long it would take, and do nothing.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar; warnings and errors stay.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say on stderr what was loaded and resolved.")]

@@ -1,29 +1,31 @@
-"""`protect` and `pca-protect run`: one or several pictures."""
+"""`protect` and `pca-protect run`: one picture, several, or folders full of them."""
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 import typer
 
-from pca_protect.cli import console, options
+from pca_protect.batch.delivery import Delivery
+from pca_protect.batch.processes import rank_and_world
+from pca_protect.batch.request import Existing, Request
+from pca_protect.batch.run import preview
+from pca_protect.batch.run import run as run_batch
+from pca_protect.cli import options
+from pca_protect.cli.run_output import Reporter, show_preview
 from pca_protect.config import Device, Direction, Precision, ProtectConfig
-from pca_protect.errors import PictureError, UsageError
-from pca_protect.io.plan import Existing, plan
-from pca_protect.io.read import read_picture
+from pca_protect.errors import PcaProtectError, UsageError
 
 if TYPE_CHECKING:
-    from pca_protect.io.picture import Picture
-    from pca_protect.record import Record
-    from pca_protect.surrogates.adapter import Surrogate
+    from pca_protect.batch.estimate import Estimate
+    from pca_protect.batch.outcome import Summary
 
 
 def run(
-    pictures: options.Pictures,
+    pictures: options.Pictures = None,
     output: options.Output = None,
+    recursive: options.Recursive = False,
     mode: options.ModeName = ProtectConfig.mode,
     preset: options.Preset = ProtectConfig.preset,
     budget: options.Budget = ProtectConfig.budget_levels,
@@ -31,13 +33,28 @@ def run(
     steps: options.Steps = None,
     target_variance: options.TargetVariance = None,
     direction: options.UpOrDown = None,
+    mask: options.Mask = None,
+    region: options.Region = None,
+    scales: options.Scales = None,
+    tile: options.Tile = ProtectConfig.tile_px,
+    max_memory: options.MaxMemory = None,
+    batch: options.Batch = None,
     seed: options.Seed = ProtectConfig.seed,
     device: options.DeviceName = ProtectConfig.device,
     precision: options.PrecisionName = ProtectConfig.precision,
     offline: options.Offline = False,
     overwrite: options.Overwrite = False,
     skip_existing: options.SkipExisting = False,
-    allow_lossy: options.AllowLossy = False,
+    strip_metadata: options.StripMetadata = Delivery.strip_metadata,
+    strip_gps: options.StripGps = Delivery.strip_gps,
+    notice: options.Notice = Delivery.notice,
+    allow_lossy: options.AllowLossy = Delivery.allow_lossy,
+    max_megapixels: options.MaxMegapixels = None,
+    from_file: options.FromFile = None,
+    errors: options.Errors = None,
+    engine: options.Engine = "local",
+    workers: options.Workers = None,
+    ray_address: options.RayAddress = None,
     dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -49,6 +66,8 @@ def run(
         raise UsageError("--quiet and --verbose contradict each other; give one")
     if overwrite and skip_existing:
         raise UsageError("--overwrite and --skip-existing contradict each other; give one")
+    if engine not in ("local", "ray"):
+        raise UsageError(f"unknown engine {engine!r}; choose local or ray")
     config = ProtectConfig(
         mode=mode,
         preset=preset,
@@ -57,87 +76,101 @@ def run(
         target_variance=_target_variance(target_variance),
         direction=cast(Direction | None, direction),  # the configuration validates it
         seed=seed,
+        region=region,
+        scales=_scales(scales),
+        tile_px=tile,
+        max_memory_megabytes=max_memory,
+        batch=batch,
         vae=vae,
         device=cast(Device, device),
         precision=cast(Precision, precision),
     )
+    remote = [name for name in (*(pictures or ()), output or "") if "://" in name]
+    if remote and engine == "local":
+        raise UsageError(f"{remote[0]}: is an address; add --engine ray, which reads and writes those")
     existing: Existing = "overwrite" if overwrite else "skip" if skip_existing else "refuse"
-    jobs = plan(pictures, output, existing=existing, allow_lossy=allow_lossy)
-    if dry_run:
-        for job in jobs:
-            console.result(f"{job.source} -> {job.target}{' (exists, skipped)' if job.skip else ''}")
-        return
-    show_progress = sys.stderr.isatty() and not quiet
-    surrogate: Surrogate | None = None
-    failures = 0
-    for job in jobs:
-        if job.skip:
-            console.say(f"{job.target}: exists, skipped")
-            continue
-        try:
-            picture = read_picture(job.source)
-            if surrogate is None:
-                surrogate = _load(config, offline=offline, verbose=verbose)
-            record = _protect(picture, job.target, config, surrogate, allow_lossy, overwrite, show_progress)
-        except PictureError as error:
-            failures += 1
-            console.error(str(error))
-            if as_json:
-                console.result(json.dumps({"input": str(job.source), "error": str(error)}))
-            continue
-        for warning in record.warnings[len(surrogate.warnings) :]:
-            console.warn(warning)
-        console.result(record.as_json() if as_json else _summary(record))
-    if failures:
-        if len(jobs) > 1:
-            console.say(f"{failures} of {len(jobs)} pictures failed")
-        raise typer.Exit(PictureError.exit_code)
-
-
-def _load(config: ProtectConfig, *, offline: bool, verbose: bool) -> Surrogate:
-    """Load the surrogate and say what the user has to know about it, once."""
-    from pca_protect.surrogates.load import load_surrogate
-
-    surrogate = load_surrogate(config.vae, device=config.device, precision=config.precision, offline=offline)
-    for warning in surrogate.warnings:
-        console.warn(warning)
-    if verbose:
-        console.say(f"{surrogate.name} from {surrogate.origin} on {surrogate.device} in {surrogate.dtype}")
-        console.say(f"encoder weights sha256 {surrogate.digest}")
-        console.say(f"config {json.dumps(config.as_dict())}")
-    return surrogate
-
-
-def _protect(
-    picture: Picture,
-    target: Path,
-    config: ProtectConfig,
-    surrogate: Surrogate,
-    allow_lossy: bool,
-    overwrite: bool,
-    show_progress: bool,
-) -> Record:
-    from pca_protect.protection import protect
-
-    with console.progress(Path(picture.source).name, shown=show_progress) as on_step:
-        result = protect(picture, config, surrogate=surrogate, on_step=on_step)
-    return result.save(target, allow_lossy=allow_lossy, overwrite=overwrite)
-
-
-def _summary(record: Record) -> str:
-    """One line a picture."""
-    psnr = "unchanged" if record.psnr_db is None else f"PSNR {record.psnr_db:.1f} dB"
-    return ", ".join(
-        (
-            f"{record.output}: {record.config['mode']} against {record.vae['name']}",
-            f"largest change {record.max_change_levels} levels",
-            psnr,
-            f"posterior moved {record.protected.latent:.0%} of its norm (noise {record.noise.latent:.0%})",
-            f"loss {record.times_noise:.3g}x as far as noise",
-            f"{record.seconds:.1f} s",
-            f"peak {record.peak_megabytes:.0f} MB",
-        )
+    request = Request(
+        names=tuple(pictures or ()),
+        output=None if output is None else Path(output),
+        recursive=recursive,
+        existing=existing,
+        from_file=from_file,
+        errors=errors,
+        delivery=Delivery(strip_metadata, strip_gps, notice, allow_lossy),
+        mask=mask,
+        offline=offline,
+        max_pixels=None if max_megapixels is None else round(max_megapixels * 1_000_000),
     )
+    if dry_run:
+        if engine == "ray":
+            raise UsageError("--dry-run works with --engine local only; leave one of them out")
+        _preview(request, config)
+        return
+    if engine == "local" and (workers is not None or ray_address is not None):
+        raise UsageError("--workers and --ray-address are for --engine ray; add it, or use `accelerate launch` here")
+    reporter = Reporter(config, as_json=as_json, quiet=quiet, verbose=verbose, errors=errors)
+    if engine == "ray":
+        summary = _on_cluster(request, output, config, reporter, workers, ray_address)
+    else:
+        summary = _here(request, config, reporter)
+    if summary.exit_code:
+        raise typer.Exit(summary.exit_code)
+
+
+def _here(request: Request, config: ProtectConfig, reporter: Reporter) -> Summary:
+    try:
+        return run_batch(request, config, reporter)
+    except PcaProtectError as error:
+        if rank_and_world()[0] > 0:  # the first process says it
+            raise typer.Exit(error.exit_code) from error
+        raise
+
+
+def _on_cluster(
+    request: Request,
+    output: str | None,
+    config: ProtectConfig,
+    reporter: Reporter,
+    workers: int | None,
+    address: str | None,
+) -> Summary:
+    if output is None:
+        raise UsageError("--engine ray needs -o with a folder or a URL for the outputs")
+    if request.from_file is not None:
+        raise UsageError("--engine ray takes no --from-file; name folders or URLs")
+    if request.mask is not None:
+        raise UsageError("--engine ray takes no --mask, which fits pictures of one size alone; --region works")
+    from pca_protect.cluster.run import run as run_on_cluster
+
+    return run_on_cluster(
+        request.names,
+        output,
+        config,
+        watcher=reporter,
+        recursive=request.recursive,
+        existing=request.existing,
+        delivery=request.delivery,
+        errors=request.errors,
+        offline=request.offline,
+        max_pixels=request.max_pixels,
+        workers=workers,
+        address=address,
+    )
+
+
+def _preview(request: Request, config: ProtectConfig) -> None:
+    if rank_and_world()[0] > 0:
+        return
+    found = preview(request, config)
+
+    def measure() -> Estimate:
+        from pca_protect.batch.estimate import estimate
+        from pca_protect.surrogates.load import load_surrogate
+
+        surrogate = load_surrogate(config.vae, device=config.device, precision=config.precision, offline=True)
+        return estimate(found.to_do, config, surrogate=surrogate)
+
+    show_preview(found, measure)
 
 
 def _target_variance(text: str | None) -> float | Literal["posterior"] | None:
@@ -147,3 +180,14 @@ def _target_variance(text: str | None) -> float | Literal["posterior"] | None:
         return float(text)
     except ValueError:
         raise UsageError(f"target variance {text!r} is neither a number nor `posterior`") from None
+
+
+def _scales(text: str | None) -> tuple[int | Literal["native"], ...]:
+    if text is None:
+        return ()
+    try:
+        return tuple("native" if part.strip() == "native" else int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(
+            f"scales {text!r} are not sizes in pixels and `native`, between commas; 512,native say"
+        ) from None

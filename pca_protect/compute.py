@@ -58,3 +58,11 @@ def peak_megabytes(device: torch.device) -> float:
     import resource  # noqa: PLC0415 - does not exist on Windows
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # bytes on macOS
+
+
+def empty_cache(device: torch.device) -> None:
+    """Give back what PyTorch holds of a device's memory without using it."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()

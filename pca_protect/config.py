@@ -70,6 +70,14 @@ class ProtectConfig:
         target_variance: overrides the mode's target variance v; `posterior` takes the clean posterior's own variance.
         direction: overrides the mode's direction: `up` ascends the loss, `down` descends it.
         seed: draws the noise control that every result is measured against.
+        region: protects only a part of the picture: `center` (the middle half of each side), `face` (the faces found) or
+            `x,y,w,h` in pixels of the upright picture; None is all of it.
+        scales: sizes at which editors will see the picture, in pixels of its shorter side, and `native` for its own; each
+            gets an equal share of the budget. Empty is the picture's own size alone.
+        tile_px: larger pictures are worked on in windows of at most so many pixels a side, a multiple of 64 from 128 up.
+        max_memory_megabytes: use smaller windows and batches to keep the process, or on CUDA the device's memory, below
+            this; None goes by what is free.
+        batch: pictures of one size to work on at once; None is one on the CPU and what fits, up to 16, on CUDA.
         vae: surrogate name, hub id, folder or `.safetensors` file; `auto` takes the Stable Diffusion VAE where it can
             be had and the embedded `pocket` otherwise.
         device: `auto` prefers cuda, then mps, then cpu.
@@ -87,6 +95,11 @@ class ProtectConfig:
     target_variance: float | Literal["posterior"] | None = None
     direction: Direction | None = None
     seed: int = 0
+    region: str | None = None
+    scales: tuple[int | Literal["native"], ...] = ()
+    tile_px: int = 768
+    max_memory_megabytes: int | None = None
+    batch: int | None = None
     vae: str = "auto"
     device: Device = "auto"
     precision: Precision = "auto"
@@ -102,6 +115,20 @@ class ProtectConfig:
         if self.steps is not None:
             _in_range("steps", self.steps, 1, 100_000, "gradient steps; 40 is the published number")
         _in_range("seed", self.seed, 0, 2**63 - 1, "")
+        if self.region is not None:
+            parse_region(self.region)
+        for scale in self.scales:
+            if scale != "native":
+                _in_range("scale", scale, 64, 100_000, "pixels of the shorter side, or `native`")
+        if len(set(self.scales)) < len(self.scales):
+            raise UsageError(f"scales {', '.join(map(str, self.scales))} name one twice; give each once")
+        _in_range("tile", self.tile_px, 128, 65536, "pixels a side, a multiple of 64")
+        if self.tile_px % 64:
+            raise UsageError(f"tile {self.tile_px} is not a multiple of 64; use {self.tile_px // 64 * 64}")
+        if self.max_memory_megabytes is not None:
+            _in_range("max memory", self.max_memory_megabytes, 100, 100_000_000, "megabytes")
+        if self.batch is not None:
+            _in_range("batch", self.batch, 1, 4096, "pictures at once")
         variance = self.target_variance
         if isinstance(variance, str):
             _one_of("target variance", variance, ("posterior",))
@@ -143,8 +170,32 @@ class ProtectConfig:
         }
 
     def digest(self) -> str:
-        """SHA-256 of `as_dict()` as canonical JSON, in hex: equal for requests that ask for the same."""
-        return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()
+        """SHA-256 of `as_dict()` as canonical JSON, in hex: equal for requests that ask for the same, wherever and in
+        however much memory it is computed."""
+        asked = {key: value for key, value in self.as_dict().items() if key not in _HOW}
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+_HOW = ("device", "max_memory_megabytes", "batch")
+
+
+def parse_region(region: str) -> str | tuple[int, int, int, int]:
+    """`center`, `face`, or (x, y, width, height) in pixels.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if region in ("center", "face"):
+        return region
+    try:
+        x, y, width, height = (int(part) for part in region.split(","))
+    except ValueError:
+        raise UsageError(
+            f"region {region!r} is neither face, center nor x,y,w,h in pixels; 100,50,200,200 say"
+        ) from None
+    if x < 0 or y < 0 or width < 1 or height < 1:
+        raise UsageError(f"region {region!r} lies outside every picture; x and y count from 0, w and h from 1")
+    return x, y, width, height
 
 
 def _one_of(what: str, value: object, choices: object) -> None:

@@ -22,3 +22,18 @@ class LinfBall:
 
     def project(self, perturbation: Tensor) -> Tensor:
         return perturbation.clamp(-self.radius, self.radius)
+
+
+@dataclass(frozen=True)
+class Masked:
+    """Another constraint, and no change outside a mask.
+
+    Attributes:
+        free: `(B, 1, H, W)` of zeros and ones, in the precision of the perturbation: one where it may be.
+    """
+
+    inside: Constraint
+    free: Tensor
+
+    def project(self, perturbation: Tensor) -> Tensor:
+        return self.inside.project(perturbation) * self.free

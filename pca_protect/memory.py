@@ -1,4 +1,4 @@
-"""Whether a picture fits: asked before the work, since a process that runs out of memory cannot say so."""
+"""Which windows and batches fit into memory: asked before the work, since a process that runs out cannot say so."""
 
 from __future__ import annotations
 
@@ -8,29 +8,67 @@ import psutil
 import torch
 from torch import Tensor
 
+from pca_protect.config import ProtectConfig
 from pca_protect.errors import PictureError
+from pca_protect.resize import sizes
+from pca_protect.scales import MARGIN_PX
 from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.tiling import windows
 
+SMALLEST_TILE_PX = 128
+
+_LARGEST_BATCH = 16
+"""More pictures of 512x512 px fill a GPU no better."""
 _PROBE_SIDE_PX = 128
 _OVERHEAD = 1.5
 """Peak memory over what is kept for the backward pass: gradients and work space. Measured on the CPU: 1.47 and 1.25 with
 the embedded VAE at 512 and 1024 px, 1.23 and 1.04 with the Stable Diffusion architecture at 256 and 512 px."""
 
 
-def require_memory(surrogate: Surrogate, pixels: int, source: str) -> None:
-    """Refuse a picture whose gradient would need more memory than is free.
+def fitting_tile(surrogate: Surrogate, config: ProtectConfig, *, height: int, width: int, source: str) -> int:
+    """The largest tile side, of the configuration's and its quarters, whose gradient fits into memory for one picture.
 
     Raises:
-        PictureError: with what it needs, what is there, and what would fit.
+        PictureError: none does.
     """
-    needed = _OVERHEAD * _kept_bytes_per_pixel(surrogate) * pixels
-    free = _free_bytes(surrogate.device)
-    if needed > free:
-        fits = free / needed * pixels / 1e6
-        raise PictureError(
-            f"{source}: needs about {needed / 1e9:.1f} GB with {surrogate.name} and {free / 1e9:.1f} GB are free; "
-            f"make it smaller than {fits:.2g} megapixels or use a device with more memory"
-        )
+    room = _room(surrogate.device, config.max_memory_megabytes)
+    for tile_px in smaller_tiles(config.tile_px):
+        needed = _needed(surrogate, config, height, width, tile_px)
+        if needed <= room:
+            return tile_px
+    raise PictureError(
+        f"{source}: a window of {tile_px} px needs about {needed / 1e6:.0f} MB with {surrogate.name} and "
+        f"{max(room, 0) / 1e6:.0f} MB are free; "
+        + ("raise --max-memory" if config.max_memory_megabytes else "close other programs or use another device")
+    )
+
+
+def smaller_tiles(tile_px: int) -> list[int]:
+    """A tile side and those to fall back to, in descending order: its quarters, in multiples of 64 px, and the smallest."""
+    quarters = {tile_px * part // 256 * 64 for part in (4, 3, 2, 1)}
+    return sorted({max(side, min(SMALLEST_TILE_PX, tile_px)) for side in quarters}, reverse=True)
+
+
+def batch_size(surrogate: Surrogate, config: ProtectConfig, *, height: int, width: int) -> int:
+    """How many pictures of a size to work on at once: as configured, one on the CPU, which gains nothing, and what fits on
+    other devices."""
+    if config.batch is not None:
+        return config.batch
+    if surrogate.device.type == "cpu":
+        return 1
+    needed = _needed(surrogate, config, height, width, config.tile_px)
+    return int(max(1, min(_LARGEST_BATCH, _room(surrogate.device, config.max_memory_megabytes) / needed)))
+
+
+def _needed(surrogate: Surrogate, config: ProtectConfig, height: int, width: int, tile_px: int) -> float:
+    """Bytes for the gradient of one window at every scale."""
+    window = windows(height, width, tile_px=tile_px)[0]
+    rows, columns = (span.stop - span.start for span in (window.rows, window.columns))
+    area = 0.0
+    for size in sizes(height, width, config.scales):
+        around = 0 if size == (height, width) else 2 * MARGIN_PX
+        area += min(size[0], rows * size[0] / height + around) * min(size[1], columns * size[1] / width + around)
+    return _OVERHEAD * _kept_bytes_per_pixel(surrogate) * area
 
 
 @lru_cache(maxsize=8)
@@ -52,8 +90,13 @@ def _kept_bytes_per_pixel(surrogate: Surrogate) -> float:
     return kept / _PROBE_SIDE_PX**2
 
 
-def _free_bytes(device: torch.device) -> int:
+def _room(device: torch.device, max_megabytes: int | None) -> float:
+    """Bytes that may still be taken, of what is free and of what the user allows."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return int(psutil.virtual_memory().available)
+        used = torch.cuda.memory_allocated(device)
+        room = free + torch.cuda.memory_reserved(device) - used
+    else:
+        room = int(psutil.virtual_memory().available)
+        used = int(psutil.Process().memory_info().rss)
+    return room if max_megabytes is None else min(room, max_megabytes * 1e6 - used)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -11,6 +12,24 @@ from pca_protect.config import Direction
 from pca_protect.errors import UsageError
 from pca_protect.losses import posterior_collapse
 from pca_protect.surrogates.adapter import Posterior, Surrogate
+
+
+def with_equal_channels(objective: Callable[[Tensor], Tensor], gray: Sequence[bool]) -> Callable[[Tensor], Tensor]:
+    """The same objective for pictures of which some are grey: their channels are averaged before it looks, so that the
+    gradient, and every step along it, is the same in all three.
+
+    Args:
+        objective: see `optimize.Objective`.
+        gray: per picture.
+    """
+    if not any(gray):
+        return objective
+
+    def averaged(pixels: Tensor) -> Tensor:
+        one = pixels.mean(dim=1, keepdim=True).expand_as(pixels)
+        return objective(torch.where(torch.tensor(gray, device=pixels.device).view(-1, 1, 1, 1), one, pixels))
+
+    return averaged
 
 
 class CollapseObjective:

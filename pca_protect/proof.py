@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pca_protect.config import ProtectConfig
 from pca_protect.io.picture import Picture
 from pca_protect.objective import CollapseObjective
-from pca_protect.pixels import to_pixels, with_pixels
+from pca_protect.pixels import from_levels
+from pca_protect.resize import resized, sizes
 from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.tiling import windows
+
+_STRIP_PX = 256
 
 
 @dataclass(frozen=True)
@@ -54,48 +59,92 @@ def prove(
     protected: Picture,
     *,
     surrogate: Surrogate,
-    objective: CollapseObjective,
-    budget_levels: int,
-    seed: int,
+    config: ProtectConfig,
+    tile_px: int | None = None,
+    free: NDArray[np.bool_] | None = None,
 ) -> Proof:
-    """Measure a protected picture. The noise depends on the seed and the original alone."""
-    noisy = with_noise(original, budget_levels, seed)
-    means, losses, values = [], [], []
-    for picture in (original, protected, noisy):
-        with torch.no_grad():
-            posterior = surrogate.posterior(to_pixels(picture).to(surrogate.device))
-            loss = objective.plain_loss(posterior)
-        means.append(posterior.mean)
-        losses.append(float(loss[0]))
-        values.append(float(objective.to_minimise(loss)[0]))
-    norm = means[0].norm().clamp_min(1e-30)
-    shifts = [
-        Shift(float((mean - means[0]).norm() / norm), float(mean.norm() / norm), loss)
-        for mean, loss in zip(means[1:], losses[1:], strict=True)
+    """Measure a protected picture, window by window, at every scale that it was protected at; of several scales the
+    figures are those of the one that is protected least.
+
+    Args:
+        tile_px: side of the largest window; the configuration's if None.
+        free: `(H, W)`, where the picture was allowed to change, and the noise is too; None is everywhere.
+    """
+    noisy = with_noise(original, config.budget_levels, config.seed, free)
+    three = [picture.rgb for picture in (original, protected, noisy)]
+    seen = [
+        _measure([_at(levels, size) for levels in three], surrogate, config, tile_px or config.tile_px)
+        for size in sizes(original.height, original.width, config.scales)
     ]
+    loss_clean, moved, noise, times_noise = min(seen, key=lambda measured: measured[-1])
     return Proof(
-        max_change_levels=int(np.abs(_change(original, protected)).max()),
-        psnr_db=_psnr_db(original, protected),
-        loss_clean=losses[0],
-        protected=shifts[0],
-        noise=shifts[1],
-        times_noise=(values[0] - values[1]) / max(abs(values[0] - values[2]), 1e-30),
+        max_change_levels=largest_change(original.rgb, protected.rgb),
+        psnr_db=_psnr_db(original.rgb, protected.rgb),
+        loss_clean=loss_clean,
+        protected=moved,
+        noise=noise,
+        times_noise=times_noise,
     )
 
 
-def with_noise(original: Picture, budget_levels: int, seed: int) -> Picture:
-    """The control: noise uniform over the whole levels of the budget, decided by the seed and the original alone."""
-    key = hashlib.sha256(original.rgb.tobytes() + str(seed).encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(key[:7], "big"))
-    shape = (1, 3, original.height, original.width)
-    noise = torch.randint(-budget_levels, budget_levels + 1, shape, generator=generator)
-    return with_pixels(original, to_pixels(original) + noise / 255)
+def with_noise(original: Picture, budget_levels: int, seed: int, free: NDArray[np.bool_] | None = None) -> Picture:
+    """The control: noise uniform over the whole levels of the budget, decided by the seed and the original alone, and
+    equal in all channels where the picture is grey. Made in strips of rows, so that it takes no more memory than a
+    copy of the picture."""
+    key = hashlib.sha256(np.ascontiguousarray(original.rgb).data)
+    key.update(str(seed).encode())
+    generator = np.random.default_rng(int.from_bytes(key.digest()[:8], "big"))
+    noisy = original.rgb.copy()
+    for top in range(0, original.height, _STRIP_PX):
+        strip = noisy[top : top + _STRIP_PX]
+        shape = (*strip.shape[:2], 1 if original.gray else 3)
+        noise = generator.integers(-budget_levels, budget_levels, shape, dtype=np.int16, endpoint=True)
+        if free is not None:
+            noise *= free[top : top + _STRIP_PX, :, None]
+        strip[:] = (strip + noise).clip(0, 255)
+    return replace(original, rgb=noisy)
 
 
-def _change(original: Picture, changed: Picture) -> NDArray[np.int16]:
-    return changed.rgb.astype(np.int16) - original.rgb.astype(np.int16)
+def largest_change(clean: NDArray[np.uint8], changed: NDArray[np.uint8]) -> int:
+    """Of any channel of any pixel, in levels."""
+    return max(int((np.maximum(*rows) - np.minimum(*rows)).max()) for rows in zip(clean, changed, strict=True))
 
 
-def _psnr_db(original: Picture, changed: Picture) -> float | None:
-    mse = float(np.square(_change(original, changed).astype(np.float64)).mean())
-    return None if mse == 0 else 10 * math.log10(255**2 / mse)
+def _measure(
+    three: list[NDArray[np.uint8]], surrogate: Surrogate, config: ProtectConfig, tile_px: int
+) -> tuple[float, Shift, Shift, float]:
+    """The original's loss, both shifts, and how many times further protection moved the loss than noise did, for
+    the levels of the original, the protected picture and the noisy one."""
+    losses, values = np.zeros(3), np.zeros(3)
+    squares, distances = np.zeros(3), np.zeros(3)
+    for window in windows(*three[0].shape[:2], tile_px=tile_px):
+        pixels = [from_levels([levels[window.seen]]).to(surrogate.device) for levels in three]
+        objective = CollapseObjective(surrogate, *config.objective, pixels[0])
+        means = []
+        for number, one in enumerate(pixels):
+            with torch.no_grad():
+                posterior = surrogate.posterior(one)
+                loss = objective.plain_loss(posterior)
+            means.append(posterior.mean)
+            losses[number] += float(loss[0])
+            values[number] += float(objective.to_minimise(loss)[0])
+            squares[number] += float(posterior.mean.square().sum())
+            distances[number] += float((posterior.mean - means[0]).square().sum())
+    norm = max(squares[0], 1e-60)
+    shifts = [
+        Shift(math.sqrt(distances[number] / norm), math.sqrt(squares[number] / norm), float(losses[number]))
+        for number in (1, 2)
+    ]
+    times_noise = (values[0] - values[1]) / max(abs(values[0] - values[2]), 1e-30)
+    return float(losses[0]), shifts[0], shifts[1], float(times_noise)
+
+
+def _at(levels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    return levels if levels.shape[:2] == size else resized(levels, size)
+
+
+def _psnr_db(clean: NDArray[np.uint8], changed: NDArray[np.uint8]) -> float | None:
+    squares = sum(
+        int(np.square(a.astype(np.int32) - b.astype(np.int32)).sum()) for a, b in zip(clean, changed, strict=True)
+    )
+    return None if squares == 0 else 10 * math.log10(255**2 * clean.size / squares)

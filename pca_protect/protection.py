@@ -5,37 +5,30 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from pca_protect import compute
 from pca_protect.config import ProtectConfig
-from pca_protect.constraints import LinfBall
 from pca_protect.errors import DeviceError, PictureError
 from pca_protect.io.picture import Picture
-from pca_protect.io.read import from_pil, read_picture
-from pca_protect.io.write import largest_change_levels, write_picture
-from pca_protect.memory import require_memory
-from pca_protect.objective import CollapseObjective
-from pca_protect.optimize import Objective, OnStep, Optimized, optimize
-from pca_protect.pixels import to_pixels, with_pixels
-from pca_protect.proof import prove
+from pca_protect.io.read import decode_picture, from_pil, read_picture
+from pca_protect.io.write import encode_picture, largest_change_levels, output_format, write_bytes
+from pca_protect.memory import batch_size, fitting_tile, smaller_tiles
+from pca_protect.perturb import Batch, Mask, Progress, perturb
+from pca_protect.proof import Proof, prove
 from pca_protect.record import Record, versions
-from pca_protect.schedules import SCHEDULES
-from pca_protect.steps import MomentumStep, SignStep
+from pca_protect.regions import free_pixels
 from pca_protect.surrogates.adapter import Surrogate
 from pca_protect.surrogates.load import load_surrogate
 
 WEAK = 2.0
 """Below so many times the effect of noise, a result is not called a protection without a warning."""
-
-Progress = Callable[[int, int, float], None]
-"""Called with (steps done, steps in all, the loss in nats). Raising from it ends the run and leaves no file behind."""
 
 
 @dataclass(frozen=True)
@@ -47,40 +40,55 @@ class Protected:
     record: Record
 
     def image(self) -> Image.Image:
-        """As a Pillow image, with alpha where the original had it."""
-        rgb = Image.fromarray(self.picture.rgb)
-        if self.picture.alpha is not None:
-            rgb.putalpha(Image.fromarray(self.picture.alpha))
-        return rgb
+        """As a Pillow image, with alpha where the original had it; of several frames the first, of 16 bits the high 8."""
+        picture = self.picture
+        image = Image.fromarray(picture.rgb[..., 0] if picture.gray else picture.rgb)
+        if picture.alpha is not None:
+            alpha = picture.alpha if picture.alpha.dtype == "uint8" else (picture.alpha >> 8).astype("uint8")
+            image.putalpha(Image.fromarray(alpha))
+        return image
+
+    def encoded(self, format_name: str, *, allow_lossy: bool = False) -> tuple[bytes, Record]:
+        """The bytes of a file, and the record with what was measured on them.
+
+        Args:
+            format_name: see `io.write.output_format`.
+            allow_lossy: let compression break the budget, with a warning in the record.
+
+        Raises:
+            PictureError: the format cannot hold the picture; or the budget is broken.
+        """
+        data = encode_picture(self.picture, format_name, note=self._note())
+        change = largest_change_levels(self.original, decode_picture(data, self.picture.source))
+        budget = self.record.config["budget_levels"]
+        warnings = self.record.warnings
+        if change > int(str(budget)):
+            if not allow_lossy:
+                raise PictureError(
+                    f"{self.picture.source}: would differ by {change} levels where {budget} are allowed; nothing was "
+                    "written, please report this"
+                )
+            warnings = (
+                *warnings,
+                f"lossy compression changed pixels by up to {change} levels, over the budget of {budget}",
+            )
+        digest = hashlib.sha256(data).hexdigest()
+        return data, replace(self.record, output_sha256=digest, max_change_levels=change, warnings=warnings)
 
     def save(self, path: str | Path, *, allow_lossy: bool = False, overwrite: bool = False) -> Record:
-        """Write the file whole or not at all, read it back, and measure the budget on what was read.
+        """Write the file whole or not at all; the budget is measured on its bytes before they get there.
 
         Returns:
             The record completed with the output's path, digest and measured change.
 
         Raises:
             UsageError: lossy or unknown format.
-            PictureError: the file exists or cannot be written; or a lossless file that breaks the budget, which is
-                removed again.
+            PictureError: the file exists or cannot be written; or a lossless file that breaks the budget.
         """
         path = Path(path)
-        write_picture(self.picture, path, note=self._note(), allow_lossy=allow_lossy, overwrite=overwrite)
-        change = largest_change_levels(self.original, path)
-        budget = self.record.config["budget_levels"]
-        warnings = self.record.warnings
-        if change > int(str(budget)):
-            if not allow_lossy:
-                path.unlink()
-                raise PictureError(
-                    f"{path}: differs by {change} levels where {budget} were allowed; removed, please report this"
-                )
-            warnings = (
-                *warnings,
-                f"lossy compression changed pixels by up to {change} levels, over the budget of {budget}",
-            )
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        return replace(self.record, output=str(path), output_sha256=digest, max_change_levels=change, warnings=warnings)
+        data, record = self.encoded(output_format(path, allow_lossy=allow_lossy), allow_lossy=allow_lossy)
+        write_bytes(data, path, overwrite=overwrite)
+        return replace(record, output=str(path))
 
     def _note(self) -> str:
         record = self.record
@@ -99,6 +107,7 @@ def protect(
     config: ProtectConfig | None = None,
     *,
     surrogate: Surrogate | None = None,
+    mask: Mask | None = None,
     on_step: Progress | None = None,
 ) -> Protected:
     """Perturb a picture within its budget so that diffusion edits of it go wrong.
@@ -111,81 +120,126 @@ def protect(
     >>> record = result.save("astronaut.protected.png")
 
     Args:
-        picture: a file, a Pillow image, or a `Picture`. Alpha and metadata are carried along untouched.
+        picture: a file, a Pillow image, or a `Picture`. Alpha, low bytes of 16-bit pictures and metadata are carried along
+            untouched; of several frames or pages each is protected.
         config: what to do; the defaults of `ProtectConfig` if None.
         surrogate: an encoder loaded before, to be used for many pictures; loaded from `config.vae` if None.
+        mask: `(H, W)`, true where the picture may change; None is everywhere. Fully transparent pixels never change.
         on_step: progress and cancellation; raise `Cancelled` from it to stop.
 
     Returns:
         The protected picture with a record of what was measured. Nothing is written until `save`.
 
     Raises:
-        PictureError: the picture cannot be read, is of a kind that cannot be protected, or needs more memory than is free.
+        PictureError: the picture cannot be read, or not even the smallest window of it fits into memory.
         UsageError, ModelError, DeviceError: see `ProtectConfig` and `load_surrogate`.
     """
     config = config or ProtectConfig()
     original = _as_picture(picture)
     if surrogate is None:
         surrogate = load_surrogate(config.vae, device=config.device, precision=config.precision)
-    require_memory(surrogate, original.width * original.height, original.source)
-    try:
-        return _protect(original, config, surrogate, on_step)
-    except torch.OutOfMemoryError as error:
-        raise DeviceError(
-            f"{original.source}: {surrogate.device} has no memory for {original.width}x{original.height} px; "
-            "make the picture smaller or use --device cpu"
-        ) from error
+    return protect_batch([original], config, surrogate=surrogate, masks=[mask], on_step=on_step)[0]
 
 
-def run_recipe(
-    clean: Tensor,
-    objective: Objective,
+def protect_batch(
+    pictures: Sequence[Picture],
     config: ProtectConfig,
     *,
-    start: Tensor | None = None,
-    on_step: OnStep | None = None,
-) -> Optimized:
-    """Optimise clean pixels `(B, 3, H, W)` in [0, 1] the way a configuration's preset and budget say.
+    surrogate: Surrogate,
+    masks: Sequence[Mask | None] | None = None,
+    on_step: Progress | None = None,
+) -> list[Protected]:
+    """`protect` for pictures that are in memory, as many at once as are of one size in a row and fit. What comes out for
+    one does not depend on the others: on the CPU to the byte, on other devices but for the order in which they add.
 
     Args:
-        start: see `optimize`.
+        masks: per picture, see `protect`.
+        on_step: see `protect`; it counts anew for every batch.
+
+    Raises:
+        PictureError, DeviceError: as `protect`, for the first picture that fails.
     """
-    recipe, radius = config.recipe, config.budget_levels / 255
-    return optimize(
-        clean,
-        objective,
-        constraint=LinfBall(radius),
-        step_rule=SignStep() if recipe.step_rule == "sign" else MomentumStep(recipe.momentum),
-        schedule=SCHEDULES[recipe.schedule],
-        step_size=recipe.relative_step * radius,
-        steps=recipe.steps,
-        keep_best=recipe.keep_best,
-        start=start,
-        on_step=on_step,
-    )
+    parts = [
+        _Part(number, replace(frame, source=picture.source, following=()), mask)
+        for number, (picture, mask) in enumerate(zip(pictures, masks or [None] * len(pictures), strict=True))
+        for frame in (picture, *picture.following)
+    ]
+    found: dict[int, list[_Measured]] = {}
+    for (height, width), run in groupby(parts, key=lambda part: (part.picture.height, part.picture.width)):
+        at_once = batch_size(surrogate, config, height=height, width=width)
+        for chunk in _chunks(list(run), at_once):
+            for part, measured in zip(chunk, _measured(chunk, config, surrogate, on_step), strict=True):
+                found.setdefault(part.number, []).append(measured)
+    return [_joined(picture, found[number], config, surrogate) for number, picture in enumerate(pictures)]
 
 
-def _protect(original: Picture, config: ProtectConfig, surrogate: Surrogate, on_step: Progress | None) -> Protected:
+@dataclass(frozen=True)
+class _Part:
+    """One frame of one of the pictures."""
+
+    number: int
+    picture: Picture
+    mask: Mask | None
+
+
+@dataclass(frozen=True)
+class _Measured:
+    protected: Picture
+    proof: Proof
+    tile_px: int
+    seconds: float
+
+
+def _chunks(parts: list[_Part], at_once: int) -> Iterator[list[_Part]]:
+    for start in range(0, len(parts), at_once):
+        yield parts[start : start + at_once]
+
+
+def _measured(
+    parts: list[_Part], config: ProtectConfig, surrogate: Surrogate, on_step: Progress | None
+) -> list[_Measured]:
+    """Perturb and prove pictures of one size. Where the device runs out of memory nevertheless, first fewer at once, which
+    changes nothing else, then smaller windows."""
     started = time.perf_counter()
-    clean = to_pixels(original).to(surrogate.device)
-    objective = CollapseObjective(surrogate, *config.objective, clean)
-    optimized = run_recipe(clean, objective, config, on_step=_in_nats(on_step, objective))
-    protected = with_pixels(original, optimized.pixels)
-    proof = prove(
-        original,
-        protected,
-        surrogate=surrogate,
-        objective=objective,
-        budget_levels=config.budget_levels,
-        seed=config.seed,
-    )
-    warnings = surrogate.warnings
-    if proof.times_noise < WEAK:
-        warnings = (
-            *warnings,
-            f"the loss moved only {proof.times_noise:.2g} times as far as noise of the same budget moves it: this hardly "
-            "protects; use more steps or a larger budget",
-        )
+    pictures = [part.picture for part in parts]
+    first = pictures[0]
+    free = [free_pixels(part.picture, config.region, part.mask) for part in parts]
+    batch = Batch([picture.rgb for picture in pictures], free, [picture.gray for picture in pictures])
+    tile_px = fitting_tile(surrogate, config, height=first.height, width=first.width, source=first.source)
+    while True:
+        try:
+            changed = perturb(batch, config, surrogate=surrogate, tile_px=tile_px, on_step=on_step)
+            break
+        except torch.OutOfMemoryError as error:
+            compute.empty_cache(surrogate.device)
+            if len(parts) > 1:
+                half = len(parts) // 2
+                return [
+                    measured
+                    for some in (parts[:half], parts[half:])
+                    for measured in _measured(some, config, surrogate, on_step)
+                ]
+            smaller = [side for side in smaller_tiles(config.tile_px) if side < tile_px]
+            if not smaller:
+                raise DeviceError(
+                    f"{first.source}: {surrogate.device} has no memory for windows of {tile_px} px; use --device cpu"
+                ) from error
+            tile_px = smaller[0]
+    shown = [replace(picture, rgb=levels) for picture, levels in zip(pictures, changed, strict=True)]
+    proofs = [
+        prove(picture, protected, surrogate=surrogate, config=config, tile_px=tile_px, free=mask)
+        for picture, protected, mask in zip(pictures, shown, free, strict=True)
+    ]
+    seconds = (time.perf_counter() - started) / len(parts)
+    return [_Measured(protected, proof, tile_px, seconds) for protected, proof in zip(shown, proofs, strict=True)]
+
+
+def _joined(original: Picture, frames: list[_Measured], config: ProtectConfig, surrogate: Surrogate) -> Protected:
+    """The frames of one picture, with a record of the one that is protected least."""
+    first, *following = (frame.protected for frame in frames)
+    protected = replace(original, rgb=first.rgb, following=tuple(following))
+    weakest = min((frame.proof for frame in frames), key=lambda proof: proof.times_noise)
+    proof = replace(weakest, max_change_levels=max(frame.proof.max_change_levels for frame in frames))
     record = Record(
         input=None if not original.digest else original.source,
         output=None,
@@ -193,6 +247,7 @@ def _protect(original: Picture, config: ProtectConfig, surrogate: Surrogate, on_
         output_sha256="",
         width_px=original.width,
         height_px=original.height,
+        frames=len(frames),
         config=config.as_dict(),
         config_digest=config.digest(),
         vae={
@@ -205,12 +260,27 @@ def _protect(original: Picture, config: ProtectConfig, surrogate: Surrogate, on_
         precision=str(surrogate.dtype).removeprefix("torch."),
         **vars(proof),
         steps=config.recipe.steps,
-        seconds=time.perf_counter() - started,
+        tile_px=min(frame.tile_px for frame in frames),
+        seconds=sum(frame.seconds for frame in frames),
         peak_megabytes=compute.peak_megabytes(surrogate.device),
-        warnings=warnings,
+        warnings=(*surrogate.warnings, *original.notes, *_doubts(proof, frames, config)),
         versions=versions(),
     )
     return Protected(protected, original, record)
+
+
+def _doubts(proof: Proof, frames: list[_Measured], config: ProtectConfig) -> Iterator[str]:
+    smallest = min(frame.tile_px for frame in frames)
+    if smallest < config.tile_px:
+        yield (
+            f"memory sufficed for windows of {smallest} px instead of {config.tile_px}: the result is not that of a run "
+            "with more memory, and protects a little less"
+        )
+    if proof.times_noise < WEAK:
+        yield (
+            f"the loss moved only {proof.times_noise:.2g} times as far as noise of the same budget moves it: this hardly "
+            "protects; use more steps or a larger budget"
+        )
 
 
 def _as_picture(picture: str | Path | Image.Image | Picture) -> Picture:
@@ -219,9 +289,3 @@ def _as_picture(picture: str | Path | Image.Image | Picture) -> Picture:
     if isinstance(picture, Image.Image):
         return from_pil(picture)
     return read_picture(Path(picture))
-
-
-def _in_nats(on_step: Progress | None, objective: CollapseObjective) -> OnStep | None:
-    if on_step is None:
-        return None
-    return lambda done, steps, values: on_step(done, steps, float(objective.in_nats(values)[0]))

@@ -16,12 +16,14 @@ class Record:
     input, output: paths; None where there is no file.
     input_sha256, output_sha256: of the files' bytes; empty where there is no file.
     width_px, height_px: of the upright picture.
+    frames: or pages; 1 for a single picture.
     config: the request with every default resolved, see `ProtectConfig.as_dict`.
     config_digest: see `ProtectConfig.digest`.
     vae: what was optimised against (name, origin, weights hash, latent channels).
     device, precision: what it ran on.
     max_change_levels, psnr_db, loss_clean, protected, noise, times_noise: see `Proof`; the largest change is that of the
-        saved file where there is one.
+        saved file where there is one. Of several frames or scales the figures are those of the one protected least.
+    tile_px: side of the largest window; smaller than configured where memory did not suffice.
     steps, seconds, peak_megabytes: what it cost; seconds cover optimising and measuring, not loading the model. Memory is the
         device's on CUDA and the whole process's elsewhere.
     warnings: what the user has to know.
@@ -34,6 +36,7 @@ class Record:
     output_sha256: str
     width_px: int
     height_px: int
+    frames: int
     config: dict[str, object]
     config_digest: str
     vae: dict[str, object]
@@ -46,6 +49,7 @@ class Record:
     noise: Shift
     times_noise: float
     steps: int
+    tile_px: int
     seconds: float
     peak_megabytes: float
     warnings: tuple[str, ...]

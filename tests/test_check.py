@@ -29,7 +29,6 @@ from pca_protect.eval.check.summary import NO_PROOF, REMOVABLE, TEST_BED
 from pca_protect.eval.check.verdict import judge
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import read_picture
-from pca_protect.objective import CollapseObjective
 from pca_protect.pixels import to_pixels
 from pca_protect.proof import prove, with_noise
 from pca_protect.surrogates.registry import REGISTRY
@@ -204,8 +203,7 @@ def test_a_change_is_measured_beside_noise_as_large(
         shift = shift_of(picture, original, pocket, levels=16, seed=3)
         assert shift.latent > shift.noise_latent > 0
         assert shift.times_noise[mode] > verdict.WEAK
-        objective = CollapseObjective(pocket, *ProtectConfig(mode=mode).objective, to_pixels(original))
-        proof = prove(original, picture, surrogate=pocket, objective=objective, budget_levels=16, seed=3)
+        proof = prove(original, picture, surrogate=pocket, config=ProtectConfig(mode=mode, seed=3))
         assert shift.times_noise[mode] == pytest.approx(proof.times_noise, rel=1e-6)
         assert (shift.latent, shift.noise_norm) == pytest.approx((proof.protected.latent, proof.noise.norm), rel=1e-6)
     control = shift_of(with_noise(original, 16, 3), original, pocket, levels=16, seed=3)

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import Result
 from conftest import smooth_picture
 from PIL import Image
+from typer.testing import CliRunner
 
 from pca_protect import __version__
+from pca_protect.cli import console
+from pca_protect.cli.main import protect_app
+from pca_protect.cli.run_output import _Bar
 
 
 def command(*arguments: object, cwd: Path, **settings: object) -> subprocess.CompletedProcess[str]:
@@ -44,7 +51,7 @@ def test_protects_several_pictures_and_survives_a_bad_one(tmp_path: Path, photo:
     assert bad["input"] == "bad.png"
     assert "not a picture" in bad["error"]
     assert "error: bad.png: is not a picture" in done.stderr
-    assert "1 of 3 pictures failed" in done.stderr
+    assert "\n2 protected, 1 failed in " in done.stderr
     assert (
         done.stderr.count("warning: the embedded `pocket` VAE protects the offline test bed, not Stable Diffusion") == 1
     )
@@ -64,7 +71,12 @@ def test_summary_line_says_what_matters(tmp_path: Path, photo: Path):
 
 BAD_REQUESTS = {
     "missing file": (["nowhere.png"], 1, "nowhere.png: no such file"),
-    "folder": (["."], 2, "folders are not supported yet"),
+    "folder without a place for its outputs": (["."], 2, "say with -o FOLDER"),
+    "pattern that nothing matches": (["*.gif"], 2, "nothing matches"),
+    "no picture": (["--offline"], 2, "no picture given"),
+    "list that is not there": (["--from-file", "list.txt"], 2, "--from-file list.txt: cannot be read"),
+    "errors over a picture": (["photo.png", "--errors", "text.png"], 2, "no list of errors"),
+    "unknown engine": (["photo.png", "--engine", "cloud"], 2, "unknown engine 'cloud'"),
     "unknown mode": (["photo.png", "--mode", "smash"], 2, "unknown mode 'smash'"),
     "unknown vae": (["photo.png", "--vae", "pokcet"], 2, "did you mean pocket?"),
     "unknown device": (["photo.png", "--device", "gpu"], 2, "unknown device 'gpu'"),
@@ -114,6 +126,105 @@ def test_dry_run_and_skip_existing_do_nothing(tmp_path: Path, photo: Path):
     assert done.returncode == 0
     assert "exists, skipped" in done.stderr
     assert (tmp_path / "photo.protected.png").read_bytes() == b"earlier"
+
+
+def in_process(*arguments: object, cwd: Path, monkeypatch: pytest.MonkeyPatch) -> Result:
+    """Cheaper than a process of its own, where nothing depends on one."""
+    monkeypatch.chdir(cwd)
+    return CliRunner().invoke(protect_app, list(map(str, arguments)))
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are text there")
+def test_odd_names_are_one_line_each(tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    names = [os.fsdecode(name) for name in (b"new\nline.png", "emoji 😀.png".encode(), b"bytes \xff\x1b[2J.png")]
+    for name in names:
+        (tmp_path / "in").mkdir(exist_ok=True)
+        smooth_picture(16, 24).save(tmp_path / "in" / name)
+    (tmp_path / "in" / "bad\nname.png").write_bytes((tmp_path / "in" / names[0]).read_bytes()[:90])
+    run = partial(
+        in_process, "in", "-o", "out", "--vae", tiny_folder, "--steps", 1, cwd=tmp_path, monkeypatch=monkeypatch
+    )
+    planned = run("--dry-run")
+    assert len(planned.stdout.splitlines()) == 4
+    assert "in/new\\nline.png -> out/new\\nline.protected.png" in planned.stdout.splitlines()
+    assert "4 pictures, 0.00154 megapixels: about 1 s" in planned.stderr
+    done = run("--json")
+    lines = list(map(json.loads, done.stdout.splitlines()))
+    assert {line["input"] for line in lines} == {f"in/{name}" for name in (*names, "bad\nname.png")}
+    assert [line for line in done.stderr.splitlines() if line.startswith("error: in/bad\\nname.png: is damaged")]
+    assert "\x1b" not in done.stderr + done.stdout
+    assert done.stderr.splitlines()[-1].startswith("3 protected, 1 failed in ")
+    assert done.exit_code == 1
+    again = run()
+    assert again.stderr.splitlines()[-1].startswith("0 protected, 3 finished before, 1 failed in ")
+    assert again.stdout == ""
+    assert sum("finished, skipped" in line for line in run("--dry-run").stdout.splitlines()) == 3
+
+
+def test_many_failures_do_not_bury_the_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    names = [f"{number}.png" for number in range(25)]
+    done = in_process(*names, cwd=tmp_path, monkeypatch=monkeypatch)
+    assert done.exit_code == 1
+    *listed, rest, summary = done.stderr.splitlines()
+    assert len(listed) == 20
+    assert rest == "and 5 more; --errors FILE keeps them all"
+    assert summary.startswith("0 protected, 25 failed")
+    in_process(*names, "--errors", "errors.jsonl", cwd=tmp_path, monkeypatch=monkeypatch)
+    assert len((tmp_path / "errors.jsonl").read_text().splitlines()) == 25
+    done = in_process("--from-file", "errors.jsonl", cwd=tmp_path, monkeypatch=monkeypatch)
+    assert done.stderr.splitlines()[-1].startswith("0 protected, 25 failed")
+    (tmp_path / "errors.jsonl").write_text("")
+    done = in_process("--from-file", "errors.jsonl", cwd=tmp_path, monkeypatch=monkeypatch)
+    assert (done.exit_code, done.stderr) == (0, "errors.jsonl: names no picture; nothing to do\n")
+
+
+def test_the_estimate_of_a_dry_run_needs_no_download(tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch):
+    done = in_process(photo.name, "--vae", "sd", "--dry-run", cwd=tmp_path, monkeypatch=monkeypatch)
+    assert done.exit_code == 0
+    assert done.stderr.startswith("1 picture; no estimate of the time: ")
+
+
+def test_metadata_options_reach_the_file(
+    tmp_path: Path, photo: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    exif = Image.Exif()
+    exif[0x013B] = "the artist"
+    smooth_picture(45, 37).save(photo, exif=exif)
+    run = partial(in_process, photo.name, "--vae", tiny_folder, "--steps", 1, cwd=tmp_path, monkeypatch=monkeypatch)
+    run("-o", "kept.png")
+    run("-o", "stripped.png", "--strip-metadata", "--notice", "do not train on this")
+    with Image.open(tmp_path / "kept.png") as kept, Image.open(tmp_path / "stripped.png") as stripped:
+        assert kept.getexif()[0x013B] == "the artist"
+        assert 0x013B not in stripped.getexif()
+    assert b"do not train on this" in (tmp_path / "stripped.png").read_bytes()
+    done = run("-o", "small.png", "--max-megapixels", 0.0015)
+    assert done.exit_code == 1
+    assert "over the limit" in done.stderr
+
+
+def test_the_bar_counts_pictures_and_keeps_results_on_stdout(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal, as far as rich is concerned
+    bar = _Bar(shown=True)
+    bar.begin(3)
+    bar.picture("new\nline.png")
+    bar.step(1, 2, 5.0)
+    bar.done(failed=True)
+    bar.print_above(lambda: console.result("a result"))
+    assert bar._count() == "1/3, 1 failed"
+    bar.end()
+    written = capsys.readouterr()
+    assert written.out == "a result\n"
+    assert "a result" not in written.err
+    assert "new\\nline.png" in written.err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.2, "0 s"), (99.4, "99 s"), (179, "3 min"), (5900, "98 min"), (7500, "2 h 5 min")]
+)
+def test_durations(seconds: float, text: str):
+    assert console.duration(seconds) == text
 
 
 def test_version_and_vaes(tmp_path: Path):

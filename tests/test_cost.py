@@ -26,7 +26,7 @@ from pca_protect.eval.cost.random_vae import save_random_vae
 from pca_protect.eval.cost.run import CostResult, measure_cost
 from pca_protect.eval.cost.turns import run_in_turns
 from pca_protect.objective import CollapseObjective
-from pca_protect.protection import run_recipe
+from pca_protect.perturb import run_recipe
 from pca_protect.surrogates.adapter import Surrogate
 from pca_protect.surrogates.load import load_surrogate
 

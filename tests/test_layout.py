@@ -58,12 +58,16 @@ def test_direction_of_imports(module: str):
     if belongs_to(module, ("pca_protect.eval",)):
         forbidden += ("pca_protect.cli",)
     elif not belongs_to(module, ("pca_protect.cli", "pca_protect.__main__")):
-        forbidden += ("pca_protect.cli", "pca_protect.eval", "typer", "rich", "gradio", "ray")
-    pure = ("losses", "constraints", "steps", "schedules", "optimize", "transforms", "tiling")
+        forbidden += ("pca_protect.cli", "pca_protect.eval", "typer", "rich", "gradio")
+        if not belongs_to(module, ("pca_protect.cluster",)):
+            forbidden += ("ray", "fsspec")
+    pure = ("losses", "constraints", "steps", "schedules", "optimize", "tiling", "resize")
     if module.removeprefix("pca_protect.") in pure:
         forbidden += ("pca_protect.io", "pca_protect.surrogates", "pca_protect.protection")
     if belongs_to(module, ("pca_protect.io",)):
         forbidden += ("torch", "pca_protect.surrogates")
+    if not belongs_to(module, ("pca_protect.cluster", "pca_protect.cli")):
+        forbidden += ("pca_protect.cluster",)
     used = set(imports(MODULES[module], top_level_only=False))
     assert not [name for name in used if belongs_to(name, forbidden)]
 

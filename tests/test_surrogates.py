@@ -81,7 +81,7 @@ def test_every_kind_encodes_as_diffusers_does(tmp_path: Path, make, channels: in
     surrogate = load_surrogate(str(tmp_path), device="cpu")
     assert (surrogate.latent_channels, surrogate.multiple, surrogate.has_variance) == (channels, multiple, has_variance)
 
-    x = picture()
+    x = picture()[:1]  # one: for several the CPU adds in another order
     with torch.no_grad():
         found = surrogate.posterior(x)
         whole = 2 * x - 1

@@ -16,7 +16,7 @@ from pca_protect.eval.transfer.config import TransferConfig
 from pca_protect.eval.transfer.ensemble import mean_of
 from pca_protect.eval.transfer.run import measure_transfer
 from pca_protect.objective import CollapseObjective
-from pca_protect.protection import run_recipe
+from pca_protect.perturb import run_recipe
 from pca_protect.surrogates.load import load_surrogate
 
 NAMES = ("one", "two", "three")

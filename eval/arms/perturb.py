@@ -19,8 +19,8 @@ from pca_protect.eval.pictures import Rgb
 from pca_protect.io.picture import Picture
 from pca_protect.objective import CollapseObjective
 from pca_protect.optimize import Objective
+from pca_protect.perturb import run_recipe
 from pca_protect.pixels import to_pixels, with_pixels
-from pca_protect.protection import run_recipe
 from pca_protect.surrogates.adapter import Surrogate
 
 METHOD_PRESET = "paper"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pca_protect.eval.check.posterior import middle
-from pca_protect.eval.check.shift import largest_change_levels
 from pca_protect.eval.metrics.classical import psnr
 from pca_protect.eval.metrics.load import visibility
 from pca_protect.io.picture import Picture
+from pca_protect.proof import largest_change
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Change:
 
 def change_of(picture: Picture, original: Picture) -> Change:
     """How two pictures of one size differ."""
-    levels = largest_change_levels(picture, original)
+    levels = largest_change(original.rgb, picture.rgb)
     if levels == 0:
         return Change(0, None, 0.0)
     return Change(levels, psnr(original.rgb, picture.rgb), visibility(middle(original).rgb, middle(picture).rgb))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from pca_protect.config import MODES, ProtectConfig
@@ -46,11 +45,6 @@ def require_same_size(picture: Picture, original: Picture) -> None:
             f"{original.width}x{original.height} px, which cannot be compared pixel by pixel; give the picture that was "
             "protected, at the same size"
         )
-
-
-def largest_change_levels(picture: Picture, original: Picture) -> int:
-    """The largest change of any channel of any pixel, in 8-bit levels."""
-    return int(np.abs(picture.rgb.astype(np.int16) - original.rgb.astype(np.int16)).max())
 
 
 def shift_of(picture: Picture, original: Picture, surrogate: Surrogate, *, levels: int, seed: int) -> Shift:

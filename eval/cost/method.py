@@ -11,8 +11,8 @@ from pca_protect.eval.cost.arm import Arm, Prepared
 from pca_protect.eval.cost.random_unet import random_denoiser
 from pca_protect.eval.editors.load import load_editor
 from pca_protect.optimize import Optimized
+from pca_protect.perturb import run_recipe
 from pca_protect.pixels import to_pixels
-from pca_protect.protection import run_recipe
 from pca_protect.surrogates.load import load_surrogate
 
 

@@ -13,8 +13,9 @@ from pca_protect.eval.cost.arm import MODE, Arm, Prepared
 from pca_protect.eval.cost.published_loop import published_loop
 from pca_protect.losses import posterior_collapse
 from pca_protect.objective import CollapseObjective
+from pca_protect.perturb import run_recipe
 from pca_protect.pixels import to_pixels
-from pca_protect.protection import protect, run_recipe
+from pca_protect.protection import protect
 from pca_protect.surrogates.adapter import Surrogate
 from pca_protect.surrogates.load import load_surrogate
 

@@ -25,8 +25,8 @@ from pca_protect.eval.transfer.table import EDITS, NOISE, Matrix, Source, transf
 from pca_protect.eval.trial import Trial, prompts_for
 from pca_protect.io.picture import Picture
 from pca_protect.objective import CollapseObjective
+from pca_protect.perturb import run_recipe
 from pca_protect.pixels import to_pixels, with_pixels
-from pca_protect.protection import run_recipe
 from pca_protect.surrogates.adapter import Surrogate
 from pca_protect.surrogates.load import load_surrogate
 

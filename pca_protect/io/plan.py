@@ -3,82 +3,67 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import sys
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from pca_protect.errors import UsageError
+from pca_protect.io.discover import Found, Source, identity_of
 from pca_protect.io.write import output_format
 
-Existing = Literal["refuse", "overwrite", "skip"]
+LONGEST_NAME = 255
+"""What every usual file system allows for one name: bytes on Linux, characters on macOS and Windows."""
+
+_PICTURE_SUFFIXES = {".png", ".webp", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif"}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One picture and the file that it becomes."""
+
+    source: Source
+    target: str
 
 
 @dataclass(frozen=True)
-class Job:
-    source: Path
-    target: Path
-    skip: bool = False
+class Plan:
+    """Attributes:
+    jobs: in the order of the inputs.
+    folder: where all outputs go, and a journal of them; None where they lie beside the originals and for one picture.
+    """
+
+    jobs: list[Job]
+    folder: Path | None
 
 
-def plan(
-    pictures: Sequence[Path], output: Path | None, *, existing: Existing = "refuse", allow_lossy: bool = False
-) -> list[Job]:
-    """Pair every picture with its output file.
+def plan(found: Found, output: Path | None, *, allow_lossy: bool = False) -> Plan:
+    """Pair every picture with its output file. Touches nothing, and does not ask which outputs exist already.
 
-    Without `output` that is `NAME.protected.png` beside the picture; in an existing folder `NAME.protected.png`
-    there; otherwise `output` is the file for the one picture given. Touches nothing.
+    Without `output` that is `NAME.protected.png` beside the picture. In an output folder it is the same name at the same
+    place as below the folder that was given. Otherwise `output` is the file for the one picture given.
 
     Raises:
-        UsageError: a folder among the pictures, an output that would replace an input or another output, exists
-            already, has no folder to go to, or is lossy without permission.
+        UsageError: nothing to protect, folders without a folder for the outputs, an output that would replace an input
+            or another output, has no folder to go to, or is lossy without permission.
     """
-    if not pictures:
-        raise UsageError("no picture given; name one or more files")
-    for picture in pictures:
-        if picture.is_dir():
-            raise UsageError(
-                f"{picture}: is a folder, and folders are not supported yet; name the pictures, {picture}/*.png say"
-            )
-    if output is not None and not output.is_dir():
-        if len(pictures) > 1:
-            raise UsageError(f"-o {output}: with several pictures it has to be a folder that exists; create it first")
-        if not output.suffix and not output.exists():
-            raise UsageError(f"-o {output}: no such folder; create it first, or end the name in .png to write a file")
-        output_format(output, allow_lossy=allow_lossy)
-        targets = [output]
-    else:
-        targets = [(output or picture.parent) / f"{picture.stem}.protected.png" for picture in pictures]
-
-    inputs = {_identity(picture): picture for picture in pictures}
-    seen: dict[str, Path] = {}
+    _require_pictures(found)
+    folder = _output_folder(found, output, allow_lossy=allow_lossy)
     jobs = []
-    for picture, target in zip(pictures, targets, strict=True):
-        identity = _identity(target)
-        if identity in inputs:
-            raise UsageError(
-                f"-o {target}: is one of the pictures to protect, and originals are never replaced; choose another name"
-            )
-        if identity in seen:
-            raise UsageError(
-                f"{seen[identity]} and {picture} would both be written to {target}; protect them one at a time with -o"
-            )
-        seen[identity] = picture
-        check_folder(target.parent)
-        if target.exists() and existing == "refuse":
-            raise UsageError(
-                f"{target}: exists already; add --overwrite or --skip-existing, or choose another name with -o"
-            )
-        jobs.append(Job(picture, target, skip=existing == "skip" and target.exists()))
-    return jobs
-
-
-def _identity(path: Path) -> str:
-    """One string per file, however it is spelled: links resolved, and letter case folded where the disk ignores it."""
-    if path.exists():
-        status = path.stat()
-        return f"{status.st_dev}:{status.st_ino}"
-    return os.path.normcase(path.resolve())
+    for source in found.sources:
+        if output is not None and folder is None:
+            target = str(output)
+        else:
+            beside = Path(source.path).parent if folder is None else folder / Path(source.place).parent
+            target = str(beside / f"{Path(source.place).stem}.protected{source.suffix}")
+        jobs.append(Job(_checked(source, target), target))
+    jobs = list(_without_collisions(jobs))
+    _keep_originals(jobs)
+    if folder is None:
+        for parent in {Path(job.target).parent for job in jobs if not job.source.problem}:
+            check_folder(parent)
+    return Plan(jobs, folder if found.several or len(jobs) > 1 else None)
 
 
 def check_folder(folder: Path) -> None:
@@ -89,3 +74,104 @@ def check_folder(folder: Path) -> None:
         raise UsageError(f"{folder}: no such folder; create it first")
     if not os.access(folder, os.W_OK):
         raise UsageError(f"{folder}: cannot be written to; choose another folder with -o")
+
+
+def _require_pictures(found: Found) -> None:
+    if found.sources:
+        return
+    where = ", ".join(found.folders)
+    if not found.folders and found.ours:
+        raise UsageError("everything named was protected by this program already; name the originals")
+    reasons = "; ".join(found.notices())
+    if where or reasons:
+        raise UsageError(f"{where or 'the pattern'}: no picture to protect{f' ({reasons})' if reasons else ''}")
+    raise UsageError("no picture given; name one or more files or folders")
+
+
+def _output_folder(found: Found, output: Path | None, *, allow_lossy: bool) -> Path | None:
+    if output is None:
+        if found.folders:
+            raise UsageError(
+                f"{found.folders[0]}: is a folder; say with -o FOLDER where its protected pictures shall go"
+            )
+        return None
+    if output.is_dir():
+        check_folder(output)
+        return output
+    if not found.several:
+        if len(found.sources) > 1:
+            raise UsageError(f"-o {output}: with several pictures it has to be a folder that exists; create it first")
+        if not output.suffix and not output.exists():
+            raise UsageError(f"-o {output}: no such folder; create it first, or end the name in .png to write a file")
+        output_format(output, allow_lossy=allow_lossy)
+        return None
+    if output.exists():
+        raise UsageError(f"-o {output}: is a file, and several pictures need a folder; choose another name")
+    if output.suffix.lower() in _PICTURE_SUFFIXES:
+        raise UsageError(f"-o {output}: names a picture, and several pictures need a folder; choose a folder's name")
+    existing = next(parent for parent in output.absolute().parents if parent.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise UsageError(f"-o {output}: cannot be made in {existing}; choose another folder")
+    return output
+
+
+def _checked(source: Source, target: str) -> Source:
+    """With the problem that the output's name would be too long, where it would."""
+    name = Path(target).name
+    length = len(name) if sys.platform in ("darwin", "win32") else len(os.fsencode(name))
+    if length <= LONGEST_NAME or source.problem:
+        return source
+    too_many = length - LONGEST_NAME
+    problem = f"{source.path}: its output would have a name of {length} bytes, and {LONGEST_NAME} are allowed; "
+    return replace(source, problem=f"{problem}make its name {too_many} bytes shorter")
+
+
+def _without_collisions(jobs: list[Job]) -> Iterator[Job]:
+    """Each picture once, however often it was named.
+
+    Raises:
+        UsageError: two pictures would be written to one file.
+    """
+    seen: dict[str, Job] = {}
+    folders: dict[Path, str] = {}
+    for job in jobs:
+        if job.source.problem:
+            yield job
+            continue
+        target = Path(job.target)
+        if target.parent not in folders:
+            folders[target.parent] = os.path.realpath(target.parent)
+        key = _folded(f"{folders[target.parent]}{os.sep}{target.name}")
+        other = seen.setdefault(key, job)
+        if other is job:
+            yield job
+        elif not _same_file(other.source.path, job.source.path):
+            raise UsageError(
+                f"{other.source.path} and {job.source.path} would both be written to {job.target}; "
+                "rename one of them, or protect it in a run of its own with another -o"
+            )
+
+
+def _folded(path: str) -> str:
+    """One spelling for the names that a usual disk of this system takes for one file."""
+    if sys.platform == "darwin":
+        return unicodedata.normalize("NFC", path).casefold()
+    return os.path.normcase(path)
+
+
+def _keep_originals(jobs: list[Job]) -> None:
+    taken = [(job, identity) for job in jobs if (identity := identity_of(job.target)) is not None]
+    if not taken:
+        return
+    originals = {identity_of(job.source.path) for job in jobs}
+    for job, identity in taken:
+        if identity in originals:
+            raise UsageError(
+                f"-o {job.target}: is one of the pictures to protect, and originals are never replaced; "
+                "choose another name"
+            )
+
+
+def _same_file(one: str, other: str) -> bool:
+    identity = identity_of(one)
+    return one == other or (identity is not None and identity == identity_of(other))

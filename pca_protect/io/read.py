@@ -4,44 +4,37 @@ from __future__ import annotations
 
 import hashlib
 import io
-import struct
-import warnings
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from pca_protect.errors import PictureError, UsageError
+from pca_protect.io.attached import attached_to, orientation_of, text_of
+from pca_protect.io.channels import Channels, channels_of
+from pca_protect.io.deep import ROUNDED, has_low_bytes, is_gray_with_alpha, with_low_bytes
+from pca_protect.io.formats import ANIMATED, DECODER_ERRORS, KNOWN, PAGED, damaged, open_image
+from pca_protect.io.frames import alike
+from pca_protect.io.limits import MAX_PIXELS, MIN_SIDE, bomb, check_frames, check_size, pillow_limited_to
 from pca_protect.io.picture import Picture
+from pca_protect.io.turn import turned
 
-MIN_SIDE = 8
-MAX_PIXELS = 89_000_000
-"""Above this a file counts as a decompression bomb. Pillow warns from 89 megapixels on."""
-
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
-
-_EIGHT_BIT_MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX"}
-_REASONS = {
-    "CMYK": "is CMYK; convert it to RGB first",
-    "YCbCr": "is stored as YCbCr; convert it to RGB first",
-    "LAB": "is stored as LAB; convert it to RGB first",
-    "HSV": "is stored as HSV; convert it to RGB first",
-}
-_ORIENTATION = 0x0112
-
-_DECODER_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error)
-"""What Pillow's decoders were seen to raise on damaged and hostile files."""
+__all__ = ["MAX_PIXELS", "MIN_SIDE", "decode_picture", "from_pil", "read_picture"]
 
 
-def read_picture(path: Path) -> Picture:
+def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Read and decode a picture file.
+
+    Args:
+        max_pixels: of all its frames together.
 
     Raises:
         UsageError: the path is a folder.
         PictureError: missing, unreadable, damaged, too small, too large, or of a kind that cannot be protected.
     """
     if path.is_dir():
-        raise UsageError(f"{path}: is a folder, and folders are not supported yet; name the pictures, {path}/*.png say")
+        raise UsageError(f"{path}: is a folder; give -o a folder to protect what is in it")
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
@@ -50,87 +43,165 @@ def read_picture(path: Path) -> Picture:
         raise PictureError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from error
     if not data:
         raise PictureError(f"{path}: is empty (0 bytes); copy it again from where it came")
-    return decode_picture(data, str(path))
+    return decode_picture(data, str(path), max_pixels=max_pixels)
 
 
-def decode_picture(data: bytes, source: str) -> Picture:
+def decode_picture(data: bytes, source: str, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Decode the bytes of a picture file; `source` names it in messages. Raises as `read_picture` does."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # damaged metadata is no reason to stop; size is checked right below
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                _check_size(image, source)
-                _check_kind(image, source)
-                image.load()
-                return from_pil(image, source=source, digest=hashlib.sha256(data).hexdigest())
-    except UnidentifiedImageError as error:
-        raise PictureError(f"{source}: is not a picture in a known format ({', '.join(FORMATS)})") from error
-    except Image.DecompressionBombError as error:
-        raise PictureError(
-            f"{source}: is over the limit of {MAX_PIXELS // 10**6} megapixels; make it smaller"
-        ) from error
-    except _DECODER_ERRORS as error:
-        raise PictureError(f"{source}: is damaged ({error}); open it in a viewer and save it again") from error
+    with pillow_limited_to(max_pixels):
+        try:
+            image = open_image(io.BytesIO(data), source)
+            if image is None:
+                raise PictureError(f"{source}: is not a picture in a known format ({KNOWN})")
+            with image:
+                return _picture(image, data, source, hashlib.sha256(data).hexdigest(), max_pixels)
+        except Image.DecompressionBombError as error:
+            raise bomb(error, source, max_pixels) from error
+        except MemoryError as error:
+            raise PictureError(
+                f"{source}: does not fit into memory; close other programs or make it smaller"
+            ) from error
+        except DECODER_ERRORS as error:
+            raise damaged(source, error) from error
 
 
 def from_pil(image: Image.Image, *, source: str = "picture", digest: str = "") -> Picture:
-    """A `Picture` from an open Pillow image, upright, with its metadata.
+    """A `Picture` from an open Pillow image, upright, with its frames and metadata. Of 16-bit colour Pillow knows the
+    upper 8 bits only; `read_picture` reads all of them from a file.
 
     Raises:
         PictureError: its size or kind cannot be protected.
     """
-    _check_size(image, source)
-    _check_kind(image, source)
-    exif = image.getexif()
-    upright = ImageOps.exif_transpose(image)
-    if _ORIENTATION in exif:
-        del exif[_ORIENTATION]
-    has_alpha = upright.has_transparency_data
-    converted = upright.convert("RGBA" if has_alpha else "RGB")
-    array = np.asarray(converted)
-    info = image.info
-    xmp = info.get("xmp", info.get("XML:com.adobe.xmp", b""))
-    text = {str(key): str(value) for key, value in getattr(image, "text", {}).items() if key not in _NOT_TEXT}
-    return Picture(
-        rgb=np.ascontiguousarray(array[..., :3]),
-        alpha=np.ascontiguousarray(array[..., 3]) if has_alpha else None,
-        icc_profile=_profile_for_rgb(image),
-        exif=exif.tobytes() if len(exif) else b"",
-        xmp=xmp.encode() if isinstance(xmp, str) else bytes(xmp),
-        text=text,
+    return _picture(image, b"", source, digest, MAX_PIXELS)
+
+
+def _picture(image: Image.Image, data: bytes, source: str, digest: str, max_pixels: int) -> Picture:
+    frames: list[Picture] = []
+    notes = list(_notes_about(image, data))
+    attached = None
+    format_name = image.format or ""
+    for frame in _frames(image, source, max_pixels):
+        place = source if not frames else f"{source}: frame {len(frames) + 1}"
+        check_size(*frame.size, place, max_pixels=max_pixels)
+        page = frame.tell() if format_name in PAGED else 0
+        deep = has_low_bytes(frame, data)
+        stored = frame.tag_v2.get(0x0112, 1) if hasattr(frame, "tag_v2") else 1
+        frame.load()
+        orientation = orientation_of(frame)
+        channels = channels_of(frame, place, gray=is_gray_with_alpha(frame, data))
+        if deep and not channels.note:
+            still = not (format_name in ANIMATED and getattr(image, "is_animated", False))
+            whole = with_low_bytes(channels, frame, data, page=page, orientation=stored) if data and still else None
+            if whole is None:
+                notes.append(ROUNDED)
+            channels = whole or channels
+        if channels.note:
+            notes.append(channels.note)
+        if attached is None:
+            attached = attached_to(frame)
+        frames.append(_upright(channels, orientation, source, _duration(frame)))
+    assert attached is not None  # an open image has a first frame
+    if len(frames) > 1 and format_name in ANIMATED:
+        frames = list(alike(_on_one_canvas(frames)))
+    first, *following = frames
+    if not following:
+        first = replace(first, duration_ms=0.0)
+    return replace(
+        first,
+        exif=attached.exif,
+        xmp=attached.xmp,
+        iptc=attached.iptc,
+        text=text_of(image),
         digest=digest,
-        source=source,
+        notes=tuple(dict.fromkeys([*notes, *attached.notes])),
+        following=tuple(following if format_name in PAGED else (replace(one, icc_profile=b"") for one in following)),
+        loop=_loop(image) if following else 0,
     )
 
 
-_NOT_TEXT = {"XML:com.adobe.xmp", "Raw profile type exif", "Raw profile type APP1"}
-"""Chunks that are metadata in disguise and are carried as such."""
+def _frames(image: Image.Image, source: str, max_pixels: int) -> Iterator[Image.Image]:
+    """One after the other, each checked by its header before it is decoded. Reduced copies of other pages are passed
+    over, and so is the still picture that an APNG has for viewers without animation."""
+    check_size(*image.size, source, max_pixels=max_pixels)
+    several = image.format in ANIMATED or image.format in PAGED
+    count = pixels = 0
+    for index in range(getattr(image, "n_frames", 1) if image.format in ("AVIF", "WEBP", "PNG") else 10**9):
+        if index:
+            if not several:
+                return
+            try:
+                image.seek(index)
+            except EOFError:
+                return
+        if (_is_reduced_copy(image) and index) or (index == 0 and getattr(image, "default_image", False)):
+            continue
+        count, pixels = count + 1, pixels + image.width * image.height
+        check_frames(count, pixels, source, max_pixels=max_pixels)
+        yield image
 
 
-def _profile_for_rgb(image: Image.Image) -> bytes:
-    """A grey profile does not describe the RGB picture that a grey one becomes."""
-    profile: bytes = image.info.get("icc_profile") or b""
-    return b"" if profile[16:20] == b"GRAY" else profile
+def _is_reduced_copy(image: Image.Image) -> bool:
+    return hasattr(image, "tag_v2") and bool(int(image.tag_v2.get(254, 0)) & 1)
 
 
-def _check_size(image: Image.Image, source: str) -> None:
-    width, height = image.size
-    if min(width, height) < MIN_SIDE:
-        raise PictureError(
-            f"{source}: {width}x{height} px is too small; the shorter side has to be at least {MIN_SIDE} px"
+def _upright(channels: Channels, orientation: int, source: str, duration_ms: float) -> Picture:
+    return Picture(
+        rgb=turned(channels.rgb, orientation),
+        alpha=None if channels.alpha is None else turned(channels.alpha, orientation),
+        low=None if channels.low is None else turned(channels.low, orientation),
+        gray=channels.gray,
+        icc_profile=channels.icc_profile,
+        source=source,
+        duration_ms=duration_ms,
+    )
+
+
+def _on_one_canvas(frames: list[Picture]) -> tuple[Picture, ...]:
+    """A GIF frame that reaches over the canvas is cut there, as browsers do."""
+    height, width = frames[0].rgb.shape[:2]
+    cut = []
+    for frame in frames:
+        alpha = frame.alpha
+        if alpha is not None:
+            alpha = alpha[:height, :width].copy()
+        cut.append(replace(frame, rgb=frame.rgb[:height, :width].copy(), alpha=alpha))
+    return tuple(cut)
+
+
+def _duration(frame: Image.Image) -> float:
+    duration = frame.info.get("duration", 0)
+    return round(float(duration), 3) if isinstance(duration, (int, float)) else 0.0
+
+
+def _loop(image: Image.Image) -> int:
+    """How often it plays in all. GIF counts repetitions after the first time, and says nothing for once."""
+    loop = image.info.get("loop")
+    if image.format == "GIF":
+        if loop is None:
+            return 1
+        return int(loop) + 1 if loop else 0
+    return int(loop or 0)
+
+
+def _notes_about(image: Image.Image, data: bytes) -> Iterator[str]:
+    """What is not carried, or looks different afterwards."""
+    count = getattr(image, "n_frames", 1)
+    if image.format in ("MPO", "HEIF") and count > 1:
+        yield (
+            f"it holds {count} pictures (a stereo pair, a preview, a depth or gain map); "
+            "only the first is protected and kept"
         )
-    if width * height > MAX_PIXELS:
-        raise PictureError(
-            f"{source}: {width}x{height} px is over the limit of {MAX_PIXELS // 10**6} megapixels; make it smaller"
-        )
-
-
-def _check_kind(image: Image.Image, source: str) -> None:
-    if image.mode not in _EIGHT_BIT_MODES:
-        reason = _REASONS.get(
-            image.mode, f"has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits first"
-        )
-        raise PictureError(f"{source}: {reason}")
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":  # a phone's JPEG with a preview or a depth map behind the picture
-        raise PictureError(f"{source}: holds {frames} frames or pages; save them as pictures of their own first")
+    elif image.format == "JPEG" and b"hdrgm:" in bytes(image.info.get("xmp") or b""):
+        yield "its gain map, which brightens it on HDR screens, is left out"
+    elif image.format == "PSD" and count > 1:
+        yield "its layers are left out; the merged picture is protected"
+    elif image.format in ("ICO", "ICNS", "CUR") and len(image.info.get("sizes", ())) > 1:
+        yield f"it holds {len(image.info['sizes'])} sizes; only the largest is protected and kept"
+    if getattr(image, "default_image", False):
+        yield "its still picture for viewers without animation is left out"
+    if image.format == "PNG" and not image.info.get("icc_profile") and "srgb" not in image.info:
+        gamma = image.info.get("gamma", 1 / 2.2)
+        if abs(gamma - 1 / 2.2) > 0.02:
+            yield f"its gamma of {gamma:g} is not kept, so it may look brighter or darker"
+    if image.format == "PNG" and b"cICP" in data[:200]:
+        yield "its HDR colour coding (cICP) is not kept, so it may look different"

@@ -1,30 +1,35 @@
-"""A `Picture` to a file that is whole or not there at all."""
+"""A `Picture` to the bytes of a file, and bytes to a file that is whole or not there at all."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
+import struct
 import tempfile
 from pathlib import Path
-from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from pca_protect.errors import PictureError, UsageError
+from pca_protect.io import iptc
+from pca_protect.io.frames import frames_of
+from pca_protect.io.note import NOTE_KEY, SOFTWARE
 from pca_protect.io.picture import Picture
-from pca_protect.io.read import read_picture
+from pca_protect.io.png import encode_png
+from pca_protect.io.tiff import encode_tiff
+from pca_protect.io.webp import encode_webp
 
-LOSSLESS = {".png": "PNG", ".webp": "WEBP"}
+__all__ = ["NOTE_KEY", "encode_picture", "largest_change_levels", "output_format", "write_bytes"]
+
+LOSSLESS = {".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 LOSSY = {".jpg": "JPEG", ".jpeg": "JPEG"}
-NOTE_KEY = "pca_protect"
-"""PNG text keyword of the note that says what was done; WebP and JPEG carry it in the EXIF tag Software."""
 
-_SOFTWARE = 0x0131
 _LOSSY_QUALITY = 95
+_LARGEST_SEGMENT = 65_000
+"""Of JPEG metadata, which cannot be longer than 65,535 bytes with its marks."""
 
 
 def output_format(path: Path, *, allow_lossy: bool) -> str:
@@ -40,31 +45,67 @@ def output_format(path: Path, *, allow_lossy: bool) -> str:
         if allow_lossy:
             return LOSSY[suffix]
         raise UsageError(
-            f"{path}: {suffix} compression eats the perturbation; write .png or .webp, or add --allow-lossy"
+            f"{path}: {suffix} compression eats the perturbation; write .png, .webp or .tiff, or add --allow-lossy"
         )
-    raise UsageError(f"{path}: cannot write {suffix or 'a name without extension'}; use .png or .webp (lossless)")
+    raise UsageError(
+        f"{path}: cannot write {suffix or 'a name without extension'}; use .png, .webp or .tiff (lossless)"
+    )
 
 
-def write_picture(
-    picture: Picture, path: Path, *, note: str = "", allow_lossy: bool = False, overwrite: bool = False
-) -> None:
-    """Write under a temporary name in the same folder and move into place.
+def encode_picture(picture: Picture, format_name: str, *, note: str = "") -> bytes:
+    """The whole file. PNG, WEBP and TIFF are exact: decoding gives the same pixels, frames and times (WebP: in whole
+    milliseconds; TIFF: no times). Metadata that a format has no place for is left out: text everywhere but in PNG, IPTC
+    in WebP, and in JPEG what is longer than one segment of 64 KB.
 
     Args:
+        format_name: "PNG", "WEBP", "TIFF" or "JPEG"; JPEG has quality 95 without chroma subsampling.
         note: what was done, in one line, kept in the file's metadata.
-        allow_lossy: permit JPEG; its quality is 95 without chroma subsampling.
-        overwrite: permit replacing an existing file.
 
     Raises:
-        UsageError: the format is lossy or unknown.
+        PictureError: the format cannot hold its pixels or its frames.
+    """
+    if format_name == "PNG":
+        return encode_png(picture, note)
+    exif = _with_note(picture.exif, note)
+    if format_name == "WEBP":
+        return encode_webp(picture, exif)
+    if format_name == "TIFF":
+        return encode_tiff(picture, exif)
+    return _encode_jpeg(picture, exif)
+
+
+def largest_change_levels(picture: Picture, saved: Picture) -> int:
+    """The largest change of any channel of any pixel of any frame, in 8-bit levels.
+
+    Raises:
+        PictureError: the two have different sizes or numbers of frames.
+    """
+    before, after = frames_of(picture), frames_of(saved)
+    if [frame.rgb.shape for frame in before] != [frame.rgb.shape for frame in after]:
+        raise PictureError(
+            f"{saved.source}: has other frames or another size than {picture.source}; please report this"
+        )
+    return max(_largest_difference(one, other) for one, other in zip(before, after, strict=True))
+
+
+def write_bytes(data: bytes, path: Path, *, overwrite: bool = False, folder: Path | None = None) -> None:
+    """Write under a temporary name and move into place, so that the file is whole or not there, and nothing is ever
+    replaced by accident.
+
+    Args:
+        overwrite: permit replacing an existing file.
+        folder: where the temporary file is; beside the target by default, and where `folder` is on another disk.
+
+    Raises:
         PictureError: the file exists, the folder is missing or read-only, or the disk is full.
     """
-    format_name = output_format(path, allow_lossy=allow_lossy)
     temporary: str | None = None
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=".tmp")
+        if folder is None or folder.stat().st_dev != path.parent.stat().st_dev:
+            folder = path.parent
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".pca-", suffix=".tmp")
         with os.fdopen(handle, "wb") as file:
-            _encode(picture, file, format_name, note)
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(_usual_mode())
@@ -77,10 +118,50 @@ def write_picture(
                 Path(temporary).unlink()
 
 
-def largest_change_levels(picture: Picture, path: Path) -> int:
-    """The largest change of any channel of any pixel against a file, in 8-bit levels, on the bytes re-read from disk."""
-    saved = read_picture(path)
-    return int(np.abs(saved.rgb.astype(np.int16) - picture.rgb.astype(np.int16)).max())
+def _largest_difference(picture: Picture, saved: Picture) -> int:
+    """By bands of rows, so that it needs little memory of its own."""
+    largest = 0
+    for start in range(0, picture.height, 256):
+        rows = slice(start, start + 256)
+        difference = np.abs(saved.rgb[rows].astype(np.int16) - picture.rgb[rows].astype(np.int16))
+        largest = max(largest, int(difference.max()))
+    return largest
+
+
+def _with_note(block: bytes, note: str) -> bytes:
+    if not note:
+        return block
+    exif = Image.Exif()
+    if block:
+        exif.load(block)
+    exif[SOFTWARE] = note
+    return exif.tobytes()
+
+
+def _encode_jpeg(picture: Picture, exif: bytes) -> bytes:
+    if picture.following:
+        raise PictureError(
+            f"{picture.source}: has {len(picture.following) + 1} frames, and JPEG holds one; write it to a .png file"
+        )
+    if picture.alpha is not None and int(picture.alpha.min()) < (255 if picture.low is None else 65535):
+        raise PictureError(f"{picture.source}: is transparent, and JPEG has no transparency; write it to a .png file")
+    image = Image.fromarray(np.ascontiguousarray(picture.rgb[..., 0]) if picture.gray else picture.rgb)
+    extra = b""
+    if 0 < len(picture.iptc) < _LARGEST_SEGMENT:
+        block = b"Photoshop 3.0\0" + iptc.to_photoshop(picture.iptc)
+        extra = b"\xff\xed" + struct.pack(">H", len(block) + 2) + block
+    file = io.BytesIO()
+    image.save(
+        file,
+        "JPEG",
+        quality=_LOSSY_QUALITY,
+        subsampling=0,
+        exif=exif if len(exif) < _LARGEST_SEGMENT else b"",
+        icc_profile=picture.icc_profile or None,
+        xmp=picture.xmp if len(picture.xmp) < _LARGEST_SEGMENT else b"",
+        extra=extra,
+    )
+    return file.getvalue()
 
 
 def _move_into_place(temporary: Path, path: Path, *, overwrite: bool) -> None:
@@ -96,37 +177,6 @@ def _move_into_place(temporary: Path, path: Path, *, overwrite: bool) -> None:
         if path.exists():
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
         temporary.replace(path)
-
-
-def _encode(picture: Picture, file: IO[bytes], format_name: str, note: str) -> None:
-    image = Image.fromarray(_channels(picture))
-    exif = Image.Exif()
-    if picture.exif:
-        exif.load(picture.exif)
-    profile = picture.icc_profile or None
-    if format_name == "PNG":
-        chunks = PngInfo()
-        for keyword, value in picture.text.items():
-            if keyword != NOTE_KEY:
-                chunks.add_itxt(keyword, value)
-        if picture.xmp:
-            chunks.add_itxt("XML:com.adobe.xmp", picture.xmp.decode("utf-8", "replace"))
-        if note:
-            chunks.add_text(NOTE_KEY, note)
-        image.save(file, "PNG", pnginfo=chunks, exif=exif, icc_profile=profile)
-        return
-    if note:
-        exif[_SOFTWARE] = note
-    if format_name == "WEBP":
-        image.save(file, "WEBP", lossless=True, exact=True, exif=exif, icc_profile=profile, xmp=picture.xmp)
-        return
-    image.convert("RGB").save(
-        file, "JPEG", quality=_LOSSY_QUALITY, subsampling=0, exif=exif, icc_profile=profile, xmp=picture.xmp
-    )
-
-
-def _channels(picture: Picture) -> NDArray[np.uint8]:
-    return picture.rgb if picture.alpha is None else np.dstack([picture.rgb, picture.alpha])
 
 
 def _usual_mode() -> int:

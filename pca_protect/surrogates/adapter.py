@@ -81,7 +81,16 @@ class Surrogate:
 
     def posterior(self, pixels: Tensor) -> Posterior:
         """Moments for pixels `(B, 3, H, W)` in [0, 1] of any size from 8 px up, float32 whatever the encoder's
-        precision. Sides are extended to the encoder's multiple by reflection at the right and lower edge."""
+        precision. Sides are extended to the encoder's multiple by reflection at the right and lower edge.
+
+        On the CPU pictures are encoded one by one: convolutions add in another order for another batch size, the sign of
+        a gradient near zero may turn, and a picture's bytes would depend on what it was grouped with. The CPU gains
+        nothing from batches anyway.
+        """
+        if pixels.device.type == "cpu" and len(pixels) > 1:
+            found = [self.posterior(one) for one in torch.split(pixels, 1)]
+            logvars = [one.logvar for one in found if one.logvar is not None]
+            return Posterior(torch.cat([one.mean for one in found]), torch.cat(logvars) if logvars else None)
         posterior = self.encoder(reflect_to_multiple(pixels, self.multiple).to(self.dtype))
         logvar = posterior.logvar
         return Posterior(posterior.mean.float(), None if logvar is None else logvar.float())

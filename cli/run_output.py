@@ -1,0 +1,223 @@
+"""What `protect` says: results as they come, a bar while it works, and what failed at the end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pca_protect.batch.outcome import Outcome, Summary
+from pca_protect.batch.processes import rank_and_world
+from pca_protect.batch.run import Preview
+from pca_protect.cli import console
+from pca_protect.config import ProtectConfig
+from pca_protect.errors import PcaProtectError
+from pca_protect.io.plan import Job
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from pca_protect.batch.estimate import Estimate
+    from pca_protect.record import Record
+    from pca_protect.surrogates.adapter import Surrogate
+
+_LISTED = 20
+"""So many failures are listed; more would push the summary off the screen."""
+_TITLE_WIDTH = 40
+
+
+class Reporter:
+    """Watches a run for a person, or with `as_json` for a program: see `batch.run.Watcher`.
+
+    Args:
+        errors: where the failures are written to, for the hint; None if nowhere.
+    """
+
+    def __init__(
+        self, config: ProtectConfig, *, as_json: bool, quiet: bool, verbose: bool, errors: Path | None
+    ) -> None:
+        self._config = config
+        self._as_json = as_json
+        self._verbose = verbose
+        self._errors = errors
+        self._is_first = rank_and_world()[0] == 0
+        self._bar = _Bar(shown=sys.stderr.isatty() and not quiet and self._is_first)
+        self._known_warnings: tuple[str, ...] = ()
+        self._pictures = 0
+
+    def notice(self, sentence: str) -> None:
+        self._bar.print_above(lambda: console.say(sentence))
+
+    def loaded(self, surrogate: Surrogate) -> None:
+        self._known_warnings = surrogate.warnings
+        if not self._is_first:
+            return
+        for warning in surrogate.warnings:
+            console.warn(warning)
+        if self._verbose:
+            console.say(f"{surrogate.name} from {surrogate.origin} on {surrogate.device} in {surrogate.dtype}")
+            console.say(f"encoder weights sha256 {surrogate.digest}")
+            console.say(f"config {json.dumps(self._config.as_dict())}")
+
+    def begin(self, pictures: int) -> None:
+        self._pictures = pictures
+        self._bar.begin(pictures)
+
+    def picture(self, job: Job) -> None:
+        self._bar.picture(Path(job.source.path).name)
+
+    def step(self, done: int, steps: int, loss: float) -> None:
+        self._bar.step(done, steps, loss)
+
+    def done(self, outcome: Outcome) -> None:
+        self._bar.done(failed=outcome.failure is not None)
+        self._bar.print_above(lambda: self._print(outcome))
+
+    def end(self, summary: Summary) -> None:
+        self._bar.end()
+        for failure in summary.failures[:_LISTED]:
+            console.error(failure.error)
+        hidden = len(summary.failures) - _LISTED
+        if hidden > 0:
+            where = f"all are in {self._errors}" if self._errors else "--errors FILE keeps them all"
+            console.say(f"and {hidden} more; {where}")
+        if summary.stopped:
+            console.say(f"stopped: {summary.stopped}")
+        if summary.total > 1 or summary.folder:
+            console.say(_in_all(summary))
+
+    def _print(self, outcome: Outcome) -> None:
+        job, record = outcome.job, outcome.record
+        if record is None:
+            if self._as_json and outcome.failure is not None:
+                console.result(json.dumps({"input": job.source.path, "error": outcome.failure.error}))
+            return
+        about = f"{job.source.path}: " if self._pictures > 1 else ""
+        for warning in record.warnings:
+            if warning not in self._known_warnings:
+                console.warn(f"{about}{warning}")
+        console.result(record.as_json() if self._as_json else _one_picture(record))
+
+
+def show_preview(shown: Preview, measure: Callable[[], Estimate]) -> None:
+    """The answer of `--dry-run`: every job on stdout, what there is to know and the time it will take on stderr."""
+    marks = {"to do": "", "finished": " (finished, skipped)", "exists": " (exists, skipped)"}
+    for job, standing in zip(shown.plan.jobs, shown.standings, strict=True):
+        if job.source.problem:
+            console.error(job.source.problem)
+        else:
+            console.result(console.one_line(f"{job.source.path} -> {job.target}{marks[standing]}"))
+    for notice in shown.notices:
+        console.say(notice)
+    if not shown.to_do:
+        console.say("nothing to do")
+        return
+    try:
+        found = measure()
+    except PcaProtectError as error:
+        console.say(f"{_pictures(len(shown.to_do))}; no estimate of the time: {error}")
+        return
+    console.say(
+        f"{_pictures(found.pictures)}, {found.megapixels:.3g} megapixels: about {console.duration(max(found.seconds, 1))}"
+    )
+
+
+def _one_picture(record: Record) -> str:
+    psnr = "unchanged" if record.psnr_db is None else f"PSNR {record.psnr_db:.1f} dB"
+    line = ", ".join(
+        (
+            f"{record.output}: {record.config['mode']} against {record.vae['name']}",
+            f"largest change {record.max_change_levels} levels",
+            psnr,
+            f"posterior moved {record.protected.latent:.0%} of its norm (noise {record.noise.latent:.0%})",
+            f"loss {record.times_noise:.3g}x as far as noise",
+            f"{record.seconds:.1f} s",
+            f"peak {record.peak_megabytes:.0f} MB",
+        )
+    )
+    return console.one_line(line)
+
+
+def _in_all(summary: Summary) -> str:
+    parts = [f"{summary.protected} protected"]
+    for number, what in (
+        (summary.finished, "finished before"),
+        (summary.skipped, "skipped"),
+        (len(summary.failures), "failed"),
+        (summary.left, "not done"),
+    ):
+        if number:
+            parts.append(f"{number} {what}")
+    resume = "; the same command goes on from here" if summary.left and summary.folder else ""
+    return f"{', '.join(parts)} in {console.duration(summary.seconds)}{resume}"
+
+
+def _pictures(number: int) -> str:
+    return "1 picture" if number == 1 else f"{number} pictures"
+
+
+class _Bar:
+    """On stderr: steps and loss of a single picture; of several, which one, how many, and the time left."""
+
+    def __init__(self, *, shown: bool) -> None:
+        self._shown = shown
+        self._bars: Progress | None = None
+        self._task: TaskID | None = None
+        self._pictures = self._done = self._failed = 0
+
+    def begin(self, pictures: int) -> None:
+        self._pictures = pictures
+        if not self._shown:
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[count]}"),
+            TimeRemainingColumn(),
+        )
+        self._bars = Progress(
+            *columns, console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False
+        )
+        self._task = self._bars.add_task("", total=None, count="")
+        self._bars.start()
+
+    def picture(self, name: str) -> None:
+        title = console.one_line(name.encode(errors="backslashreplace").decode())
+        self._update(description=title if len(title) <= _TITLE_WIDTH else f"{title[: _TITLE_WIDTH - 1]}…")
+
+    def step(self, done: int, steps: int, loss: float) -> None:
+        if self._pictures == 1:
+            self._update(completed=done, total=steps, count=f"{done}/{steps} loss {loss:.4g}")
+        else:
+            self._update(completed=self._done + done / steps, total=self._pictures, count=self._count())
+
+    def done(self, *, failed: bool) -> None:
+        self._done += 1
+        self._failed += failed
+        if self._pictures > 1:
+            self._update(completed=self._done, total=self._pictures, count=self._count())
+
+    def end(self) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+
+    def print_above(self, output: Callable[[], None]) -> None:
+        """Lines go where they belong, stdout or stderr, with the bar out of their way."""
+        if self._bars is not None:
+            self._bars.stop()
+        output()
+        if self._bars is not None:
+            self._bars.start()
+
+    def _count(self) -> str:
+        return f"{self._done}/{self._pictures}{f', {self._failed} failed' if self._failed else ''}"
+
+    def _update(self, **fields: object) -> None:
+        if self._bars is not None and self._task is not None:
+            self._bars.update(self._task, **fields)  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""Many pictures: what is left to do, doing it, and remembering what is done."""

@@ -1,0 +1,39 @@
+"""What decides an output's bytes besides the optimisation."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+from pca_protect.config import ProtectConfig
+from pca_protect.io.metadata import with_notice, without_gps, without_metadata
+from pca_protect.io.picture import Picture
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Attributes:
+    strip_metadata: leave EXIF, XMP, IPTC and text out of the output.
+    strip_gps: leave out where the picture was taken.
+    notice: a sentence for the output's metadata; empty for none.
+    allow_lossy: permit a JPEG output.
+    """
+
+    strip_metadata: bool = False
+    strip_gps: bool = False
+    notice: str = ""
+    allow_lossy: bool = False
+
+    def prepared(self, picture: Picture) -> Picture:
+        """The picture with the metadata that its output shall carry."""
+        if self.strip_metadata:
+            picture = without_metadata(picture)
+        if self.strip_gps:
+            picture = without_gps(picture)
+        return with_notice(picture, self.notice) if self.notice else picture
+
+    def digest(self, config: ProtectConfig) -> str:
+        """SHA-256 in hex of everything that was asked for: equal requests make equal files of equal pictures."""
+        asked = {"config": config.digest(), "delivery": asdict(self)}
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,187 @@
+"""Read ahead, optimise, write behind: pictures one after another, each failing for itself.
+
+One thread reads and decodes, one encodes and writes, and what lies between is bounded, so that memory does not grow with
+the number of pictures. Everything is reported from the calling thread.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from pca_protect.batch.outcome import Failure, Outcome
+from pca_protect.errors import DeviceError, PictureError
+from pca_protect.io.picture import Picture
+from pca_protect.io.plan import Job
+from pca_protect.protection import Protected
+from pca_protect.record import Record
+
+_GROUPS_AHEAD = 2
+_WRITES_BEHIND = 2
+_LOOK_AHEAD = 64
+"""Jobs among which those of one size are put together: they are done at most so many places out of turn."""
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+class Stopped(Exception):  # noqa: N818 - what was done is done
+    """The disk takes nothing any more, as the sentence says that the first picture failed with."""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What happens to a picture, each raising `PictureError` for one that fails.
+
+    Attributes:
+        read: a job's picture; called in the reading thread.
+        together: how many pictures of a job's size to optimise at once.
+        optimise: pictures of one size; a `DeviceError` for several is tried again one by one.
+        write: makes the file; called in the writing thread.
+    """
+
+    read: Callable[[Job], Picture]
+    together: Callable[[Job], int]
+    optimise: Callable[[Sequence[tuple[Job, Picture]]], Sequence[Protected]]
+    write: Callable[[Job, Protected], Record]
+
+
+def run_pipeline(jobs: Iterable[Job], stages: Stages, report: Callable[[Outcome], None]) -> None:
+    """Put all jobs through the stages and report every one of them, in the order in which they are optimised.
+
+    Whatever ends it early, pictures that were optimised are still written and reported.
+
+    Raises:
+        Stopped: there is no room left, or the disk became read-only.
+        DeviceError, ModelError: from the stages.
+    """
+    reader = ThreadPoolExecutor(1, "read")
+    writer = ThreadPoolExecutor(1, "write")
+    behind: deque[Future[Outcome]] = deque()
+
+    full: list[str] = []
+
+    def settle(at_most: int) -> None:
+        while len(behind) > at_most:
+            outcome = behind.popleft().result()
+            if outcome.no_room and outcome.failure is not None:
+                full.append(outcome.failure.error)
+            report(outcome)
+
+    def follow(job: Job, result: Protected | Failure) -> None:
+        behind.append(writer.submit(_write, job, result, stages.write))
+        settle(_WRITES_BEHIND)
+        if full:
+            raise Stopped(full[0])
+
+    try:
+        for read in _read_ahead(group_by_size(jobs, stages.together), stages.read, reader):
+            good: list[tuple[Job, Picture]] = []
+            for job, result in read:
+                if isinstance(result, Failure):
+                    follow(job, result)
+                else:
+                    good.append((job, result))
+            for pictures in _of_one_size(good):
+                for job, protected in _optimised(pictures, stages.optimise):
+                    follow(job, protected)
+    finally:
+        reader.shutdown(wait=False, cancel_futures=True)
+        try:
+            settle(0)
+        finally:
+            writer.shutdown(wait=True, cancel_futures=True)
+    if full:
+        raise Stopped(full[0])
+
+
+def group_by_size(jobs: Iterable[Job], together: Callable[[Job], int]) -> Iterator[list[Job]]:
+    """Jobs of equal size in groups of what `together` allows, in the order given as far as a short look ahead permits."""
+    waiting: dict[tuple[int, int], list[Job]] = {}
+    for job in jobs:
+        most = together(job)
+        if most <= 1:
+            yield [job]
+            continue
+        size = (job.source.width_px, job.source.height_px)
+        group = waiting.setdefault(size, [])
+        group.append(job)
+        if len(group) >= most:
+            yield waiting.pop(size)
+        elif sum(map(len, waiting.values())) >= _LOOK_AHEAD:
+            yield waiting.pop(next(iter(waiting)))
+    yield from waiting.values()
+
+
+def _read_ahead(
+    groups: Iterator[list[Job]], read: Callable[[Job], Picture], reader: ThreadPoolExecutor
+) -> Iterator[list[tuple[Job, Picture | Failure]]]:
+    ahead: deque[list[tuple[Job, Future[Picture | Failure]]]] = deque()
+    for group in groups:
+        ahead.append([(job, reader.submit(_read, job, read)) for job in group])
+        if len(ahead) > _GROUPS_AHEAD:
+            yield [(job, future.result()) for job, future in ahead.popleft()]
+    while ahead:
+        yield [(job, future.result()) for job, future in ahead.popleft()]
+
+
+def _of_one_size(pictures: Sequence[tuple[Job, Picture]]) -> list[list[tuple[Job, Picture]]]:
+    """A header's size is that before rotation, so those that were read together may differ after all."""
+    groups: dict[tuple[int, int], list[tuple[Job, Picture]]] = {}
+    for job, picture in pictures:
+        groups.setdefault((picture.width, picture.height), []).append((job, picture))
+    return list(groups.values())
+
+
+def _optimised(
+    pictures: Sequence[tuple[Job, Picture]],
+    optimise: Callable[[Sequence[tuple[Job, Picture]]], Sequence[Protected]],
+) -> Iterator[tuple[Job, Protected | Failure]]:
+    try:
+        results = optimise(pictures)
+    except (PictureError, DeviceError, OSError, MemoryError) as error:
+        if len(pictures) > 1:
+            for picture in pictures:
+                yield from _optimised([picture], optimise)
+            return
+        if isinstance(error, DeviceError):
+            raise
+        job = pictures[0][0]
+        yield job, _failure(job, error, "protected")
+        return
+    yield from zip((job for job, _ in pictures), results, strict=True)
+
+
+def _read(job: Job, read: Callable[[Job], Picture]) -> Picture | Failure:
+    if job.source.problem:
+        return Failure(job.source.path, job.source.root, job.source.problem)
+    try:
+        return read(job)
+    except (PictureError, OSError, MemoryError) as error:
+        return _failure(job, error, "read")
+
+
+def _write(job: Job, result: Protected | Failure, write: Callable[[Job, Protected], Record]) -> Outcome:
+    if isinstance(result, Failure):
+        return Outcome(job, failure=result)
+    try:
+        return Outcome(job, record=write(job, result))
+    except (PictureError, OSError, MemoryError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        failure = _failure(job, error, "written")
+        return Outcome(job, failure=failure, no_room=isinstance(cause, OSError) and cause.errno in _NO_ROOM)
+
+
+def _failure(job: Job, error: Exception, verb: str) -> Failure:
+    path = job.source.path
+    if isinstance(error, PictureError):
+        sentence = str(error)
+    elif isinstance(error, MemoryError):
+        sentence = f"{path}: needs more memory than there is; make it smaller or close other programs"
+    else:
+        reason = getattr(error, "strerror", None) or str(error)
+        where = getattr(error, "filename", None)
+        sentence = f"{path}: cannot be {verb} ({reason}{f': {where}' if where else ''}); check the disk and its folders"
+    return Failure(path, job.source.root, sentence)

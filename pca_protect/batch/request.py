@@ -1,0 +1,48 @@
+"""What a user asked to be done to many pictures, as one value."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pca_protect.batch.delivery import Delivery
+from pca_protect.config import ProtectConfig
+
+Existing = Literal["refuse", "overwrite", "skip"]
+"""What to do where an output exists: end before any work, replace it unless it is proved finished, or leave it alone."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Attributes:
+    names: files, folders and patterns.
+    output: the file or folder named with -o.
+    recursive: enter subfolders.
+    existing: see `Existing`.
+    from_file: a list of further pictures, `-` for standard input; see `listing.read_list`.
+    errors: where to write what failed; see `listing.write_errors`.
+    delivery: metadata and format.
+    mask: a picture that is light where each of the others may change.
+    offline: touch no network.
+    max_pixels: larger pictures are refused; None takes the reader's limit.
+    """
+
+    names: tuple[str, ...]
+    output: Path | None = None
+    recursive: bool = False
+    existing: Existing = "refuse"
+    from_file: Path | None = None
+    errors: Path | None = None
+    delivery: Delivery = field(default_factory=Delivery)
+    mask: Path | None = None
+    offline: bool = False
+    max_pixels: int | None = None
+
+    def digest(self, config: ProtectConfig) -> str:
+        """SHA-256 in hex of all that decides what becomes of a picture, but for the encoder's weights."""
+        asked = self.delivery.digest(config)
+        if self.mask is None:
+            return asked
+        return hashlib.sha256(asked.encode() + self.mask.read_bytes()).hexdigest()

@@ -1,0 +1,291 @@
+"""Many pictures, start to finish: plan, take the output folder, leave out what is finished, share the rest, sum up.
+
+Imports no torch: a request that cannot be meant is refused before the seconds that this takes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Protocol
+
+from pca_protect.batch.claim import State, claimed, state_of
+from pca_protect.batch.journal import merge_parts, read_journal
+from pca_protect.batch.listing import check_errors_file, read_list, write_errors
+from pca_protect.batch.outcome import Failure, Outcome, Summary
+from pca_protect.batch.processes import Processes, all_processes
+from pca_protect.batch.request import Request
+from pca_protect.batch.settle import Standing, settle
+from pca_protect.config import ProtectConfig
+from pca_protect.errors import ModelError, PcaProtectError, UsageError
+from pca_protect.io.discover import discover
+from pca_protect.io.limits import MAX_PIXELS
+from pca_protect.io.plan import Job, Plan, plan
+from pca_protect.regions import read_mask
+
+if TYPE_CHECKING:
+    from pca_protect.surrogates.adapter import Surrogate
+
+
+class Watcher(Protocol):
+    """Is told what happens. Of several processes the first one hears `notice` and `end`, each all else."""
+
+    def notice(self, sentence: str) -> None:
+        """Something to know before the work begins."""
+
+    def loaded(self, surrogate: Surrogate) -> None:
+        """The encoder is there."""
+
+    def begin(self, pictures: int) -> None:
+        """So many pictures are to do."""
+
+    def picture(self, job: Job) -> None:
+        """This one is being optimised."""
+
+    def step(self, done: int, steps: int, loss: float) -> None:
+        """So far it is; the loss in nats."""
+
+    def done(self, outcome: Outcome) -> None:
+        """A picture is finished or failed."""
+
+    def end(self, summary: Summary) -> None:
+        """All are, or the run ends early."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a run would do: the plan, where each of its jobs stands, and what there is to know."""
+
+    plan: Plan
+    standings: list[Standing]
+    notices: list[str]
+
+    @property
+    def to_do(self) -> list[Job]:
+        jobs = zip(self.plan.jobs, self.standings, strict=True)
+        return [job for job, standing in jobs if standing == "to do" and not job.source.problem]
+
+
+def preview(request: Request, config: ProtectConfig) -> Preview:
+    """What `run` would do, without doing it or loading a model: earlier outputs are taken to be made with its weights.
+
+    Raises:
+        UsageError: as `run`.
+    """
+    planned, notices = _plan(request)
+    return Preview(planned, _settle(planned, request, config, None), notices)
+
+
+def run(request: Request, config: ProtectConfig, watcher: Watcher) -> Summary:
+    """Protect pictures, alone or as one of several processes, each with its share.
+
+    Raises:
+        UsageError: the request cannot be meant; nothing was done.
+        ModelError, DeviceError: in all processes, after what is finished was summed up.
+    """
+    with all_processes(config.device) as processes, ExitStack() as held:
+        surrogate = cache(lambda: _load(request, config, watcher))
+        begun = processes.from_first(lambda: _begin(request, config, surrogate, held))
+        if processes.rank == 0:
+            for notice in begun.notices:
+                watcher.notice(notice)
+            if begun.state is None:
+                for job in begun.existing:
+                    watcher.notice(f"{job.target}: exists, skipped")
+        return _work(begun, request, config, surrogate, watcher, processes)
+
+
+@dataclass(frozen=True)
+class _Begun:
+    to_do: list[Job]
+    existing: list[Job]
+    finished: int
+    state: State | None
+    notices: list[str]
+
+
+@dataclass
+class _Tally:
+    """What became of one process's share."""
+
+    protected: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    stopped: str = ""
+    error: PcaProtectError | None = None
+
+    def add(self, outcome: Outcome) -> None:
+        if outcome.failure is None:
+            self.protected += 1
+        else:
+            self.failures.append(outcome.failure)
+
+
+def _plan(request: Request) -> tuple[Plan, list[str]]:
+    if request.errors is not None:
+        check_errors_file(request.errors)
+    if request.mask is not None:
+        read_mask(request.mask)
+    listed = read_list(request.from_file) if request.from_file is not None else []
+    if request.from_file is not None and not listed and not request.names:
+        return Plan([], None), [f"{request.from_file}: names no picture; nothing to do"]
+    found = discover(
+        request.names,
+        listed=listed,
+        recursive=request.recursive,
+        output=request.output,
+        max_pixels=request.max_pixels or MAX_PIXELS,
+    )
+    planned = plan(found, request.output, allow_lossy=request.delivery.allow_lossy)
+    return planned, found.notices()
+
+
+def _settle(
+    planned: Plan, request: Request, config: ProtectConfig, weights_digest: Callable[[], str] | None
+) -> list[Standing]:
+    journal = {}
+    if planned.folder is not None:
+        try:
+            journal = read_journal(state_of(planned.folder).folder)
+        except OSError as error:
+            raise UsageError(
+                f"{error.filename}: cannot be read ({error.strerror}), and says what is finished; check its permissions"
+            ) from error
+    digest = request.digest(config)
+    return settle(planned, journal, existing=request.existing, config_digest=digest, weights_digest=weights_digest)
+
+
+def _begin(request: Request, config: ProtectConfig, surrogate: Callable[[], Surrogate], held: ExitStack) -> _Begun:
+    planned, notices = _plan(request)
+    state = held.enter_context(claimed(planned.folder)) if planned.folder is not None else None
+    standings = _settle(planned, request, config, lambda: surrogate().digest)
+    jobs: dict[Standing, list[Job]] = {"to do": [], "finished": [], "exists": []}
+    for job, standing in zip(planned.jobs, standings, strict=True):
+        jobs[standing].append(job)
+    return _Begun(jobs["to do"], jobs["exists"], len(jobs["finished"]), state, notices)
+
+
+def _load(request: Request, config: ProtectConfig, watcher: Watcher) -> Surrogate:
+    from pca_protect.surrogates.load import load_surrogate  # noqa: PLC0415 - torch
+
+    surrogate = load_surrogate(config.vae, device=config.device, precision=config.precision, offline=request.offline)
+    watcher.loaded(surrogate)
+    return surrogate
+
+
+def _work(
+    begun: _Begun,
+    request: Request,
+    config: ProtectConfig,
+    surrogate: Callable[[], Surrogate],
+    watcher: Watcher,
+    processes: Processes,
+) -> Summary:
+    started = time.perf_counter()
+    tally = _Tally()
+
+    def sum_up(tallies: list[_Tally]) -> Summary:
+        failures = tuple(failure for tally in tallies for failure in tally.failures)
+        protected = sum(tally.protected for tally in tallies)
+        summary = Summary(
+            protected=protected,
+            finished=begun.finished,
+            skipped=len(begun.existing),
+            left=len(begun.to_do) - protected - len(failures),
+            failures=failures,
+            seconds=time.perf_counter() - started,
+            stopped=next((tally.stopped for tally in tallies if tally.stopped), ""),
+            folder=begun.state is not None,
+        )
+        if processes.rank == 0:
+            for problem in _keep(summary, begun.state, request):
+                watcher.notice(problem)
+            watcher.end(summary)
+        return summary
+
+    try:
+        _do_share(begun, request, config, surrogate, watcher, processes, tally)
+        tallies = processes.gather(tally)
+    except BaseException:  # interrupted, or another process is gone: say what is done, and let it end this one
+        sum_up([tally])
+        raise
+    summary = sum_up(tallies)
+    for error in (tally.error for tally in tallies):
+        if error is not None:
+            raise error
+    return summary
+
+
+def _do_share(
+    begun: _Begun,
+    request: Request,
+    config: ProtectConfig,
+    surrogate: Callable[[], Surrogate],
+    watcher: Watcher,
+    processes: Processes,
+    tally: _Tally,
+) -> None:
+    """This process's part of the pictures; what ends it early is kept in its tally."""
+    if not begun.to_do:
+        return
+    from pca_protect.batch.pipeline import Stopped  # noqa: PLC0415 - torch
+    from pca_protect.batch.work import work  # noqa: PLC0415 - torch
+
+    share = begun.to_do[processes.rank :: processes.world]
+
+    def report(outcome: Outcome) -> None:
+        tally.add(outcome)
+        watcher.done(outcome)
+
+    try:
+        if processes.world > 1:
+            _agree(surrogate, processes)
+        watcher.begin(len(share))
+        work(
+            share,
+            request,
+            config,
+            surrogate=surrogate,
+            state=begun.state,
+            part=processes.rank if processes.world > 1 else None,
+            report=report,
+            on_picture=watcher.picture,
+            on_step=watcher.step,
+        )
+    except Stopped:
+        tally.stopped = "nothing more can be written; make room or choose another folder with -o"
+    except PcaProtectError as error:
+        tally.error = error
+
+
+def _agree(surrogate: Callable[[], Surrogate], processes: Processes) -> None:
+    """Raises:
+    ModelError: the processes would protect against different encoders.
+    """
+    loaded: str | PcaProtectError
+    try:
+        loaded = surrogate().digest
+    except PcaProtectError as error:
+        loaded = error
+    everyone = processes.gather(loaded)
+    for what in everyone:
+        if isinstance(what, PcaProtectError):
+            raise what
+    if len(set(everyone)) > 1:
+        raise ModelError("the processes of this run loaded different encoders; name one with --vae instead of `auto`")
+
+
+def _keep(summary: Summary, state: State | None, request: Request) -> Iterator[str]:
+    """Write down what failed, and make one journal of the processes' parts. Gives what went wrong with that."""
+    if request.errors is not None:
+        try:
+            write_errors(request.errors, summary.failures)
+        except OSError as error:
+            yield f"--errors {request.errors}: cannot be written ({error.strerror})"
+    if state is not None:
+        try:
+            merge_parts(state.folder)
+        except OSError as error:  # nothing is lost: the next run reads the parts as well, and merges them
+            yield f"{state.folder}: the journal's parts could not be merged yet ({error.strerror})"

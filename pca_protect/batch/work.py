@@ -1,0 +1,101 @@
+"""The pictures of one process, from file to file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+from pca_protect.batch.claim import State
+from pca_protect.batch.journal import Journal, Line
+from pca_protect.batch.outcome import Outcome
+from pca_protect.batch.pipeline import Stages, run_pipeline
+from pca_protect.batch.request import Request
+from pca_protect.batch.settle import output_key
+from pca_protect.config import ProtectConfig
+from pca_protect.io.limits import MAX_PIXELS
+from pca_protect.io.picture import Picture
+from pca_protect.io.plan import Job
+from pca_protect.io.read import read_picture
+from pca_protect.io.write import output_format, write_bytes
+from pca_protect.memory import batch_size
+from pca_protect.perturb import Progress
+from pca_protect.protection import Protected, protect_batch
+from pca_protect.record import Record
+from pca_protect.regions import read_mask
+from pca_protect.surrogates.adapter import Surrogate
+
+
+def work(
+    jobs: Sequence[Job],
+    request: Request,
+    config: ProtectConfig,
+    *,
+    surrogate: Callable[[], Surrogate],
+    state: State | None,
+    part: int | None,
+    report: Callable[[Outcome], None],
+    on_picture: Callable[[Job], None],
+    on_step: Progress | None,
+) -> None:
+    """Protect the pictures of these jobs.
+
+    Args:
+        surrogate: gives the loaded encoder; not called where no picture can be read.
+        state: of the output folder; None where outputs lie beside their pictures, without a journal.
+        part: of the journal, where there are several processes.
+        report: told of every picture.
+        on_picture: told of what is optimised next; of several at once, the first.
+
+    Raises:
+        Stopped: there is no room left.
+        ModelError, DeviceError: from the encoder.
+    """
+    delivery = request.delivery
+    asked = request.digest(config)
+    mask = None if request.mask is None else read_mask(request.mask)
+    journal = Journal(state.folder, part=part) if state is not None else None
+
+    def read(job: Job) -> Picture:
+        return delivery.prepared(read_picture(Path(job.source.path), max_pixels=request.max_pixels or MAX_PIXELS))
+
+    @lru_cache(maxsize=256)
+    def together(width_px: int, height_px: int) -> int:
+        return batch_size(surrogate(), config, height=height_px, width=width_px)
+
+    def optimise(pictures: Sequence[tuple[Job, Picture]]) -> Sequence[Protected]:
+        on_picture(pictures[0][0])
+        shown = [picture for _, picture in pictures]
+        return protect_batch(shown, config, surrogate=surrogate(), masks=[mask] * len(shown), on_step=on_step)
+
+    def write(job: Job, protected: Protected) -> Record:
+        target = Path(job.target)
+        format_name = output_format(target, allow_lossy=delivery.allow_lossy)
+        data, record = protected.encoded(format_name, allow_lossy=delivery.allow_lossy)
+        if journal is not None and state is not None:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            journal.append(_line(job, record, asked, output_key(state.folder.parent, job)))
+        temporary = state.temporary if state is not None else None
+        write_bytes(data, target, overwrite=request.existing == "overwrite", folder=temporary)
+        return replace(record, output=job.target)
+
+    def at_once(job: Job) -> int:
+        width_px, height_px = job.source.width_px, job.source.height_px
+        return together(width_px, height_px) if width_px and height_px else 1
+
+    run_pipeline(jobs, Stages(read, at_once, optimise, write), report)
+
+
+def _line(job: Job, record: Record, asked: str, output: str) -> Line:
+    return Line(
+        input=job.source.place.replace(os.sep, "/"),
+        input_sha256=record.input_sha256,
+        config_sha256=asked,
+        weights_sha256=str(record.vae["weights_sha256"]),
+        output=output,
+        output_sha256=record.output_sha256,
+        version=record.versions["pca_protect"],
+        seconds=round(record.seconds, 3),
+    )

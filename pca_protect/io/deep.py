@@ -1,0 +1,104 @@
+"""The low bytes of 16-bit colour, which Pillow leaves out when it reads PNG, TIFF and PPM."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pca_protect.io.channels import Channels, from_sixteen_bits
+from pca_protect.io.turn import turned
+
+ROUNDED = "it has more than 8 bits a channel, of which only the upper 8 could be read"
+
+
+def has_low_bytes(image: Image.Image, data: bytes) -> bool:
+    """Whether the file has more bits than the 8-bit colour that Pillow opened it as. Asked before decoding."""
+    if image.mode not in ("RGB", "RGBA", "LA", "CMYK"):
+        return False
+    if image.format == "PNG":
+        return data[24:25] == b"\x10"
+    if image.format == "TIFF":
+        bits = image.tag_v2.get(258, (8,))  # type: ignore[attr-defined]
+        return any(int(value) > 8 for value in (bits if isinstance(bits, tuple) else (bits,)))
+    if image.format == "PPM":
+        tiles = getattr(image, "tile", [])
+        arguments = tiles[0][3] if tiles else ()
+        return any(isinstance(value, int) and value > 255 for value in np.atleast_1d(np.array(arguments, dtype=object)))
+    if image.format == "JPEG2000":
+        start = data.find(b"\xff\x4f\xff\x51")
+        return start >= 0 and any((bits & 0x7F) + 1 > 8 for bits in data[start + 42 : start + 43])
+    if image.format == "AVIF":
+        box = data.find(b"av1C")
+        return box >= 0 and bool(data[box + 6 : box + 7]) and bool(data[box + 6] & 0x40)
+    return False
+
+
+def is_gray_with_alpha(image: Image.Image, data: bytes) -> bool:
+    """Whether this is a PNG of 16-bit grey with alpha, which Pillow opens as colour with alpha."""
+    return image.format == "PNG" and data[24:26] == b"\x10\x04"
+
+
+def with_low_bytes(
+    channels: Channels, image: Image.Image, data: bytes, *, page: int, orientation: int
+) -> Channels | None:
+    """All 16 bits of what Pillow read the upper 8 of; None where the other decoder does not agree with it.
+
+    Args:
+        channels: upright if Pillow turned it already, as it does with TIFF, and as stored otherwise.
+        page: of several in the file, from 0.
+        orientation: what Pillow turned it by, 1 for not at all.
+    """
+    samples = _decoded(data, page)
+    if samples is None:
+        return None
+    for candidate in (samples, turned(samples, orientation)):
+        colour = candidate[..., :3]
+        if colour.shape != channels.rgb.shape or not np.array_equal(colour >> 8, channels.rgb):
+            continue
+        alpha = None
+        transparent = image.info.get("transparency")
+        if isinstance(transparent, tuple):
+            alpha = np.where((colour == np.array(transparent)).all(axis=2), 0, 65535).astype(np.uint16)
+        elif channels.alpha is not None:
+            if candidate.shape[2] != 4:
+                return None
+            alpha = np.ascontiguousarray(candidate[..., 3])
+        deep = from_sixteen_bits(colour, alpha)
+        return Channels(deep.rgb, deep.alpha, deep.low, channels.gray, channels.icc_profile, channels.note)
+    return None
+
+
+def _decoded(data: bytes, page: int) -> NDArray[np.uint16] | None:
+    """`(H, W, 3 or 4)`, red first."""
+    import cv2  # noqa: PLC0415 - large, and needed for few pictures
+
+    buffer = np.frombuffer(data, np.uint8)
+    with _silent(cv2):
+        try:
+            if page == 0:
+                array: Any = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED)
+            else:
+                _, pages = cv2.imdecodemulti(buffer, cv2.IMREAD_UNCHANGED, range=(page, page + 1))
+                array = pages[0] if pages else None
+        except cv2.error:
+            return None
+    if array is None or array.dtype != np.uint16 or array.ndim != 3 or array.shape[2] not in (3, 4):
+        return None
+    order = [2, 1, 0, 3][: array.shape[2]]
+    return np.ascontiguousarray(array[..., order])
+
+
+@contextlib.contextmanager
+def _silent(cv2: Any) -> Iterator[None]:  # noqa: ANN401 - the module itself
+    """Its warnings about odd tags go to standard error otherwise."""
+    logging = cv2.utils.logging
+    before = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        logging.setLogLevel(before)

@@ -1,0 +1,102 @@
+"""Lossless WebP, still and animated, exact under full transparency."""
+
+from __future__ import annotations
+
+import io
+import struct
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image
+
+from pca_protect.errors import PictureError
+from pca_protect.io.frames import alike, changed_box, frames_of, one_size
+from pca_protect.io.picture import Picture
+
+MAX_SIDE = 16383
+_MAX_DURATION_MS = 2**24 - 1
+
+
+def encode_webp(picture: Picture, exif: bytes) -> bytes:
+    """WebP has no place for IPTC and text, no grey (a grey profile is left out), and times whole milliseconds.
+
+    Raises:
+        PictureError: 16 bits, too large a side, or pages of different sizes.
+    """
+    frames = frames_of(picture)
+    if any(frame.low is not None for frame in frames):
+        raise PictureError(
+            f"{picture.source}: has 16 bits a channel, and WebP holds 8; write it to a .png or .tiff file"
+        )
+    one_size(frames, "WebP")
+    if max(picture.width, picture.height) > MAX_SIDE:
+        raise PictureError(
+            f"{picture.source}: {picture.width}x{picture.height} px is more than WebP holds, {MAX_SIDE} a side; "
+            "write it to a .png file"
+        )
+    if picture.gray:
+        picture = replace(picture, icc_profile=b"")
+    if len(frames) == 1:
+        return _still(picture, exif=exif, icc_profile=picture.icc_profile, xmp=picture.xmp)
+    return _animation(picture, alike(frames), exif.removeprefix(b"Exif\0\0"))
+
+
+def _still(picture: Picture, **metadata: bytes) -> bytes:
+    colour = picture.rgb if picture.alpha is None else np.dstack([picture.rgb, picture.alpha])
+    file = io.BytesIO()
+    Image.fromarray(colour).save(file, "WEBP", lossless=True, exact=True, **metadata)
+    return file.getvalue()
+
+
+def _animation(picture: Picture, frames: tuple[Picture, ...], exif: bytes) -> bytes:
+    """Put together here (WebP container specification), since libwebp's own writer merges equal frames and does not
+    keep the colour under transparency."""
+    flags = 0x02 | (0x20 if picture.icc_profile else 0) | (0x10 if frames[0].alpha is not None else 0)
+    flags |= (0x08 if exif else 0) | (0x04 if picture.xmp else 0)
+    parts = [_chunk(b"VP8X", struct.pack("<I", flags) + _int24(picture.width - 1) + _int24(picture.height - 1))]
+    if picture.icc_profile:
+        parts.append(_chunk(b"ICCP", picture.icc_profile))
+    parts.append(_chunk(b"ANIM", struct.pack("<IH", 0, min(picture.loop, 65535))))
+    before = None
+    for frame in frames:
+        samples = replace(frame, gray=False).samples()
+        box = (0, 0, frame.width, frame.height) if before is None else changed_box(before, samples, step=2)
+        before = samples
+        left, top, right, bottom = box
+        cut = replace(
+            frame,
+            rgb=frame.rgb[top:bottom, left:right],
+            alpha=None if frame.alpha is None else frame.alpha[top:bottom, left:right],
+        )
+        place = (left // 2, top // 2, right - left - 1, bottom - top - 1, _milliseconds(frame.duration_ms))
+        do_not_blend = b"\x02"
+        parts.append(_chunk(b"ANMF", b"".join(map(_int24, place)) + do_not_blend + _image_chunks(_still(cut))))
+    if exif:
+        parts.append(_chunk(b"EXIF", exif))
+    if picture.xmp:
+        parts.append(_chunk(b"XMP ", picture.xmp))
+    body = b"WEBP" + b"".join(parts)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def _image_chunks(still: bytes) -> bytes:
+    """The picture itself out of a file of its own."""
+    position = 12
+    while position < len(still):
+        name, length = struct.unpack_from("<4sI", still, position)
+        if name == b"VP8L":
+            return still[position : position + 8 + length + length % 2]
+        position += 8 + length + length % 2
+    raise AssertionError("a lossless WebP without its pixels")
+
+
+def _milliseconds(duration_ms: float) -> int:
+    return min(round(duration_ms), _MAX_DURATION_MS)
+
+
+def _int24(value: int) -> bytes:
+    return value.to_bytes(3, "little")
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return name + struct.pack("<I", len(data)) + data + bytes(len(data) % 2)

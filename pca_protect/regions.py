@@ -1,0 +1,93 @@
+"""Which part of a picture to protect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pca_protect.config import parse_region
+from pca_protect.errors import PictureError
+from pca_protect.faces import find_faces
+from pca_protect.io.picture import Picture
+from pca_protect.io.read import read_picture
+
+Mask = NDArray[np.bool_]
+
+_FACE_MARGIN = 0.3
+"""Detectors draw their boxes around eyes, nose and mouth; so much of the box is added on every side."""
+
+
+def free_pixels(picture: Picture, region: str | None, mask: Mask | None) -> Mask | None:
+    """Where a picture may change: in its region and its mask, and not where it is fully transparent.
+
+    Returns:
+        `(H, W)`, or None for everywhere.
+
+    Raises:
+        PictureError: the mask is of another size, the region lies outside the picture or holds no face, or nothing is left.
+    """
+    shape = (picture.height, picture.width)
+    free = np.ones(shape, dtype=bool)
+    if mask is not None:
+        if mask.shape != shape:
+            raise PictureError(
+                f"{picture.source}: is {picture.width}x{picture.height} px and its mask {mask.shape[1]}x{mask.shape[0]}; "
+                "make the mask of the upright picture's size"
+            )
+        free &= mask
+    if region is not None:
+        free &= _region(picture, region)
+    if picture.alpha is not None:
+        free &= picture.alpha > 0
+    if free.all():
+        return None
+    if not free.any():
+        reason = (
+            "is fully transparent" if mask is None and region is None else "has nothing left inside its mask or region"
+        )
+        raise PictureError(f"{picture.source}: {reason}; there is nothing to protect")
+    return free
+
+
+def read_mask(path: Path) -> Mask:
+    """A mask file: light is protected, dark (below half) is not.
+
+    Raises:
+        PictureError: it cannot be read, or is all dark.
+    """
+    picture = read_picture(path)
+    mask: Mask = picture.rgb.mean(axis=-1) >= 128
+    if not mask.any():
+        raise PictureError(f"{path}: is dark everywhere, which protects nothing; paint white what to protect")
+    return mask
+
+
+def _region(picture: Picture, region: str) -> Mask:
+    parsed = parse_region(region)
+    if parsed == "center":
+        boxes = [(picture.width // 4, picture.height // 4, picture.width // 2, picture.height // 2)]
+    elif parsed == "face":
+        boxes = [_with_margin(box) for box in find_faces(picture)]
+        if not boxes:
+            raise PictureError(
+                f"{picture.source}: no face found; name the place as --region x,y,w,h, or protect all of it"
+            )
+    else:
+        assert not isinstance(parsed, str)
+        boxes = [parsed]
+    mask = np.zeros((picture.height, picture.width), dtype=bool)
+    for x, y, width, height in boxes:
+        mask[max(y, 0) : y + height, max(x, 0) : x + width] = True
+    if not mask.any():
+        raise PictureError(
+            f"{picture.source}: the region {region} lies outside its {picture.width}x{picture.height} px; choose another"
+        )
+    return mask
+
+
+def _with_margin(box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    x, y, width, height = box
+    margin_x, margin_y = round(width * _FACE_MARGIN), round(height * _FACE_MARGIN)
+    return x - margin_x, y - margin_y, width + 2 * margin_x, height + 2 * margin_y

@@ -1,0 +1,206 @@
+"""Windows cover every picture once, leave no seams, and bound what the encoder sees."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from conftest import ASTRONAUT, smooth_picture
+from PIL import Image
+
+from pca_protect.config import MODES, ProtectConfig
+from pca_protect.perturb import Batch, perturb
+from pca_protect.pixels import from_levels
+from pca_protect.resize import resized, shrinking, sizes
+from pca_protect.scales import SmallerPictures
+from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.tiling import OVERLAP_PX, spans, windows
+
+TILE = 128
+
+
+def levels(width: int, height: int, seed: int = 0) -> np.ndarray:
+    return np.asarray(smooth_picture(width, height, seed=seed))
+
+
+def one(picture: np.ndarray, config: ProtectConfig, surrogate: Surrogate, **settings: object) -> np.ndarray:
+    batch = Batch([picture], [settings.pop("free", None)], [settings.pop("gray", False)])
+    return perturb(batch, config, surrogate=surrogate, tile_px=config.tile_px, **settings)[0]
+
+
+@pytest.mark.parametrize("multiple", [8, 32])
+@pytest.mark.parametrize("tile_px", [128, 192, 768])
+def test_spans_cover_a_side_once_and_overlap(tile_px: int, multiple: int):
+    for length in [*range(8, 600, 7), tile_px, tile_px + 1, 4001, 6016]:
+        found = spans(length, tile_px=tile_px, multiple=multiple)
+        assert found[0].start == found[0].first == 0
+        assert found[-1].stop == found[-1].last == length
+        assert len({span.stop - span.start for span in found}) == 1, "one shape, one set of convolutions"
+        for span in found:
+            assert span.start <= span.first < span.last <= span.stop
+            assert span.stop - span.start <= tile_px
+        for left, right in pairwise(found):
+            assert left.last == right.first
+            assert left.stop - right.start > OVERLAP_PX - multiple
+            assert right.first - right.start >= (OVERLAP_PX - multiple) // 2, "what is kept was seen with surroundings"
+        assert all(span.start % multiple == 0 for span in found[:-1])
+
+
+def test_windows_keep_every_pixel_once_and_know_what_is_decided():
+    decided = np.zeros((300, 421), dtype=int)
+    for window in windows(300, 421, tile_px=TILE):
+        rows, columns = window.open_of_seen
+        seen = decided[window.seen]
+        assert not seen[rows, columns].any(), "open means undecided"
+        decided[window.kept] += 1
+        assert decided[window.seen][window.kept_of_seen].all()
+    assert (decided == 1).all()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_seams(pocket: Surrogate, mode: str):
+    """The mean absolute perturbation along borders is that of elsewhere, within a tenth."""
+    picture = np.asarray(Image.open(ASTRONAUT).convert("RGB").crop((0, 0, 320, 288)))
+    config = ProtectConfig(mode=mode, tile_px=TILE, preset="fast", steps=6)
+    change = np.abs(one(picture, config, pocket).astype(int) - picture).mean(axis=-1)
+    near = np.zeros(change.shape, dtype=bool)
+    for window in windows(*change.shape, tile_px=TILE):
+        for first, band in ((window.rows.first, near), (window.columns.first, near.T)):
+            if first:
+                band[first - 4 : first + 4] = True
+    assert near.mean() > 0.08
+    assert change[near].mean() == pytest.approx(change[~near].mean(), rel=0.1)
+
+
+@pytest.mark.parametrize("scales", [(), ("native",), (64, "native"), (64, 96)])
+@pytest.mark.parametrize("budget", [1, 7, 16])
+def test_windows_and_scales_stay_within_the_budget(tiny: Surrogate, scales: tuple[int | str, ...], budget: int):
+    picture = levels(230, 201)
+    config = ProtectConfig(tile_px=TILE, steps=3, budget_levels=budget, scales=scales)
+    changed = one(picture, config, tiny)
+    difference = np.abs(changed.astype(int) - picture)
+    assert difference.max() <= budget
+    assert difference.mean() > (0 if budget == 1 else 0.2 * budget)
+
+
+def test_a_picture_of_one_window_is_what_it_was_without_windows(tiny: Surrogate):
+    picture = levels(128, 97)
+    small, large = (one(picture, ProtectConfig(tile_px=tile, steps=4), tiny) for tile in (TILE, 768))
+    assert np.array_equal(small, large)
+
+
+def test_every_window_moves_the_loss(pocket: Surrogate):
+    """A picture cut up is protected in every part, those across borders too."""
+    picture = np.asarray(Image.open(ASTRONAUT).convert("RGB").crop((100, 0, 356, 256)))
+    changed = one(picture, ProtectConfig(tile_px=TILE, preset="fast"), pocket)
+    whole = one(picture, ProtectConfig(preset="fast"), pocket)
+
+    def norm(of: np.ndarray, top: int, left: int) -> float:
+        with torch.no_grad():
+            return float(pocket.posterior(from_levels([of[top : top + 96, left : left + 96]])).mean.norm())
+
+    for top, left in ((80, 80), (16, 16), (140, 80)):
+        assert norm(changed, top, left) > 1.15 * norm(picture, top, left)
+        assert norm(changed, top, left) > 0.9 * norm(whole, top, left)
+
+
+@pytest.mark.parametrize("preset", ["paper", "balanced"])
+def test_outside_the_mask_nothing_changes(tiny: Surrogate, preset: str):
+    picture = levels(220, 150)
+    free = np.zeros((150, 220), dtype=bool)
+    free[30:90, 50:190] = True
+    for scales in ((), (64, "native")):
+        config = ProtectConfig(tile_px=TILE, steps=3, preset=preset, scales=scales)
+        changed = one(picture, config, tiny, free=free)
+        assert np.array_equal(changed[~free], picture[~free])
+        assert (changed[free] != picture[free]).mean() > 0.7
+
+
+def test_windows_without_anything_to_change_cost_nothing(tiny: Surrogate):
+    picture, free = levels(400, 128), np.zeros((128, 400), dtype=bool)
+    free[:, :40] = True
+    calls: list[tuple[int, int]] = []
+    one(
+        picture,
+        ProtectConfig(tile_px=TILE, steps=2),
+        tiny,
+        free=free,
+        on_step=lambda done, of, loss: calls.append((done, of)),
+    )
+    assert calls == [(0, 12), (1, 12), (2, 12)], "six windows, and the first alone is worked on"
+
+
+def test_grey_pictures_change_equally_in_all_channels(tiny: Surrogate):
+    gray = np.repeat(np.asarray(smooth_picture(150, 90, channels=1))[..., None], 3, axis=-1)
+    changed = one(gray, ProtectConfig(tile_px=TILE, steps=4, scales=(64, "native")), tiny, gray=True)
+    assert (changed != gray).mean() > 0.7
+    assert np.array_equal(changed[..., 0], changed[..., 1])
+    assert np.array_equal(changed[..., 0], changed[..., 2])
+
+
+def test_what_a_picture_becomes_does_not_depend_on_its_batch(pocket: Surrogate):
+    pictures = [levels(150, 70, seed=seed) for seed in range(3)]
+    free = [None, np.arange(150 * 70).reshape(70, 150) % 3 > 0, None]
+    gray = [False, False, True]
+    pictures[2] = np.repeat(pictures[2][..., :1], 3, axis=-1)
+    config = ProtectConfig(tile_px=TILE, steps=5)
+    together = perturb(Batch(pictures, free, gray), config, surrogate=pocket, tile_px=TILE)
+    for number, picture in enumerate(pictures):
+        alone = perturb(Batch([picture], [free[number]], [gray[number]]), config, surrogate=pocket, tile_px=TILE)
+        assert np.array_equal(together[number], alone[0])
+
+
+def test_sizes_of_scales():
+    assert sizes(600, 800, ()) == [(600, 800)]
+    assert sizes(600, 800, ("native",)) == [(600, 800)]
+    assert sizes(600, 800, (512, 256)) == [(256, 341), (512, 683)]
+    assert sizes(600, 800, (512, "native")) == [(512, 683), (600, 800)]
+    assert sizes(600, 800, (512, 600, 1024)) == [(512, 683), (600, 800)]
+
+
+@pytest.mark.parametrize(("length", "smaller"), [(640, 160), (600, 251), (97, 64), (65, 64)])
+def test_the_matrices_shrink_as_pillow_does(length: int, smaller: int):
+    plane = np.random.default_rng(0).uniform(0, 255, (length, 40)).astype(np.float32)
+    expected = np.asarray(Image.fromarray(plane).resize((40, smaller), Image.Resampling.LANCZOS))
+    assert np.abs(shrinking(length, smaller) @ plane - expected).max() < 1e-2
+
+
+def test_smaller_pictures_follow_what_windows_decide():
+    """Window by window, what becomes of the smaller picture is the changed picture made smaller."""
+    picture = levels(330, 250)
+    changed = (picture.astype(int) + np.random.default_rng(0).integers(-16, 17, picture.shape)).clip(0, 255)
+    changed = changed.astype(np.uint8)
+    smaller = SmallerPictures([picture], (80, 106), torch.device("cpu"))
+    for window in windows(250, 330, tile_px=TILE):
+        kept = torch.zeros(1, 3, *picture[window.seen].shape[:2])
+        place = (..., *window.kept_of_seen)
+        difference = from_levels([changed[window.seen]]) - from_levels([picture[window.seen]])
+        kept[place] = difference[place]
+        foreseen = smaller.part(window).with_change(kept)
+        smaller.change(window, kept)
+        part = smaller.part(window)
+        assert torch.allclose(part.now.clamp(0, 1), foreseen, atol=1e-6)
+    expected = from_levels([resized(changed, (80, 106))])
+    whole = smaller.part(windows(250, 330, tile_px=512)[0]).now
+    error = (whole - expected).abs() * 255
+    assert error.mean() < 0.5, "Pillow rounds to whole levels, twice"
+    assert error.max() < 16, "and cuts off what overshoots beside black and white corners"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_scales_protect_the_picture_made_smaller(pocket: Surrogate, mode: str):
+    """Where an editor sees it at a third of its size, naming that size moves the encoder much further, and the picture
+    itself nearly as far."""
+    picture = np.asarray(Image.open(ASTRONAUT).convert("RGB").crop((80, 0, 368, 288)))
+    settings = {"mode": mode, "preset": "fast", "tile_px": 192}
+    found = {scales: one(picture, ProtectConfig(**settings, scales=scales), pocket) for scales in ((), (96, "native"))}
+
+    def moved(changed: np.ndarray, size: tuple[int, int]) -> float:
+        clean, after = (pocket.posterior(from_levels([resized(of, size)])).mean for of in (picture, changed))
+        return float((after - clean).norm())
+
+    with torch.no_grad():
+        assert moved(found[(96, "native")], (96, 96)) > 1.5 * moved(found[()], (96, 96))
+        assert moved(found[(96, "native")], (288, 288)) > 0.6 * moved(found[()], (288, 288))
