@@ -1,0 +1,216 @@
+"""Which objects of a bucket become which, and which of them are still to do, from listings alone: no picture is read."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from PIL import Image
+
+from pca_protect.batch.request import Existing
+from pca_protect.batch.settle import digest_of
+from pca_protect.cluster.records import ClusterLine, Planned
+from pca_protect.cluster.storage import Storage, Stored
+from pca_protect.errors import UsageError
+from pca_protect.io.formats import FORMATS
+
+SUFFIXES = (".png", ".tiff")
+"""What an output's name ends in: its content decides, once it is read."""
+
+_HEIC = {".heic", ".heif", ".hif"}
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One picture of a cluster run, as it travels to a worker.
+
+    Attributes:
+        root, stored: where it is.
+        target: its output's place without the suffix.
+        replace: permit replacing an output.
+    """
+
+    root: str
+    stored: Stored
+    target: str
+    replace: bool = False
+
+    @property
+    def url(self) -> str:
+        return f"{self.root}/{self.stored.place}"
+
+
+@dataclass
+class Standings:
+    """Attributes:
+    to_do: in the order of their names.
+    finished: how many an earlier run finished, as its records say.
+    existing: outputs that are kept because they are there.
+    settled: targets of all others: what no earlier run's plan is needed for any more.
+    """
+
+    to_do: list[Task] = field(default_factory=list)
+    finished: int = 0
+    existing: list[str] = field(default_factory=list)
+    settled: set[str] = field(default_factory=set)
+
+
+@dataclass
+class Inputs:
+    """Attributes:
+    tasks: everything that by its name may be a picture.
+    notices: what was left out, one sentence each.
+    """
+
+    tasks: list[Task] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+
+def inputs_of(storages: Sequence[Storage], output: Storage, *, recursive: bool) -> Inputs:
+    """List what was given and pair everything with the place of its output.
+
+    Names decide, since looking into every object would cost a request each: known extensions are taken, and names without
+    any, which are looked into when their turn comes. What begins with a dot and what lies below the output is left out.
+
+    Raises:
+        UsageError: nothing to protect, or two pictures would become one output.
+    """
+    inputs = Inputs()
+    known = _known_suffixes()
+    others = inside = 0
+    for storage in storages:
+        single = storage.single()
+        root = storage.root if single is None else posixpath.dirname(storage.root)
+        listed = storage.listed(recursive=recursive) if single is None else [single]
+        for stored in sorted(listed, key=lambda stored: stored.place):
+            name = posixpath.basename(stored.place)
+            if any(part[0] == "." for part in stored.place.split("/")):
+                continue
+            if f"{root}/{stored.place}".startswith(f"{output.root}/"):
+                inside += 1
+            elif posixpath.splitext(name)[1].lower() not in known:
+                others += 1
+            else:
+                target = f"{posixpath.splitext(stored.place)[0]}.protected"
+                inputs.tasks.append(Task(root, stored, target))
+    if others:
+        inputs.notices.append(f"{others} files ignored: no pictures by their names")
+    if inside:
+        inputs.notices.append("the output lies among the inputs and was left out")
+    if not inputs.tasks:
+        where = ", ".join(storage.root for storage in storages)
+        raise UsageError(f"{where}: no picture to protect{f' ({inputs.notices[0]})' if inputs.notices else ''}")
+    inputs.tasks = list(_without_collisions(inputs.tasks, output))
+    return inputs
+
+
+def settle(
+    tasks: Iterable[Task],
+    *,
+    output: Storage,
+    there: Mapping[str, Stored],
+    finished: Mapping[str, Sequence[ClusterLine]],
+    unfinished: Sequence[Planned],
+    existing: Existing,
+    config_digest: str,
+    weights_digest: str,
+) -> Standings:
+    """Where every picture stands, by the rules of the local engine.
+
+    On disks, inputs and outputs are proved by their SHA-256. In a bucket that would mean to fetch everything: there an
+    input is the same if its length and the storage's mark of it are, and an output if its length is.
+
+    Args:
+        there: what lies below the output's root, by place.
+        finished, unfinished: see `Memory`.
+        existing: what to do with an output that is there and is not proved finished.
+
+    Raises:
+        UsageError: an output exists that this program did not write, or whose picture or settings changed since.
+    """
+    standings = Standings()
+    foreign: list[str] = []
+    changed: list[str] = []
+    other_settings: list[str] = []
+    ours = {place for plan in unfinished for place in plan.outputs}
+    announced = {
+        place
+        for plan in unfinished
+        if (plan.config_sha256, plan.weights_sha256) == (config_digest, weights_digest)
+        for place in plan.outputs
+    }
+    for task in tasks:
+        lines = [line for line in finished.get(task.url, ()) if _output_is(line, there.get(line.output), output)]
+        place = lines[-1].output if lines else _there(task, there)
+        if place and existing == "skip":
+            standings.existing.append(output.url(place))
+            continue
+        standings.settled.add(task.target)
+        if not place:
+            standings.to_do.append(task)
+            continue
+        of_input = [line for line in lines if _input_is(line, task)]
+        if any((line.config_sha256, line.weights_sha256) == (config_digest, weights_digest) for line in of_input):
+            standings.finished += 1
+            continue
+        standings.to_do.append(Task(task.root, task.stored, task.target, replace=True))
+        if existing == "overwrite" or (not lines and task.target in announced):
+            continue
+        if not lines and task.target not in ours:
+            foreign.append(output.url(place))
+        elif lines and not of_input:
+            changed.append(task.url)
+        else:
+            other_settings.append(task.url)
+    _refuse(foreign, changed, other_settings)
+    return standings
+
+
+def _known_suffixes() -> set[str]:
+    Image.init()
+    return {"", *_HEIC, *(suffix for suffix, name in Image.EXTENSION.items() if name in FORMATS)}
+
+
+def _without_collisions(tasks: Iterable[Task], output: Storage) -> Iterator[Task]:
+    seen: dict[str, Task] = {}
+    for task in tasks:
+        other = seen.setdefault(task.target, task)
+        if other is task:
+            yield task
+        elif other.url != task.url:
+            raise UsageError(
+                f"{other.url} and {task.url} would both be written to {output.url(task.target)}; "
+                "rename one of them, or protect it in a run of its own with another -o"
+            )
+
+
+def _there(task: Task, there: Mapping[str, Stored]) -> str:
+    return next((task.target + suffix for suffix in SUFFIXES if task.target + suffix in there), "")
+
+
+def _output_is(line: ClusterLine, stored: Stored | None, output: Storage) -> bool:
+    if stored is None or stored.size_bytes != line.output_bytes:
+        return False
+    return not output.is_local or digest_of(str(output.path(line.output))) == line.output_sha256
+
+
+def _input_is(line: ClusterLine, task: Task) -> bool:
+    if task.stored.etag:
+        return (line.input_bytes, line.input_etag) == (task.stored.size_bytes, task.stored.etag)
+    return digest_of(task.url) == line.input_sha256
+
+
+def _refuse(foreign: list[str], changed: list[str], other_settings: list[str]) -> None:
+    remedy = "add --overwrite to do it anew or --skip-existing to keep what is there"
+    if foreign:
+        raise UsageError(f"{_some(foreign)}: exists already; add --overwrite or --skip-existing, or choose another -o")
+    if changed:
+        raise UsageError(f"{_some(changed)}: changed since it was protected; {remedy}")
+    if other_settings:
+        raise UsageError(f"{_some(other_settings)}: was protected with other settings; {remedy}")
+
+
+def _some(names: list[str]) -> str:
+    rest = len(names) - 3
+    return ", ".join(names[:3]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,185 @@
+"""Many pictures on a Ray cluster, from folders or buckets to a folder or bucket.
+
+This process lists, plans and remembers; `engine` has the pictures protected, `worker` is what protects them.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pca_protect.batch.claim import claimed
+from pca_protect.batch.delivery import Delivery
+from pca_protect.batch.listing import check_errors_file, write_errors
+from pca_protect.batch.outcome import Failure, Outcome, Summary
+from pca_protect.batch.request import Existing
+from pca_protect.cluster.engine import require_ray, results_of
+from pca_protect.cluster.plan import Standings, inputs_of, settle
+from pca_protect.cluster.records import Memory, Planned
+from pca_protect.cluster.storage import Storage
+from pca_protect.config import ProtectConfig
+from pca_protect.errors import UsageError
+from pca_protect.io.discover import Source
+from pca_protect.io.plan import Job
+
+if TYPE_CHECKING:
+    from pca_protect.batch.run import Watcher
+    from pca_protect.cluster.worker import Orders, Result
+
+
+def run(
+    inputs: Sequence[str],
+    output: str,
+    config: ProtectConfig,
+    *,
+    watcher: Watcher,
+    recursive: bool = True,
+    existing: Existing = "refuse",
+    delivery: Delivery | None = None,
+    errors: Path | None = None,
+    offline: bool = False,
+    max_pixels: int | None = None,
+    workers: int | None = None,
+    address: str | None = None,
+) -> Summary:
+    """Protect everything below folders and prefixes.
+
+    Args:
+        inputs: folders, files and URLs; each is mirrored from itself.
+        output: a folder or URL.
+        watcher: is told of notices, of the encoder, of every finished and failed picture, and of the end.
+        existing: what to do with outputs that no earlier run finished.
+        errors: a local file for what failed; see `listing.write_errors`.
+        workers: how many at once, each with a GPU where there are any and a CPU core otherwise; None takes all of them.
+        address: of a Ray cluster; None takes RAY_ADDRESS, and without that starts Ray on this machine alone.
+
+    Raises:
+        UsageError: the request cannot be meant, the `cluster` extra is missing, or a storage cannot be used.
+        ModelError: the encoder cannot be loaded here, or is another one on a worker.
+        DeviceError: the cluster cannot be reached, or ends early.
+    """
+    require_ray()
+    delivery = delivery or Delivery()
+    if workers is not None and workers < 1:
+        raise UsageError(f"--workers {workers}: give at least 1")
+    if errors is not None:
+        check_errors_file(errors)
+    with ExitStack() as held:
+        begun = _begin(inputs, output, config, watcher, recursive, existing, delivery, offline, max_pixels, held)
+        tally = _Tally(begun)
+        try:
+            if begun.standings.to_do:
+                watcher.begin(len(begun.standings.to_do))
+                results = results_of(begun.standings.to_do, begun.orders, workers=workers, address=address)
+                with closing(results):  # an interrupt here stops the workers there
+                    for result in results:
+                        tally.add(result, watcher)
+                begun.memory.end(tally.failures, begun.standings.settled)
+        except BaseException:
+            begun.memory.flush()  # the announcement stays: what was written and not remembered is known by it
+            raise
+        finally:
+            summary = tally.summary()
+            if errors is not None:
+                write_errors(errors, summary.failures)
+            if tally.left_out:
+                watcher.notice(f"{tally.left_out} files left out: protected by this program already, or no pictures")
+            watcher.end(summary)
+    return summary
+
+
+@dataclass(frozen=True)
+class _Begun:
+    output: Storage
+    standings: Standings
+    memory: Memory
+    orders: Orders
+
+
+@dataclass
+class _Tally:
+    """What became of the pictures so far."""
+
+    begun: _Begun
+    started: float = field(default_factory=time.perf_counter)
+    protected: int = 0
+    left_out: int = 0
+    failures: list[Failure] = field(default_factory=list)
+
+    def add(self, result: Result, watcher: Watcher) -> None:
+        task = result.task
+        target = self.begun.output.url(task.target if result.line is None else result.line.output)
+        job = Job(Source(task.url, task.root, task.stored.place), target)
+        if result.left_out:
+            self.left_out += 1
+        elif result.line is None or result.record is None:
+            failure = Failure(task.url, task.root, result.failure)
+            self.failures.append(failure)
+            watcher.done(Outcome(job, failure=failure))
+        else:
+            self.protected += 1
+            self.begun.memory.add(result.line, result.record)
+            watcher.done(Outcome(job, record=result.record))
+
+    def summary(self) -> Summary:
+        standings = self.begun.standings
+        settled = self.protected + len(self.failures) + self.left_out
+        return Summary(
+            protected=self.protected,
+            finished=standings.finished,
+            skipped=len(standings.existing) + self.left_out,
+            left=len(standings.to_do) - settled,
+            failures=tuple(self.failures),
+            seconds=time.perf_counter() - self.started,
+            folder=True,
+        )
+
+
+def _begin(
+    inputs: Sequence[str],
+    output_root: str,
+    config: ProtectConfig,
+    watcher: Watcher,
+    recursive: bool,
+    existing: Existing,
+    delivery: Delivery,
+    offline: bool,
+    max_pixels: int | None,
+    held: ExitStack,
+) -> _Begun:
+    """List, load the encoder for its digest, and leave out what is finished."""
+    from pca_protect.cluster.worker import Orders  # noqa: PLC0415 - torch
+    from pca_protect.surrogates.load import load_surrogate  # noqa: PLC0415 - torch
+
+    output = Storage(output_root)
+    found = inputs_of([Storage(name) for name in inputs], output, recursive=recursive)
+    for notice in found.notices:
+        watcher.notice(notice)
+    if output.is_local:
+        held.enter_context(claimed(output.path()))
+    surrogate = load_surrogate(config.vae, device="cpu", precision="fp32", offline=offline)
+    watcher.loaded(surrogate)
+    there = {stored.place: stored for stored in output.listed()}
+    memory = Memory(output, there.values(), uuid.uuid4().hex[:12])
+    standings = settle(
+        found.tasks,
+        output=output,
+        there=there,
+        finished=memory.finished(),
+        unfinished=memory.unfinished(),
+        existing=existing,
+        config_digest=delivery.digest(config),
+        weights_digest=surrogate.digest,
+    )
+    for url in standings.existing:
+        watcher.notice(f"{url}: exists, skipped")
+    orders = Orders(output.root, config, delivery, surrogate.digest, offline, max_pixels)
+    if standings.to_do:
+        targets = frozenset(task.target for task in standings.to_do)
+        memory.announce(Planned(delivery.digest(config), surrogate.digest, targets))
+    return _Begun(output, standings, memory, orders)

@@ -1,0 +1,201 @@
+"""Folders and buckets behind the same few calls, and whatever goes wrong with them as one sentence."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pca_protect.errors import PictureError, UsageError, first_line
+from pca_protect.io.write import write_bytes
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+EXTRA = "pip install 'pca-protect[cluster]'"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A file or object as its storage lists it.
+
+    Attributes:
+        place: where it lies below the root of its storage, with `/` between names.
+        size_bytes: its length.
+        etag: the storage's mark of its content; empty on disks, which have none.
+    """
+
+    place: str
+    size_bytes: int
+    etag: str
+
+
+def is_url(name: str) -> bool:
+    """Whether a name has a scheme, `s3://...` say, and so is nothing that the local engine could open."""
+    scheme, separator, _ = name.partition("://")
+    return bool(separator) and len(scheme) > 1 and scheme.replace("+", "").isalnum()
+
+
+class Storage:
+    """What lies below one folder or prefix.
+
+    Args:
+        root: a folder, or a URL that fsspec understands: `s3://bucket/prefix`, `gs://...`, `file:///...`.
+
+    Raises:
+        UsageError: the URL needs a package that is not installed, or has no meaning.
+    """
+
+    def __init__(self, root: str) -> None:
+        try:
+            import fsspec  # noqa: PLC0415 - of an extra
+
+            self._files: AbstractFileSystem
+            self._files, path = fsspec.url_to_fs(root)
+        except ImportError as error:
+            raise UsageError(f"{root}: needs a package that is not there ({first_line(error)}); run {EXTRA}") from error
+        except ValueError as error:
+            raise UsageError(
+                f"{root}: cannot be opened ({first_line(error)}); use a folder or a URL such as s3://bucket/prefix"
+            ) from error
+        self._path = str(path).rstrip("/")
+        self.is_local = "file" in _protocols(self._files)
+        self.root = self._path if self.is_local else root.rstrip("/")
+
+    def url(self, place: str) -> str:
+        """The full name of what lies at a place, for people and for other programs."""
+        return f"{self.root}/{place}"
+
+    def path(self, place: str = "") -> Path:
+        """Where a place is on this machine's disks; for local storage only."""
+        return Path(self._path, *place.split("/"))
+
+    def single(self) -> Stored | None:
+        """The root itself where it is an object and no folder; its place is its name.
+
+        Raises:
+            UsageError: it cannot be looked at, or is a folder that is not there.
+        """
+        with explained(self.root):
+            if self._files.isfile(self._path):
+                return _stored(posixpath.basename(self._path), self._files.info(self._path), is_local=self.is_local)
+            if self.is_local and not self.path().is_dir():
+                raise FileNotFoundError(self._path)
+        return None
+
+    def listed(self, *, recursive: bool = True) -> Iterator[Stored]:
+        """Everything below the root, in no particular order; nothing where there is nothing.
+
+        Raises:
+            UsageError: it cannot be listed.
+        """
+        with explained(self.root):
+            if not self.is_local:
+                self._files.invalidate_cache()
+                self._files.ls(self._path.split("/", 1)[0], detail=False)  # says so if there is no such bucket
+            found = self._files.find(self._path, maxdepth=None if recursive else 1, detail=True)
+        for path, about in found.items():
+            if about["type"] == "file":
+                yield _stored(posixpath.relpath(path, self._path), about, is_local=self.is_local)
+
+    def read(self, place: str) -> bytes:
+        """Raises:
+        PictureError: it cannot be read.
+        """
+        try:
+            return bytes(self._files.cat_file(self._full(place)))
+        except FileNotFoundError as error:
+            raise PictureError(
+                f"{self.url(place)}: was listed and is gone now; check what else writes there"
+            ) from error
+        except Exception as error:  # every storage has errors of its own
+            raise PictureError(f"{self.url(place)}: cannot be read ({_reason(error)})") from error
+
+    def read_many(self, places: list[str]) -> list[bytes]:
+        """The contents of several, fetched side by side where the storage can.
+
+        Raises:
+            UsageError: one of them cannot be read.
+        """
+        with explained(self.root):
+            contents = self._files.cat([self._full(place) for place in places]) if places else {}
+        return [contents[self._full(place)] for place in places]
+
+    def write(self, place: str, data: bytes, *, replace: bool) -> None:
+        """Whole or not at all: a single upload into a bucket, a temporary file moved into place on a disk.
+
+        Args:
+            replace: permit replacing what is there. Buckets are not asked whether something is.
+
+        Raises:
+            PictureError: it cannot be written.
+        """
+        if self.is_local:
+            self.path(place).parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(data, self.path(place), overwrite=replace)
+            return
+        try:
+            self._files.pipe_file(self._full(place), data)
+        except Exception as error:
+            raise PictureError(f"{self.url(place)}: cannot be written ({_reason(error)})") from error
+
+    def remove(self, place: str) -> None:
+        """What is gone already is as good as removed."""
+        with explained(self.root), suppress(FileNotFoundError):
+            self._files.rm_file(self._full(place))
+
+    def _full(self, place: str) -> str:
+        return f"{self._path}/{place}"
+
+
+@lru_cache(maxsize=64)
+def storage_at(root: str) -> Storage:
+    """The same `Storage` for the same root, in every process once."""
+    return Storage(root)
+
+
+@contextmanager
+def explained(where: str) -> Iterator[None]:
+    """Raises:
+    UsageError: whatever a storage raises, as one sentence.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise UsageError(f"{where}: no such bucket or folder; check the name") from error
+    except PermissionError as error:
+        raise UsageError(
+            f"{where}: access denied ({first_line(error)}); check the credentials and their rights"
+        ) from error
+    except Exception as error:
+        names = {kind.__name__ for kind in type(error).__mro__}
+        if not names & _STORAGE_ERRORS:
+            raise
+        raise UsageError(f"{where}: {_reason(error)}") from error
+
+
+_STORAGE_ERRORS = {"OSError", "BotoCoreError", "ClientError", "HttpError", "GoogleAPIError", "AzureError"}
+_REASONS = {
+    "NoCredentialsError": "no credentials; set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "EndpointConnectionError": "the storage cannot be reached; check the network and AWS_ENDPOINT_URL",
+}
+
+
+def _reason(error: Exception) -> str:
+    known = _REASONS.get(type(error).__name__)
+    return known or f"{getattr(error, 'strerror', None) or first_line(error)}"
+
+
+def _stored(place: str, about: Mapping[str, object], *, is_local: bool) -> Stored:
+    """Where a storage has no mark of the content, when it was last changed has to serve."""
+    known = (about.get(name) for name in ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "mtime"))
+    mark = "" if is_local else next((str(value).strip('"') for value in known if value), "")
+    return Stored(place, int(str(about["size"] or 0)), mark)
+
+
+def _protocols(files: AbstractFileSystem) -> tuple[str, ...]:
+    return (files.protocol,) if isinstance(files.protocol, str) else tuple(files.protocol)

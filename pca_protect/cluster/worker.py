@@ -1,0 +1,197 @@
+"""What runs on the machines of a cluster: reading, protecting and writing, each picture failing for itself."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pca_protect.batch.delivery import Delivery
+from pca_protect.cluster.fetch import Row, Tries
+from pca_protect.cluster.plan import Task
+from pca_protect.cluster.records import ClusterLine
+from pca_protect.cluster.storage import storage_at
+from pca_protect.config import ProtectConfig
+from pca_protect.errors import ModelError, PcaProtectError, PictureError, first_line
+from pca_protect.io.formats import ANIMATED, DECODER_ERRORS, PAGED, damaged, open_image
+from pca_protect.io.limits import pillow_limited_to
+from pca_protect.io.note import NOTE_KEY, SOFTWARE, is_note
+from pca_protect.io.picture import Picture
+from pca_protect.io.read import MAX_PIXELS, decode_picture
+from pca_protect.io.write import output_format
+from pca_protect.protection import Protected, protect_batch
+from pca_protect.record import Record
+from pca_protect.surrogates.load import load_surrogate
+
+TRIES = 3
+"""A picture whose worker ends so many times while it is worked on is given up."""
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What all workers of a run are told.
+
+    Attributes:
+        output: root of the outputs.
+        weights_sha256: of the encoder that the run was begun with.
+        offline: touch no hub.
+    """
+
+    output: str
+    config: ProtectConfig
+    delivery: Delivery
+    weights_sha256: str
+    offline: bool
+    max_pixels: int | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a task: a record with its line, a failure, or neither where it needs no protection."""
+
+    task: Task
+    line: ClusterLine | None = None
+    record: Record | None = None
+    failure: str = ""
+    left_out: str = ""
+
+
+class Protector:
+    """An actor of the pool: loads the encoder once and protects what it is given.
+
+    Raises:
+        ModelError: this machine has another encoder under that name.
+    """
+
+    def __init__(self, orders: Orders, tries: Tries) -> None:
+        config = orders.config
+        self._orders = orders
+        self._tries = tries
+        self._surrogate = load_surrogate(
+            config.vae, device=config.device, precision=config.precision, offline=orders.offline
+        )
+        if self._surrogate.digest != orders.weights_sha256:
+            raise ModelError(
+                f"{config.vae}: a worker has {self._surrogate.name} from {self._surrogate.origin}, and not the encoder "
+                "that the run was begun with; name one with --vae and put the same files on every machine"
+            )
+
+    def __call__(self, batch: Row) -> Row:
+        tasks: list[Task] = [pickle.loads(text) for text in batch["task"]]
+        rows = list(zip(tasks, batch["bytes"], batch["problem"], strict=True))
+        urls = [task.url for task in tasks]
+        if self._tries.together(urls):
+            results = self._protected(rows)
+            self._tries.end(urls)
+        else:
+            results = [result for row in rows for result in self._again(*row)]
+        return {"result": [pickle.dumps(result) for result in results]}
+
+    def _again(self, task: Task, data: bytes, problem: str) -> list[Result]:
+        """One at a time after a worker was lost, so that the picture that ends workers is found. What the lost worker may
+        have written already is written again."""
+        if self._tries.alone(task.url) > TRIES:
+            sentence = (
+                f"{task.url}: ended its worker {TRIES} times (memory, or a decoder's crash); protect it by itself"
+            )
+            results = [Result(task, failure=sentence)]
+        else:
+            results = self._protected([(replace(task, replace=True), data, problem)])
+        self._tries.end([task.url])
+        return results
+
+    def _protected(self, rows: Sequence[tuple[Task, bytes, str]]) -> list[Result]:
+        results: list[Result] = []
+        pictures: list[tuple[Task, str, Picture]] = []
+        for task, data, problem in rows:
+            try:
+                if problem:
+                    raise PictureError(problem)
+                suffix, left_out = self._look(task, bytes(data))
+                if left_out:
+                    results.append(Result(task, left_out=left_out))
+                else:
+                    pictures.append((task, suffix, self._decoded(task, bytes(data))))
+            except Exception as error:  # noqa: BLE001 - see `_failed`
+                results.append(_failed(task, error))
+        pictures.sort(key=lambda one: (one[2].width, one[2].height))  # those of one size are worked on together
+        return [*results, *self._optimised(pictures)]
+
+    def _look(self, task: Task, data: bytes) -> tuple[str, str]:
+        """What the output's name ends in, and why there is to be none."""
+        named_as_picture = "." in task.stored.place.rsplit("/", 1)[-1]
+        try:
+            with pillow_limited_to(self._max_pixels):
+                image = open_image(io.BytesIO(data), task.url)
+        except DECODER_ERRORS as error:
+            if named_as_picture:
+                raise damaged(task.url, error) from error
+            image = None
+        if image is None:
+            return "", "" if named_as_picture else "no picture"
+        several = image.format in PAGED and image.format not in ANIMATED and getattr(image, "n_frames", 1) > 1
+        try:
+            ours = NOTE_KEY in image.info or is_note(image.getexif().get(SOFTWARE))
+        except DECODER_ERRORS:
+            ours = False
+        return ".tiff" if several else ".png", "protected already" if ours else ""
+
+    def _decoded(self, task: Task, data: bytes) -> Picture:
+        if not data:
+            raise PictureError(f"{task.url}: is empty (0 bytes); copy it again from where it came")
+        return self._orders.delivery.prepared(decode_picture(data, task.url, max_pixels=self._max_pixels))
+
+    def _optimised(self, pictures: Sequence[tuple[Task, str, Picture]]) -> list[Result]:
+        if not pictures:
+            return []
+        try:
+            protected = protect_batch(
+                [picture for _, _, picture in pictures], self._orders.config, surrogate=self._surrogate
+            )
+        except Exception as error:  # noqa: BLE001 - see `_failed`
+            if len(pictures) == 1:
+                return [_failed(pictures[0][0], error)]
+            return [result for picture in pictures for result in self._optimised([picture])]
+        return [
+            self._written(task, suffix, result) for (task, suffix, _), result in zip(pictures, protected, strict=True)
+        ]
+
+    def _written(self, task: Task, suffix: str, protected: Protected) -> Result:
+        orders = self._orders
+        place = task.target + suffix
+        output = storage_at(orders.output)
+        try:
+            lossy = orders.delivery.allow_lossy
+            data, record = protected.encoded(output_format(Path(place), allow_lossy=lossy), allow_lossy=lossy)
+            output.write(place, data, replace=task.replace)
+        except Exception as error:  # noqa: BLE001 - see `_failed`
+            return _failed(task, error)
+        line = ClusterLine(
+            input=task.url,
+            input_sha256=record.input_sha256,
+            config_sha256=orders.delivery.digest(orders.config),
+            weights_sha256=orders.weights_sha256,
+            output=place,
+            output_sha256=record.output_sha256,
+            version=record.versions["pca_protect"],
+            seconds=round(record.seconds, 3),
+            input_bytes=task.stored.size_bytes,
+            input_etag=task.stored.etag,
+            output_bytes=len(data),
+        )
+        return Result(task, line, replace(record, output=output.url(place)))
+
+    @property
+    def _max_pixels(self) -> int:
+        return MAX_PIXELS if self._orders.max_pixels is None else self._orders.max_pixels
+
+
+def _failed(task: Task, error: Exception) -> Result:
+    """Any surprise is one picture's alone: an exception that left a worker would end the run for a million others."""
+    if isinstance(error, PcaProtectError):
+        return Result(task, failure=str(error))
+    if isinstance(error, MemoryError):
+        return Result(task, failure=f"{task.url}: needs more memory than its worker has; make it smaller")
+    return Result(task, failure=f"{task.url}: failed ({type(error).__name__}: {first_line(error)}); please report this")
