@@ -36,7 +36,7 @@ Output = Annotated[
         "-o",
         "--output",
         help=(
-            "Output file (.png or .webp), or folder: for folders and patterns it mirrors their tree, is made if it is not "
+            "Output file (.png, .webp or .tiff), or folder: for folders and patterns it mirrors their tree, is made if it is not "
             "there, and keeps a journal from which the same command goes on after a stop. Without it: NAME.protected.png "
             "beside the picture."
         ),
@@ -97,8 +97,10 @@ Scales = Annotated[
     str | None,
     typer.Option(
         metavar="PX,...",
-        help="Sizes at which editors will see the picture, as its shorter side, and `native`: 512,1024,native say. They "
-        "share the budget.",
+        help=(
+            "Sizes at which editors will see the picture, as its shorter side, and `native`: 512,1024,native say. The loss "
+            "is averaged over them."
+        ),
         show_default=_HIDDEN_DEFAULT,
     ),
 ]
@@ -131,7 +133,11 @@ StripMetadata = Annotated[
 StripGps = Annotated[bool, typer.Option("--strip-gps", help="Leave out of the output where the picture was taken.")]
 Notice = Annotated[
     str,
-    typer.Option(metavar="TEXT", help="Put this sentence into the output's metadata.", show_default=_HIDDEN_DEFAULT),
+    typer.Option(
+        metavar="TEXT",
+        help="Put this into the output's metadata, with the IPTC mark that forbids training generative AI.",
+        show_default=_HIDDEN_DEFAULT,
+    ),
 ]
 AllowLossy = Annotated[
     bool, typer.Option("--allow-lossy", help="Permit a .jpg output; compression eats part of the protection.")

@@ -72,8 +72,8 @@ class ProtectConfig:
         seed: draws the noise control that every result is measured against.
         region: protects only a part of the picture: `center` (the middle half of each side), `face` (the faces found) or
             `x,y,w,h` in pixels of the upright picture; None is all of it.
-        scales: sizes at which editors will see the picture, in pixels of its shorter side, and `native` for its own; each
-            gets an equal share of the budget. Empty is the picture's own size alone.
+        scales: sizes at which editors will see the picture, in pixels of its shorter side, and `native` for its own; the
+            loss is averaged over them. Empty is the picture's own size alone.
         tile_px: larger pictures are worked on in windows of at most so many pixels a side, a multiple of 64 from 128 up.
         max_memory_megabytes: use smaller windows and batches to keep the process, or on CUDA the device's memory, below
             this; None goes by what is free.

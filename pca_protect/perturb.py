@@ -96,7 +96,6 @@ def perturb(
     height, width = batch.size
     seen = sizes(height, width, config.scales)
     smaller = [SmallerPictures(batch.clean, size, surrogate.device) for size in seen if size != (height, width)]
-    looks_close = (height, width) in seen
     changed = [levels.copy() for levels in batch.clean]
     walk = windows(height, width, tile_px=tile_px)
     for number, window in enumerate(walk):
@@ -104,18 +103,13 @@ def perturb(
         if free is not None and not bool(free.any()):
             continue
         before = from_levels([levels[window.seen] for levels in changed]).to(surrogate.device)
-        clean = from_levels([levels[window.seen] for levels in batch.clean]).to(surrogate.device)
-        collapses = [_Look(CollapseObjective(surrogate, *config.objective, clean))] if looks_close else []
-        for pictures in smaller:
-            part = pictures.part(window)
-            collapse = CollapseObjective(surrogate, *config.objective, part.clean)
-            collapses.append(_Look(collapse, part, pictures.factor))
+        looks = _looks(batch, window, config, surrogate, smaller=smaller, close=(height, width) in seen)
         found = run_recipe(
             before,
-            with_equal_channels(_mean_of(collapses, before), batch.gray),
+            with_equal_channels(_mean_of(looks, before), batch.gray),
             config,
             free=None if free is None else free.to(surrogate.device),
-            on_step=_counted(on_step, number, len(walk), collapses[0].collapse),
+            on_step=_counted(on_step, number, len(walk), looks[0].collapse),
         )
         after = to_levels(found.pixels)
         for levels, one in zip(changed, after, strict=True):
@@ -136,6 +130,26 @@ class _Look:
     collapse: CollapseObjective
     part: SmallerPart | None = None
     factor: float = 1.0
+
+
+def _looks(
+    batch: Batch,
+    window: Window,
+    config: ProtectConfig,
+    surrogate: Surrogate,
+    *,
+    smaller: Sequence[SmallerPictures],
+    close: bool,
+) -> list[_Look]:
+    looks = []
+    if close:
+        clean = from_levels([levels[window.seen] for levels in batch.clean]).to(surrogate.device)
+        looks.append(_Look(CollapseObjective(surrogate, *config.objective, clean)))
+    for pictures in smaller:
+        part = pictures.part(window)
+        collapse = CollapseObjective(surrogate, *config.objective, part.clean)
+        looks.append(_Look(collapse, part, pictures.factor))
+    return looks
 
 
 def _mean_of(looks: Sequence[_Look], before: Tensor) -> Objective:

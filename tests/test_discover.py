@@ -43,7 +43,7 @@ def test_content_decides_what_is_a_picture(tmp_path: Path):
     found = discover([str(tmp_path)], recursive=True)
     assert set(places(found)) - {"empty.png"} == {"no extension", "photo.txt"}
     assert found.not_pictures >= 1
-    assert "no pictures by their content" in " ".join(found.notices())
+    assert "no picture by content" in " ".join(found.notices())
     assert {(source.width_px, source.height_px) for source in found.sources if source.place == "photo.txt"} == {
         (16, 24)
     }

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -58,7 +59,7 @@ def test_a_folder_is_mirrored_and_resumed(tmp_path: Path, photos: Path, config: 
     summary = run(request, config, first)
     assert (summary.protected, len(summary.failures), summary.exit_code) == (6, 1, 1)
     assert first.summaries == [summary]
-    assert first.notices == ["1 file was ignored: no pictures by their content"]
+    assert first.notices == ["1 file was ignored, no picture by content"]
     assert set(outputs(out)) == {f"{place[:-4]}.protected.png" for place in outputs(photos) if place[:-4].isdigit()} | {
         f"deeper/{name}.protected.png" for name in ("002", "005")
     }
@@ -370,3 +371,23 @@ def test_only_a_few_pictures_are_in_memory_at_once():
 
     run_pipeline(jobs(300), stages(read=read, write=write), lambda outcome: None)
     assert most[0] <= 8
+
+
+@pytest.mark.parametrize(("side_px", "most"), [(100, 3), (6000, 2)])
+def test_of_large_pictures_fewer_are_in_memory(side_px: int, most: int):
+    """Read, and not yet given up by the optimiser: the one in hand and those that wait."""
+    held, seen = [0], []
+
+    def read(job: Job) -> Picture:
+        held[0] += 1
+        return blank(job)
+
+    def optimise(pictures: Sequence[tuple[Job, Picture]]) -> list[object]:
+        time.sleep(0.02)  # the reader gets as far as it may
+        seen.append(held[0])
+        held[0] -= 1
+        raise PictureError("enough")
+
+    run_pipeline(jobs(8, (side_px, side_px)), stages(read=read, optimise=optimise), lambda outcome: None)
+    assert len(seen) == 8
+    assert max(seen) == most

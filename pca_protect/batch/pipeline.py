@@ -21,6 +21,8 @@ from pca_protect.record import Record
 
 _GROUPS_AHEAD = 2
 _WRITES_BEHIND = 2
+_PIXELS_WAITING = 30_000_000
+"""Of large pictures fewer are read ahead and written behind: so many pixels on either side, and one picture at least."""
 _LOOK_AHEAD = 64
 """Jobs among which those of one size are put together: they are done at most so many places out of turn."""
 
@@ -59,19 +61,18 @@ def run_pipeline(jobs: Iterable[Job], stages: Stages, report: Callable[[Outcome]
     """
     reader = ThreadPoolExecutor(1, "read")
     writer = ThreadPoolExecutor(1, "write")
-    behind: deque[Future[Outcome]] = deque()
-
+    behind: deque[tuple[Future[Outcome], int]] = deque()
     full: list[str] = []
 
     def settle(at_most: int) -> None:
-        while len(behind) > at_most:
-            outcome = behind.popleft().result()
+        while len(behind) > at_most or (len(behind) > 1 and sum(pixels for _, pixels in behind) > _PIXELS_WAITING):
+            outcome = behind.popleft()[0].result()
             if outcome.no_room and outcome.failure is not None:
                 full.append(outcome.failure.error)
             report(outcome)
 
     def follow(job: Job, result: Protected | Failure) -> None:
-        behind.append(writer.submit(_write, job, result, stages.write))
+        behind.append((writer.submit(_write, job, result, stages.write), _pixels(job)))
         settle(_WRITES_BEHIND)
         if full:
             raise Stopped(full[0])
@@ -121,10 +122,19 @@ def _read_ahead(
     ahead: deque[list[tuple[Job, Future[Picture | Failure]]]] = deque()
     for group in groups:
         ahead.append([(job, reader.submit(_read, job, read)) for job in group])
-        if len(ahead) > _GROUPS_AHEAD:
+        while len(ahead) > _GROUPS_AHEAD or (len(ahead) > 1 and _waiting(ahead) > _PIXELS_WAITING):
             yield [(job, future.result()) for job, future in ahead.popleft()]
     while ahead:
         yield [(job, future.result()) for job, future in ahead.popleft()]
+
+
+def _waiting(groups: Iterable[Sequence[tuple[Job, object]]]) -> int:
+    return sum(_pixels(job) for group in groups for job, _ in group)
+
+
+def _pixels(job: Job) -> int:
+    """As the header says; 0 where it could not be read."""
+    return job.source.width_px * job.source.height_px
 
 
 def _of_one_size(pictures: Sequence[tuple[Job, Picture]]) -> list[list[tuple[Job, Picture]]]:

@@ -70,7 +70,7 @@ class Found:
         if self.not_entered:
             said.append(f"{_count(self.not_entered, 'subfolder')} not entered; add --recursive to include them")
         if self.not_pictures:
-            said.append(f"{_count(self.not_pictures, 'file')} ignored: no pictures by their content")
+            said.append(f"{_count(self.not_pictures, 'file')} ignored, no picture by content")
         if self.ours:
             said.append(f"{_count(self.ours, 'file')} left out: protected by this program already")
         if self.output_inside:
