@@ -10,8 +10,7 @@ from torch import Tensor
 
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import PictureError
-from pca_protect.resize import sizes
-from pca_protect.scales import MARGIN_PX
+from pca_protect.scales import encoded_pixels
 from pca_protect.surrogates.adapter import Surrogate
 from pca_protect.tiling import windows
 
@@ -63,12 +62,7 @@ def batch_size(surrogate: Surrogate, config: ProtectConfig, *, height: int, widt
 def _needed(surrogate: Surrogate, config: ProtectConfig, height: int, width: int, tile_px: int) -> float:
     """Bytes for the gradient of one window at every scale."""
     window = windows(height, width, tile_px=tile_px)[0]
-    rows, columns = (span.stop - span.start for span in (window.rows, window.columns))
-    area = 0.0
-    for size in sizes(height, width, config.scales):
-        around = 0 if size == (height, width) else 2 * MARGIN_PX
-        area += min(size[0], rows * size[0] / height + around) * min(size[1], columns * size[1] / width + around)
-    return _OVERHEAD * _kept_bytes_per_pixel(surrogate) * area
+    return _OVERHEAD * _kept_bytes_per_pixel(surrogate) * encoded_pixels(window, height, width, config.scales)
 
 
 @lru_cache(maxsize=8)
