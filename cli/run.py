@@ -147,7 +147,7 @@ def _on_cluster(
         output,
         config,
         watcher=reporter,
-        recursive=request.recursive,
+        recursive=True,  # a bucket knows no folders
         existing=request.existing,
         delivery=request.delivery,
         errors=request.errors,

@@ -66,3 +66,8 @@ def empty_cache(device: torch.device) -> None:
         torch.cuda.empty_cache()
     elif device.type == "mps":
         torch.mps.empty_cache()
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device had no memory left; the CPU's allocator says so in words alone."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

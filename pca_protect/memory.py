@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
+from pathlib import Path
 
 import psutil
 import torch
@@ -86,11 +88,23 @@ def _kept_bytes_per_pixel(surrogate: Surrogate) -> float:
 
 def _room(device: torch.device, max_megabytes: int | None) -> float:
     """Bytes that may still be taken, of what is free and of what the user allows."""
+    room: float
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         used = torch.cuda.memory_allocated(device)
         room = free + torch.cuda.memory_reserved(device) - used
     else:
-        room = int(psutil.virtual_memory().available)
+        room = min(int(psutil.virtual_memory().available), _left_in_container())
         used = int(psutil.Process().memory_info().rss)
     return room if max_megabytes is None else min(room, max_megabytes * 1e6 - used)
+
+
+def _left_in_container() -> float:
+    """Bytes below the limit of this process's control group (Linux, version 2); infinite where there is none."""
+    folder = Path("/sys/fs/cgroup")
+    try:
+        limit, used = (float((folder / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
+        statistics = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="ascii").splitlines())
+    except (OSError, ValueError):  # `max` is no number
+        return math.inf
+    return limit - used + float(statistics.get("inactive_file", 0))  # files that the system only keeps at hand

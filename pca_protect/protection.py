@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
-import torch
 from PIL import Image
 
 from pca_protect import compute
@@ -18,7 +18,7 @@ from pca_protect.config import ProtectConfig
 from pca_protect.errors import DeviceError, PictureError
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import decode_picture, from_pil, read_picture
-from pca_protect.io.write import encode_picture, largest_change_levels, output_format, write_bytes
+from pca_protect.io.write import encode_picture, largest_change_levels, left_out, output_format, write_bytes
 from pca_protect.memory import batch_size, fitting_tile, smaller_tiles
 from pca_protect.perturb import Batch, Mask, Progress, perturb
 from pca_protect.proof import Proof, prove
@@ -59,9 +59,9 @@ class Protected:
             PictureError: the format cannot hold the picture; or the budget is broken.
         """
         data = encode_picture(self.picture, format_name, note=self._note())
-        change = largest_change_levels(self.original, decode_picture(data, self.picture.source))
+        change = largest_change_levels(self.original, decode_picture(data, self.picture.source, max_pixels=sys.maxsize))
         budget = self.record.config["budget_levels"]
-        warnings = self.record.warnings
+        warnings = (*self.record.warnings, *left_out(self.picture, format_name))
         if change > int(str(budget)):
             if not allow_lossy:
                 raise PictureError(
@@ -159,35 +159,55 @@ def protect_batch(
     Raises:
         PictureError, DeviceError: as `protect`, for the first picture that fails.
     """
+    found: list[list[_Measured]] = [[] for _ in pictures]
     parts = [
-        _Part(number, replace(frame, source=picture.source, following=()), mask)
+        part
         for number, (picture, mask) in enumerate(zip(pictures, masks or [None] * len(pictures), strict=True))
-        for frame in (picture, *picture.following)
+        for part in _parts(number, picture, mask, config)
     ]
-    found: dict[int, list[_Measured]] = {}
     for (height, width), run in groupby(parts, key=lambda part: (part.picture.height, part.picture.width)):
         at_once = batch_size(surrogate, config, height=height, width=width)
         for chunk in _chunks(list(run), at_once):
             for part, measured in zip(chunk, _measured(chunk, config, surrogate, on_step), strict=True):
-                found.setdefault(part.number, []).append(measured)
-    return [_joined(picture, found[number], config, surrogate) for number, picture in enumerate(pictures)]
+                found[part.number].append(measured)
+    return [_joined(picture, measured, config, surrogate) for picture, measured in zip(pictures, found, strict=True)]
 
 
 @dataclass(frozen=True)
 class _Part:
-    """One frame of one of the pictures."""
+    """One frame of one of the pictures, and where it may change."""
 
     number: int
+    frame: int
     picture: Picture
-    mask: Mask | None
+    free: Mask | None
 
 
 @dataclass(frozen=True)
 class _Measured:
+    frame: int
     protected: Picture
     proof: Proof
     tile_px: int
     seconds: float
+
+
+def _parts(number: int, picture: Picture, mask: Mask | None, config: ProtectConfig) -> list[_Part]:
+    """The frames that may change somewhere; a blank one in an animation stays as it is.
+
+    Raises:
+        PictureError: none may.
+    """
+    parts, refused = [], []
+    for frame, one in enumerate((picture, *picture.following)):
+        shown = replace(one, source=picture.source, following=())
+        try:
+            parts.append(_Part(number, frame, shown, free_pixels(shown, config.region, mask)))
+        except PictureError as error:
+            refused.append(error)
+    if not parts:
+        raise refused[0]
+    return parts
 
 
 def _chunks(parts: list[_Part], at_once: int) -> Iterator[list[_Part]]:
@@ -201,43 +221,55 @@ def _measured(
     """Perturb and prove pictures of one size. Where the device runs out of memory nevertheless, first fewer at once, which
     changes nothing else, then smaller windows."""
     started = time.perf_counter()
-    pictures = [part.picture for part in parts]
-    first = pictures[0]
-    free = [free_pixels(part.picture, config.region, part.mask) for part in parts]
-    batch = Batch([picture.rgb for picture in pictures], free, [picture.gray for picture in pictures])
+    first = parts[0].picture
     tile_px = fitting_tile(surrogate, config, height=first.height, width=first.width, source=first.source)
-    while True:
-        try:
-            changed = perturb(batch, config, surrogate=surrogate, tile_px=tile_px, on_step=on_step)
-            break
-        except torch.OutOfMemoryError as error:
-            compute.empty_cache(surrogate.device)
-            if len(parts) > 1:
-                half = len(parts) // 2
-                return [
-                    measured
-                    for some in (parts[:half], parts[half:])
-                    for measured in _measured(some, config, surrogate, on_step)
-                ]
-            smaller = [side for side in smaller_tiles(config.tile_px) if side < tile_px]
-            if not smaller:
-                raise DeviceError(
-                    f"{first.source}: {surrogate.device} has no memory for windows of {tile_px} px; use --device cpu"
-                ) from error
-            tile_px = smaller[0]
-    shown = [replace(picture, rgb=levels) for picture, levels in zip(pictures, changed, strict=True)]
-    proofs = [
-        prove(picture, protected, surrogate=surrogate, config=config, tile_px=tile_px, free=mask)
-        for picture, protected, mask in zip(pictures, shown, free, strict=True)
-    ]
-    seconds = (time.perf_counter() - started) / len(parts)
-    return [_Measured(protected, proof, tile_px, seconds) for protected, proof in zip(shown, proofs, strict=True)]
+    tiles = [tile_px, *(side for side in smaller_tiles(config.tile_px) if side < tile_px)]
+    for side in tiles:
+        found = _attempt(parts, config, surrogate, side, on_step)
+        if found is not None:
+            seconds = (time.perf_counter() - started) / len(parts)
+            return [
+                _Measured(part.frame, protected, proof, side, seconds)
+                for part, (protected, proof) in zip(parts, found, strict=True)
+            ]
+        compute.empty_cache(surrogate.device)
+        if len(parts) > 1:
+            halves = parts[: len(parts) // 2], parts[len(parts) // 2 :]
+            return [measured for half in halves for measured in _measured(half, config, surrogate, on_step)]
+    raise DeviceError(
+        f"{first.source}: {surrogate.device} has no memory for windows of {tiles[-1]} px; use --device cpu"
+    )
+
+
+def _attempt(
+    parts: list[_Part], config: ProtectConfig, surrogate: Surrogate, tile_px: int, on_step: Progress | None
+) -> list[tuple[Picture, Proof]] | None:
+    """None where the device ran out of memory. The error ends here: it would hold on to what the attempt had taken."""
+    pictures = [part.picture for part in parts]
+    batch = Batch(
+        [picture.rgb for picture in pictures],
+        [part.free for part in parts],
+        [picture.gray for picture in pictures],
+    )
+    try:
+        changed = perturb(batch, config, surrogate=surrogate, tile_px=tile_px, on_step=on_step)
+        shown = [replace(picture, rgb=levels) for picture, levels in zip(pictures, changed, strict=True)]
+        proofs = [
+            prove(part.picture, protected, surrogate=surrogate, config=config, tile_px=tile_px, free=part.free)
+            for part, protected in zip(parts, shown, strict=True)
+        ]
+    except RuntimeError as error:
+        if not compute.is_out_of_memory(error):
+            raise
+        return None
+    return list(zip(shown, proofs, strict=True))
 
 
 def _joined(original: Picture, frames: list[_Measured], config: ProtectConfig, surrogate: Surrogate) -> Protected:
     """The frames of one picture, with a record of the one that is protected least."""
-    first, *following = (frame.protected for frame in frames)
-    protected = replace(original, rgb=first.rgb, following=tuple(following))
+    changed = {frame.frame: frame.protected for frame in frames}
+    following = tuple(changed.get(number, frame) for number, frame in enumerate(original.following, start=1))
+    protected = replace(original, rgb=changed.get(0, original).rgb, following=following)
     weakest = min((frame.proof for frame in frames), key=lambda proof: proof.times_noise)
     proof = replace(weakest, max_change_levels=max(frame.proof.max_change_levels for frame in frames))
     record = Record(
@@ -247,7 +279,7 @@ def _joined(original: Picture, frames: list[_Measured], config: ProtectConfig, s
         output_sha256="",
         width_px=original.width,
         height_px=original.height,
-        frames=len(frames),
+        frames=1 + len(original.following),
         config=config.as_dict(),
         config_digest=config.digest(),
         vae={

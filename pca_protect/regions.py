@@ -11,7 +11,7 @@ from pca_protect.config import parse_region
 from pca_protect.errors import PictureError
 from pca_protect.faces import find_faces
 from pca_protect.io.picture import Picture
-from pca_protect.io.read import read_picture
+from pca_protect.io.read import MAX_PIXELS, read_picture
 
 Mask = NDArray[np.bool_]
 
@@ -51,14 +51,14 @@ def free_pixels(picture: Picture, region: str | None, mask: Mask | None) -> Mask
     return free
 
 
-def read_mask(path: Path) -> Mask:
+def read_mask(path: Path, *, max_pixels: int = MAX_PIXELS) -> Mask:
     """A mask file: light is protected, dark (below half) is not.
 
     Raises:
         PictureError: it cannot be read, or is all dark.
     """
-    picture = read_picture(path)
-    mask: Mask = picture.rgb.mean(axis=-1) >= 128
+    picture = read_picture(path, max_pixels=max_pixels)
+    mask: Mask = picture.rgb.max(axis=-1) >= 128
     if not mask.any():
         raise PictureError(f"{path}: is dark everywhere, which protects nothing; paint white what to protect")
     return mask

@@ -29,12 +29,27 @@ def resized(levels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
     return np.asarray(Image.fromarray(levels).resize((width, height), Image.Resampling.LANCZOS))
 
 
-def shrinking(length: int, smaller: int) -> NDArray[np.float32]:
-    """The matrix `(smaller, length)` that makes one axis of a picture smaller as `resized` does: Lanczos' filter of three
-    lobes, as wide as the factor asks for, cut off and normalised at the ends."""
+def shrinking(length: int, smaller: int, start: int, stop: int) -> tuple[int, NDArray[np.float32]]:
+    """What makes one axis of a picture smaller as `resized` does, as far as a part of that axis takes part in it: Lanczos'
+    filter of three lobes, as wide as the factor asks for, cut off and normalised at the ends.
+
+    Args:
+        length, smaller: pixels before and after.
+        start, stop: the part.
+
+    Returns:
+        The first small pixel that the part has a share in, and the matrix `(n, stop - start)` for it and those that follow.
+    """
     factor = length / smaller
-    centers = (np.arange(smaller) + 0.5) * factor
-    distances = ((np.arange(length) + 0.5) - centers[:, None]) / factor
+    reach = _LOBES * factor
+    first = max(0, int((start - reach) / factor))
+    last = min(smaller, int((stop + reach) / factor) + 1)
+    low, high = max(0, int(first * factor - reach)), min(length, int((last + 1) * factor + reach) + 1)
+    centers = (np.arange(first, last) + 0.5) * factor
+    distances = ((np.arange(low, high) + 0.5) - centers[:, None]) / factor
     weights = np.sinc(distances) * np.sinc(distances / _LOBES) * (np.abs(distances) < _LOBES)
-    matrix: NDArray[np.float32] = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
-    return matrix
+    weights /= weights.sum(axis=1, keepdims=True)
+    part = weights[:, start - low : stop - low]
+    (touched,) = np.nonzero(part.any(axis=1))
+    part = part[touched[0] : touched[-1] + 1]
+    return first + int(touched[0]), np.ascontiguousarray(part, dtype=np.float32)

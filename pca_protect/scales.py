@@ -59,15 +59,15 @@ class SmallerPictures:
         self._clean = from_levels([resized(levels, size) for levels in clean])
         self._now = self._clean.clone()
         height, width = clean[0].shape[:2]
-        self._matrices = (shrinking(height, size[0]), shrinking(width, size[1]))
+        self._lengths = ((height, size[0]), (width, size[1]))
         self.factor = height * width / (size[0] * size[1])
         """Pixels of the picture for one of these."""
 
     def part(self, window: Window) -> SmallerPart:
         """What a window's change does to these pictures, and its surroundings."""
         rows, columns = (
-            _axis(matrix, span, self._device)
-            for matrix, span in zip(self._matrices, (window.rows, window.columns), strict=True)
+            _axis(*lengths, span, self._device)
+            for lengths, span in zip(self._lengths, (window.rows, window.columns), strict=True)
         )
         place = (..., rows.looked_at, columns.looked_at)
         return SmallerPart(self._clean[place].to(self._device), self._now[place].to(self._device), rows, columns)
@@ -79,8 +79,8 @@ class SmallerPictures:
             change: `(B, 3, h, w)` in units of the [0, 1] range, zero outside of what the window keeps.
         """
         rows, columns = (
-            _axis(matrix, span, torch.device("cpu"))
-            for matrix, span in zip(self._matrices, (window.rows, window.columns), strict=True)
+            _axis(*lengths, span, torch.device("cpu"))
+            for lengths, span in zip(self._lengths, (window.rows, window.columns), strict=True)
         )
         part = self._now[..., rows.looked_at, columns.looked_at]
         part[..., rows.changed, columns.changed] += rows.matrix @ change.cpu() @ columns.matrix.T
@@ -106,10 +106,8 @@ class SmallerPart:
         return (self.now + torch.nn.functional.pad(small, around)).clamp(0.0, 1.0)
 
 
-def _axis(matrix: NDArray[np.float32], span: Span, device: torch.device) -> _Axis:
-    part = matrix[:, span.start : span.stop]
-    (touched,) = np.nonzero(part.any(axis=1))
-    first, last = int(touched[0]), int(touched[-1]) + 1
-    begin, end = max(0, first - MARGIN_PX), min(len(matrix), last + MARGIN_PX)
-    weights = torch.from_numpy(np.ascontiguousarray(part[first:last])).to(device)
-    return _Axis(slice(begin, end), slice(first - begin, last - begin), weights)
+def _axis(length: int, smaller: int, span: Span, device: torch.device) -> _Axis:
+    first, matrix = shrinking(length, smaller, span.start, span.stop)
+    last = first + len(matrix)
+    begin, end = max(0, first - MARGIN_PX), min(smaller, last + MARGIN_PX)
+    return _Axis(slice(begin, end), slice(first - begin, last - begin), torch.from_numpy(matrix).to(device))

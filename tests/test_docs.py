@@ -50,7 +50,7 @@ COMMANDS = re.findall(r"^(?:protect|pca-protect) [^#\n]*", README, re.MULTILINE)
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_readme_commands_are_valid(workplace: Path, line: str):
-    """Everything but the work itself: `--dry-run` where pictures would be protected, `--help` for what takes minutes or a bucket."""
+    """Everything but the work itself: `--dry-run` to protect, `--help` for what takes minutes or a bucket."""
     words = [
         name for word in shlex.split(line) for name in (sorted(map(str, Path().glob(word))) if "*" in word else [word])
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import psutil
 import pytest
@@ -61,10 +63,13 @@ def test_running_out_halves_the_batch_then_the_windows_and_the_result_is_the_sam
     pictures = [Picture(np.asarray(smooth_picture(300, 140, seed=seed))) for seed in range(3)]
     config = ProtectConfig(steps=2, tile_px=256, batch=3)
     calm = protection.protect_batch(pictures, config, surrogate=tiny)
-    real, tried = protection.perturb, []
+    real, tried, held = protection.perturb, [], []
 
     def tight(batch: object, config: ProtectConfig, *, tile_px: int, **rest: object) -> object:
         tried.append((len(batch.clean), tile_px))  # type: ignore[attr-defined]
+        assert not [taken for taken in held if taken() is not None], "what a failed attempt took has to be free again"
+        taken = np.zeros(1)
+        held.append(weakref.ref(taken))
         if len(batch.clean) > 1:  # type: ignore[attr-defined]
             raise torch.OutOfMemoryError
         return real(batch, config, tile_px=tile_px, **rest)  # type: ignore[arg-type]

@@ -82,7 +82,7 @@ def test_without_gps_removes_the_place_and_nothing_else(picture: Picture):
 
 
 def test_without_gps_leaves_what_has_none_as_it_is(picture: Picture):
-    packet = PACKET.replace(b"GPS", b"XYZ").replace(b"photoshop:City", b"photoshop:Headline")
+    packet = PACKET.replace(b"GPSLatitude", b"Lens").replace(b"GPSLongitude", b"Model").replace(b"photoshop:City", b"photoshop:Headline")
     exif = Image.Exif()
     exif[0x013B] = "A. Person"
     same = without_gps(replace(picture, xmp=packet, exif=exif.tobytes()))
@@ -137,6 +137,29 @@ def test_a_second_notice_changes_nothing_and_own_terms_stay(picture: Picture):
     assert with_notice(once, "No training.").xmp == once.xmp
     own = with_notice(replace(picture, xmp=b""), "Ask me first.")
     assert properties(with_notice(own, "No training.").xmp)[1] == "Ask me first. No training."
+
+
+def test_what_is_stricter_and_other_languages_stay(picture: Picture):
+    own = with_notice(replace(picture, xmp=b""), "Ask me first.").xmp
+    own = own.replace(b"DMI-PROHIBITED-GENAIMLTRAINING", b"DMI-PROHIBITED")
+    own = own.replace(b"</rdf:Alt>", b'<rdf:li xml:lang="de">Bitte fragen.</rdf:li></rdf:Alt>')
+    again = with_notice(replace(picture, xmp=own), "No training.").xmp
+    assert b"DMI-PROHIBITED<" in again
+    assert b"Ask me first. No training." in again
+    assert b'<rdf:li xml:lang="de">Bitte fragen.</rdf:li>' in again
+
+
+def test_positions_go_whatever_the_namespace(picture: Picture):
+    packet = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description rdf:about="" xmlns:drone-dji="http://www.dji.com/drone-dji/1.0/" drone-dji:GpsLatitude="+22.54"'
+        b' drone-dji:GpsLongtitude="+113.9" drone-dji:RelativeAltitude="+30" drone-dji:GimbalYawDegree="+1"/>'
+        b"</rdf:RDF></x:xmpmeta>"
+    )
+    left = without_gps(replace(picture, xmp=packet)).xmp
+    assert b"22.54" not in left
+    assert b"113.9" not in left
+    assert b"GimbalYawDegree" in left
 
 
 def test_pixels_stay_in_all_of_them(picture: Picture):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ import torch
 from conftest import ASTRONAUT, smooth_picture
 from PIL import Image
 
-from pca_protect import Cancelled, ProtectConfig, UsageError, load_surrogate, protect
+from pca_protect import Cancelled, PictureError, ProtectConfig, UsageError, load_surrogate, protect
 from pca_protect.config import MODES
+from pca_protect.io.picture import Picture
 from pca_protect.pixels import to_pixels, with_pixels
 from pca_protect.surrogates.adapter import Surrogate
 
@@ -172,3 +174,26 @@ def test_what_hardly_protects_is_said(pocket: Surrogate):
     record = protect(face, ProtectConfig(preset="paper", steps=1), surrogate=pocket).record
     assert record.times_noise < 2
     assert "hardly protects" in record.warnings[-1]
+
+
+def test_what_a_format_has_no_place_for_is_said(tiny: Surrogate):
+    from pca_protect.io.read import from_pil
+
+    picture = replace(from_pil(smooth_picture(24, 16)), text={"Title": "a title"})
+    result = protect(picture, ProtectConfig(steps=1), surrogate=tiny)
+    assert not any("no place" in warning for warning in result.encoded("PNG")[1].warnings)
+    assert any("its text has no place in WEBP" in warning for warning in result.encoded("WEBP")[1].warnings)
+
+
+def test_a_blank_frame_stays_and_the_others_are_protected(tiny: Surrogate):
+    shown, blank = (np.full((16, 24), level, dtype=np.uint8) for level in (255, 0))
+    frames = [
+        Picture(np.asarray(smooth_picture(24, 16, seed=seed)), alpha) for seed, alpha in enumerate((blank, shown))
+    ]
+    picture = replace(frames[0], following=(frames[1],), source="sticker.png")
+    result = protect(picture, ProtectConfig(steps=3), surrogate=tiny)
+    assert result.record.frames == 2
+    assert np.array_equal(result.picture.rgb, picture.rgb)
+    assert not np.array_equal(result.picture.following[0].rgb, frames[1].rgb)
+    with pytest.raises(PictureError, match=r"sticker\.png: is fully transparent"):
+        protect(replace(picture, following=(replace(frames[1], alpha=blank),)), ProtectConfig(), surrogate=tiny)

@@ -536,3 +536,36 @@ def test_only_raster_formats_are_opened():
 def test_a_folder_is_a_clear_error(tmp_path: Path):
     with pytest.raises(UsageError, match="is a folder; give -o a folder to protect what is in it"):
         read_picture(tmp_path)
+
+
+def gray_tiff(samples: np.ndarray, *, bits: int, photometric: int) -> bytes:
+    """A TIFF of one strip by hand: Pillow writes neither 12 bits nor white as zero with 16."""
+    height, width = samples.shape
+    if bits == 12:
+        packed = np.stack(
+            [samples[:, 0::2] >> 4, (samples[:, 0::2] & 15) << 4 | samples[:, 1::2] >> 8, samples[:, 1::2] & 255]
+        )
+        data = np.moveaxis(packed, 0, -1).astype(np.uint8).tobytes()
+    else:
+        data = samples.astype("<u2").tobytes()
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 273: 8, 277: 1, 278: height, 279: len(data)}
+    entries = b"".join(
+        tag.to_bytes(2, "little") + b"\4\0\1\0\0\0" + value.to_bytes(4, "little") for tag, value in tags.items()
+    )
+    directory = len(tags).to_bytes(2, "little") + entries + bytes(4)
+    return b"II*\0" + (8 + len(data)).to_bytes(4, "little") + data + directory
+
+
+@pytest.mark.parametrize(("bits", "photometric"), [(16, 1), (16, 0), (12, 1)])
+def test_gray_of_more_bits_is_read_on_its_own_scale(bits: int, photometric: int):
+    levels = np.linspace(0, 2**bits - 1, 32 * 16).round().astype(np.uint16).reshape(16, 32)
+    picture = decode_picture(gray_tiff(levels, bits=bits, photometric=photometric), "x.tif")
+    assert picture.gray
+    assert picture.low is not None
+    first, last = (
+        (picture.rgb[0, 0, 0], picture.rgb[-1, -1, 0])
+        if photometric
+        else (picture.rgb[-1, -1, 0], picture.rgb[0, 0, 0])
+    )
+    assert (first, last) == (0, 255)
+    assert abs(int(picture.rgb[8, 0, 0]) - 128) < 3

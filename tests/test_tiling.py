@@ -164,7 +164,14 @@ def test_sizes_of_scales():
 def test_the_matrices_shrink_as_pillow_does(length: int, smaller: int):
     plane = np.random.default_rng(0).uniform(0, 255, (length, 40)).astype(np.float32)
     expected = np.asarray(Image.fromarray(plane).resize((40, smaller), Image.Resampling.LANCZOS))
-    assert np.abs(shrinking(length, smaller) @ plane - expected).max() < 1e-2
+    first, matrix = shrinking(length, smaller, 0, length)
+    assert first == 0
+    assert np.abs(matrix @ plane - expected).max() < 1e-2
+    start, stop = length // 3, length // 2
+    first, part = shrinking(length, smaller, start, stop)
+    expected_part = np.zeros_like(matrix[:, start:stop])
+    expected_part[first : first + len(part)] = part
+    assert np.abs(expected_part - matrix[:, start:stop]).max() < 1e-6
 
 
 def test_smaller_pictures_follow_what_windows_decide():

@@ -43,7 +43,7 @@ def claimed(output: Path) -> Iterator[State]:
         UsageError: another run is writing there, or the folder cannot be made or written to.
     """
     state = state_of(output)
-    made = not output.exists()
+    made = not state.folder.exists()
     lock = FileLock(state.folder / "lock", timeout=0)
     try:
         state.folder.mkdir(parents=True, exist_ok=True)
@@ -63,18 +63,17 @@ def claimed(output: Path) -> Iterator[State]:
             raise UsageError(f"-o {output}: cannot be written to ({_reason(error)}); choose another folder") from error
         yield state
     finally:
-        lock.release()
         _forget_nothing_done(state, made=made)
+        lock.release()
 
 
 def _forget_nothing_done(state: State, *, made: bool) -> None:
-    """Where no picture was finished, the folder is left as it was found."""
-    if any(state.folder.glob("journal*")):
+    """Where this run made the state folder and nothing is remembered in it, the output folder is left as it was found."""
+    if not made or {path.name for path in state.folder.iterdir()} - {"lock", "tmp"}:
         return
     shutil.rmtree(state.folder, ignore_errors=True)
-    if made:
-        with suppress(OSError):  # somebody else has put something there
-            state.folder.parent.rmdir()
+    with suppress(OSError):  # it was there before, or somebody has put something there
+        state.folder.parent.rmdir()
 
 
 def _reason(error: Exception) -> str:

@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from pca_protect.config import ProtectConfig
+from pca_protect.errors import UsageError
 from pca_protect.io.metadata import with_notice, without_gps, without_metadata
 from pca_protect.io.picture import Picture
 
@@ -18,12 +19,21 @@ class Delivery:
     strip_gps: leave out where the picture was taken.
     notice: a sentence for the output's metadata; empty for none.
     allow_lossy: permit a JPEG output.
+
+    Raises:
+        UsageError: the notice holds what metadata cannot.
     """
 
     strip_metadata: bool = False
     strip_gps: bool = False
     notice: str = ""
     allow_lossy: bool = False
+
+    def __post_init__(self) -> None:
+        if any(ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in self.notice):
+            raise UsageError(
+                f"--notice {self.notice!r}: holds a line break or what is no text; write one line in UTF-8"
+            )
 
     def prepared(self, picture: Picture) -> Picture:
         """The picture with the metadata that its output shall carry."""

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from pca_protect.batch.outcome import Failure, Outcome
-from pca_protect.errors import DeviceError, PictureError
+from pca_protect.errors import DeviceError, ModelError, PictureError, first_line
 from pca_protect.io.picture import Picture
 from pca_protect.io.plan import Job
 from pca_protect.protection import Protected
@@ -102,7 +102,7 @@ def group_by_size(jobs: Iterable[Job], together: Callable[[Job], int]) -> Iterat
     """Jobs of equal size in groups of what `together` allows, in the order given as far as a short look ahead permits."""
     waiting: dict[tuple[int, int], list[Job]] = {}
     for job in jobs:
-        most = together(job)
+        most = min(together(job), max(1, _PIXELS_WAITING // max(1, _pixels(job))))
         if most <= 1:
             yield [job]
             continue
@@ -151,7 +151,9 @@ def _optimised(
 ) -> Iterator[tuple[Job, Protected | Failure]]:
     try:
         results = optimise(pictures)
-    except (PictureError, DeviceError, OSError, MemoryError) as error:
+    except ModelError:  # there is no encoder
+        raise
+    except Exception as error:
         if len(pictures) > 1:
             for picture in pictures:
                 yield from _optimised([picture], optimise)
@@ -169,7 +171,7 @@ def _read(job: Job, read: Callable[[Job], Picture]) -> Picture | Failure:
         return Failure(job.source.path, job.source.root, job.source.problem)
     try:
         return read(job)
-    except (PictureError, OSError, MemoryError) as error:
+    except Exception as error:  # noqa: BLE001 - as above
         return _failure(job, error, "read")
 
 
@@ -178,7 +180,7 @@ def _write(job: Job, result: Protected | Failure, write: Callable[[Job, Protecte
         return Outcome(job, failure=result)
     try:
         return Outcome(job, record=write(job, result))
-    except (PictureError, OSError, MemoryError) as error:
+    except Exception as error:  # noqa: BLE001 - as above
         cause = error if isinstance(error, OSError) else error.__cause__
         failure = _failure(job, error, "written")
         return Outcome(job, failure=failure, no_room=isinstance(cause, OSError) and cause.errno in _NO_ROOM)
@@ -190,8 +192,10 @@ def _failure(job: Job, error: Exception, verb: str) -> Failure:
         sentence = str(error)
     elif isinstance(error, MemoryError):
         sentence = f"{path}: needs more memory than there is; make it smaller or close other programs"
+    elif isinstance(error, OSError):
+        where = f": {error.filename}" if error.filename else ""
+        sentence = f"{path}: cannot be {verb} ({error.strerror or error}{where}); check the disk and its folders"
     else:
-        reason = getattr(error, "strerror", None) or str(error)
-        where = getattr(error, "filename", None)
-        sentence = f"{path}: cannot be {verb} ({reason}{f': {where}' if where else ''}); check the disk and its folders"
+        what = f"{type(error).__name__}: {first_line(error)}"
+        sentence = f"{path}: cannot be {verb} ({what}); please report this with the picture"
     return Failure(path, job.source.root, sentence)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pca_protect.batch.claim import State, claimed, state_of
@@ -127,7 +128,7 @@ def _plan(request: Request) -> tuple[Plan, list[str]]:
     if request.errors is not None:
         check_errors_file(request.errors)
     if request.mask is not None:
-        read_mask(request.mask)
+        read_mask(request.mask, max_pixels=request.max_pixels or MAX_PIXELS)
     listed = read_list(request.from_file) if request.from_file is not None else []
     if request.from_file is not None and not listed and not request.names:
         return Plan([], None), [f"{request.from_file}: names no picture; nothing to do"]
@@ -157,9 +158,16 @@ def _settle(
     return settle(planned, journal, existing=request.existing, config_digest=digest, weights_digest=weights_digest)
 
 
+def _journalled(planned: Plan) -> Path | None:
+    """The folder that has a journal of its outputs, or will have: one for a single picture is not begun."""
+    folder = planned.folder
+    return folder if folder is not None and (planned.several or state_of(folder).folder.is_dir()) else None
+
+
 def _begin(request: Request, config: ProtectConfig, surrogate: Callable[[], Surrogate], held: ExitStack) -> _Begun:
     planned, notices = _plan(request)
-    state = held.enter_context(claimed(planned.folder)) if planned.folder is not None else None
+    folder = _journalled(planned)
+    state = held.enter_context(claimed(folder)) if folder is not None else None
     standings = _settle(planned, request, config, lambda: surrogate().digest)
     jobs: dict[Standing, list[Job]] = {"to do": [], "finished": [], "exists": []}
     for job, standing in zip(planned.jobs, standings, strict=True):

@@ -15,6 +15,7 @@ from pca_protect.batch.pipeline import Stages, run_pipeline
 from pca_protect.batch.request import Request
 from pca_protect.batch.settle import output_key
 from pca_protect.config import ProtectConfig
+from pca_protect.errors import ModelError, PictureError
 from pca_protect.io.limits import MAX_PIXELS
 from pca_protect.io.picture import Picture
 from pca_protect.io.plan import Job
@@ -55,7 +56,7 @@ def work(
     """
     delivery = request.delivery
     asked = request.digest(config)
-    mask = None if request.mask is None else read_mask(request.mask)
+    mask = None if request.mask is None else read_mask(request.mask, max_pixels=request.max_pixels or MAX_PIXELS)
     journal = Journal(state.folder, part=part) if state is not None else None
 
     def read(job: Job) -> Picture:
@@ -68,7 +69,11 @@ def work(
     def optimise(pictures: Sequence[tuple[Job, Picture]]) -> Sequence[Protected]:
         on_picture(pictures[0][0])
         shown = [picture for _, picture in pictures]
-        return protect_batch(shown, config, surrogate=surrogate(), masks=[mask] * len(shown), on_step=on_step)
+        loaded = surrogate()
+        try:
+            return protect_batch(shown, config, surrogate=loaded, masks=[mask] * len(shown), on_step=on_step)
+        except ModelError as error:  # the encoder is there, and cannot do with this picture
+            raise PictureError(f"{shown[0].source}: {error}") from error
 
     def write(job: Job, protected: Protected) -> Record:
         target = Path(job.target)

@@ -79,7 +79,7 @@ def run(
                 with closing(results):  # an interrupt here stops the workers there
                     for result in results:
                         tally.add(result, watcher)
-                begun.memory.end(tally.failures, begun.standings.settled)
+            begun.memory.end(tally.failures, begun.standings.settled)
         except BaseException:
             begun.memory.flush()  # the announcement stays: what was written and not remembered is known by it
             raise

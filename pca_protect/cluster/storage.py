@@ -122,8 +122,12 @@ class Storage:
             UsageError: one of them cannot be read.
         """
         with explained(self.root):
-            contents = self._files.cat([self._full(place) for place in places]) if places else {}
-        return [contents[self._full(place)] for place in places]
+            contents = (
+                self._files.cat_ranges([self._full(place) for place in places], 0, None, on_error="raise")
+                if places
+                else []
+            )
+        return [bytes(content) for content in contents]
 
     def write(self, place: str, data: bytes, *, replace: bool) -> None:
         """Whole or not at all: a single upload into a bucket, a temporary file moved into place on a disk.

@@ -37,7 +37,7 @@ def channels_of(image: Image.Image, source: str, *, gray: bool = False) -> Chann
     mode = image.mode
     profile = image.info.get("icc_profile") or b""
     if mode.startswith("I;16"):
-        return _fitting(_sixteen_bit_gray(np.asarray(image), image.info.get("transparency")), profile)
+        return _fitting(_sixteen_bit_gray(_sixteen_bits(image), image.info.get("transparency")), profile)
     if mode in ("I", "F"):
         return _fitting(_numbers(image, source), profile)
     if mode in ("CMYK", "LAB", "YCbCr", "HSV"):
@@ -69,6 +69,21 @@ def _gray(image: Image.Image) -> Channels:
         array = np.asarray(image.convert("LA"))
         return Channels(_three(array[..., 0]), np.ascontiguousarray(array[..., 1]), gray=True)
     return Channels(_three(np.asarray(image.convert("L"))), gray=True)
+
+
+_PHOTOMETRIC, _BITS, _WHITE_IS_ZERO = 262, 258, 0
+"""TIFF tags that Pillow heeds for 8 bits only."""
+
+
+def _sixteen_bits(image: Image.Image) -> NDArray[np.uint16]:
+    """Samples of which 65535 is white."""
+    samples = np.asarray(image).astype(np.uint16)
+    tags = getattr(image, "tag_v2", {})
+    bits = tags.get(_BITS, 16)
+    bits = bits[0] if isinstance(bits, tuple) else bits
+    if 8 < bits < 16:  # the highest bits are repeated below, so that white becomes white
+        samples = (samples << (16 - bits)) | (samples >> (2 * bits - 16))
+    return 65535 - samples if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else samples
 
 
 def _sixteen_bit_gray(array: NDArray[Any], transparent: object) -> Channels:

@@ -31,11 +31,13 @@ class Job:
 class Plan:
     """Attributes:
     jobs: in the order of the inputs.
-    folder: where all outputs go, and a journal of them; None where they lie beside the originals and for one picture.
+    folder: where all outputs go; None where they lie beside the originals or `-o` names one file.
+    several: more than one picture was named, or what may hold more.
     """
 
     jobs: list[Job]
     folder: Path | None
+    several: bool = True
 
 
 def plan(found: Found, output: Path | None, *, allow_lossy: bool = False) -> Plan:
@@ -63,7 +65,7 @@ def plan(found: Found, output: Path | None, *, allow_lossy: bool = False) -> Pla
     if folder is None:
         for parent in {Path(job.target).parent for job in jobs if not job.source.problem}:
             check_folder(parent)
-    return Plan(jobs, folder if found.several or len(jobs) > 1 else None)
+    return Plan(jobs, folder, found.several or len(jobs) > 1)
 
 
 def check_folder(folder: Path) -> None:

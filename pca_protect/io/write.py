@@ -22,7 +22,7 @@ from pca_protect.io.png import encode_png
 from pca_protect.io.tiff import encode_tiff
 from pca_protect.io.webp import encode_webp
 
-__all__ = ["NOTE_KEY", "encode_picture", "largest_change_levels", "output_format", "write_bytes"]
+__all__ = ["NOTE_KEY", "encode_picture", "largest_change_levels", "left_out", "output_format", "write_bytes"]
 
 LOSSLESS = {".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 LOSSY = {".jpg": "JPEG", ".jpeg": "JPEG"}
@@ -72,6 +72,17 @@ def encode_picture(picture: Picture, format_name: str, *, note: str = "") -> byt
     if format_name == "TIFF":
         return encode_tiff(picture, exif)
     return _encode_jpeg(picture, exif)
+
+
+def left_out(picture: Picture, format_name: str) -> tuple[str, ...]:
+    """What a picture carries and a format has no place for, one sentence each."""
+    losses = {
+        "its text": bool(picture.text) and format_name != "PNG",
+        "its IPTC records": bool(picture.iptc) and format_name == "WEBP",
+        "its grey colour profile": bool(picture.icc_profile) and picture.gray and format_name == "WEBP",
+        "the times of its frames": picture.duration_ms > 0 and format_name == "TIFF",
+    }
+    return tuple(f"{what} has no place in {format_name} and was left out" for what, lost in losses.items() if lost)
 
 
 def largest_change_levels(picture: Picture, saved: Picture) -> int:

@@ -14,9 +14,13 @@ from xml.parsers.expat import ExpatError
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 PLUS = "http://ns.useplus.org/ldf/xmp/1.0/"
 XMP_RIGHTS = "http://ns.adobe.com/xap/1.0/rights/"
-NO_GENERATIVE_TRAINING = "http://ns.useplus.org/ldf/vocab/DMI-PROHIBITED-GENAIMLTRAINING"
+_VOCABULARY = "http://ns.useplus.org/ldf/vocab/"
+NO_GENERATIVE_TRAINING = f"{_VOCABULARY}DMI-PROHIBITED-GENAIMLTRAINING"
+_STRICTER = frozenset(
+    f"{_VOCABULARY}DMI-PROHIBITED{rest}" for rest in ("", "-AIMLTRAINING", "-EXCEPTSEARCHENGINEINDEXING")
+)
+"""What forbids more, and stays where it is said already."""
 
-_EXIF = "http://ns.adobe.com/exif/1.0/"
 _XMP = "http://ns.adobe.com/xap/1.0/"
 _PHOTOSHOP = "http://ns.adobe.com/photoshop/1.0/"
 _IPTC_CORE = "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/"
@@ -59,13 +63,17 @@ def without_previews(packet: bytes) -> bytes:
     return _without(packet, lambda name: name in _PREVIEWS)
 
 
+_POSITION = re.compile(r"^gps|latitude|longitude|longtitude|altitude$", re.IGNORECASE)
+"""Whatever the namespace: makers of drones have their own, misspelling included."""
+
+
 def without_places(packet: bytes) -> bytes:
     """Without GPS properties and names of places.
 
     Raises:
         ValueError: the packet cannot be read.
     """
-    return _without(packet, lambda name: name in _PLACES or (name[0] == _EXIF and name[1].startswith("GPS")))
+    return _without(packet, lambda name: name in _PLACES or bool(_POSITION.search(name[1])))
 
 
 def with_notice(packet: bytes, text: str) -> bytes:
@@ -79,7 +87,9 @@ def with_notice(packet: bytes, text: str) -> bytes:
         document = _parsed(_FRESH)
     rdf = document.getElementsByTagNameNS(RDF, "RDF")[0]
     siblings = [node for node in _elements(rdf) if node.parentNode is rdf]
-    terms = _usage_terms(rdf)
+    terms, translations = _usage_terms(rdf)
+    said = _values(rdf, PLUS, "DataMining")
+    forbidden = next((value for value in said if value in _STRICTER), NO_GENERATIVE_TRAINING)
     _remove(rdf, lambda name: name in {(PLUS, "DataMining"), (XMP_RIGHTS, "UsageTerms")})
     for sibling in siblings:
         if _says_nothing(sibling):
@@ -92,12 +102,14 @@ def with_notice(packet: bytes, text: str) -> bytes:
     about = siblings[0].getAttributeNS(RDF, "about") if siblings else ""
     description.setAttribute(f"{prefix}:about", about)
     mining = document.createElementNS(PLUS, "plus:DataMining")
-    mining.appendChild(document.createTextNode(NO_GENERATIVE_TRAINING))
+    mining.appendChild(document.createTextNode(forbidden))
     item = document.createElementNS(RDF, f"{prefix}:li")
     item.setAttribute("xml:lang", "x-default")
     item.appendChild(document.createTextNode(text if not terms or terms in text else f"{terms} {text}"))
     alternatives = document.createElementNS(RDF, f"{prefix}:Alt")
     alternatives.appendChild(item)
+    for translation in translations:
+        alternatives.appendChild(translation)
     usage = document.createElementNS(XMP_RIGHTS, "xmpRights:UsageTerms")
     usage.appendChild(alternatives)
     description.appendChild(mining)
@@ -106,11 +118,26 @@ def with_notice(packet: bytes, text: str) -> bytes:
     return _packed(document)
 
 
-def _usage_terms(rdf: minidom.Element) -> str:
+def _usage_terms(rdf: minidom.Element) -> tuple[str, list[minidom.Element]]:
+    """The terms by default, and those in other languages."""
+    terms, translations = "", []
     for usage in rdf.getElementsByTagNameNS(XMP_RIGHTS, "UsageTerms"):
         for item in usage.getElementsByTagNameNS(RDF, "li"):
-            return "".join(node.data for node in item.childNodes if isinstance(node, minidom.Text)).strip()
-    return ""
+            if item.getAttribute("xml:lang") in ("", "x-default"):
+                terms = terms or _text_of(item)
+            else:
+                translations.append(item)
+    return terms, translations
+
+
+def _values(rdf: minidom.Element, namespace: str, name: str) -> list[str]:
+    """Of a property, written as an element or as an attribute."""
+    attributes = [element.getAttributeNS(namespace, name) for element in _elements(rdf)]
+    return [*attributes, *(_text_of(element) for element in rdf.getElementsByTagNameNS(namespace, name))]
+
+
+def _text_of(element: minidom.Element) -> str:
+    return "".join(node.data for node in element.childNodes if isinstance(node, minidom.Text)).strip()
 
 
 def _says_nothing(description: minidom.Element) -> bool:
