@@ -82,7 +82,11 @@ def test_without_gps_removes_the_place_and_nothing_else(picture: Picture):
 
 
 def test_without_gps_leaves_what_has_none_as_it_is(picture: Picture):
-    packet = PACKET.replace(b"GPSLatitude", b"Lens").replace(b"GPSLongitude", b"Model").replace(b"photoshop:City", b"photoshop:Headline")
+    packet = (
+        PACKET.replace(b"GPSLatitude", b"Lens")
+        .replace(b"GPSLongitude", b"Model")
+        .replace(b"photoshop:City", b"photoshop:Headline")
+    )
     exif = Image.Exif()
     exif[0x013B] = "A. Person"
     same = without_gps(replace(picture, xmp=packet, exif=exif.tobytes()))

@@ -95,7 +95,7 @@ def inputs_of(storages: Sequence[Storage], output: Storage, *, recursive: bool) 
                 target = f"{posixpath.splitext(stored.place)[0]}.protected"
                 inputs.tasks.append(Task(root, stored, target))
     if others:
-        inputs.notices.append(f"{others} files ignored: no pictures by their names")
+        inputs.notices.append(f"{others} file{'s were' if others > 1 else ' was'} ignored, no picture by name")
     if inside:
         inputs.notices.append("the output lies among the inputs and was left out")
     if not inputs.tasks:

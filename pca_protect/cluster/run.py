@@ -88,7 +88,7 @@ def run(
             if errors is not None:
                 write_errors(errors, summary.failures)
             if tally.left_out:
-                watcher.notice(f"{tally.left_out} files left out: protected by this program already, or no pictures")
+                watcher.notice(f"left out: {tally.left_out}, protected by this program already or no pictures")
             watcher.end(summary)
     return summary
 
