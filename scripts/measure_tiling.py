@@ -45,6 +45,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--editor", default="pocket-editor")
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--tile", type=int, default=512)
+    parser.add_argument("--arms", nargs="+", default=["one window", "windows", "small", "small and native"])
+    parser.add_argument("--views", nargs="+", default=["small", "across", "inside one", "inside the next"])
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=Path("docs/measurements/tiling.json"))
     options = parser.parse_args(arguments)
@@ -58,12 +60,14 @@ def main(arguments: list[str] | None = None) -> None:
     effects: dict[tuple[str, str, str], list[float]] = {}
     for path in paths:
         picture = read_picture(path)
-        views = dict(_views(picture, options.tile, side))
+        views = {name: view for name, view in _views(picture, options.tile, side) if name in options.views}
         clean = {name: trial.edits(view(picture.rgb)) for name, view in views.items()}
         noisy = with_noise(picture, ProtectConfig().budget_levels, 0).rgb
         control = {name: _moved(trial, views[name], noisy, clean[name]) for name in views}
         for mode in MODES:
             for arm, config in _arms(mode, options.preset, options.tile, side).items():
+                if arm not in options.arms:
+                    continue
                 batch = Batch([picture.rgb], [None], [False])
                 changed = perturb(batch, config, surrogate=editor.surrogate, tile_px=config.tile_px)[0]
                 if arm == "windows":
@@ -145,6 +149,8 @@ def _seam(clean: Levels, changed: Levels, tile_px: int) -> float:
 
 def _borders(effects: dict[tuple[str, str, str], list[float]], mode: str) -> Iterator[dict[str, object]]:
     for arm in ("one window", "windows"):
+        if not {(mode, arm, view) for view in ("across", "inside one", "inside the next")} <= effects.keys():
+            continue
         inside = np.mean([effects[mode, arm, where] for where in ("inside one", "inside the next")], axis=0)
         across = effects[mode, arm, "across"]
         yield {"mode": mode, "arm": arm, "across_over_inside": float(np.mean(across) / inside.mean()), "n": len(across)}
@@ -152,8 +158,10 @@ def _borders(effects: dict[tuple[str, str, str], list[float]], mode: str) -> Ite
 
 def _scales(effects: dict[tuple[str, str, str], list[float]], mode: str) -> Iterator[dict[str, object]]:
     for view in ("small", "inside one"):
-        native = effects[mode, "windows", view]
         for arm in ("one window", "small", "small and native"):
+            if not {(mode, "windows", view), (mode, arm, view)} <= effects.keys():
+                continue
+            native = effects[mode, "windows", view]
             found = effects[mode, arm, view]
             yield {
                 "mode": mode,
