@@ -201,7 +201,7 @@ def test_folder_to_folder(
     failed = [json.loads(line)["input"] for line in (tmp_path / "errors.jsonl").read_text().splitlines()]
     assert {Path(name).name for name in failed} == set(broken)
     assert lines_of(tmp_path / "out", "errors")[0]["error"]
-    assert any("1 file" in notice and "names" in notice for notice in watched.notices)
+    assert "1 file was ignored, no picture by name" in watched.notices
 
     journal, records = lines_of(tmp_path / "out", "journal"), lines_of(tmp_path / "out", "records")
     assert {line["output"] for line in journal} == set(outputs)
