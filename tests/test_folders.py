@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
 import sys
 import time
@@ -29,7 +30,7 @@ from pca_protect.batch.pipeline import Stages, group_by_size, run_pipeline
 from pca_protect.batch.request import Request
 from pca_protect.batch.run import preview, run
 from pca_protect.config import ProtectConfig
-from pca_protect.errors import DeviceError, ModelError, PictureError, UsageError
+from pca_protect.errors import Cancelled, DeviceError, ModelError, PictureError, UsageError
 from pca_protect.io.discover import Source
 from pca_protect.io.picture import Picture
 from pca_protect.io.plan import Job
@@ -391,3 +392,27 @@ def test_of_large_pictures_fewer_are_in_memory(side_px: int, most: int):
     run_pipeline(jobs(8, (side_px, side_px)), stages(read=read, optimise=optimise), lambda outcome: None)
     assert len(seen) == 8
     assert max(seen) == most
+
+
+@pytest.mark.parametrize("error", [UsageError("means nothing"), Cancelled("enough"), ModelError("is not there")])
+def test_what_is_not_a_pictures_fault_ends_the_run(error: Exception):
+    def optimise(pictures: Sequence[tuple[Job, Picture]]) -> list[object]:
+        raise error
+
+    with pytest.raises(type(error)):
+        run_pipeline(jobs(3), stages(optimise=optimise), lambda outcome: None)
+
+
+def test_a_surprise_is_one_pictures_alone():
+    def read(job: Job) -> Picture:
+        if job.target == "1.out":
+            raise struct.error("of some decoder")
+        return blank(job)
+
+    seen: list[Outcome] = []
+    run_pipeline(jobs(3), stages(read=read), seen.append)
+    assert [outcome.failure is None for outcome in seen] == [True, False, True]
+    assert seen[1].failure is not None
+    assert (
+        seen[1].failure.error == "1.png: cannot be read (error: of some decoder); please report this with the picture"
+    )

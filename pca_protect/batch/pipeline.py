@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from pca_protect.batch.outcome import Failure, Outcome
-from pca_protect.errors import DeviceError, ModelError, PictureError, first_line
+from pca_protect.errors import Cancelled, DeviceError, ModelError, PictureError, UsageError, first_line
 from pca_protect.io.picture import Picture
 from pca_protect.io.plan import Job
 from pca_protect.protection import Protected
@@ -151,9 +151,13 @@ def _optimised(
 ) -> Iterator[tuple[Job, Protected | Failure]]:
     try:
         results = optimise(pictures)
-    except ModelError:  # there is no encoder
+    except (
+        ModelError,
+        UsageError,
+        Cancelled,
+    ):  # no encoder, a request that cannot be meant, or enough: not this picture's
         raise
-    except Exception as error:
+    except Exception as error:  # whatever one picture does, the others are done
         if len(pictures) > 1:
             for picture in pictures:
                 yield from _optimised([picture], optimise)
@@ -171,7 +175,7 @@ def _read(job: Job, read: Callable[[Job], Picture]) -> Picture | Failure:
         return Failure(job.source.path, job.source.root, job.source.problem)
     try:
         return read(job)
-    except Exception as error:  # noqa: BLE001 - as above
+    except Exception as error:  # noqa: BLE001 - whatever one picture does, the others are done
         return _failure(job, error, "read")
 
 
@@ -180,7 +184,7 @@ def _write(job: Job, result: Protected | Failure, write: Callable[[Job, Protecte
         return Outcome(job, failure=result)
     try:
         return Outcome(job, record=write(job, result))
-    except Exception as error:  # noqa: BLE001 - as above
+    except Exception as error:  # noqa: BLE001 - whatever one picture does, the others are done
         cause = error if isinstance(error, OSError) else error.__cause__
         failure = _failure(job, error, "written")
         return Outcome(job, failure=failure, no_room=isinstance(cause, OSError) and cause.errno in _NO_ROOM)

@@ -121,7 +121,7 @@ class Storage:
         Raises:
             UsageError: one of them cannot be read.
         """
-        with explained(self.root):
+        with explained(self.root):  # `cat` would take names for patterns
             contents = (
                 self._files.cat_ranges([self._full(place) for place in places], 0, None, on_error="raise")
                 if places
