@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
+import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -13,7 +16,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import smooth_picture
+from conftest import ASTRONAUT, smooth_picture
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from scipy.ndimage import gaussian_filter
 from tiny_editors import clip_tokenizer, t5_tokenizer
@@ -31,13 +35,20 @@ from transformers import (
 )
 
 from pca_protect import ModelError, UsageError
-from pca_protect.eval.metrics import classical
+from pca_protect.eval.metrics import classical, jpegxl
 from pca_protect.eval.metrics.hub import load_prompt_metric
 from pca_protect.eval.metrics.load import load_metrics, visibility
 from pca_protect.eval.metrics.registry import DEFAULT_METRICS, METRICS, MOST_DB, VISIBILITY, metrics_named
 from pca_protect.eval.pictures import Rgb
 
-PAIRS = tuple(name for name in DEFAULT_METRICS if METRICS[name].of == "pair")
+PAIRS = (
+    *(name for name, metric in METRICS.items() if metric.of == "pair" and not metric.weights and not metric.needs),
+    "ssimulacra2",
+    pytest.param(
+        "butteraugli",
+        marks=pytest.mark.skipif(shutil.which("butteraugli_main") is None, reason="libjxl's tools are not there"),
+    ),
+)
 CPU = torch.device("cpu")
 
 
@@ -159,7 +170,7 @@ def test_vif_knows_which_picture_is_the_reference():
     assert value("vif", rich, faint) < 0.8
 
 
-@pytest.mark.parametrize("name", [name for name in PAIRS if name != "vif"])
+@pytest.mark.parametrize("name", ["flip", "ssim", "ms-ssim", "psnr", "gmsd", "haarpsi"])
 def test_the_other_metrics_do_not_care_which_is_the_reference(name: str):
     original = picture(name)
     changed = cv2.GaussianBlur(noisy(original, 8), (5, 5), 1.0)
@@ -186,6 +197,145 @@ def test_flip_of_what_everybody_sees():
     assert value("flip", black, white) > 0.9
     grey = np.full_like(black, 128)
     assert value("flip", grey, grey + 1) < 0.05
+
+
+CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "rolled": lambda picture: np.roll(picture, 1, axis=(0, 1)),
+    "coarse": lambda picture: picture // 32 * 32 + 16,
+    "brighter": lambda picture: np.minimum(picture, 239) + 16,
+    "swapped": lambda picture: picture[..., ::-1],
+    "inverse": lambda picture: 255 - picture,
+}
+
+# piq 0.8.0 in float64 with torch 2.13: haarpsi and mdsi(changed, original, data_range=1.0).
+OTHERS_VALUES = {
+    ("face", "rolled"): (0.707298, 0.397571),
+    ("face", "coarse"): (0.900138, 0.365765),
+    ("face", "brighter"): (0.992503, 0.149937),
+    ("face", "swapped"): (0.896275, 0.408855),
+    ("face", "inverse"): (0.838186, 0.400951),
+    ("odd", "rolled"): (0.703921, 0.397524),
+    ("odd", "coarse"): (0.837756, 0.339739),
+    ("odd", "brighter"): (0.997366, 0.111074),
+    ("odd", "swapped"): (0.915363, 0.503416),
+    ("odd", "inverse"): (0.778765, 0.496744),
+    ("whole", "coarse"): (0.818335, 0.314491),
+}
+
+
+@pytest.mark.parametrize(("part", "change"), OTHERS_VALUES)
+def test_haarpsi_and_mdsi_agree_with_another_program(part: str, change: str):
+    """The whole picture is one that MDSI makes smaller first. Swapped and inverse ones have complex roots in MDSI."""
+    picture = np.asarray(Image.open(ASTRONAUT).convert("RGB"))
+    place = {"face": np.s_[60:156, 170:266], "odd": np.s_[40:291, 100:343], "whole": np.s_[:]}[part]
+    original = np.ascontiguousarray(picture[place])
+    changed = np.ascontiguousarray(CHANGES[change](original))
+    found = [value(name, original, changed) for name in ("haarpsi", "mdsi")]
+    assert found == pytest.approx(OTHERS_VALUES[part, change], abs=2e-6), "six digits, and roots of float64"
+
+
+def test_mdsi_makes_large_pictures_smaller_as_another_program_does():
+    """By three and by four; piq 0.8.0 again. Pixels in between are those that a picture of 37 px has, enlarged."""
+    for side, expected in ((781, 0.307973), (1030, 0.310829)):
+        rows, columns = np.indices((side, side + 7)) * 37 // side
+        original = np.stack([rows * 5 % 256, columns * 7 % 256, rows * columns % 256], axis=-1).astype(np.uint8)
+        assert value("mdsi", original, CHANGES["coarse"](original)) == pytest.approx(expected, abs=2e-6)
+
+
+def test_black_pictures_are_alike():
+    black = np.zeros((40, 30, 3), np.uint8)
+    assert value("haarpsi", black, black) == 1
+
+
+def test_ssimulacra2_is_the_packages_away_from_the_border():
+    """What is equal in both pictures does not count; with an equal frame, neither does how its border is blurred."""
+    from ssimulacra2 import compute_ssimulacra2
+
+    original = np.asarray(smooth_picture(480, 460))
+    changed = original.copy()
+    changed[200:260, 200:280] = noisy(original, 16)[200:260, 200:280]
+    files = [io.BytesIO(), io.BytesIO()]
+    for file, rgb in zip(files, (original, changed), strict=True):
+        Image.fromarray(rgb).save(file, "PNG")
+    assert value("ssimulacra2", original, changed) == pytest.approx(compute_ssimulacra2(*files), abs=1e-6)
+
+
+def test_ssimulacra2_sees_black_outside():
+    """As libjxl, whose blur begins and ends with zeros in both directions: at a border half of the bell is missing."""
+    weights = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+    half = weights[5:].sum() / weights.sum()
+    blurred = jpegxl._blurred(np.ones((20, 30, 3)))
+    assert blurred[10, 15] == pytest.approx(1)
+    assert [*blurred[0, 15], *blurred[10, -1]] == pytest.approx([half] * 6)
+    assert blurred[-1, 0] == pytest.approx(half**2)
+
+
+def test_ssimulacra2_treats_both_axes_alike():
+    original = picture("ssimulacra2")
+    changed = noisy(original, 8)
+    turned = [np.ascontiguousarray(rgb.swapaxes(0, 1)) for rgb in (original, changed)]
+    assert value("ssimulacra2", *turned) == pytest.approx(value("ssimulacra2", original, changed), abs=1e-6)
+
+
+def test_metrics_for_compression_know_which_is_the_reference():
+    original = picture("ssimulacra2")
+    blurred = cv2.GaussianBlur(original, (5, 5), 1.0)
+    for name in ("mdsi", "ssimulacra2"):
+        assert value(name, original, blurred) != pytest.approx(value(name, blurred, original), rel=1e-3)
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "ssimulacra2", None)
+    with pytest.raises(ModelError, match=r"^ssimulacra2: needs the package ssimulacra2 \(.+\); pip install") as no:
+        load_metrics(["ssimulacra2"], size_px=256)
+    assert "\n" not in str(no.value)
+
+
+def test_a_missing_program_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(
+        ModelError, match=r"^butteraugli: needs the program butteraugli_main, which is not on the PATH; "
+    ):
+        load_metrics(["butteraugli"], size_px=256)
+
+
+def program(folder: Path, text: str) -> None:
+    path = folder / "butteraugli_main"
+    path.write_text(f"#!{sys.executable}\n{text}\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no scripts without an ending")
+def test_butteraugli_reads_what_its_program_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Reference first, whole files, the settings it promises; its stderr is chatter unless it fails."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    program(
+        tmp_path,
+        "import sys\n"
+        f"sys.path[:] = {sys.path!r}\n"
+        "from PIL import Image\n"
+        "reference, test = (Image.open(path).getpixel((0, 0)) for path in sys.argv[1:3])\n"
+        "assert sys.argv[3:] == ['--pnorm', '3', '--intensity_target', '80']\n"
+        "print('assuming sRGB', file=sys.stderr)\n"
+        "print('9.5\\n3-norm:', test[0] - reference[0])",
+    )
+    dark, light = (np.full((20, 30, 3), level, np.uint8) for level in (40, 47))
+    assert value("butteraugli", dark, light) == 7
+    program(tmp_path, "import sys; sys.exit('first\\nno colours')")
+    with pytest.raises(ModelError, match=r"^butteraugli: .+butteraugli_main failed \(no colours\); run it by hand"):
+        value("butteraugli", dark, light)
+    program(tmp_path, "import sys; print('3-norm: 1'); sys.exit('died')")
+    with pytest.raises(ModelError, match=r"failed \(died\)"):
+        value("butteraugli", dark, light)
+    program(tmp_path, "print('9.5')")
+    with pytest.raises(ModelError, match=r"failed \(it said nothing\)"):
+        value("butteraugli", dark, light)
+
+
+def test_nothing_has_to_be_fetched_or_installed_for_the_metrics_of_default():
+    for name in DEFAULT_METRICS:
+        assert not METRICS[name].weights
+        assert not METRICS[name].needs
 
 
 def test_blur_is_lower_for_sharper_pictures():

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 
 from pca_protect.errors import UsageError
-from pca_protect.eval.metrics import classical
+from pca_protect.eval.metrics import classical, structural
 from pca_protect.eval.metrics.hub import load_pair_metric, load_prompt_metric
+from pca_protect.eval.metrics.jpegxl import load_butteraugli, load_ssimulacra2
 from pca_protect.eval.metrics.registry import METRICS, VISIBILITY, metrics_named
 from pca_protect.eval.pictures import Rgb
 
@@ -20,6 +21,12 @@ _PAIRS: dict[str, Callable[[Rgb, Rgb], float]] = {
     "psnr": classical.psnr,
     "gmsd": classical.gmsd,
     "vif": classical.vif,
+    "haarpsi": structural.haarpsi,
+    "mdsi": structural.mdsi,
+}
+_NOT_ALWAYS_THERE: dict[str, Callable[[], Callable[[Rgb, Rgb], float]]] = {
+    "ssimulacra2": load_ssimulacra2,
+    "butteraugli": load_butteraugli,
 }
 
 
@@ -50,7 +57,7 @@ def load_metrics(
 
     Raises:
         UsageError: a name is unknown, or such pictures are too small for a metric.
-        ModelError: weights cannot be had.
+        ModelError: weights, a program or a package cannot be had.
     """
     device = device or torch.device("cpu")
     loaded = Metrics({}, {}, {})
@@ -65,6 +72,8 @@ def load_metrics(
             loaded.pictures[metric.name] = classical.blur
         elif metric.weights:
             loaded.pairs[metric.name] = load_pair_metric(metric, device)
+        elif metric.needs:
+            loaded.pairs[metric.name] = _NOT_ALWAYS_THERE[metric.name]()
         else:
             loaded.pairs[metric.name] = _PAIRS[metric.name]
     return loaded

@@ -23,6 +23,7 @@ class Metric:
         better: which direction means more alike, for one edit which direction means better.
         of: `pair`: edit against another picture; `prompt`: edit against its prompt; `picture`: edit alone.
         weights: where its weights come from; empty if it has none.
+        needs: a program or package that is not always there; empty if it needs none.
         smallest_px: it takes no smaller pictures.
         distance: from the metric's value to a distance, 0 for equal pictures and growing; of pairs alone.
     """
@@ -34,12 +35,17 @@ class Metric:
     better: Better
     of: Literal["pair", "prompt", "picture"] = "pair"
     weights: str = ""
+    needs: str = ""
     smallest_px: int = 11
     distance: Callable[[float], float] = lambda value: value
 
 
 def _one_minus(value: float) -> float:
     return 1.0 - value
+
+
+def _below_hundred(score: float) -> float:
+    return 100.0 - score
 
 
 MOST_DB = 100.0
@@ -66,6 +72,34 @@ _ENTRIES = (
         smallest_px=41,
         distance=_one_minus,
     ),
+    Metric(
+        "haarpsi",
+        "Haar wavelet-based perceptual similarity (Reisenhofer et al. 2018)",
+        0,
+        1,
+        "higher",
+        smallest_px=16,
+        distance=_one_minus,
+    ),
+    Metric("mdsi", "mean deviation similarity index (Nafchi et al. 2016)", 0, 1, "lower"),
+    Metric(
+        "ssimulacra2",
+        "SSIMULACRA 2.1 (Sneyers 2023)",
+        float("-inf"),
+        100,
+        "higher",
+        needs="the package ssimulacra2",
+        smallest_px=225,
+        distance=_below_hundred,
+    ),
+    Metric(
+        "butteraugli",
+        "Butteraugli, 3-norm at 80 nits (Alakuijala et al. 2017, libjxl)",
+        0,
+        float("inf"),
+        "lower",
+        needs="the program butteraugli_main of libjxl",
+    ),
     Metric("lpips", "LPIPS, VGG (Zhang et al. 2018)", 0, float("inf"), "lower", weights="torchvision VGG-16"),
     Metric(
         "dists", "DISTS (Ding et al. 2020)", 0, 1, "lower", weights="torchvision VGG-16, github.com/dingkeyan93/DISTS"
@@ -90,7 +124,9 @@ METRICS: dict[str, Metric] = {metric.name: metric for metric in _ENTRIES}
 VISIBILITY = "flip"
 """What is meant by the visibility of a protection; noise of the same visibility is matched in it."""
 
-DEFAULT_METRICS = tuple(metric.name for metric in _ENTRIES if not metric.weights)
+DEFAULT_METRICS = ("flip", "ssim", "ms-ssim", "psnr", "gmsd", "vif", "blur")
+"""What is measured unless told otherwise: nothing that has to be fetched or installed. Others are had by name; a run that was
+begun keeps to the metrics it began with."""
 QUICK_METRICS = ("flip", "ssim", "blur")
 
 

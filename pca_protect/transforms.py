@@ -1,0 +1,324 @@
+"""What happens to published pictures, differentiably: to be averaged over while optimising, so that a protection holds
+after it (expectation over transformation; Athalye et al., "Synthesizing Robust Adversarial Examples", arXiv 1707.07397).
+
+Every function here returns a `Transform`, or is one. Random choices are made once a call and hold for all images of the
+batch: what becomes of an image depends on the generator alone, not on the images beside it. Only `jpeg` and `quantise`
+round to 8 bits; their roundings pass gradients on as if they were not there (Bengio et al., arXiv 1308.3432).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+Transform = Callable[[Tensor, torch.Generator], Tensor]
+"""Pixels `(B, 3, H, W)` in [0, 1], from 8 px a side up, and a generator on the CPU -> such pixels, differentiable, of the
+same size where nothing else is said."""
+
+Between = float | tuple[float, float]
+"""A number, or the two ends of a range that is drawn from evenly."""
+
+_LOBES = 3
+
+# ITU-T T.81 (1992), tables K.1 and K.2: the steps of quality 50 by vertical and horizontal frequency.
+_LUMA_STEPS = (
+    *(16, 11, 10, 16, 24, 40, 51, 61),
+    *(12, 12, 14, 19, 26, 58, 60, 55),
+    *(14, 13, 16, 24, 40, 57, 69, 56),
+    *(14, 17, 22, 29, 51, 87, 80, 62),
+    *(18, 22, 37, 56, 68, 109, 103, 77),
+    *(24, 35, 55, 64, 81, 104, 113, 92),
+    *(49, 64, 78, 87, 103, 121, 120, 101),
+    *(72, 92, 95, 98, 112, 100, 103, 99),
+)
+_CHROMA_STEPS = (
+    *(17, 18, 24, 47, 99, 99, 99, 99),
+    *(18, 21, 26, 66, 99, 99, 99, 99),
+    *(24, 26, 56, 99, 99, 99, 99, 99),
+    *(47, 66, 99, 99, 99, 99, 99, 99),
+    *(99, 99, 99, 99, 99, 99, 99, 99) * 4,
+)
+# JFIF 1.02 (1992): luma, and chroma around zero.
+_TO_YCC = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
+_TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136286, -0.714136286), (1.0, 1.772, 0.0))
+
+
+def quantise(pixels: Tensor, _: torch.Generator) -> Tensor:
+    """The nearest 8-bit levels."""
+    return _rounded(pixels * 255) / 255
+
+
+def jpeg(quality: int | tuple[int, int]) -> Transform:
+    """Saved as JPEG and read again: the standard tables, 4:2:0, what libjpeg does by default.
+
+    Photographs come out as from libjpeg-turbo 3.2 to within 0.4 levels on average, noise to within 0.9; where its integer
+    transform falls on the other side of a half, a frequency is off by its whole step: at quality 30 up to 32 levels in a pixel.
+
+    Args:
+        quality: 1 to 100 in libjpeg's scale, or the two ends of what is drawn from.
+
+    Raises:
+        ValueError: another quality.
+    """
+    low, high = _ends("JPEG quality", quality, 1, 100)
+
+    def apply(pixels: Tensor, generator: torch.Generator) -> Tensor:
+        drawn = low if low == high else torch.randint(int(low), int(high) + 1, (), generator=generator)
+        return _through_jpeg(pixels, int(drawn))
+
+    return apply
+
+
+def shrink_to(longest_px: int) -> Transform:
+    """Made smaller by Lanczos' filter until the longer side has `longest_px`, and left so: the size changes. Smaller
+    pictures stay as they are."""
+
+    def apply(pixels: Tensor, _: torch.Generator) -> Tensor:
+        return _resized(pixels, _fitting(pixels.shape[-2], pixels.shape[-1], longest_px))
+
+    return apply
+
+
+def shrink_and_back(factor: Between, *, meanwhile: Transform | None = None) -> Transform:
+    """Made smaller by Lanczos' filter, and as large as before again.
+
+    Args:
+        factor: of the sides, from 0.01 to 1.
+        meanwhile: what happens to the smaller picture, which may be under 8 px then.
+
+    Raises:
+        ValueError: another factor.
+    """
+    ends = _ends("factor", factor, 0.01, 1)
+
+    def apply(pixels: Tensor, generator: torch.Generator) -> Tensor:
+        height, width = pixels.shape[-2:]
+        drawn = _drawn(ends, generator)
+        small = _resized(pixels, (max(1, int(height * drawn)), max(1, int(width * drawn))))
+        return _resized(small if meanwhile is None else meanwhile(small, generator), (height, width))
+
+    return apply
+
+
+def upload(longest_px: int, quality: int | tuple[int, int]) -> Transform:
+    """As a photo site would store it, and shown at the original's size again: `shrink_to`, `jpeg`, and back."""
+    stored = chain(shrink_to(longest_px), jpeg(quality))
+    return lambda pixels, generator: _resized(stored(pixels, generator), (pixels.shape[-2], pixels.shape[-1]))
+
+
+def crop_and_resize(share: Between, *, at: Literal["anywhere", "centre"] = "anywhere") -> Transform:
+    """A part, made as large as the whole by Lanczos' filter.
+
+    Args:
+        share: of each side that is cut off, from 0 to 0.99.
+        at: where the part lies.
+
+    Raises:
+        ValueError: another share.
+    """
+    ends = _ends("share", share, 0, 0.99)
+
+    def apply(pixels: Tensor, generator: torch.Generator) -> Tensor:
+        height, width = pixels.shape[-2:]
+        drawn = _drawn(ends, generator)
+        down, across = (0.5, 0.5) if at == "centre" else torch.rand(2, generator=generator).tolist()
+        rows, columns = (
+            (place * drawn * length, (place * drawn + 1 - drawn) * length)
+            for place, length in ((down, height), (across, width))
+        )
+        return _resized(pixels, (height, width), rows, columns)
+
+    return apply
+
+
+def blur(sigma_px: Between) -> Transform:
+    """Gaussian blur over borders continued by their last pixels; the kernel ends after four deviations.
+
+    Programs that blur in three boxes, as Pillow does, come within a level of it on photographs, borders apart.
+
+    Raises:
+        ValueError: a deviation under zero.
+    """
+    ends = _ends("sigma_px", sigma_px, 0, math.inf)
+
+    def apply(pixels: Tensor, generator: torch.Generator) -> Tensor:
+        sigma = _drawn(ends, generator)
+        if sigma == 0:
+            return pixels
+        reach = math.ceil(4 * sigma)
+        offsets = torch.arange(-reach, reach + 1, dtype=pixels.dtype, device=pixels.device)
+        kernel = torch.softmax(-(offsets**2) / (2 * sigma**2), dim=0).expand(3, 1, -1)
+        padded = F.pad(pixels, (reach, reach, reach, reach), mode="replicate")
+        across = F.conv2d(padded, kernel[:, :, None, :], groups=3)
+        return F.conv2d(across, kernel[:, :, :, None], groups=3).clamp(0.0, 1.0)
+
+    return apply
+
+
+def gaussian_noise(deviation: Between) -> Transform:
+    """Independent noise in every pixel and channel, `deviation` in units of the [0, 1] range; the same for all images.
+
+    Raises:
+        ValueError: a deviation under zero.
+    """
+    ends = _ends("deviation", deviation, 0, math.inf)
+
+    def apply(pixels: Tensor, generator: torch.Generator) -> Tensor:
+        drawn = _drawn(ends, generator)
+        noise = torch.randn(pixels.shape[1:], generator=generator).to(pixels)
+        return (pixels + drawn * noise).clamp(0.0, 1.0)
+
+    return apply
+
+
+def chain(*transforms: Transform) -> Transform:
+    """One after the other; nothing at all without any."""
+
+    def apply(pixels: Tensor, generator: torch.Generator) -> Tensor:
+        for transform in transforms:
+            pixels = transform(pixels, generator)
+        return pixels
+
+    return apply
+
+
+def one_of(transforms: Sequence[Transform], weights: Sequence[float] | None = None) -> Transform:
+    """One of them, drawn anew at every call.
+
+    Args:
+        weights: how often, relative to each other; equally without.
+
+    Raises:
+        ValueError: the weights are not one for each, or none is over zero.
+    """
+    shares = torch.tensor([1.0] * len(transforms) if weights is None else weights, dtype=torch.float64)
+    if len(shares) != len(transforms) or not bool((shares >= 0).all()) or not bool(shares.sum() > 0):
+        raise ValueError(f"{len(transforms)} transforms with weights {weights}: give one for each, some over zero")
+
+    def apply(pixels: Tensor, generator: torch.Generator) -> Tensor:
+        return transforms[int(torch.multinomial(shares, 1, generator=generator))](pixels, generator)
+
+    return apply
+
+
+def _ends(what: str, between: Between, least: float, most: float) -> tuple[float, float]:
+    low, high = between if isinstance(between, tuple) else (between, between)
+    if not least <= low <= high <= most:
+        raise ValueError(f"{what} {between}: give a number from {least} to {most}, or the two ends of a range in there")
+    return low, high
+
+
+def _drawn(ends: tuple[float, float], generator: torch.Generator) -> float:
+    low, high = ends
+    return low if low == high else low + (high - low) * float(torch.rand((), generator=generator))
+
+
+def _rounded(values: Tensor) -> Tensor:
+    return values + (values.round() - values).detach()
+
+
+def _floored(values: Tensor, added: Sequence[float], dim: int) -> Tensor:
+    """Whole numbers below `values` plus what is added by turns along an axis; the gradient is that of `values`."""
+    shape = [1] * values.ndim
+    shape[dim] = values.shape[dim]
+    offsets = values.new_tensor(added).repeat(values.shape[dim] // len(added)).view(shape)
+    return values + ((values + offsets).floor() - values).detach()
+
+
+def _through_jpeg(pixels: Tensor, quality: int) -> Tensor:
+    """What libjpeg does with colours, borders and halves, so that hardly a level differs from it."""
+    height, width = pixels.shape[-2:]
+    levels = _rounded(pixels * 255)
+    # Halves go up in luma and down in chroma, where 128 would not fit in 8 bits.
+    ycc = _floored(_recoloured(levels, _TO_YCC), (0.5, 0.4999, 0.4999), dim=1)
+    # Rows are continued pixel by pixel; columns, past the last pair, in each plane by itself.
+    ycc = F.pad(ycc, (0, -width % 16, 0, height % 2), mode="replicate")
+    # Chroma is the mean of 2x2, where halves go down and up by turns.
+    chroma = _floored(F.avg_pool2d(ycc[:, 1:], 2), (0.25, 0.5), dim=-1)
+    luma = _through_blocks(ycc[:, :1] - 128, _LUMA_STEPS, quality)[..., :height, :width]
+    chroma = _through_blocks(chroma, _CHROMA_STEPS, quality)[..., : (height + 1) // 2, : (width + 1) // 2]
+    # "Fancy" upsampling, 3/4 of the nearer and 1/4 of the farther in each direction, is bilinear interpolation.
+    chroma = F.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)
+    chroma = _floored(chroma, (8 / 16, 7 / 16), dim=-1)[..., :height, :width]
+    rgb = _recoloured(torch.cat([luma + 128, chroma], dim=1), _TO_RGB)
+    return _rounded(rgb.clamp(0, 255)) / 255
+
+
+def _recoloured(values: Tensor, matrix: tuple[tuple[float, ...], ...]) -> Tensor:
+    return (values.new_tensor(matrix) @ values.flatten(2)).view_as(values)
+
+
+def _through_blocks(plane: Tensor, steps: tuple[int, ...], quality: int) -> Tensor:
+    """Planes `(B, C, h, w)` of levels around zero, w a multiple of 8, to quantised frequencies and back; rows are
+    continued to a multiple of 8, and stay so."""
+    plane = F.pad(plane, (0, 0, 0, -plane.shape[-2] % 8), mode="replicate")
+    batch, channels, height, width = plane.shape
+    cosines, divisors, factors = (plane.new_tensor(array) for array in _frequencies(steps, quality))
+    rows = cosines @ plane.reshape(batch, channels, height // 8, 8, width)
+    blocks = (rows.view(batch, channels, height // 8, 8, width // 8, 8) @ cosines.T) / divisors
+    # Halves go away from zero; flat areas have many.
+    whole = (blocks + 0.5 * blocks.sign()).trunc()
+    blocks = (blocks + (whole - blocks).detach()) * factors
+    rows = (blocks @ cosines).view(batch, channels, height // 8, 8, width)
+    return _rounded((cosines.T @ rows).view(plane.shape).clamp(-128, 127))
+
+
+@functools.lru_cache(maxsize=256)
+def _frequencies(steps: tuple[int, ...], quality: int) -> tuple[NDArray[np.float64], ...]:
+    """Cosines `(8, 8)` by frequency and place, and by what products of them are divided before rounding and multiplied
+    after it, `(8, 1, 8)`. The cosines are not normalised, so that the mean of a block, and its halves, are exact."""
+    frequencies, places = np.arange(8)[:, None], np.arange(8)
+    cosines = np.cos((2 * places + 1) * frequencies * np.pi / 16)
+    norms = np.sqrt((cosines**2).sum(axis=1))
+    norms = np.outer(norms, norms)
+    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
+    table = ((np.array(steps).reshape(8, 8) * percent + 50) // 100).clip(1, 255)
+    return cosines, (table * norms)[:, None], (table / norms)[:, None]
+
+
+def _fitting(height: int, width: int, longest_px: int) -> tuple[int, int]:
+    """The size at which the longer side has `longest_px`, nearest to the same proportions; no larger than it is."""
+    if max(height, width) <= longest_px:
+        return height, width
+    shorter = longest_px * min(height, width) / max(height, width)
+    around = (max(1, math.floor(shorter)), math.ceil(shorter))
+    found = [(px, longest_px) if width > height else (longest_px, px) for px in around]
+    return min(found, key=lambda size: abs(width / height - size[1] / size[0]))
+
+
+def _resized(
+    pixels: Tensor,
+    size: tuple[int, int],
+    rows: tuple[float, float] | None = None,
+    columns: tuple[float, float] | None = None,
+) -> Tensor:
+    """The part between two places of each axis, or the whole, at another height and width. Along an axis after the other,
+    as Pillow does it, with values cut to [0, 1] each time; without its rounding."""
+    height, width = pixels.shape[-2:]
+    if columns is not None or size[1] != width:
+        matrix = torch.from_numpy(_lanczos(width, size[1], *(columns or (0.0, width)))).to(pixels)
+        pixels = (pixels @ matrix.T).clamp(0.0, 1.0)
+    if rows is not None or size[0] != height:
+        matrix = torch.from_numpy(_lanczos(height, size[0], *(rows or (0.0, height)))).to(pixels)
+        pixels = (matrix @ pixels).clamp(0.0, 1.0)
+    return pixels
+
+
+@functools.lru_cache(maxsize=8)
+def _lanczos(length: int, wanted: int, start: float, stop: float) -> NDArray[np.float32]:
+    """What makes `wanted` pixels of an axis out of those between two places: `(wanted, length)`. Lanczos' filter of three
+    lobes, made wider where pixels become fewer, cut off and normalised at the ends of the axis."""
+    factor = (stop - start) / wanted
+    centers = start + (np.arange(wanted) + 0.5) * factor
+    distances = (np.arange(length) + 0.5 - centers[:, None]) / max(1.0, factor)
+    weights = np.sinc(distances) * np.sinc(distances / _LOBES) * (np.abs(distances) < _LOBES)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return weights.astype(np.float32)
