@@ -10,7 +10,7 @@ import typer
 
 from pca_protect.cli import bench_output as output
 from pca_protect.cli import options
-from pca_protect.config import ProtectConfig
+from pca_protect.config import PUBLISHED_MODES, ProtectConfig
 from pca_protect.eval.arms.registry import ARMS
 from pca_protect.eval.editing import config as editing_config
 from pca_protect.eval.editing.config import EditingConfig
@@ -66,6 +66,15 @@ Metrics = Annotated[
     list[str],
     typer.Option("--metric", metavar="NAME", help=f"May be repeated. {', '.join(METRICS)}.", show_default=False),
 ]
+VisibleMetrics = Annotated[
+    list[str],
+    typer.Option(
+        "--visible-metric",
+        metavar="NAME",
+        help="May be repeated. Measure how visible the protection is in these too, and edits not.",
+        show_default=False,
+    ),
+]
 Batch = Annotated[int, typer.Option(metavar="N", help="Edits made at a time.")]
 Precision = Annotated[
     str, typer.Option(metavar="auto|fp32|bf16|fp16", help="Of the editor; protection is made in fp32.")
@@ -75,6 +84,15 @@ Vaes = Annotated[
     list[str], typer.Option("--vae", metavar="NAME", help="Surrogate and target; may be repeated.", show_default=False)
 ]
 Preset = Annotated[str, typer.Option(metavar="NAME", help="How protections are optimised.")]
+Modes = Annotated[
+    list[str],
+    typer.Option(
+        "--mode",
+        metavar="NAME",
+        help=f"May be repeated; {', '.join(PUBLISHED_MODES)} if not given.",
+        show_default=False,
+    ),
+]
 Size = Annotated[int, typer.Option(metavar="PX", help="Side of the pictures; every editor has to take it.")]
 Purifiers = Annotated[
     list[str],
@@ -104,6 +122,7 @@ def editing(
     guidance: Guidance = None,
     steps: EditSteps = None,
     metric: Metrics = [],  # noqa: B006
+    visible_metric: VisibleMetrics = [],  # noqa: B006
     batch: Batch = EditingConfig.batch,
     device: options.DeviceName = ProtectConfig.device,
     precision: Precision = EditingConfig.precision,
@@ -126,7 +145,14 @@ def editing(
         guidance=guidance,
         steps=steps,
         **output.given(
-            pictures=pictures, editors=editor, arms=arm, budgets=budget, prompts=prompt, seeds=seeds, metrics=metric
+            pictures=pictures,
+            editors=editor,
+            arms=arm,
+            budgets=budget,
+            prompts=prompt,
+            seeds=seeds,
+            metrics=metric,
+            visible=visible_metric,
         ),
     )
     with output.needs_extra():
@@ -201,6 +227,7 @@ def transfer(
     vae: Vaes = [],  # noqa: B006
     editor: Editors = [],  # noqa: B006
     preset: Preset = TransferConfig.preset,
+    mode: Modes = [],  # noqa: B006
     budget: Budget = TransferConfig.budget_levels,
     prompt: Prompts = [],  # noqa: B006
     seeds: Seeds = None,
@@ -226,7 +253,7 @@ def transfer(
         size_px=size,
         batch=batch,
         seed=seed,
-        **output.given(pictures=pictures, vaes=vae, editors=editor, prompts=prompt, seeds=seeds),
+        **output.given(pictures=pictures, vaes=vae, editors=editor, modes=mode, prompts=prompt, seeds=seeds),
     )
     with output.needs_extra():
         from pca_protect.eval.transfer.run import measure_transfer

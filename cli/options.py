@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pca_protect.cli import console
-from pca_protect.config import MODES, PRESETS
+from pca_protect.config import MODES, PRESETS, SURVIVE
 from pca_protect.version import __version__
 
 
@@ -21,6 +21,7 @@ def print_version(wanted: bool) -> None:
 
 _MODES = "; ".join(f"{name}: {mode.aim}" for name, mode in MODES.items())
 _PRESETS = "; ".join(f"{name}: {recipe.summary}" for name, recipe in PRESETS.items())
+_SURVIVE = "; ".join(f"{name}: {what}" for name, what in SURVIVE.items())
 _HIDDEN_DEFAULT = False
 
 Pictures = Annotated[
@@ -49,14 +50,34 @@ Preset = Annotated[str, typer.Option(metavar="NAME", help=f"How to optimise. {_P
 Budget = Annotated[
     int, typer.Option(metavar="LEVELS", help="Largest change of any channel of any pixel, in levels of 255.")
 ]
-Vae = Annotated[
-    str,
+Vaes = Annotated[
+    list[str],
     typer.Option(
+        "--vae",
         metavar="NAME",
         help=(
             "Encoder to protect against: a name from `pca-protect vaes`, a hub id, a folder or a .safetensors file. "
-            "`auto` is the Stable Diffusion VAE where it can be had, and the embedded test model otherwise."
+            "May be repeated: against all of them at once. `auto` is the Stable Diffusion VAE where it can be had, and the "
+            "embedded test model otherwise.  [default: auto]"
         ),
+        show_default=_HIDDEN_DEFAULT,
+    ),
+]
+MaxVisibility = Annotated[
+    float | None,
+    typer.Option(
+        metavar="LEVELS",
+        help=(
+            "Let the change be at most so visible, in levels of brightness on a flat patch: uniform noise of the default budget "
+            "has about 1.5, 0.5 is hard to see."
+        ),
+        show_default=_HIDDEN_DEFAULT,
+    ),
+]
+Survive = Annotated[
+    str | None,
+    typer.Option(
+        metavar="|".join(SURVIVE), help=f"Protect so that it outlasts {_SURVIVE}.", show_default=_HIDDEN_DEFAULT
     ),
 ]
 Steps = Annotated[

@@ -29,7 +29,9 @@ def run(
     mode: options.ModeName = ProtectConfig.mode,
     preset: options.Preset = ProtectConfig.preset,
     budget: options.Budget = ProtectConfig.budget_levels,
-    vae: options.Vae = ProtectConfig.vae,
+    max_visibility: options.MaxVisibility = None,
+    survive: options.Survive = None,
+    vae: options.Vaes = [],  # noqa: B006 - typer copies it
     steps: options.Steps = None,
     target_variance: options.TargetVariance = None,
     direction: options.UpOrDown = None,
@@ -72,6 +74,8 @@ def run(
         mode=mode,
         preset=preset,
         budget_levels=budget,
+        max_visibility=max_visibility,
+        survive=survive,
         steps=steps,
         target_variance=_target_variance(target_variance),
         direction=cast(Direction | None, direction),  # the configuration validates it
@@ -81,7 +85,7 @@ def run(
         tile_px=tile,
         max_memory_megabytes=max_memory,
         batch=batch,
-        vae=vae,
+        vae=(vae[0] if len(vae) == 1 else tuple(vae)) if vae else ProtectConfig.vae,
         device=cast(Device, device),
         precision=cast(Precision, precision),
     )
@@ -165,9 +169,9 @@ def _preview(request: Request, config: ProtectConfig) -> None:
 
     def measure() -> Estimate:
         from pca_protect.batch.estimate import estimate
-        from pca_protect.surrogates.load import load_surrogate
+        from pca_protect.surrogates.load import load_surrogates
 
-        surrogate = load_surrogate(config.vae, device=config.device, precision=config.precision, offline=True)
+        surrogate = load_surrogates(config.vaes, device=config.device, precision=config.precision, offline=True)
         return estimate(found.to_do, config, surrogate=surrogate)
 
     show_preview(found, measure)

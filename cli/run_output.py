@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pca_protect.batch.estimate import Estimate
     from pca_protect.record import Record
-    from pca_protect.surrogates.adapter import Surrogate
+    from pca_protect.surrogates.several import Encoders
 
 _LISTED = 20
 """So many failures are listed; more would push the summary off the screen."""
@@ -50,7 +50,7 @@ class Reporter:
     def notice(self, sentence: str) -> None:
         self._bar.print_above(lambda: console.say(sentence))
 
-    def loaded(self, surrogate: Surrogate) -> None:
+    def loaded(self, surrogate: Encoders) -> None:
         self._known_warnings = surrogate.warnings
         if not self._is_first:
             return
@@ -131,6 +131,7 @@ def _one_picture(record: Record) -> str:
             f"{record.output}: {record.config['mode']} against {record.vae['name']}",
             f"largest change {record.max_change_levels} levels",
             psnr,
+            f"visible like {record.visible_levels:.2g} levels",
             f"posterior moved {record.protected.latent:.0%} of its norm (noise {record.noise.latent:.0%})",
             f"loss {record.times_noise:.3g}x as far as noise",
             f"{record.seconds:.1f} s",

@@ -77,6 +77,7 @@ class Trial:
     prompts: what is asked of the editor.
     seeds: one edit for each; the same for every arm, so that edits are pairs.
     batch: edits made at a time; more is faster and takes memory, and rounds otherwise.
+    visible: further metrics, in which only the protection itself is measured; None for no more.
     """
 
     editor: Editor
@@ -85,6 +86,7 @@ class Trial:
     seeds: tuple[int, ...]
     metrics: Metrics
     batch: int
+    visible: Metrics | None = None
 
     def edits(self, picture: Rgb) -> Edits:
         """Every prompt with every seed. Raises what `Editor.edit` raises."""
@@ -112,6 +114,7 @@ class Trial:
             "max_change_levels": int(np.abs(difference).max()),
             "rms_levels": float(np.sqrt(np.square(difference.astype(np.float64)).mean())),
             **self.metrics.distances(picture, changed),
+            **(self.visible.distances(picture, changed) if self.visible else {}),
         }
         return edits, {"visible": visible, "edits": self._measured(picture, edits, clean)}
 

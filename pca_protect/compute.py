@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import sys
 from pathlib import Path
 
@@ -15,11 +17,13 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def resolve_device(device: Device) -> torch.device:
-    """`auto` prefers cuda, then mps, then cpu; anything else has to be there.
+    """`auto` prefers cuda, then mps, then cpu; anything else has to be there. On the way PyTorch's threads are brought down
+    to what this process may use, see `respect_quota`.
 
     Raises:
         DeviceError: the device asked for is not available.
     """
+    respect_quota()
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
         return torch.device(next(name for name, there in available.items() if there))
@@ -27,6 +31,33 @@ def resolve_device(device: Device) -> torch.device:
         there = ", ".join(name for name, is_there in available.items() if is_there)
         raise DeviceError(f"device {device} is not available to this PyTorch {torch.__version__}; use --device {there}")
     return torch.device(device)
+
+
+def respect_quota() -> None:
+    """PyTorch starts a thread for every core that it sees. Where the control group (Linux, version 2) grants fewer, as
+    containers do, they would stop one another: then it gets so many threads, unless `OMP_NUM_THREADS` asks for others.
+    Another number of threads adds in another order, and may turn a sign near zero."""
+    quota = _granted_cores(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
+    if "OMP_NUM_THREADS" not in os.environ and quota < torch.get_num_threads():
+        torch.set_num_threads(math.ceil(quota))
+
+
+def _granted_cores(membership: Path, root: Path) -> float:
+    """The least quota of this process's control group and those that it lies in; infinite where there is none."""
+    granted = math.inf
+    try:
+        lines = membership.read_text(encoding="ascii").splitlines()
+    except OSError:  # no Linux
+        return granted
+    own = next((line[3:] for line in lines if line.startswith("0::")), "/")
+    group = root / own.lstrip("/")
+    for folder in (group, *group.parents):
+        try:
+            quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()
+            granted = min(granted, int(quota) / int(period))
+        except (OSError, ValueError):  # the root has none; `max` is no number
+            continue
+    return granted
 
 
 def resolve_dtype(precision: Precision, device: torch.device, *, overflows_fp16: bool, model: str) -> torch.dtype:

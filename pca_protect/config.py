@@ -7,36 +7,74 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from pca_protect.errors import UsageError
 
 Direction = Literal["up", "down"]
+Loss = Literal["collapse", "power"]
 StepRuleName = Literal["sign", "momentum"]
-ScheduleName = Literal["constant", "cosine"]
+ScheduleName = Literal["constant", "linear", "cosine"]
+StartName = Literal["none", "trained"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True)
 class Mode:
-    """A published choice of target variance and direction (Guo et al., arXiv 2408.10901)."""
+    """What the optimiser is after.
 
-    target_variance: float
+    Attributes:
+        loss: `collapse` is the published loss, see `losses.posterior_collapse`; `power` is `losses.latent_power`.
+        target_variance: v of the published loss; None for others.
+        direction: of the loss.
+        price: of a visible energy of 1 beside the logarithm of the loss, see `discretion.Discreet`; 0 is none.
+        aim: one phrase.
+    """
+
+    loss: Loss
+    target_variance: float | None
     direction: Direction
+    price: float
     aim: str
 
 
 MODES: dict[str, Mode] = {
-    "diffusion": Mode(1.0, "up", "edits change the picture as little as possible (PCA+)"),
-    "concentration": Mode(1e-8, "down", "edits come out ruined (PCA-)"),
+    # Guo et al., arXiv 2408.10901.
+    "diffusion": Mode("collapse", 1.0, "up", 0.0, "edits change the picture as little as possible (PCA+)"),
+    "concentration": Mode("collapse", 1e-8, "down", 0.0, "edits come out ruined (PCA-)"),
+    # The price was chosen on photographs that no result is reported on: the highest that costs hardly any effect.
+    "strong": Mode("power", None, "up", 15.0, "edits come out ruined, with less to see for it"),
 }
+
+PUBLISHED_MODES = ("diffusion", "concentration")
+
+SURVIVE = {
+    "jpeg": "JPEG compression",
+    "social": "an upload: JPEG, made smaller, both",
+}
+"""What `survive` takes; see `survival.SURVIVAL`."""
+
+_HIGHEST_PRICE = {"social": 0.7}
+"""What outlasts being made smaller is coarse, and coarse is what is seen: at a higher price nothing of it would be left."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the optimiser walks. A step's length is a fraction of the budget, so that a recipe fits every budget."""
+    """How the optimiser walks. A step's length is a fraction of the budget, so that a recipe fits every budget.
+
+    Attributes:
+        steps: gradient steps.
+        relative_step: the first one, in budgets.
+        finer: factor on steps where the best perturbation lies between the budget's corners, which few long steps would only
+            jump about: where the loss goes down, and where what shows has a price.
+        start: `trained` begins at a perturbation that was trained in advance, see `starts`, where the encoder has one, and
+            at the clean picture otherwise; a recipe without steps needs one.
+        start_share: so much of that perturbation. All of it lies near the budget's corners, which few steps hardly leave.
+        steps_down: gradient steps where the loss goes down, if not as many: no one perturbation takes from every picture.
+    """
 
     steps: int
     step_rule: StepRuleName
@@ -45,14 +83,41 @@ class Recipe:
     momentum: float
     keep_best: bool
     summary: str
+    finer: float = 1.0
+    start: StartName = "none"
+    start_share: float = 1.0
+    steps_down: int | None = None
 
 
 PRESETS: dict[str, Recipe] = {
     # 16/255 with steps of 2/255 in the published settings, hence an eighth.
     "paper": Recipe(40, "sign", "constant", 1 / 8, 0.0, False, "the published loop, step for step"),
-    # Step length and momentum were chosen on photographs that no result is reported on; longer first steps win at
-    # every number of steps once they decay.
-    "fast": Recipe(12, "momentum", "cosine", 4 / 5, 0.5, True, "less than a third of the steps"),
+    # Step lengths, momentum and the share of the start were chosen on photographs that no result is reported on; longer first
+    # steps win at every number of steps once they decay.
+    "instant": Recipe(
+        0,
+        "momentum",
+        "linear",
+        3 / 2,
+        0.3,
+        False,
+        "a trained perturbation and no steps, or two",
+        finer=1 / 3,
+        start="trained",
+        steps_down=2,
+    ),
+    "fast": Recipe(
+        8,
+        "momentum",
+        "linear",
+        3 / 2,
+        0.3,
+        False,
+        "a fifth of the steps",
+        finer=1 / 3,
+        start="trained",
+        start_share=0.3,
+    ),
     "balanced": Recipe(40, "momentum", "cosine", 3 / 5, 0.7, True, "the default: goes further at equal steps"),
     "strong": Recipe(120, "momentum", "cosine", 3 / 5, 0.7, True, "three times the steps"),
 }
@@ -63,10 +128,15 @@ class ProtectConfig:
     """One request, validated when it is made.
 
     Attributes:
-        mode: `diffusion` (edits change little) or `concentration` (edits are ruined).
-        preset: how the optimiser walks: `paper`, `fast`, `balanced` or `strong`.
+        mode: `diffusion` (edits change little), `concentration` (edits are ruined) or `strong` (edits are ruined, with less to
+            see).
+        preset: how the optimiser walks: `instant`, `paper`, `fast`, `balanced` or `strong`. `instant` is for encoders with a
+            trained start alone, see `starts`.
         budget_levels: the largest change of any channel of any pixel in the saved 8-bit file, 1 to 255.
-        steps: gradient steps; None takes the preset's.
+        steps: gradient steps; None takes the preset's. 0 is for `instant` alone.
+        max_visibility: at most so visible, see `visibility.in_levels`: levels of a change of brightness on a flat patch that
+            would be as visible; None is no limit beside the budget.
+        survive: what the protection is averaged over so that it outlasts it: `jpeg` or `social`; None is nothing.
         target_variance: overrides the mode's target variance v; `posterior` takes the clean posterior's own variance.
         direction: overrides the mode's direction: `up` ascends the loss, `down` descends it.
         seed: draws the noise control that every result is measured against.
@@ -79,7 +149,8 @@ class ProtectConfig:
             this; None goes by what is free.
         batch: pictures of one size to work on at once; None is one on the CPU and what fits, up to 16, on CUDA.
         vae: surrogate name, hub id, folder or `.safetensors` file; `auto` takes the Stable Diffusion VAE where it can
-            be had and the embedded `pocket` otherwise.
+            be had and the embedded `pocket` otherwise. Several, to protect against all of them at once and against others
+            better than any of them would.
         device: `auto` prefers cuda, then mps, then cpu.
         precision: of the encoder; the loss is always computed in fp32. `auto` is bf16 on CUDA devices that do it
             well and fp32 elsewhere.
@@ -91,6 +162,8 @@ class ProtectConfig:
     mode: str = "diffusion"
     preset: str = "balanced"
     budget_levels: int = 16
+    max_visibility: float | None = None
+    survive: str | None = None
     steps: int | None = None
     target_variance: float | Literal["posterior"] | None = None
     direction: Direction | None = None
@@ -100,7 +173,7 @@ class ProtectConfig:
     tile_px: int = 768
     max_memory_megabytes: int | None = None
     batch: int | None = None
-    vae: str = "auto"
+    vae: str | tuple[str, ...] = "auto"
     device: Device = "auto"
     precision: Precision = "auto"
 
@@ -112,8 +185,23 @@ class ProtectConfig:
         if self.direction is not None:
             _one_of("direction", self.direction, ("up", "down"))
         _in_range("budget", self.budget_levels, 1, 255, "levels of 255; 16 is the published budget")
+        if self.max_visibility is not None and not 0 < self.max_visibility <= 255:
+            raise UsageError(
+                f"max visibility {self.max_visibility} allows no change at all, or any; give levels above 0 and up to 255, "
+                "2 say, or leave it out"
+            )
+        if self.survive is not None:
+            _one_of("survive", self.survive, SURVIVE)
+        if not self.vaes or "" in self.vaes or len(set(self.vaes)) < len(self.vaes):
+            raise UsageError(f"VAEs {', '.join(self.vaes)!r}: give each once, and one at least")
+        if MODES[self.mode].loss != "collapse" and (self.target_variance is not None or self.direction is not None):
+            raise UsageError(
+                f"mode {self.mode} has another loss than the published one, which alone has a target variance and a "
+                "direction; leave them out, or use mode diffusion or concentration"
+            )
         if self.steps is not None:
-            _in_range("steps", self.steps, 1, 100_000, "gradient steps; 40 is the published number")
+            fewest = min(1, PRESETS[self.preset].steps)
+            _in_range("steps", self.steps, fewest, 100_000, "gradient steps; 40 is the published number")
         _in_range("seed", self.seed, 0, 2**63 - 1, "")
         if self.region is not None:
             parse_region(self.region)
@@ -139,33 +227,67 @@ class ProtectConfig:
 
     @property
     def recipe(self) -> Recipe:
-        """The preset with the explicit number of steps put in."""
+        """The preset as it is for this mode, with the explicit number of steps put in."""
         recipe = PRESETS[self.preset]
-        return recipe if self.steps is None else replace(recipe, steps=self.steps)
+        goes_down = self.loss == "collapse" and self.objective[1] == "down"
+        to_corners = not goes_down and self.price == 0 and self.max_visibility is None
+        steps = recipe.steps_down if goes_down and recipe.steps_down is not None else recipe.steps
+        return replace(
+            recipe,
+            steps=steps if self.steps is None else self.steps,
+            relative_step=recipe.relative_step * (1.0 if to_corners else recipe.finer),
+            finer=1.0,
+            steps_down=None,
+        )
+
+    @property
+    def vaes(self) -> tuple[str, ...]:
+        """Names of the surrogates, one or several."""
+        return (self.vae,) if isinstance(self.vae, str) else self.vae
+
+    @property
+    def loss(self) -> Loss:
+        return MODES[self.mode].loss
+
+    @property
+    def price(self) -> float:
+        """See `Mode`; lower for what has to be seen to survive."""
+        return min(MODES[self.mode].price, _HIGHEST_PRICE.get(self.survive or "", math.inf))
 
     @property
     def objective(self) -> tuple[float | Literal["posterior"], Direction]:
-        """Target variance and direction after overrides."""
+        """Target variance and direction of the published loss after overrides.
+
+        Raises:
+            ValueError: the mode has another loss.
+        """
         mode = MODES[self.mode]
         variance = mode.target_variance if self.target_variance is None else self.target_variance
+        if variance is None:
+            raise ValueError(f"mode {self.mode} has no target variance")
         return variance, self.direction or mode.direction
 
     @property
     def mode_label(self) -> str:
         """The mode's name, or `custom` where an override changes what it means."""
         mode = MODES[self.mode]
+        if mode.loss != "collapse":
+            return self.mode
         return self.mode if self.objective == (mode.target_variance, mode.direction) else "custom"
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for a record, with what the overrides and the preset resolve to."""
-        variance, direction = self.objective
+        variance, direction = self.objective if self.loss == "collapse" else (None, MODES[self.mode].direction)
         recipe = asdict(self.recipe)
-        del recipe["summary"]
+        for resolved in ("summary", "finer", "steps_down"):
+            del recipe[resolved]
         return {
             **asdict(self),
             "mode": self.mode_label,
+            "loss": self.loss,
             "target_variance": variance,
             "direction": direction,
+            "price": self.price,
             **recipe,
         }
 

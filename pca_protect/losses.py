@@ -44,6 +44,27 @@ def posterior_collapse(mean: Tensor, logvar: Tensor | None, target_variance: flo
     return 0.5 * _sum_per_image((mean.square() + logvar.exp()) / target_variance - logvar - 1.0)
 
 
+def latent_power(mean: Tensor, clean_mean: Tensor) -> Tensor:
+    """How many times the power of the clean latent a latent has, the mean over its channels, each in its own units.
+
+        P(x) = 1/C * sum_c( sum_i m_ci^2 / sum_i m0_ci^2 )
+
+    The mean term of the unified loss (arXiv 2408.10901) with the clean latent's own power in each channel for the target
+    variance, without its variance terms. An editor adds noise of fixed strength to the latent: what has grown beyond it is
+    what the edit starts from. It hardly ever samples the posterior's variance, which is tiny beside the mean, so the part
+    of a budget that goes into growing it, as PCA+ does, is seen and changes no edit. The ratio makes encoders comparable,
+    whatever their scale and their number of channels. Ascended on a logarithmic scale in mode `strong`.
+
+    Args:
+        mean, clean_mean: posterior means `(B, C, h, w)` of the changed and the clean pictures.
+
+    Returns:
+        Shape `(B,)`, float32; 1 for the clean picture, 0 for a latent at zero.
+    """
+    power, clean = (_at_least_float32(x).square().mean(dim=(2, 3)) for x in (mean, clean_mean))
+    return (power / clean.clamp_min(1e-12)).mean(dim=1)
+
+
 def _at_least_float32(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 

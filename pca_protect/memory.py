@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import psutil
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import PictureError
 from pca_protect.scales import encoded_pixels
 from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.lean import blocks_of
+from pca_protect.surrogates.several import Encoders
 from pca_protect.tiling import windows
 
 SMALLEST_TILE_PX = 128
@@ -24,13 +28,35 @@ _PROBE_SIDE_PX = 128
 _COPIES_BYTES_PER_PIXEL = 16
 """Of the changed picture, the noisy one, and what encoding and reading back take. Measured: peak memory grew by 16 bytes a
 pixel from 5 to 20 megapixels."""
-_OVERHEAD = 1.5
-"""Peak memory over what is kept for the backward pass: gradients and work space. Measured on the CPU: 1.47 and 1.25 with
-the embedded VAE at 512 and 1024 px, 1.23 and 1.04 with the Stable Diffusion architecture at 256 and 512 px."""
+_WORKING_TENSORS = 6
+"""So many of the largest that are kept come and go beside them in the backward pass. Estimates over measured peaks on the
+CPU, plain and checkpointed: 1.3 to 1.4 and 1.3 with the Stable Diffusion architecture at 512 px; 0.9 to 1.2 and 0.8 to 1.1 at
+256 px, where one run takes a quarter more than the next; 1.0 to 1.2 and 0.8 to 1.1 with the embedded VAE from 256 to 1024 px."""
+_GIVEN_BACK_BYTES = 2**25
+"""The C library gives larger pieces of memory back as soon as they are free (glibc: M_MMAP_THRESHOLD at its highest). Of
+smaller ones it is taken to give back none: with a threshold of 4 MB the peak was 351 instead of 470 to 609 MB."""
 
 
-def fitting_tile(surrogate: Surrogate, config: ProtectConfig, *, height: int, width: int, source: str) -> int:
-    """The largest tile side, of the configuration's and its quarters, whose gradient fits into memory for one picture.
+@dataclass(frozen=True)
+class Fit:
+    """How to work on a window so that its gradient fits into memory.
+
+    Attributes:
+        tile_px: side of the largest window.
+        checkpointed: whether with `Surrogate.checkpointed`, which changes no byte of what comes out.
+    """
+
+    tile_px: int
+    checkpointed: bool
+
+
+def fits(tile_px: int) -> list[Fit]:
+    """What to try, in this order: as much time as is saved by keeping things, and the largest windows, which protect best."""
+    return [Fit(side, checkpointed) for side in smaller_tiles(tile_px) for checkpointed in (False, True)]
+
+
+def first_fit(surrogate: Encoders, config: ProtectConfig, *, height: int, width: int, source: str) -> Fit:
+    """The first of `fits` that goes into memory for one picture.
 
     Raises:
         PictureError: none does.
@@ -38,12 +64,12 @@ def fitting_tile(surrogate: Surrogate, config: ProtectConfig, *, height: int, wi
     room = _room(surrogate.device, config.max_memory_megabytes)
     if surrogate.device.type == "cpu":
         room -= _COPIES_BYTES_PER_PIXEL * height * width
-    for tile_px in smaller_tiles(config.tile_px):
-        needed = _needed(surrogate, config, height, width, tile_px)
+    for fit in fits(config.tile_px):
+        needed = _needed(surrogate, config, height, width, fit)
         if needed <= room:
-            return tile_px
+            return fit
     raise PictureError(
-        f"{source}: a window of {tile_px} px needs about {needed / 1e6:.0f} MB with {surrogate.name} and "
+        f"{source}: a window of {fit.tile_px} px needs about {needed / 1e6:.0f} MB with {surrogate.name} and "
         f"{max(room, 0) / 1e6:.0f} MB are free; "
         + ("raise --max-memory" if config.max_memory_megabytes else "close other programs or use another device")
     )
@@ -55,40 +81,87 @@ def smaller_tiles(tile_px: int) -> list[int]:
     return sorted({max(side, min(SMALLEST_TILE_PX, tile_px)) for side in quarters}, reverse=True)
 
 
-def batch_size(surrogate: Surrogate, config: ProtectConfig, *, height: int, width: int) -> int:
+def batch_size(surrogate: Encoders, config: ProtectConfig, *, height: int, width: int) -> int:
     """How many pictures of a size to work on at once: as configured, one on the CPU, which gains nothing, and what fits on
     other devices."""
     if config.batch is not None:
         return config.batch
     if surrogate.device.type == "cpu":
         return 1
-    needed = _needed(surrogate, config, height, width, config.tile_px)
+    needed = _needed(surrogate, config, height, width, Fit(config.tile_px, checkpointed=False))
     return int(max(1, min(_LARGEST_BATCH, _room(surrogate.device, config.max_memory_megabytes) / needed)))
 
 
-def _needed(surrogate: Surrogate, config: ProtectConfig, height: int, width: int, tile_px: int) -> float:
-    """Bytes for the gradient of one window at every scale."""
-    window = windows(height, width, tile_px=tile_px)[0]
-    return _OVERHEAD * _kept_bytes_per_pixel(surrogate) * encoded_pixels(window, height, width, config.scales)
+def _needed(surrogate: Encoders, config: ProtectConfig, height: int, width: int, fit: Fit) -> float:
+    """Bytes for the gradient of one window at every scale, of the greediest encoder: they take turns."""
+    return max(_needed_by(member, config, height, width, fit) for member in surrogate.members)
+
+
+def _needed_by(surrogate: Surrogate, config: ProtectConfig, height: int, width: int, fit: Fit) -> float:
+    window = windows(height, width, tile_px=fit.tile_px)[0]
+    pixels = encoded_pixels(window, height, width, config.scales)
+    kept = _kept(surrogate)
+    needed = (kept.checkpointed if fit.checkpointed else sum(kept.plain)) + _WORKING_TENSORS * max(kept.plain)
+    if surrogate.device.type == "cpu":
+        needed += sum(size for size in kept.plain if size * pixels < _GIVEN_BACK_BYTES)
+    return needed * pixels
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What an encoder keeps for the backward pass, in bytes per pixel.
+
+    Attributes:
+        plain: every storage.
+        checkpointed: in all where blocks are computed again, with what the greediest block keeps then.
+    """
+
+    plain: tuple[float, ...]
+    checkpointed: float
 
 
 @lru_cache(maxsize=8)
-def _kept_bytes_per_pixel(surrogate: Surrogate) -> float:
-    """What the encoder keeps for the backward pass, measured on a small blank picture."""
-    storages: dict[int, int] = {}
+def _kept(surrogate: Surrogate) -> _Kept:
+    """Measured on a small blank picture, in one forward pass of the encoder as it is."""
+    weights = {parameter.untyped_storage().data_ptr() for parameter in surrogate.encoder.parameters()}
+    sizes: dict[int, int] = {}  # of all storages that are kept, by their address
+    within: list[set[int]] = []  # those that a block keeps, its input apart
+    inputs: dict[int, int] = {}
+    outside: set[int] = set()
+    held: list[Tensor] = []  # the address of a storage that is let go could become another's
+    inside = False
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        storages[storage.data_ptr()] = storage.nbytes()
+        pointer = storage.data_ptr()
+        if pointer not in weights:
+            sizes[pointer] = storage.nbytes()
+            (within[-1] if inside else outside).add(pointer)
         return tensor
 
-    weights = {parameter.untyped_storage().data_ptr() for parameter in surrogate.encoder.parameters()}
+    def enter(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        nonlocal inside
+        storage = given[0].untyped_storage()
+        inputs[storage.data_ptr()] = storage.nbytes()
+        held.append(given[0])
+        within.append(set())
+        inside = True
+
+    def leave(*_: object) -> None:
+        nonlocal inside
+        inside = False
+
     blank = torch.zeros(1, 3, _PROBE_SIDE_PX, _PROBE_SIDE_PX, device=surrogate.device, requires_grad=True)
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        mean = surrogate.posterior(blank).mean
-    kept = sum(size for pointer, size in storages.items() if pointer not in weights)
-    del mean  # held until here: a freed storage's address could be another's
-    return kept / _PROBE_SIDE_PX**2
+    with ExitStack() as stack:
+        for block in blocks_of(surrogate.encoder):
+            stack.callback(block.register_forward_pre_hook(enter).remove)
+            stack.callback(block.register_forward_hook(leave).remove)
+        stack.enter_context(torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor))
+        held.append(surrogate.posterior(blank).mean)
+    stays = inputs | {pointer: sizes[pointer] for pointer in outside}
+    again = max((sum(sizes[pointer] for pointer in block - stays.keys()) for block in within), default=0)
+    area = _PROBE_SIDE_PX**2
+    return _Kept(tuple(size / area for size in sizes.values()), (sum(stays.values()) + again) / area)
 
 
 def _room(device: torch.device, max_megabytes: int | None) -> float:

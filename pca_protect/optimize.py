@@ -27,7 +27,7 @@ class Optimized:
     Attributes:
         pixels: perturbed pixels, `(B, 3, H, W)` in [0, 1].
         values: the objective at `pixels`, `(B,)`.
-        history: the objective of every iterate from the clean pixels on, `(B, steps + 1)`; without the last column
+        history: the objective of every iterate from the first on, `(B, steps + 1)`; without the last column
             where the last iterate was kept unseen.
     """
 
@@ -62,11 +62,11 @@ def optimize(
         step_rule: fresh, not used before.
         schedule: factor on `step_size` per step.
         step_size: length of the first step per channel, in [0, 1] units.
-        steps: gradient evaluations, at least 1.
+        steps: gradient evaluations; 0 returns the start.
         keep_best: return the best iterate of each image, at the price of one more forward pass; otherwise the last.
         start: perturbation to begin with, shape as `pixels`, projected first; for objectives whose gradient vanishes at
             the clean pixels.
-        on_step: progress and cancellation.
+        on_step: progress and cancellation; never called where there are no steps.
 
     Raises:
         ModelError: the objective or its gradient is not finite.
@@ -105,9 +105,10 @@ def optimize(
             values = objective((pixels + perturbation).clamp(0.0, 1.0))
         remember(values)
         perturbation = best_perturbation
-    if on_step is not None:
+    if on_step is not None and steps:
         on_step(steps, steps, history[-1])
-    return Optimized((pixels + perturbation).clamp_(0.0, 1.0), best_values, torch.stack(history, dim=1))
+    seen = torch.stack(history, dim=1) if history else pixels.new_empty(len(pixels), 0)
+    return Optimized((pixels + perturbation).clamp_(0.0, 1.0), best_values, seen)
 
 
 def _require_finite(values: Tensor, gradient: Tensor, step: int) -> None:

@@ -12,20 +12,28 @@ from torch import Tensor
 
 from pca_protect.config import ProtectConfig
 from pca_protect.constraints import LinfBall, Masked
-from pca_protect.objective import CollapseObjective, with_equal_channels
+from pca_protect.discretion import Discreet
+from pca_protect.ensemble import mean_of
+from pca_protect.objective import LatentObjective, latent_objective, with_equal_channels
 from pca_protect.optimize import Objective, OnStep, Optimized, optimize
 from pca_protect.pixels import from_levels, to_levels
 from pca_protect.resize import sizes
 from pca_protect.scales import SmallerPart, SmallerPictures
 from pca_protect.schedules import SCHEDULES
+from pca_protect.starts import start_for
 from pca_protect.steps import MomentumStep, SignStep
 from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.several import Encoders
+from pca_protect.survival import averaged_over
 from pca_protect.tiling import Window, windows
+from pca_protect.transforms import Transform
+from pca_protect.visibility import STEP_PER_VISIBLE_LEVEL, faded
 
 Levels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 Progress = Callable[[int, int, float], None]
-"""Called with (steps done, steps in all, the loss in nats). Raising from it ends the run and leaves no file behind."""
+"""Called with (steps done, steps in all, the loss in its own unit, against the first encoder at the first scale). Raising from
+it ends the run and leaves no file behind."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,7 @@ def run_recipe(
     *,
     free: Tensor | None = None,
     start: Tensor | None = None,
+    comparable: bool = True,
     on_step: OnStep | None = None,
 ) -> Optimized:
     """Optimise clean pixels `(B, 3, H, W)` in [0, 1] the way a configuration's preset and budget say.
@@ -63,27 +72,43 @@ def run_recipe(
     Args:
         free: see `Masked`; None is everywhere.
         start: see `optimize`.
+        comparable: whether values of different iterates can be compared; of objectives that draw, or whose price moves, they
+            cannot, and the last iterate is kept.
     """
-    recipe, radius = config.recipe, config.budget_levels / 255
-    ball = LinfBall(radius)
+    recipe, ball = config.recipe, LinfBall(config.budget_levels / 255)
     return optimize(
         clean,
         objective,
         constraint=ball if free is None else Masked(ball, free),
         step_rule=SignStep() if recipe.step_rule == "sign" else MomentumStep(recipe.momentum),
         schedule=SCHEDULES[recipe.schedule],
-        step_size=recipe.relative_step * radius,
+        step_size=recipe.relative_step * _reach(config),
         steps=recipe.steps,
-        keep_best=recipe.keep_best,
+        keep_best=recipe.keep_best and comparable,
         start=start,
         on_step=on_step,
     )
 
 
+def _reach(config: ProtectConfig) -> float:
+    """How far to go at once, in [0, 1] units: as far as the budget allows, and not where going further would show more than
+    what comes of it."""
+    reach: float = config.budget_levels
+    if config.max_visibility is not None:
+        reach = min(reach, STEP_PER_VISIBLE_LEVEL * config.max_visibility)
+    return reach / 255
+
+
 def perturb(
-    batch: Batch, config: ProtectConfig, *, surrogate: Surrogate, tile_px: int, on_step: Progress | None = None
+    batch: Batch,
+    config: ProtectConfig,
+    *,
+    surrogate: Encoders,
+    tile_px: int,
+    on_step: Progress | None = None,
 ) -> list[Levels]:
-    """Perturb pictures of one size within the budget, window by window, for every scale that the configuration names.
+    """Perturb pictures of one size within the budget, window by window, for every encoder, and for every scale that the
+    configuration names.
 
     A window sees what the windows before it decided, and decides what it keeps for good. What is minimised is the mean over
     the scales of the loss per pixel: of the window itself, and of the smaller pictures around where it lies, so that memory
@@ -92,24 +117,44 @@ def perturb(
     Args:
         tile_px: side of the largest window.
         on_step: counts the steps of all windows.
+
+    Raises:
+        UsageError: as `start_for`.
     """
     height, width = batch.size
     seen = sizes(height, width, config.scales)
     smaller = [SmallerPictures(batch.clean, size, surrogate.device) for size in seen if size != (height, width)]
     changed = [levels.copy() for levels in batch.clean]
     walk = windows(height, width, tile_px=tile_px)
+    transform = averaged_over(config.survive, encoders=len(surrogate.members))
+    trained = start_for(surrogate, config)
     for number, window in enumerate(walk):
         free = _free(batch, window)
         if free is not None and not bool(free.any()):
             continue
-        before = from_levels([levels[window.seen] for levels in changed]).to(surrogate.device)
-        looks = _looks(batch, window, config, surrogate, smaller=smaller, close=(height, width) in seen)
+        clean, before = (
+            from_levels([levels[window.seen] for levels in pictures]).to(surrogate.device)
+            for pictures in (batch.clean, changed)
+        )
+        parts = [(pictures.part(window), pictures.factor) for pictures in smaller]
+        looks = [_looks(clean, parts, config, member, close=(height, width) in seen) for member in surrogate.members]
+        generator = torch.Generator().manual_seed(config.seed + number)  # the same for all pictures of a batch
+        goals = [_mean_over_scales(some, before, transform, generator) for some in looks]
+        goal = goals[0] if len(goals) == 1 else mean_of(goals, before)
+        if _is_discreet(config):
+            goal = Discreet(goal, clean, price=config.price, most_levels=config.max_visibility)
+        start = None
+        if trained is not None:
+            radius = config.recipe.start_share * _reach(config)
+            start = trained.over(*window.seen, radius=radius, gray=batch.gray).to(surrogate.device)
         found = run_recipe(
             before,
-            with_equal_channels(_mean_of(looks, before), batch.gray),
+            with_equal_channels(goal, batch.gray),
             config,
             free=None if free is None else free.to(surrogate.device),
-            on_step=_counted(on_step, number, len(walk), looks[0].collapse),
+            start=start,
+            comparable=transform is None and config.max_visibility is None,
+            on_step=_counted(on_step, number, len(walk), looks[0][0].objective),
         )
         after = to_levels(found.pixels)
         for levels, one in zip(changed, after, strict=True):
@@ -120,57 +165,63 @@ def perturb(
             kept[place] = from_levels(after)[place] - before.cpu()[place]
             for pictures in smaller:
                 pictures.change(window, kept)
-    return changed
+    if config.max_visibility is None:
+        return changed
+    return [faded(one, other, config.max_visibility) for one, other in zip(batch.clean, changed, strict=True)]
+
+
+def _is_discreet(config: ProtectConfig) -> bool:
+    return config.price > 0 or config.max_visibility is not None
 
 
 @dataclass(frozen=True)
 class _Look:
-    """The loss at one scale: of the window itself, or of a smaller picture that it is a part of."""
+    """The loss of one encoder at one scale: of the window itself, or of a smaller picture that it is a part of."""
 
-    collapse: CollapseObjective
+    objective: LatentObjective
     part: SmallerPart | None = None
     factor: float = 1.0
 
 
 def _looks(
-    batch: Batch,
-    window: Window,
+    clean: Tensor,
+    parts: Sequence[tuple[SmallerPart, float]],
     config: ProtectConfig,
     surrogate: Surrogate,
     *,
-    smaller: Sequence[SmallerPictures],
     close: bool,
 ) -> list[_Look]:
-    looks = []
-    if close:
-        clean = from_levels([levels[window.seen] for levels in batch.clean]).to(surrogate.device)
-        looks.append(_Look(CollapseObjective(surrogate, *config.objective, clean)))
-    for pictures in smaller:
-        part = pictures.part(window)
-        collapse = CollapseObjective(surrogate, *config.objective, part.clean)
-        looks.append(_Look(collapse, part, pictures.factor))
+    logarithmic = _is_discreet(config)
+    looks = [_Look(latent_objective(surrogate, config, clean, logarithmic=logarithmic))] if close else []
+    for part, factor in parts:
+        objective = latent_objective(surrogate, config, part.clean, logarithmic=logarithmic)
+        # A sum over the latent grows with the picture, a logarithm does not.
+        looks.append(_Look(objective, part, 1.0 if logarithmic else factor))
     return looks
 
 
-def _mean_of(looks: Sequence[_Look], before: Tensor) -> Objective:
-    """The mean over scales of the loss per pixel, times the window's pixels."""
+def _mean_over_scales(
+    looks: Sequence[_Look], before: Tensor, transform: Transform | None, generator: torch.Generator
+) -> Objective:
+    """The mean over scales of the loss per pixel, times the window's pixels; where it is differentiated, of what a transform
+    makes of the pictures."""
 
     def objective(pixels: Tensor) -> Tensor:
-        values = [
-            look.factor * look.collapse(pixels if look.part is None else look.part.with_change(pixels - before))
-            for look in looks
-        ]
-        return torch.stack(values).mean(dim=0)
+        values = []
+        for look in looks:
+            shown = pixels if look.part is None else look.part.with_change(pixels - before)
+            if transform is not None and pixels.requires_grad:
+                shown = transform(shown, generator)
+            values.append(look.factor * look.objective(shown))
+        return torch.stack(values).mean(dim=0) if len(values) > 1 else values[0]
 
-    return objective if len(looks) > 1 or looks[0].part is not None else looks[0].collapse
+    return objective
 
 
-def _counted(on_step: Progress | None, window: int, of: int, collapse: CollapseObjective) -> OnStep | None:
+def _counted(on_step: Progress | None, window: int, of: int, objective: LatentObjective) -> OnStep | None:
     if on_step is None:
         return None
-    return lambda done, steps, values: on_step(
-        window * steps + done, of * steps, float(collapse.in_nats(values).mean())
-    )
+    return lambda done, steps, _: on_step(window * steps + done, of * steps, float(objective.latest.mean()))
 
 
 def _free(batch: Batch, window: Window) -> Tensor | None:

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from pca_protect.config import ProtectConfig
 from pca_protect.io.picture import Picture
-from pca_protect.objective import CollapseObjective
+from pca_protect.objective import latent_objective
 from pca_protect.pixels import from_levels
 from pca_protect.resize import resized, sizes
 from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.several import Encoders
 from pca_protect.tiling import windows
+from pca_protect.visibility import visible_levels
 
 _STRIP_PX = 256
 
@@ -28,7 +30,7 @@ class Shift:
     Attributes:
         latent: ||m' - m|| / ||m||, the distance of the means in clean norms; 0 is unmoved.
         norm: ||m'|| / ||m||; 1 is unchanged, towards 0 is collapse.
-        loss: the posterior-collapse loss, in nats.
+        loss: the mode's: posterior collapse in nats, or latent power in times the clean picture's.
     """
 
     latent: float
@@ -41,13 +43,15 @@ class Proof:
     """Attributes:
     max_change_levels: the largest change of any channel of any pixel, in 8-bit levels.
     psnr_db: of the protected picture against the original; None if nothing changed.
-    loss_clean: the loss of the original, in nats.
+    visible_levels: how visible the change is, see `visibility.in_levels`.
+    loss_clean: the loss of the original.
     protected, noise: what protection, and uniform noise of the same budget, do to the posterior.
     times_noise: how many times further protection moved the loss in the wanted direction than noise moved it either way.
     """
 
     max_change_levels: int
     psnr_db: float | None
+    visible_levels: float
     loss_clean: float
     protected: Shift
     noise: Shift
@@ -58,13 +62,13 @@ def prove(
     original: Picture,
     protected: Picture,
     *,
-    surrogate: Surrogate,
+    surrogate: Encoders,
     config: ProtectConfig,
     tile_px: int | None = None,
     free: NDArray[np.bool_] | None = None,
 ) -> Proof:
-    """Measure a protected picture, window by window, at every scale that it was protected at; of several scales the
-    figures are those of the one that is protected least.
+    """Measure a protected picture, window by window, against every encoder and at every scale that it was protected for; the
+    figures are those of the pair of them that it is protected for least.
 
     Args:
         tile_px: side of the largest window; the configuration's if None.
@@ -73,13 +77,15 @@ def prove(
     noisy = with_noise(original, config.budget_levels, config.seed, free)
     three = [picture.rgb for picture in (original, protected, noisy)]
     seen = [
-        _measure([_at(levels, size) for levels in three], surrogate, config, tile_px or config.tile_px)
+        _measure([_at(levels, size) for levels in three], member, config, tile_px or config.tile_px)
+        for member in surrogate.members
         for size in sizes(original.height, original.width, config.scales)
     ]
     loss_clean, moved, noise, times_noise = min(seen, key=lambda measured: measured[-1])
     return Proof(
         max_change_levels=largest_change(original.rgb, protected.rgb),
         psnr_db=_psnr_db(original.rgb, protected.rgb),
+        visible_levels=visible_levels(original.rgb, protected.rgb),
         loss_clean=loss_clean,
         protected=moved,
         noise=noise,
@@ -117,16 +123,18 @@ def _measure(
     the levels of the original, the protected picture and the noisy one."""
     losses, values = np.zeros(3), np.zeros(3)
     squares, distances = np.zeros(3), np.zeros(3)
-    for window in windows(*three[0].shape[:2], tile_px=tile_px):
+    walk = windows(*three[0].shape[:2], tile_px=tile_px)
+    share = 1.0 if config.loss == "collapse" else 1.0 / len(walk)  # nats add up, ratios do not
+    for window in walk:
         pixels = [from_levels([levels[window.seen]]).to(surrogate.device) for levels in three]
-        objective = CollapseObjective(surrogate, *config.objective, pixels[0])
+        objective = latent_objective(surrogate, config, pixels[0])
         means = []
         for number, one in enumerate(pixels):
             with torch.no_grad():
                 posterior = surrogate.posterior(one)
                 loss = objective.plain_loss(posterior)
             means.append(posterior.mean)
-            losses[number] += float(loss[0])
+            losses[number] += share * float(loss[0])
             values[number] += float(objective.to_minimise(loss)[0])
             squares[number] += float(posterior.mean.square().sum())
             distances[number] += float((posterior.mean - means[0]).square().sum())

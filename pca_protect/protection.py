@@ -19,13 +19,14 @@ from pca_protect.errors import DeviceError, PictureError
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import decode_picture, from_pil, read_picture
 from pca_protect.io.write import encode_picture, largest_change_levels, left_out, output_format, write_bytes
-from pca_protect.memory import batch_size, fitting_tile, smaller_tiles
+from pca_protect.memory import Fit, batch_size, first_fit, fits
 from pca_protect.perturb import Batch, Mask, Progress, perturb
 from pca_protect.proof import Proof, prove
 from pca_protect.record import Record, versions
 from pca_protect.regions import free_pixels
-from pca_protect.surrogates.adapter import Surrogate
-from pca_protect.surrogates.load import load_surrogate
+from pca_protect.starts import start_for
+from pca_protect.surrogates.load import load_surrogates
+from pca_protect.surrogates.several import Encoders
 
 WEAK = 2.0
 """Below so many times the effect of noise, a result is not called a protection without a warning."""
@@ -106,7 +107,7 @@ def protect(
     picture: str | Path | Image.Image | Picture,
     config: ProtectConfig | None = None,
     *,
-    surrogate: Surrogate | None = None,
+    surrogate: Encoders | None = None,
     mask: Mask | None = None,
     on_step: Progress | None = None,
 ) -> Protected:
@@ -123,7 +124,7 @@ def protect(
         picture: a file, a Pillow image, or a `Picture`. Alpha, low bytes of 16-bit pictures and metadata are carried along
             untouched; of several frames or pages each is protected.
         config: what to do; the defaults of `ProtectConfig` if None.
-        surrogate: an encoder loaded before, to be used for many pictures; loaded from `config.vae` if None.
+        surrogate: an encoder loaded before, or several, to be used for many pictures; loaded from `config.vae` if None.
         mask: `(H, W)`, true where the picture may change; None is everywhere. Fully transparent pixels never change.
         on_step: progress and cancellation; raise `Cancelled` from it to stop.
 
@@ -137,7 +138,7 @@ def protect(
     config = config or ProtectConfig()
     original = _as_picture(picture)
     if surrogate is None:
-        surrogate = load_surrogate(config.vae, device=config.device, precision=config.precision)
+        surrogate = load_surrogates(config.vaes, device=config.device, precision=config.precision)
     return protect_batch([original], config, surrogate=surrogate, masks=[mask], on_step=on_step)[0]
 
 
@@ -145,7 +146,7 @@ def protect_batch(
     pictures: Sequence[Picture],
     config: ProtectConfig,
     *,
-    surrogate: Surrogate,
+    surrogate: Encoders,
     masks: Sequence[Mask | None] | None = None,
     on_step: Progress | None = None,
 ) -> list[Protected]:
@@ -216,20 +217,20 @@ def _chunks(parts: list[_Part], at_once: int) -> Iterator[list[_Part]]:
 
 
 def _measured(
-    parts: list[_Part], config: ProtectConfig, surrogate: Surrogate, on_step: Progress | None
+    parts: list[_Part], config: ProtectConfig, surrogate: Encoders, on_step: Progress | None
 ) -> list[_Measured]:
-    """Perturb and prove pictures of one size. Where the device runs out of memory nevertheless, first fewer at once, which
-    changes nothing else, then smaller windows."""
+    """Perturb and prove pictures of one size. Where the device runs out of memory nevertheless, first fewer at once and then
+    with checkpoints, which change nothing else, then in smaller windows."""
     started = time.perf_counter()
     first = parts[0].picture
-    tile_px = fitting_tile(surrogate, config, height=first.height, width=first.width, source=first.source)
-    tiles = [tile_px, *(side for side in smaller_tiles(config.tile_px) if side < tile_px)]
-    for side in tiles:
-        found = _attempt(parts, config, surrogate, side, on_step)
+    fit = first_fit(surrogate, config, height=first.height, width=first.width, source=first.source)
+    to_try = fits(config.tile_px)
+    for attempt in to_try[to_try.index(fit) :]:
+        found = _attempt(parts, config, surrogate, attempt, on_step)
         if found is not None:
             seconds = (time.perf_counter() - started) / len(parts)
             return [
-                _Measured(part.frame, protected, proof, side, seconds)
+                _Measured(part.frame, protected, proof, attempt.tile_px, seconds)
                 for part, (protected, proof) in zip(parts, found, strict=True)
             ]
         compute.empty_cache(surrogate.device)
@@ -237,12 +238,12 @@ def _measured(
             halves = parts[: len(parts) // 2], parts[len(parts) // 2 :]
             return [measured for half in halves for measured in _measured(half, config, surrogate, on_step)]
     raise DeviceError(
-        f"{first.source}: {surrogate.device} has no memory for windows of {tiles[-1]} px; use --device cpu"
+        f"{first.source}: {surrogate.device} has no memory for windows of {to_try[-1].tile_px} px; use --device cpu"
     )
 
 
 def _attempt(
-    parts: list[_Part], config: ProtectConfig, surrogate: Surrogate, tile_px: int, on_step: Progress | None
+    parts: list[_Part], config: ProtectConfig, surrogate: Encoders, fit: Fit, on_step: Progress | None
 ) -> list[tuple[Picture, Proof]] | None:
     """None where the device ran out of memory. The error ends here: it would hold on to what the attempt had taken."""
     pictures = [part.picture for part in parts]
@@ -251,11 +252,12 @@ def _attempt(
         [part.free for part in parts],
         [picture.gray for picture in pictures],
     )
+    encoder = surrogate.checkpointed if fit.checkpointed else surrogate
     try:
-        changed = perturb(batch, config, surrogate=surrogate, tile_px=tile_px, on_step=on_step)
+        changed = perturb(batch, config, surrogate=encoder, tile_px=fit.tile_px, on_step=on_step)
         shown = [replace(picture, rgb=levels) for picture, levels in zip(pictures, changed, strict=True)]
         proofs = [
-            prove(part.picture, protected, surrogate=surrogate, config=config, tile_px=tile_px, free=part.free)
+            prove(part.picture, protected, surrogate=surrogate, config=config, tile_px=fit.tile_px, free=part.free)
             for part, protected in zip(parts, shown, strict=True)
         ]
     except RuntimeError as error:
@@ -265,7 +267,7 @@ def _attempt(
     return list(zip(shown, proofs, strict=True))
 
 
-def _joined(original: Picture, frames: list[_Measured], config: ProtectConfig, surrogate: Surrogate) -> Protected:
+def _joined(original: Picture, frames: list[_Measured], config: ProtectConfig, surrogate: Encoders) -> Protected:
     """The frames of one picture, with a record of the one that is protected least."""
     changed = {frame.frame: frame.protected for frame in frames}
     following = tuple(changed.get(number, frame) for number, frame in enumerate(original.following, start=1))
@@ -291,6 +293,7 @@ def _joined(original: Picture, frames: list[_Measured], config: ProtectConfig, s
         device=str(surrogate.device),
         precision=str(surrogate.dtype).removeprefix("torch."),
         **vars(proof),
+        start="none" if start_for(surrogate, config) is None else "trained",
         steps=config.recipe.steps,
         tile_px=min(frame.tile_px for frame in frames),
         seconds=sum(frame.seconds for frame in frames),

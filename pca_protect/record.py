@@ -19,10 +19,12 @@ class Record:
     frames: or pages; 1 for a single picture.
     config: the request with every default resolved, see `ProtectConfig.as_dict`.
     config_digest: see `ProtectConfig.digest`.
-    vae: what was optimised against (name, origin, weights hash, latent channels).
+    vae: what was optimised against (name, origin, weights hash, latent channels); of several all names, and one hash.
     device, precision: what it ran on.
-    max_change_levels, psnr_db, loss_clean, protected, noise, times_noise: see `Proof`; the largest change is that of the
-        saved file where there is one. Of several frames or scales the figures are those of the one protected least.
+    max_change_levels, psnr_db, visible_levels, loss_clean, protected, noise, times_noise: see `Proof`; the largest change is
+        that of the saved file where there is one. Of several frames, scales or encoders the figures are those of the one
+        protected least.
+    start: what the steps set out from: `trained`, see `starts`, or `none`, the clean picture.
     tile_px: side of the largest window; smaller than configured where memory did not suffice.
     steps, seconds, peak_megabytes: what it cost; seconds cover optimising and measuring, not loading the model. Memory is the
         device's on CUDA and the whole process's elsewhere.
@@ -44,10 +46,12 @@ class Record:
     precision: str
     max_change_levels: int
     psnr_db: float | None
+    visible_levels: float
     loss_clean: float
     protected: Shift
     noise: Shift
     times_noise: float
+    start: str
     steps: int
     tile_px: int
     seconds: float

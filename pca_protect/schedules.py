@@ -14,9 +14,14 @@ def constant(step: int, steps: int) -> float:
     return 1.0
 
 
+def linear(step: int, steps: int) -> float:
+    """Straight down from 1 towards 0; the last step is short but never empty."""
+    return 1.0 - step / steps
+
+
 def cosine(step: int, steps: int) -> float:
     """Half a cosine from 1 towards 0; the last step is short but never empty."""
     return 0.5 * (1.0 + math.cos(math.pi * step / steps))
 
 
-SCHEDULES: dict[str, Schedule] = {"constant": constant, "cosine": cosine}
+SCHEDULES: dict[str, Schedule] = {"constant": constant, "linear": linear, "cosine": cosine}

@@ -179,6 +179,27 @@ def gaussian_noise(deviation: Between) -> Transform:
     return apply
 
 
+def shift(most_px: int) -> Transform:
+    """Moved right and down by up to so many pixels, what falls out comes in at the other side: a latent grid lies elsewhere
+    over the picture then."""
+
+    def apply(pixels: Tensor, generator: torch.Generator) -> Tensor:
+        down, right = torch.randint(0, most_px + 1, (2,), generator=generator).tolist()
+        return torch.roll(pixels, (down, right), dims=(-2, -1))
+
+    return apply
+
+
+def dim(factor: Between) -> Transform:
+    """Darker by a factor (scale invariance; Lin et al., arXiv 1908.06281).
+
+    Raises:
+        ValueError: a factor that is not from 0 to 1.
+    """
+    ends = _ends("factor", factor, 0, 1)
+    return lambda pixels, generator: pixels * _drawn(ends, generator)
+
+
 def chain(*transforms: Transform) -> Transform:
     """One after the other; nothing at all without any."""
 

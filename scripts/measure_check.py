@@ -18,7 +18,7 @@ from measure_clean import EMBEDDED
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from pca_protect.config import MODES, ProtectConfig
+from pca_protect.config import PUBLISHED_MODES, ProtectConfig
 from pca_protect.eval.check.posterior import figures_of
 from pca_protect.eval.check.reference import stored_reference
 from pca_protect.eval.check.verdict import judge
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
         "JPEG 75": _jpeg,
         "sharpened": lambda picture: replace(picture, rgb=_filtered(picture, ImageFilter.UnsharpMask(1.5, 120, 0))),
         "blurred": lambda picture: replace(picture, rgb=_filtered(picture, ImageFilter.GaussianBlur(1))),
-        **{mode: _protected_by(mode, attacked) for mode in MODES},
+        **{mode: _protected_by(mode, attacked) for mode in PUBLISHED_MODES},
     }
     rows = []
     for kind, make in made.items():

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pca_protect.config import MODES, ProtectConfig
+from pca_protect.config import PUBLISHED_MODES, ProtectConfig
 from pca_protect.eval.editors.load import load_editor
 from pca_protect.eval.environment import environment
 from pca_protect.eval.metrics.load import load_metrics, visibility
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
         clean = {name: trial.edits(view(picture.rgb)) for name, view in views.items()}
         noisy = with_noise(picture, ProtectConfig().budget_levels, 0).rgb
         control = {name: _moved(trial, views[name], noisy, clean[name]) for name in views}
-        for mode in MODES:
+        for mode in PUBLISHED_MODES:
             for arm, config in _arms(mode, options.preset, options.tile, side).items():
                 if arm not in options.arms:
                     continue
@@ -86,8 +86,8 @@ def main(arguments: list[str] | None = None) -> None:
             {"mode": mode, "arm": arm, "view": view, "effect": float(np.mean(values)), "per_picture": values}
             for (mode, arm, view), values in effects.items()
         ],
-        "borders": [row for mode in MODES for row in _borders(effects, mode)],
-        "scales": [row for mode in MODES for row in _scales(effects, mode)],
+        "borders": [row for mode in PUBLISHED_MODES for row in _borders(effects, mode)],
+        "scales": [row for mode in PUBLISHED_MODES for row in _scales(effects, mode)],
     }
     options.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     for row in (*content["borders"], *content["scales"]):  # type: ignore[misc]

@@ -3,7 +3,9 @@
     python scripts/write_results.py results/editing results/transfer results/purify results/prompts results/cost
 
 Each folder's `summary.json` is copied to docs/measurements; what is not given is taken from there. Every figure and every
-verdict is computed from those files.
+verdict is computed from those files. A run that answers another question than its kind usually does is given a name:
+
+    python scripts/write_results.py frontier=results/frontier survival=results/survival ensembles=results/ensembles
 """
 
 from __future__ import annotations
@@ -24,36 +26,42 @@ from pca_protect.eval.testbed.sheet import contact_sheet
 
 sys.path.insert(0, str(Path(__file__).parent))
 from claims import claims_about
+from unseen import unseen_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLES = ("editing", "transfer", "purify", "prompts", "cost")
+BEYOND = ("frontier", "survival", "ensembles", "steps", "ingredients")
+"""Measurements of what goes beyond the paper, see docs/research.md: benchmarks on other pictures, and scripts."""
 SHEET_PICTURES = 3
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="*", type=Path, help="folders of finished benchmarks")
+    parser.add_argument("folders", nargs="*", help="of finished benchmarks, or NAME=FOLDER")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs")
     arguments = parser.parse_args()
-    for folder in arguments.folders:
-        take(folder, arguments.docs)
+    for given in arguments.folders:
+        name, _, folder = given.rpartition("=")
+        take(Path(folder), arguments.docs, name)
     write(arguments.docs)
 
 
-def take(folder: Path, docs: Path) -> None:
-    """Copy a benchmark's summary, and draw its strips."""
+def take(folder: Path, docs: Path, name: str = "") -> None:
+    """Copy a benchmark's summary under a name, its chief table's if none is given, and draw its strips."""
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    (name,) = [table for table in summary["tables"] if table in TABLES]
+    if not name:
+        (name,) = [table for table in summary["tables"] if table in TABLES]
     (docs / "measurements").mkdir(exist_ok=True)
     shutil.copyfile(folder / "summary.json", docs / "measurements" / f"{name}-{_device(summary)}.json")
     strips = strips_in(folder / "pictures")[:SHEET_PICTURES]
-    if strips:
+    if strips and name in TABLES:
         _sheet(strips, docs / "figures" / f"{name}.png")
 
 
 def write(docs: Path) -> None:
     """The document and its figures from docs/measurements."""
     summaries = {name: _read(docs / "measurements", name) for name in TABLES}
+    beyond = {name: _read(docs / "measurements", name) for name in BEYOND}
     tables = {name: rows for summary in summaries.values() for name, rows in summary["tables"].items()}
     drawn = {
         "objective-2": figures.forest(tables["editing"], "2"),
@@ -63,6 +71,14 @@ def write(docs: Path) -> None:
         "transfer-edits": figures.heat_map(tables["transfer"], "2"),
         "purify": figures.purifier_bars(tables["purify"]),
         "prompts": figures.prompt_dots(tables["prompts"]),
+        **{
+            f"frontier-{metric}": figures.frontier(beyond["frontier"]["tables"]["frontier"], "visibility", metric)
+            for metric in ("flip", "haarpsi", "ssimulacra2")
+        },
+        "frontier-seconds": figures.frontier(beyond["frontier"]["tables"]["frontier"], "seconds"),
+        "survival": figures.purifier_bars(beyond["survival"]["tables"]["purify"]),
+        "ensembles-posterior": figures.heat_map(beyond["ensembles"]["tables"]["transfer"], "posterior"),
+        "ensembles-edits": figures.heat_map(beyond["ensembles"]["tables"]["transfer"], "2"),
     }
     (docs / "figures").mkdir(exist_ok=True)
     for name, figure in drawn.items():
@@ -78,6 +94,8 @@ def write(docs: Path) -> None:
     findings = (Path(__file__).parent / "findings.md").read_text(encoding="utf-8").strip()
     text = environment.get_template("results.md.jinja").render(
         summaries=summaries,
+        beyond=beyond,
+        unseen=unseen_rows(beyond["ensembles"]["tables"]["transfer"]),
         tables=tables,
         claims=claims_about(tables),
         findings=findings,

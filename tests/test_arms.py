@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pca_protect import UsageError, load_surrogate, posterior_collapse
-from pca_protect.config import MODES
+from pca_protect.config import MODES, PUBLISHED_MODES
 from pca_protect.eval.arms.denoiser import Denoiser, denoiser_of, denoising_error, score_distillation
 from pca_protect.eval.arms.encoder import mean_away, mean_to_target, mean_to_zero, moments_away, pattern
 from pca_protect.eval.arms.noise import levels_as_visible, uniform_noise
@@ -38,13 +38,16 @@ from pca_protect.eval.pictures import Rgb
 from pca_protect.io.picture import Picture
 from pca_protect.pixels import to_pixels
 from pca_protect.surrogates.adapter import Posterior, Surrogate
+from pca_protect.visibility import visible_levels
 
 SIDE = 40
 """An odd number of latent pixels."""
 
 BUDGET = 8
-PERTURBING = tuple(name for name in ARMS if name != NOISE_VISIBLE)
-METHODS = tuple(name for name in ARMS if name not in CONTROLS)
+INSTANT = tuple(name for name in ARMS if ARMS[name].preset == "instant")
+"""For encoders with a trained start, which random ones have not."""
+PERTURBING = tuple(name for name in ARMS if name != NOISE_VISIBLE and name not in INSTANT)
+METHODS = tuple(name for name in PERTURBING if name not in CONTROLS)
 DRAWN = {NOISE_LINF, *(name for name in ARMS if ARMS[name].needs == "denoiser"), "latent-distance", "pid"}
 """Those in which the seed decides anything."""
 
@@ -98,7 +101,11 @@ def generators(count: int) -> list[torch.Generator]:
 def test_the_budget_is_kept_and_used(made: dict[str, Rgb], picture: Rgb, name: str):
     assert made[name].dtype == np.uint8
     assert made[name].shape == picture.shape
-    assert np.abs(made[name].astype(int) - picture).max() == BUDGET
+    change, limit = np.abs(made[name].astype(int) - picture).max(), ARMS[name].max_visibility
+    assert change <= BUDGET
+    shown = visible_levels(picture, made[name])
+    assert change == BUDGET or (limit is not None and shown > 0.8 * limit)
+    assert limit is None or shown <= limit
 
 
 @pytest.mark.parametrize("name", PERTURBING)
@@ -130,7 +137,12 @@ LATENTS: dict[str, Callable[[Posterior, Posterior, Posterior], Tensor]] = {
             * posterior_collapse(now.mean, now.logvar, MODES[mode].target_variance).sum()
         )
         for name, arm in ARMS.items()
-        if arm.mode
+        if arm.mode in PUBLISHED_MODES
+    },
+    **{
+        name: lambda now, clean, aim: (now.mean.square().sum(dim=(2, 3)) / clean.mean.square().sum(dim=(2, 3))).mean()
+        for name, arm in ARMS.items()
+        if arm.mode == "strong"
     },
 }
 """What each method of the encoder wants more of, of the posteriors of a changed picture, the original, and Mist's pattern."""
@@ -153,6 +165,19 @@ def test_methods_of_the_encoder_get_what_they_want(made: dict[str, Rgb], picture
 def pocket_editor() -> Editor:
     """A trained one: a random UNet's errors tell nothing about what they are of."""
     return load_editor("pocket-editor", device="cpu")
+
+
+@pytest.mark.parametrize("name", INSTANT)
+def test_arms_without_steps_need_a_trained_start(pocket_editor: Editor, target: Target, picture: Rgb, name: str):
+    with pytest.raises(UsageError, match="there is no trained start for"):
+        run(name, picture, target)
+    trained = Target(pocket_editor.surrogate)
+    found, noise = (run(one, picture, trained) for one in (name, NOISE_LINF))
+    assert np.abs(found.astype(int) - picture).max() == BUDGET
+    assert np.array_equal(found, run(name, picture, trained, seed=1))
+    clean, *others = (posterior_of(pocket_editor.surrogate, rgb).mean for rgb in (picture, found, noise))
+    by_start, by_noise = (float((one - clean).norm()) for one in others)
+    assert by_start > 1.2 * by_noise, "how far is a question for photographs, see test_starts.py"
 
 
 def test_methods_of_the_denoiser_get_what_they_want(pocket_editor: Editor, picture: Rgb):

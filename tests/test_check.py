@@ -18,7 +18,7 @@ from tiny_editors import SIDE, save, stable_diffusion
 
 from pca_protect import ModelError, PictureError, ProtectConfig, Surrogate, UsageError, load_surrogate, protect
 from pca_protect.cli.main import app
-from pca_protect.config import MODES
+from pca_protect.config import PUBLISHED_MODES
 from pca_protect.eval.check import verdict
 from pca_protect.eval.check.encoders import load_encoders
 from pca_protect.eval.check.posterior import FIGURES, LARGEST_SIDE_PX, Figures, figures_of, middle
@@ -46,7 +46,7 @@ def original() -> Picture:
 def protected(original: Picture, pocket: Surrogate) -> dict[str, Picture]:
     return {
         mode: protect(original, ProtectConfig(mode=mode, preset="fast", steps=8), surrogate=pocket).picture
-        for mode in MODES
+        for mode in PUBLISHED_MODES
     }
 
 
@@ -146,7 +146,7 @@ SPREAD = tuple(np.linspace(0.8, 1.2, 200).tolist())
 CLEAN = Reference("made", 200, 64, dict.fromkeys(FIGURES, SPREAD))
 TIGHT = replace(CLEAN, quantiles={**CLEAN.quantiles, "recompressed": tuple(np.linspace(0.96, 1.04, 200).tolist())})
 USUAL = Figures(1.0, 1.0, 1.0, 1.0)
-UNMOVED = Shift(0.1, 0.2, 1.0, 1.0, dict.fromkeys(MODES, 0.1))
+UNMOVED = Shift(0.1, 0.2, 1.0, 1.0, dict.fromkeys(PUBLISHED_MODES, 0.1))
 RAISED = Shift(2.0, 0.2, 2.0, 1.0, {"diffusion": 9.0, "concentration": -9.0})
 LOWERED = Shift(0.5, 0.2, 0.5, 1.0, {"diffusion": -3.0, "concentration": 9.0})
 
@@ -179,13 +179,20 @@ LOWERED = Shift(0.5, 0.2, 0.5, 1.0, {"diffusion": -3.0, "concentration": 9.0})
         (USUAL, CLEAN, LOWERED, "protected", "concentration", "9 times as far"),
         (USUAL, None, UNMOVED, "clean", None, "no further than noise"),
         (USUAL, None, replace(UNMOVED, latent=0.3), "unclear", None, "further than noise"),
-        (USUAL, CLEAN, replace(RAISED, times_noise=dict.fromkeys(MODES, 1.9)), "unclear", None, "2 times count"),
+        (
+            USUAL,
+            CLEAN,
+            replace(RAISED, times_noise=dict.fromkeys(PUBLISHED_MODES, 1.9)),
+            "unclear",
+            None,
+            "2 times count",
+        ),
         (USUAL, CLEAN, replace(RAISED, norm=1.2), "unclear", None, "but the norm is 1.20"),
         (Figures(0.7, 1.0, 1.3, 1.3), CLEAN, UNMOVED, "unclear", None, "the original may be protected"),
         (
             Figures(0.7, 1.0, 1.3, 1.3),
             CLEAN,
-            replace(LOWERED, times_noise=dict.fromkeys(MODES, 0.5)),
+            replace(LOWERED, times_noise=dict.fromkeys(PUBLISHED_MODES, 0.5)),
             *("protected", "concentration", "recompressing adds"),
         ),
     ],
@@ -206,6 +213,14 @@ def test_a_change_is_measured_beside_noise_as_large(
         proof = prove(original, picture, surrogate=pocket, config=ProtectConfig(mode=mode, seed=3))
         assert shift.times_noise[mode] == pytest.approx(proof.times_noise, rel=1e-6)
         assert (shift.latent, shift.noise_norm) == pytest.approx((proof.protected.latent, proof.noise.norm), rel=1e-6)
+    strong = protect(original, ProtectConfig(mode="strong", steps=8), surrogate=pocket).picture
+    found = judge(
+        figures_of(strong, pocket),
+        None,
+        shorter_side_px=min(original.rgb.shape[:2]),
+        shift=shift_of(strong, original, pocket, levels=16, seed=3),
+    )
+    assert (found.looks, found.mode) == ("protected", "diffusion"), "mode strong leaves the traces of this one"
     control = shift_of(with_noise(original, 16, 3), original, pocket, levels=16, seed=3)
     assert control.latent == control.noise_latent
     assert {abs(times) for times in control.times_noise.values()} == {1.0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -14,14 +15,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import Result
-from conftest import smooth_picture
+from conftest import smooth_picture, tiny_kl
 from PIL import Image
 from typer.testing import CliRunner
 
-from pca_protect import __version__
+from pca_protect import UsageError, __version__
 from pca_protect.cli import console
 from pca_protect.cli.main import protect_app
 from pca_protect.cli.run_output import _Bar
+from pca_protect.config import MODES
 
 
 def command(*arguments: object, cwd: Path, **settings: object) -> subprocess.CompletedProcess[str]:
@@ -69,6 +71,56 @@ def test_summary_line_says_what_matters(tmp_path: Path, photo: Path):
         assert part in line
 
 
+def test_what_may_be_seen_and_has_to_last_and_several_encoders(
+    tmp_path: Path, photo: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    tiny_kl(latent_channels=16, seed=4).save_pretrained(tmp_path / "other")
+    vaes = ("--vae", tiny_folder, "--vae", tmp_path / "other")
+    options = ("--mode", "strong", "--max-visibility", 0.4, "--survive", "social", "--steps", 3)
+    run = partial(in_process, photo.name, *vaes, *options, cwd=tmp_path, monkeypatch=monkeypatch)
+    done = run("--json", "-o", "a.png")
+    assert done.exit_code == 0, done.output
+    record = json.loads(done.stdout)
+    asked = {name: record["config"][name] for name in ("mode", "max_visibility", "survive", "vae")}
+    assert asked == {
+        "mode": "strong",
+        "max_visibility": 0.4,
+        "survive": "social",
+        "vae": [str(tiny_folder), str(tmp_path / "other")],
+    }
+    assert 0 < record["visible_levels"] <= 0.4
+    assert record["vae"]["name"] == f"{tiny_folder} + {tmp_path / 'other'}"
+    (line,) = run("-o", "b.png").stdout.splitlines()
+    assert f"strong against {record['vae']['name']}" in line
+    assert f"visible like {record['visible_levels']:.2g} levels" in line
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert "about" in run("-o", "c.png", "--dry-run").stderr
+    assert not (tmp_path / "c.png").exists()
+
+
+def test_encoders_that_make_no_ensemble_write_nothing(
+    tmp_path: Path, photo: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    tiny_kl().save_pretrained(tmp_path / "copy")
+    broken = tiny_kl(seed=5)
+    broken.encoder.conv_out.bias.data.fill_(math.nan)
+    broken.save_pretrained(tmp_path / "broken")
+    before = files(tmp_path)
+    run = partial(in_process, photo.name, "--vae", tiny_folder, cwd=tmp_path, monkeypatch=monkeypatch)
+    same = run("--vae", "copy").exception
+    assert isinstance(same, UsageError)
+    assert "vae and copy have the same weights; give one of them, it covers both" in str(same)
+    unknown = run("--vae", "pokcet").exception
+    assert isinstance(unknown, UsageError)
+    assert "did you mean pocket?" in str(unknown)
+    for mode in MODES:
+        done = run("--vae", "broken", "--mode", mode, "--steps", 2)
+        assert done.exit_code == 1
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("error: photo.png: the encoder returned a value that is not finite at step 0; ")
+    assert files(tmp_path) == before
+
+
 BAD_REQUESTS = {
     "missing file": (["nowhere.png"], 1, "nowhere.png: no such file"),
     "folder without a place for its outputs": (["."], 2, "say with -o FOLDER"),
@@ -92,6 +144,21 @@ BAD_REQUESTS = {
     "lossy output": (["photo.png", "-o", "x.jpg"], 2, "--allow-lossy"),
     "two ways at once": (["photo.png", "--overwrite", "--skip-existing"], 2, "contradict"),
     "target variance": (["photo.png", "--target-variance", "wide"], 2, "neither a number nor"),
+    "max visibility 0": (["photo.png", "--max-visibility", "0"], 2, "max visibility 0.0 allows no change at all"),
+    "max visibility nan": (["photo.png", "--max-visibility", "nan"], 2, "max visibility nan"),
+    "max visibility words": (["photo.png", "--max-visibility", "little"], 2, "--max-visibility"),
+    "unknown survive": (["photo.png", "--survive", "fax"], 2, "unknown survive 'fax'; choose jpeg or social"),
+    "strong with a direction": (
+        ["photo.png", "--mode", "strong", "--direction", "down"],
+        2,
+        "mode strong has another loss",
+    ),
+    "strong with a target": (
+        ["photo.png", "--mode", "strong", "--target-variance", "1"],
+        2,
+        "mode strong has another loss",
+    ),
+    "one vae twice": (["photo.png", "--vae", "pocket", "--vae", "pocket"], 2, "give each once"),
     "unknown option": (["photo.png", "--fast"], 2, "--fast"),
     "zero bytes": (["empty.png"], 1, "0 bytes"),
     "text named png": (["text.png"], 1, "not a picture"),

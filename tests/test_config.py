@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 
 from pca_protect import ProtectConfig, UsageError
-from pca_protect.config import MODES, PRESETS
+from pca_protect.config import MODES, PRESETS, PUBLISHED_MODES
 
 
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
-        ("mode", "destroy", "unknown mode 'destroy'; choose diffusion or concentration"),
+        ("mode", "destroy", "unknown mode 'destroy'; choose diffusion, concentration or strong"),
         ("preset", "slow", "unknown preset 'slow'"),
         ("device", "gpu", "unknown device 'gpu'"),
         ("precision", "int8", "unknown precision 'int8'"),
@@ -48,7 +48,7 @@ def test_explicit_steps_override_the_preset(preset: str):
     assert ProtectConfig(preset=preset, steps=3).recipe.steps == 3
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", PUBLISHED_MODES)
 def test_overrides_make_a_mode_custom(mode: str):
     assert ProtectConfig(mode=mode).mode_label == mode
     assert ProtectConfig(mode=mode, target_variance=0.5).mode_label == "custom"

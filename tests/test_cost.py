@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,12 +19,14 @@ from pca_protect.cli import bench
 from pca_protect.config import MODES, ProtectConfig
 from pca_protect.errors import DeviceError, ModelError, UsageError
 from pca_protect.eval import pictures
-from pca_protect.eval.cost.arm import Arm
+from pca_protect.eval.cost.arm import Arm, Measured
 from pca_protect.eval.cost.config import CostConfig
 from pca_protect.eval.cost.groups import RANDOM_VAE
+from pca_protect.eval.cost.operations import matrix_rate, operations_of_step
 from pca_protect.eval.cost.published_loop import published_loop
 from pca_protect.eval.cost.random_vae import save_random_vae
 from pca_protect.eval.cost.run import CostResult, measure_cost
+from pca_protect.eval.cost.table import arm_rows
 from pca_protect.eval.cost.turns import run_in_turns
 from pca_protect.objective import CollapseObjective
 from pca_protect.perturb import run_recipe
@@ -40,12 +43,13 @@ TOY = CostConfig(
     unet_block_out_channels=(8, 16, 16, 16),
 )
 ARM_NAMES = [
-    *("bare", "paper", "balanced", "published", "ours"),
+    *("bare", "paper", "balanced", "published", "ours", "ours-little-memory"),
     *("sds-minus", "pca-diffusion") * 3,  # the embedded editor at two sizes, the large architecture
     "startup",
 ]
 ROW_KEYS = {
     *("arm", "mode", "needs", "size_px", "steps", "device", "precision", "batch", "seconds", "seconds_per_step"),
+    *("teraflop_per_step", "teraflops", "matrix_teraflops", "share_of_matrix_rate", "first_seconds"),
     *("peak_megabytes", "weights_megabytes", "ratio", "against", "target", "met"),
 }
 
@@ -67,13 +71,13 @@ def test_rows_and_files(measured: tuple[Path, CostResult]):
     assert [row["arm"] for row in result.rows] == ARM_NAMES
     assert all(row.keys() >= ROW_KEYS for row in result.rows)
     assert [row["against"] for row in result.rows] == [
-        *(None, "bare", "bare", None, "published"),
+        *(None, "bare", "bare", None, "published", "ours"),
         *("pca-diffusion", None) * 3,
         None,
     ]
-    assert [row["size_px"] for row in result.rows] == [72] * 5 + [64] * 2 + [72] * 4 + [None]
+    assert [row["size_px"] for row in result.rows] == [72] * 6 + [64] * 2 + [72] * 4 + [None]
     assert [row["vae"] for row in result.rows] == (
-        ["pocket"] * 3 + [RANDOM_VAE] * 2 + ["pocket"] * 4 + [RANDOM_VAE] * 2 + [None]
+        ["pocket"] * 3 + [RANDOM_VAE] * 3 + ["pocket"] * 4 + [RANDOM_VAE] * 2 + [None]
     )
     places = {(row["arm"], row["vae"], row["size_px"]): row for row in result.rows}
     for row in result.rows:
@@ -84,6 +88,9 @@ def test_rows_and_files(measured: tuple[Path, CostResult]):
         assert row["steps"] == (1 if row["vae"] == RANDOM_VAE else 2)
         assert row["seconds_per_step"] == row["seconds"] / row["steps"]
         assert row["peak_megabytes"] >= row["weights_megabytes"] > 100  # PyTorch alone is more
+        assert row["first_seconds"] > 0
+        assert row["teraflops"] == pytest.approx(row["teraflop_per_step"] / row["seconds_per_step"])
+        assert 0 < row["share_of_matrix_rate"] == row["teraflops"] / row["matrix_teraflops"]
         if row["against"]:
             beside = places[row["against"], row["vae"], row["size_px"]]
             assert row["ratio"] == pytest.approx(row["seconds"] / beside["seconds"])
@@ -97,6 +104,10 @@ def test_rows_and_files(measured: tuple[Path, CostResult]):
             rival = places["sds-minus", row["vae"], row["size_px"]]
             cheaper = [row[figure] < rival[figure] for figure in ("seconds", "peak_megabytes")]
             assert row["met"] == all(cheaper)
+    work = {row["arm"]: row["teraflop_per_step"] for row in result.rows[:6]}
+    assert work["ours"] < 0.8 * work["published"], "no weight gradients"
+    assert work["ours"] < work["ours-little-memory"] < 1.4 * work["ours"], "blocks are computed again, in part"
+    assert work["bare"] == work["paper"] == work["balanced"]
     assert "torch not imported" in str(result.rows[-1]["note"])
 
     summary = json.loads((folder / "summary.json").read_text())
@@ -195,6 +206,41 @@ def test_help_says_how_long_it_takes():
 def test_settings_out_of_range(setting: dict[str, object], message: str):
     with pytest.raises(UsageError, match=message):
         CostConfig(**setting)  # type: ignore[arg-type]
+
+
+def test_targets_are_those_of_the_device():
+    """Made-up measurements: what counts as met is arithmetic."""
+    picture = pictures.made_picture(64, 0)
+    published = Arm("published", "v", picture, device="cuda", precision="fp32", steps=1, rounds=1, threads=1)
+    bf16 = replace(published, name="ours", precision="bf16")
+    arms = [
+        (published, Measured("v", "float32", [10.0], 1000, 5000)),
+        (replace(published, name="ours"), Measured("v", "float32", [6.0], 500, 2000)),
+        (replace(published, name="ours-little-memory"), Measured("v", "float32", [9.0], 500, 2400)),
+        (bf16, Measured("v", "bfloat16", [1.9], 300, 1600)),
+        (replace(bf16, name="ours-compiled"), Measured("v", "bfloat16", [1.9], 300, 1700)),
+        (replace(bf16, batch=4), Measured("v", "bfloat16", [9.0], 300, 4000)),
+        (replace(bf16, batch=16), Measured("v", "bfloat16", [], 300, 9000, "out of memory")),
+    ]
+    rows = arm_rows(arms)
+    assert [row["met"] for row in rows] == [None, True, False, True, False, False, None]
+    assert [row["against"] for row in rows] == [None, "published", "ours", *["published"] * 4]
+    assert rows[2]["ratio"] == 1.5
+    assert rows[5]["ratio"] == 9 / 4 / 10
+
+
+def test_operations_are_counted_and_matrices_timed():
+    weight = torch.randn(6, 5)
+
+    def run(steps: int, on_step: Callable[[], None]) -> None:
+        torch.randn(100, 100) @ torch.randn(100, 100)  # before the first step: not of a step
+        for _ in range(steps):
+            pixels = torch.randn(3, 6, requires_grad=True)
+            torch.autograd.grad((pixels @ weight).square().sum(), pixels)
+            on_step()
+
+    assert operations_of_step(run) == 2 * (2 * 3 * 6 * 5)
+    assert matrix_rate(torch.device("cpu"), torch.float32) > 1e8
 
 
 def bare(vae: str) -> Arm:

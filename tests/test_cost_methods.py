@@ -42,14 +42,22 @@ def test_full_compares_all_methods_and_quick_leaves_the_large_unet_out():
     ]
     assert {(arm.vae, arm.steps, arm.precision) for arm in large} == {(RANDOM_VAE, 1, "fp32")}
     quick = [arm for group in groups_of(QUICK, torch.device("cpu")) for arm in group]
-    assert [arm.name for arm in quick] == ["bare", "paper", "balanced", "published", "ours", *METHODS]
+    assert [arm.name for arm in quick] == [
+        "bare",
+        "paper",
+        "balanced",
+        "published",
+        "ours",
+        "ours-little-memory",
+        *METHODS,
+    ]
     assert {arm.picture.width for arm in quick} == {256}
 
 
 def test_on_a_gpu_large_methods_run_alone_and_batches_stay_as_they_are():
     groups = groups_of(FULL, torch.device("cuda"))
     assert [[(arm.name, arm.batch) for arm in group] for group in groups[1:4]] == [
-        [("published", 1), ("ours", 1), ("ours", 1)],
+        [("published", 1), ("ours", 1), ("ours-little-memory", 1), ("ours", 1), ("ours-compiled", 1)],
         [("ours", 4)],
         [("ours", 16)],
     ]

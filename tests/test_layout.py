@@ -61,7 +61,18 @@ def test_direction_of_imports(module: str):
         forbidden += ("pca_protect.cli", "pca_protect.eval", "typer", "rich", "gradio")
         if not belongs_to(module, ("pca_protect.cluster",)):
             forbidden += ("ray", "fsspec")
-    pure = ("losses", "constraints", "steps", "schedules", "optimize", "tiling", "resize")
+    pure = (
+        "losses",
+        "constraints",
+        "steps",
+        "schedules",
+        "optimize",
+        "tiling",
+        "resize",
+        "transforms",
+        "discretion",
+        "ensemble",
+    )
     if module.removeprefix("pca_protect.") in pure:
         forbidden += ("pca_protect.io", "pca_protect.surrogates", "pca_protect.protection")
     if belongs_to(module, ("pca_protect.io",)):

@@ -7,6 +7,7 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from pca_protect import posterior_collapse
+from pca_protect.losses import latent_power
 
 
 def moments(batch: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -69,3 +70,35 @@ def test_refuses_moments_of_different_shape():
     mean, logvar = moments()
     with pytest.raises(ValueError, match="differ in shape"):
         posterior_collapse(mean, logvar[:, :2])
+
+
+def test_power_is_the_mean_over_channels_of_ratios():
+    mean, _ = moments()
+    clean = mean.roll(1, dims=0) * torch.tensor([1.0, 10.0, 0.1, 3.0], dtype=torch.float64).view(1, 4, 1, 1)
+    wanted = [
+        sum(float((m**2).sum() / (m0**2).sum()) for m, m0 in zip(one, other, strict=True)) / 4
+        for one, other in zip(mean, clean, strict=True)
+    ]
+    assert latent_power(mean, clean).tolist() == pytest.approx(wanted, rel=1e-12)
+    assert latent_power(clean, clean).tolist() == pytest.approx([1.0] * 3, rel=1e-12)
+    assert latent_power(0 * clean, clean).tolist() == [0.0] * 3
+    assert latent_power(2 * clean, clean).tolist() == pytest.approx([4.0] * 3, rel=1e-12)
+    assert bool(latent_power(mean, 0 * clean).isfinite().all()), "an encoder that returns nothing for a blank picture"
+
+
+def test_power_knows_no_units():
+    """Of an encoder, nor of one of its channels."""
+    mean, _ = moments()
+    clean = mean.roll(1, dims=0)
+    units = torch.tensor([7.0, 1e3, 1e-3, 0.2], dtype=torch.float64).view(1, 4, 1, 1)
+    torch.testing.assert_close(latent_power(units * mean, units * clean), latent_power(mean, clean), rtol=1e-12, atol=0)
+
+
+def test_gradient_of_power_and_its_batch():
+    mean, _ = (x.requires_grad_() for x in moments(batch=2))
+    clean = mean.detach().roll(1, dims=0)
+    assert torch.autograd.gradcheck(lambda m: latent_power(m, clean), (mean,))
+    alone = torch.cat([latent_power(mean[i : i + 1], clean[i : i + 1]) for i in range(2)])
+    assert torch.equal(latent_power(mean, clean), alone)
+    half = latent_power(mean.bfloat16(), clean.bfloat16())
+    assert half.dtype == torch.float32

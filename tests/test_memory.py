@@ -10,9 +10,9 @@ import pytest
 import torch
 from conftest import smooth_picture
 
-from pca_protect import PictureError, ProtectConfig, protect, protection
+from pca_protect import PictureError, ProtectConfig, memory, protect, protection
 from pca_protect.io.picture import Picture
-from pca_protect.memory import batch_size, fitting_tile, smaller_tiles
+from pca_protect.memory import Fit, _kept, batch_size, first_fit, fits, smaller_tiles
 from pca_protect.surrogates.adapter import Surrogate
 
 
@@ -21,8 +21,8 @@ def used_megabytes() -> float:
 
 
 def test_without_a_limit_the_tile_is_the_configured_one(pocket: Surrogate):
-    assert fitting_tile(pocket, ProtectConfig(), height=4000, width=6000, source="x") == 768
-    assert fitting_tile(pocket, ProtectConfig(tile_px=256), height=4000, width=6000, source="x") == 256
+    assert first_fit(pocket, ProtectConfig(), height=4000, width=6000, source="x") == Fit(768, False)
+    assert first_fit(pocket, ProtectConfig(tile_px=256), height=4000, width=6000, source="x") == Fit(256, False)
 
 
 def test_tiles_shrink_in_quarters():
@@ -31,9 +31,49 @@ def test_tiles_shrink_in_quarters():
     assert smaller_tiles(128) == [128]
 
 
+def test_checkpoints_come_before_smaller_windows():
+    assert fits(256) == [Fit(side, checkpointed) for side in (256, 192, 128) for checkpointed in (False, True)]
+
+
+def test_a_limit_that_checkpoints_meet_changes_no_byte(tiny: Surrogate, monkeypatch: pytest.MonkeyPatch):
+    """Room for what they take, and not for what is taken without: measured, as everything here, on the real encoder."""
+    picture = Picture(np.asarray(smooth_picture(260, 200)))
+    config = ProtectConfig(steps=2)
+    plain, checkpointed = (memory._needed(tiny, config, 200, 260, fit) for fit in fits(768)[:2])
+    assert checkpointed < plain
+    monkeypatch.setattr(memory, "_room", lambda device, limit: (plain + checkpointed) / 2 + 16 * 200 * 260)
+    assert first_fit(tiny, config, height=200, width=260, source="x") == Fit(768, True)
+    used: list[Surrogate] = []
+    real = protection.perturb
+
+    def seen(*arguments: object, surrogate: Surrogate, **rest: object) -> object:
+        used.append(surrogate)
+        return real(*arguments, surrogate=surrogate, **rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(protection, "perturb", seen)
+    tight = protect(picture, config, surrogate=tiny)
+    monkeypatch.undo()
+    roomy = protect(picture, config, surrogate=tiny)
+    assert used == [tiny.checkpointed]
+    assert np.array_equal(tight.picture.rgb, roomy.picture.rgb)
+    assert tight.record.tile_px == roomy.record.tile_px == 768
+    assert not any("windows of" in warning for warning in tight.record.warnings)
+
+
+def test_what_is_kept_is_measured_on_the_encoder(tiny: Surrogate):
+    """Counted by hand for (8, 16, 16, 16) channels, a block a level: a block keeps the inputs of its two normalisations, and
+    checkpointed its own input, with what one block keeps besides while its turn lasts."""
+    kept = _kept(tiny)
+    levels = [8 * 4, 8 * 4, 8 * 4 / 4, 16 * 4 / 4, 16 * 4 / 16, 16 * 4 / 16]
+    assert sorted(kept.plain, reverse=True)[:6] == sorted(levels, reverse=True)
+    assert sum(levels) < sum(kept.plain) < sum(levels) + 20
+    spared = 16 * 4 / 4 + 16 * 4 / 16
+    assert kept.checkpointed == pytest.approx(sum(kept.plain) - spared, abs=4)
+
+
 def test_a_tight_limit_takes_smaller_windows_and_says_so(pocket: Surrogate):
     config = ProtectConfig(steps=1, max_memory_megabytes=int(used_megabytes()) + 150)
-    assert fitting_tile(pocket, config, height=700, width=700, source="x") < 768
+    assert first_fit(pocket, config, height=700, width=700, source="x").tile_px < 768
     picture = Picture(np.asarray(smooth_picture(700, 300)))
     record = protect(picture, config, surrogate=pocket).record
     assert record.tile_px < 768
@@ -43,12 +83,12 @@ def test_a_tight_limit_takes_smaller_windows_and_says_so(pocket: Surrogate):
 def test_a_limit_that_nothing_fits_into_is_one_sentence(pocket: Surrogate):
     config = ProtectConfig(max_memory_megabytes=100)
     with pytest.raises(PictureError, match=r"wall.png: a window of 192 px needs about \d+ MB .* raise --max-memory"):
-        fitting_tile(pocket, config, height=700, width=700, source="wall.png")
+        first_fit(pocket, config, height=700, width=700, source="wall.png")
 
 
 def test_a_small_picture_needs_little_whatever_the_tile(pocket: Surrogate):
     config = ProtectConfig(max_memory_megabytes=int(used_megabytes()) + 150)
-    assert fitting_tile(pocket, config, height=64, width=64, source="x") == 768
+    assert first_fit(pocket, config, height=64, width=64, source="x") == Fit(768, False)
 
 
 def test_one_picture_at_a_time_on_the_cpu_unless_told_otherwise(tiny: Surrogate):
@@ -80,13 +120,16 @@ def test_running_out_halves_the_batch_then_the_windows_and_the_result_is_the_sam
     for one, other in zip(calm, tense, strict=True):
         assert np.array_equal(one.picture.rgb, other.picture.rgb)
 
-    monkeypatch.setattr(protection, "perturb", lambda *a, tile_px, **k: _only(128, real, *a, tile_px=tile_px, **k))
+    tried.clear()
+
+    def only_small(*arguments: object, tile_px: int, surrogate: Surrogate, on_step: object) -> object:
+        tried.append((surrogate is tiny.checkpointed, tile_px))
+        if tile_px > 128 or surrogate is tiny:
+            raise torch.OutOfMemoryError
+        return real(*arguments, tile_px=tile_px, surrogate=surrogate, on_step=on_step)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(protection, "perturb", only_small)
     record = protection.protect_batch(pictures[:1], config, surrogate=tiny)[0].record
+    assert tried == [(fit.checkpointed, fit.tile_px) for fit in fits(256)]
     assert record.tile_px == 128
     assert any("windows of 128 px instead of 256" in warning for warning in record.warnings)
-
-
-def _only(largest: int, real: object, *arguments: object, tile_px: int, **rest: object) -> object:
-    if tile_px > largest:
-        raise torch.OutOfMemoryError
-    return real(*arguments, tile_px=tile_px, **rest)  # type: ignore[operator]

@@ -42,7 +42,7 @@ def test_saved_bytes_stay_within_the_budget_and_use_it(
 @pytest.mark.parametrize("mode", MODES)
 def test_moves_the_loss_the_wanted_way_and_further_than_noise(photo: Path, tiny: Surrogate, mode: str):
     record = protect(photo, ProtectConfig(mode=mode), surrogate=tiny).record
-    assert (record.protected.loss > record.loss_clean) == (mode == "diffusion")
+    assert (record.protected.loss > record.loss_clean) == (MODES[mode].direction == "up")
     assert record.times_noise > 2
     assert record.protected.latent > 1.5 * record.noise.latent
 
@@ -162,10 +162,12 @@ def test_the_embedded_vae_on_a_photograph(tmp_path: Path, pocket: Surrogate, mod
     record = protect(tmp_path / "face.png", ProtectConfig(mode=mode), surrogate=pocket).save(tmp_path / "out.png")
     assert record.max_change_levels <= 16
     assert record.times_noise > 4
-    if mode == "diffusion":
-        assert record.protected.latent > 2 * record.noise.latent
-    else:
+    if mode == "concentration":
         assert record.protected.norm < 0.75 * record.noise.norm
+    else:
+        assert record.protected.latent > 2 * record.noise.latent
+    if mode == "strong":
+        assert record.protected.norm > 2 * record.noise.norm
 
 
 def test_what_hardly_protects_is_said(pocket: Surrogate):

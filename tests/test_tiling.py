@@ -10,7 +10,7 @@ import torch
 from conftest import ASTRONAUT, smooth_picture
 from PIL import Image
 
-from pca_protect.config import MODES, ProtectConfig
+from pca_protect.config import PUBLISHED_MODES, ProtectConfig
 from pca_protect.perturb import Batch, perturb
 from pca_protect.pixels import from_levels
 from pca_protect.resize import resized, shrinking, sizes
@@ -59,7 +59,7 @@ def test_windows_keep_every_pixel_once_and_know_what_is_decided():
     assert (decided == 1).all()
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", PUBLISHED_MODES)
 def test_no_seams(pocket: Surrogate, mode: str):
     """The mean absolute perturbation along borders is that of elsewhere, within a tenth."""
     picture = np.asarray(Image.open(ASTRONAUT).convert("RGB").crop((0, 0, 320, 288)))
@@ -196,7 +196,7 @@ def test_smaller_pictures_follow_what_windows_decide():
     assert error.max() < 16, "and cuts off what overshoots beside black and white corners"
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", PUBLISHED_MODES)
 def test_scales_protect_the_picture_made_smaller(pocket: Surrogate, mode: str):
     """Where an editor sees it at a third of its size, naming that size moves the encoder much further, and the picture
     itself nearly as far."""

@@ -336,3 +336,28 @@ def test_one_of_draws_as_often_as_its_weights_say():
 def test_what_cannot_be_meant_is_refused(make, message: str):
     with pytest.raises(ValueError, match=f"^{message}" if "zero" not in message else message):
         make()
+
+
+def test_shift_moves_right_and_down_and_around():
+    pixels = torch.arange(5 * 7.0).view(1, 1, 5, 7).expand(2, 3, 5, 7) / 35
+    found = {tuple(transforms.shift(2)(pixels, source)[0, 0].flatten().tolist()) for source in [generator()] * 60}
+    wanted = {
+        tuple(torch.cat([part[:, 7 - right :], part[:, : 7 - right]], dim=1).flatten().tolist())
+        for down in range(3)
+        for right in range(3)
+        for part in [torch.cat([pixels[0, 0, 5 - down :], pixels[0, 0, : 5 - down]])]
+    }
+    assert found == wanted, "all of them come up, and no other"
+    assert torch.equal(transforms.shift(0)(pixels, generator()), pixels)
+
+
+def test_dimming_is_one_factor_for_all():
+    pixels = torch.rand(2, 3, 9, 8, generator=generator(1)) + 0.1
+    source = generator()
+    factors = [transforms.dim((0.6, 0.9))(pixels, source) / pixels for _ in range(30)]
+    for factor in factors:
+        assert float(factor.max() - factor.min()) < 1e-6
+        assert 0.6 <= float(factor.mean()) <= 0.9
+    assert len({round(float(factor.mean()), 6) for factor in factors}) == 30
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        transforms.dim((0.6, 1.1))

@@ -17,9 +17,10 @@ from pca_protect.eval.arms.noise import uniform_noise
 from pca_protect.eval.arms.registry import NOISE_LINF, NOISE_VISIBLE, Arm
 from pca_protect.eval.pictures import Rgb
 from pca_protect.io.picture import Picture
-from pca_protect.objective import CollapseObjective
+from pca_protect.objective import latent_objective
 from pca_protect.optimize import Objective
-from pca_protect.perturb import run_recipe
+from pca_protect.perturb import Batch, run_recipe
+from pca_protect.perturb import perturb as perturb_batch
 from pca_protect.pixels import to_pixels, with_pixels
 from pca_protect.surrogates.adapter import Surrogate
 
@@ -51,9 +52,12 @@ def perturb(arm: Arm, picture: Rgb, target: Target, *, budget_levels: int, seed:
     assert arm.name != NOISE_VISIBLE
     if arm.name == NOISE_LINF:
         return uniform_noise(picture, budget_levels, generator_for(picture, seed))
+    config = request_for(arm, budget_levels=budget_levels)
+    if arm.mode:
+        batch = Batch([picture], [None], [False])
+        return perturb_batch(batch, config, surrogate=target.surrogate, tile_px=config.tile_px)[0]
     original = Picture(picture)
     clean = to_pixels(original).to(target.surrogate.device)
-    config = request_for(arm, budget_levels=budget_levels)
     objective, start = objective_and_start(arm, clean, target, config=config, generator=generator_for(picture, seed))
     found = run_recipe(clean, objective, config, start=start)
     return with_pixels(original, found.pixels).rgb
@@ -71,6 +75,8 @@ def request_for(
         mode=arm.mode or ProtectConfig.mode,
         preset=arm.preset or METHOD_PRESET,
         budget_levels=budget_levels,
+        max_visibility=arm.max_visibility,
+        survive=arm.survive,
         steps=steps,
     )
 
@@ -87,7 +93,7 @@ def objective_and_start(
         generator: makes every random draw, those of the objective's later calls too.
     """
     if arm.mode:
-        objective: Objective = CollapseObjective(target.surrogate, *config.objective, clean)
+        objective: Objective = latent_objective(target.surrogate, config, clean)
     else:
         objective = _METHODS[arm.name](target, clean, generator)
     if arm.name not in _NEEDS_A_START:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pca_protect.config import MODES, PRESETS
+from pca_protect.config import MODES, PRESETS, SURVIVE
 from pca_protect.errors import UsageError
 
 Needs = Literal["nothing", "encoder", "denoiser"]
@@ -22,6 +22,7 @@ class Arm:
     source: where it was published; empty for controls.
     needs: see `Needs`.
     mode, preset: of the arms that are this program; empty for all others.
+    survive, max_visibility: see `ProtectConfig`.
     """
 
     name: str
@@ -30,6 +31,8 @@ class Arm:
     needs: Needs
     mode: str = ""
     preset: str = ""
+    survive: str | None = None
+    max_visibility: float | None = None
 
 
 NOISE_LINF, NOISE_VISIBLE = "noise-linf", "noise-visible"
@@ -68,11 +71,37 @@ _ENTRIES = (
         if preset != "paper"
         for mode in MODES
     ),
+    *(
+        Arm(
+            f"survive-{survive}",
+            f"pca_protect, mode strong, to outlast {what}",
+            "this program",
+            "encoder",
+            "strong",
+            "balanced",
+            survive=survive,
+        )
+        for survive, what in SURVIVE.items()
+    ),
+    *(
+        Arm(
+            f"discreet-{levels}",
+            f"pca_protect, mode strong, visibility at most {levels} levels",
+            "this program",
+            "encoder",
+            "strong",
+            "balanced",
+            max_visibility=levels,
+        )
+        for levels in (0.25, 0.5)
+    ),
 )
 
 ARMS: dict[str, Arm] = {arm.name: arm for arm in _ENTRIES}
 
-DEFAULT_ARMS = tuple(name for name in ARMS if not name.startswith(("fast-", "strong-")))
+DEFAULT_ARMS = tuple(
+    name for name in ARMS if not name.startswith(("instant-", "fast-", "strong-", "survive-", "discreet-"))
+)
 CHIEF_ARMS = (*CONTROLS, "pca-diffusion", "pca-concentration")
 """The paper's two modes and what they have to beat."""
 

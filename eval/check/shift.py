@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pca_protect.config import MODES, ProtectConfig
+from pca_protect.config import PUBLISHED_MODES, ProtectConfig
 from pca_protect.errors import UsageError
 from pca_protect.io.picture import Picture
 from pca_protect.objective import CollapseObjective
@@ -63,7 +63,7 @@ def shift_of(picture: Picture, original: Picture, surrogate: Surrogate, *, level
         noise_latent=float((noisy - clean).norm() / norm),
         norm=float(moved.norm() / norm),
         noise_norm=float(noisy.norm() / norm),
-        times_noise={mode: _times_noise(mode, posteriors, surrogate, original) for mode in MODES},
+        times_noise={mode: _times_noise(mode, posteriors, surrogate, original) for mode in PUBLISHED_MODES},
     )
 
 

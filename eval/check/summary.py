@@ -25,6 +25,10 @@ NO_PROOF = (
 )
 
 
+_LEAVE_ALIKE = {"diffusion": "modes diffusion and strong leave"}
+"""Both make the latent grow, and are not told apart."""
+
+
 def summary(encoders: Sequence[EncoderCheck], change: Change | None, edits: Edits | None) -> tuple[str, ...]:
     """What was found, then what that does not mean."""
     found = [_of_encoder(encoder) for encoder in encoders]
@@ -39,7 +43,7 @@ def summary(encoders: Sequence[EncoderCheck], change: Change | None, edits: Edit
 
 def _of_encoder(encoder: EncoderCheck) -> str:
     verdict = encoder.verdict
-    as_mode = f", as mode {verdict.mode} leaves pictures" if verdict.mode else ""
+    as_mode = f", as {_LEAVE_ALIKE.get(verdict.mode, f'mode {verdict.mode} leaves')} pictures" if verdict.mode else ""
     return f"{encoder.name}: {WORDS[verdict.looks]}{as_mode}; {verdict.why}."
 
 

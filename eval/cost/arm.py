@@ -27,8 +27,9 @@ class Arm:
     """What to run.
 
     Attributes:
-        name: `bare`: forward and input gradient of the encoder, nothing else. `paper`, `balanced`: a whole `protect` with
-            this preset. `published`: the authors' loop. `ours`: our loop with the preset `paper`, so step for step the same.
+        name: `bare`: forward and input gradient of the encoder, nothing else. `paper`, `balanced`, `fast`: a whole `protect`
+            with this preset. `published`: the authors' loop. `ours`: our loop with the preset `paper`, so step for step the
+            same; `ours-little-memory` with checkpoints, `ours-compiled` with an encoder that `torch.compile` translated.
             Anything else is a method of `eval/arms/registry.py`, optimised as published posterior collapse is.
         vae: what `load_surrogate` takes; for `published` a diffusers folder.
         picture: what to run on, repeated to fill a batch.
@@ -61,6 +62,9 @@ class Measured:
             elsewhere, there with Python and PyTorch themselves).
         peak_megabytes: the same at its highest.
         note: empty, or why there are no seconds.
+        first_seconds: wall seconds of the first step, with what is compiled, chosen and allocated in it.
+        operations: of a step, see `operations_of_step`.
+        matrix_rate: operations a second that the device does at best in this precision, see `matrix_rate`.
     """
 
     vae: str
@@ -69,3 +73,6 @@ class Measured:
     weights_megabytes: float
     peak_megabytes: float
     note: str = ""
+    first_seconds: float | None = None
+    operations: int | None = None
+    matrix_rate: float | None = None

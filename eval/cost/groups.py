@@ -15,6 +15,7 @@ from typing import Literal, cast
 
 import torch
 
+from pca_protect.config import PRESETS
 from pca_protect.eval.arms.registry import ARMS
 from pca_protect.eval.cost.arm import Arm
 from pca_protect.eval.cost.config import PCA, CostConfig
@@ -51,10 +52,12 @@ def groups_of(config: CostConfig, device: torch.device) -> list[list[Arm]]:
     steps = 1 if device.type == "cpu" else config.steps
     published = replace(bare, name="published", vae=RANDOM_VAE, precision="fp32", steps=steps)
     ours = replace(published, name="ours")
-    groups = [[bare, replace(bare, name="paper"), replace(bare, name="balanced")], [published, ours]]
+    little = replace(ours, name="ours-little-memory")
+    groups = [[bare, replace(bare, name="paper"), replace(bare, name="balanced")], [published, ours, little]]
     if device.type == "cuda":
+        groups[0].append(replace(bare, name="fast", steps=PRESETS["fast"].steps))
         bf16 = replace(ours, precision="bf16")
-        groups[-1].append(bf16)
+        groups[-1] += [bf16, replace(bf16, name="ours-compiled")]
         groups += [[replace(bf16, batch=batch)] for batch in CUDA_BATCHES]  # one by one: they may not fit together
     for size_px in config.sizes_px:
         first = replace(bare, vae=EMBEDDED[EDITOR], picture=_picture(config, size_px), precision="fp32")

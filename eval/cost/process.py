@@ -14,6 +14,7 @@ from pca_protect import compute
 from pca_protect.errors import PcaProtectError
 from pca_protect.eval.cost.arm import Arm, Measured, Prepared, Run
 from pca_protect.eval.cost.method import method
+from pca_protect.eval.cost.operations import matrix_rate, operations_of_step
 from pca_protect.eval.cost.program import PROGRAMS
 
 
@@ -46,12 +47,22 @@ def _measure(arm: Arm, wait_for_turn: Callable[[], None]) -> Measured:
     precision = str(dtype).removeprefix("torch.")
     weights = _megabytes_now(device)
     try:
-        run(1, lambda: None)  # warms up: allocates, compiles, chooses algorithms
+        first = _timed(run, 1, device, lambda: None)  # warms up: allocates, compiles, chooses algorithms
         wait_for_turn()
         seconds = [_timed(run, arm.steps, device, wait_for_turn) for _ in range(arm.rounds)]
     except torch.OutOfMemoryError:
         return Measured(vae, precision, [], weights, compute.peak_megabytes(device), "out of memory")
-    return Measured(vae, precision, seconds, weights, compute.peak_megabytes(device))
+    peak = compute.peak_megabytes(device)
+    return Measured(
+        vae,
+        precision,
+        seconds,
+        weights,
+        peak,
+        first_seconds=first,
+        operations=operations_of_step(run),
+        matrix_rate=matrix_rate(device, dtype),
+    )
 
 
 def _prepare(arm: Arm) -> Prepared:

@@ -8,7 +8,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
-from pca_protect.config import MODES, ProtectConfig
+from pca_protect.config import ProtectConfig
 from pca_protect.eval.cost.arm import MODE, Arm, Prepared
 from pca_protect.eval.cost.published_loop import published_loop
 from pca_protect.losses import posterior_collapse
@@ -45,6 +45,8 @@ def _protect(arm: Arm) -> Prepared:
 
 def _ours(arm: Arm) -> Prepared:
     surrogate, clean = _surrogate_and_pixels(arm)
+    if arm.name == "ours-little-memory":
+        surrogate = surrogate.checkpointed
 
     def run(steps: int, on_step: Callable[[], None]) -> None:
         config = ProtectConfig(mode=MODE, preset="paper", steps=steps)
@@ -57,13 +59,14 @@ def _ours(arm: Arm) -> Prepared:
 def _published(arm: Arm) -> Prepared:
     vae: AutoencoderKL = AutoencoderKL.from_pretrained(arm.vae).to(arm.device).eval()
     clean = to_pixels(arm.picture).to(arm.device)
-    mode = MODES[MODE]
+    variance, direction = ProtectConfig(mode=MODE).objective
+    assert not isinstance(variance, str)
     for parameter in vae.encoder.parameters():
         parameter.detach().sum()  # weights mapped from a file come into memory, and into the count, when first read
 
     def run(steps: int, on_step: Callable[[], None]) -> None:
-        ascend = mode.direction == "up"
-        published_loop(vae, clean, target_variance=mode.target_variance, ascend=ascend, steps=steps, on_step=on_step)
+        ascend = direction == "up"
+        published_loop(vae, clean, target_variance=variance, ascend=ascend, steps=steps, on_step=on_step)
 
     return run, arm.vae, vae.dtype
 
@@ -72,12 +75,16 @@ PROGRAMS: dict[str, Callable[[Arm], Prepared]] = {
     "bare": _bare,
     "paper": _protect,
     "balanced": _protect,
+    "fast": _protect,
     "published": _published,
     "ours": _ours,
+    "ours-little-memory": _ours,
+    "ours-compiled": _ours,
 }
 """What loads and prepares each of them."""
 
 
 def _surrogate_and_pixels(arm: Arm) -> tuple[Surrogate, Tensor]:
-    surrogate = load_surrogate(arm.vae, device=arm.device, precision=arm.precision)
+    compiled = arm.name == "ours-compiled"
+    surrogate = load_surrogate(arm.vae, device=arm.device, precision=arm.precision, compiled=compiled)
     return surrogate, to_pixels(arm.picture).to(arm.device).repeat(arm.batch, 1, 1, 1)

@@ -1,8 +1,9 @@
 """What protection costs: `pca-protect bench cost`.
 
-Four questions, each with its own yardstick:
+Five questions, each with its own yardstick:
     what a whole protection takes beyond the encoder passes it cannot do without    arms `paper`, `balanced`  : `bare`
     what a step takes beside the published loop, on Stable Diffusion's architecture arm  `ours`               : `published`
+    what it takes where memory is short                                             arm  `ours-little-memory` : `ours`
     what methods from the literature take, step for step alike                      arms by their names       : `pca-diffusion`
     how long the command line takes to start                                        arm  `startup`
 Methods are compared on the embedded editor, and some of them on Stable Diffusion's architecture: there the UNet has its

@@ -29,6 +29,7 @@ class EditingConfig:
         seeds: edits of each picture with each prompt, with the seeds from 0 on.
         strength, guidance, steps: of the editor; None for the editor's own.
         metrics: names of `METRICS`.
+        visible: further ones, in which only the protection itself is measured.
         batch: edits made at a time.
         device: `auto` prefers cuda, then mps, then cpu.
         precision: of the editor; protections are made in fp32.
@@ -49,6 +50,7 @@ class EditingConfig:
     guidance: float | None = None
     steps: int | None = None
     metrics: tuple[str, ...] = DEFAULT_METRICS
+    visible: tuple[str, ...] = ()
     batch: int = 9
     device: Device = "auto"
     precision: Precision = "auto"
@@ -56,7 +58,7 @@ class EditingConfig:
 
     def __post_init__(self) -> None:
         arms_named(self.arms)
-        metrics_named(self.metrics)
+        metrics_named((*self.metrics, *self.visible))
         for what, values in (("editor", self.editors), ("budget", self.budgets), ("prompt", self.prompts)):
             if not values:
                 raise UsageError(f"no {what} given; name one at least")

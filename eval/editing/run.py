@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from pca_protect.eval.arms.noise import levels_as_visible, uniform_noise
 from pca_protect.eval.arms.perturb import Target, generator_for, perturb
 from pca_protect.eval.arms.registry import CONTROLS, NOISE_VISIBLE, arms_named
 from pca_protect.eval.editing.config import EditingConfig
+from pca_protect.eval.editing.frontier import frontier_rows
 from pca_protect.eval.editing.table import Measured, editing_rows, prompt_rows, rival_rows
 from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.load import load_editor
@@ -74,6 +76,7 @@ def measure_editing(
             seeds=tuple(range(config.seeds)),
             metrics=load_metrics(config.metrics, size_px=editor.size_px, device=device),
             batch=config.batch,
+            visible=load_metrics(config.visible, size_px=editor.size_px, device=device) if config.visible else None,
         )
         work = _Work(config, trial, results, folder / "pictures" / editor.name.lstrip("/").replace("/", "_"))
         for done, path in enumerate(pictures):
@@ -85,7 +88,11 @@ def measure_editing(
                 continue
         whole = [path.name for path in pictures if work.has(path.name)]
         measured.append(Measured(editor.name, trial.prompts, whole, work.entries(whole)))
-    wanted = {"editing": editing_rows, "rivals": rival_rows} if table == "editing" else {"prompts": prompt_rows}
+    wanted = (
+        {"editing": editing_rows, "rivals": rival_rows, "frontier": frontier_rows}
+        if table == "editing"
+        else {"prompts": prompt_rows}
+    )
     tables = {name: [row for one in measured for row in rows(one, config)] for name, rows in wanted.items()}
     if failures:
         tables["failures"] = failures
@@ -145,11 +152,14 @@ class _Work:
                 variant = f"{arm.name} {budget}"
                 if self._key(path.name, variant) in self._results:
                     continue
+                started = time.perf_counter()
                 if arm.name == NOISE_VISIBLE:
                     changed = self._visible_noise(path.name, picture, budget)
                 else:
                     changed = perturb(arm, picture, self._target, budget_levels=budget, seed=self._seed)
+                seconds = time.perf_counter() - started
                 edits, measured = self._trial.changed(picture, changed, clean)
+                measured["seconds"] = seconds
                 if keep:
                     self._keep(path, f"{variant} protected", changed)
                     self._keep(path, variant, next(iter(edits.values())))

@@ -178,6 +178,13 @@ PROMPT_COLUMNS = (
 that mean: 0 is an effect that does not depend on the prompt."""
 
 
+def mean_effects(measured: Measured, variant: str) -> Values:
+    """Objective 2 in the metric of visibility, of the pictures with an edit that counts."""
+    kept = measured.kept(measured.prompts)
+    pictures = [picture for picture in measured.pictures if kept[picture]]
+    return _values(measured, pictures, kept, variant, "2", VISIBILITY)
+
+
 def _questions(measured: Measured, picture: str) -> list[tuple[str, str]]:
     """(objective, metric) of everything that was measured."""
     edit = next(iter(measured.entries[picture]["clean"]["edits"].values()))

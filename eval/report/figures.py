@@ -99,6 +99,60 @@ def effect_by_visibility(rows: Sequence[Row], objective: str) -> Figure:
     return figure
 
 
+def frontier(rows: Sequence[Row], across: str, metric: str = VISIBILITY) -> Figure:
+    """Every arm of the table `frontier` by its effect on edits and what that takes; up and left is better. A line joins what
+    nothing else is better than in both.
+
+    Args:
+        across: `visibility` or `seconds`.
+        metric: of visibility.
+    """
+    asked = [row for row in rows if row["metric"] == metric and row[across] is not None and row["effect"] is not None]
+    if across == "seconds":
+        asked = [row for row in asked if row["arm"] not in CONTROLS]
+    several = len({row["budget_levels"] for row in asked}) > 1
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(5.2)
+        for row in asked:
+            axes.plot(row[across], row["effect"], "o", color=_KINDS[_kind(row)], markersize=6)
+            name = f"{row['arm']} {row['budget_levels']}" if several else row["arm"]
+            axes.annotate(
+                name, (row[across], row["effect"]), xytext=(5, 3), textcoords="offset points", fontsize=_FONT_SIZE - 2
+            )
+        edge: list[tuple[float, float]] = []
+        for row in sorted(asked, key=lambda row: (row[across], -row["effect"])):
+            if not edge or row["effect"] > edge[-1][1]:
+                edge.append((row[across], row["effect"]))
+        axes.plot(*zip(*edge, strict=True), color=_INK, linewidth=0.8, linestyle=":")
+        for kind in dict.fromkeys(_kind(row) for row in asked):
+            axes.plot([], [], "o", color=_KINDS[kind], label=kind)
+        axes.margins(x=0.16, y=0.1)
+        if across == "seconds":
+            axes.set_xscale("log")
+        what = "seconds for a protection" if across == "seconds" else f"visibility: {metric} distance to the original"
+        axes.set_xlabel(what)
+        axes.set_ylabel("effect on edits, objective 2 (FLIP)")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=4, fontsize=_FONT_SIZE - 1)
+    return figure
+
+
+def _kind(row: Row) -> str:
+    arm = ARMS[row["arm"]]
+    if arm.name in CONTROLS:
+        return "noise"
+    if not arm.mode:
+        return "methods from the literature"
+    return "posterior collapse as published" if arm.preset == "paper" else "this program"
+
+
+_KINDS = {
+    "noise": _GREY,
+    "methods from the literature": _ORANGE,
+    "posterior collapse as published": _BLUE,
+    "this program": _PINK,
+}
+
+
 def heat_map(rows: Sequence[Row], objective: str) -> Figure:
     """Surrogates down, targets across, one panel for each mode: the effect as a multiple of noise's. A frame marks cells whose
     target was protected against."""

@@ -261,6 +261,58 @@ def _purify(name: str, rows: Sequence[Row]) -> list[Section]:
     ]
 
 
+def _frontier(name: str, rows: Sequence[Row]) -> list[Section]:
+    def share(row: Row, value: str, low: str, high: str) -> str:
+        if row[value] is None:
+            return ""
+        return f"{row[value]:.2f}" + ("" if row[low] is None else f" [{row[low]:.2f}, {row[high]:.2f}]")
+
+    sections = []
+    for editor in dict.fromkeys(row["editor"] for row in rows):
+        own = [row for row in rows if row["editor"] == editor]
+        metrics = list(dict.fromkeys(row["metric"] for row in own))
+        arms = list(dict.fromkeys((row["arm"], row["budget_levels"]) for row in own))
+        found = {(row["arm"], row["budget_levels"], row["metric"]): row for row in own}
+        sections.append(
+            Section(
+                f"What effect costs, in edits by {editor}",
+                [
+                    "Effect, visibility in several metrics and seconds, as multiples of the published loop's in mode diffusion "
+                    f"on the same {own[0]['n']} pictures, with 95 % intervals. More effect is better, less of the rest is.",
+                ],
+                [
+                    *(
+                        (f"Effect against {what}", Markup(figures.svg(figures.frontier(own, across, metric))))
+                        for what, across, metric in (
+                            *((f"visibility in {metric}", "visibility", metric) for metric in metrics),
+                            ("seconds", "seconds", VISIBILITY),
+                        )
+                    ),
+                ],
+                [
+                    "arm",
+                    "levels",
+                    "effect",
+                    "times the published",
+                    *(f"visible, {metric}" for metric in metrics),
+                    "seconds",
+                ],
+                [
+                    [
+                        arm,
+                        str(budget),
+                        f"{found[arm, budget, VISIBILITY]['effect']:.3f}",
+                        share(found[arm, budget, VISIBILITY], "effect_share", "effect_ci_low", "effect_ci_high"),
+                        *(share(found[arm, budget, metric], "share", "ci_low", "ci_high") for metric in metrics),
+                        _cell(found[arm, budget, VISIBILITY]["seconds_share"]),
+                    ]
+                    for arm, budget in arms
+                ],
+            )
+        )
+    return sections
+
+
 def _plain(name: str, rows: Sequence[Row]) -> list[Section]:
     """The table as it is, without columns that are empty throughout."""
     columns = [column for column in rows[0] if any(row.get(column) not in (None, "") for row in rows)]
@@ -277,4 +329,11 @@ def _cell(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-_SECTIONS = {"editing": _editing, "rivals": _rivals, "prompts": _prompts, "transfer": _transfer, "purify": _purify}
+_SECTIONS = {
+    "editing": _editing,
+    "rivals": _rivals,
+    "frontier": _frontier,
+    "prompts": _prompts,
+    "transfer": _transfer,
+    "purify": _purify,
+}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from pca_protect.config import MODES, Device, Precision, ProtectConfig
+from pca_protect.config import PUBLISHED_MODES, Device, Precision, ProtectConfig
 from pca_protect.errors import UsageError
 from pca_protect.eval.editing.config import PAPER_PROMPTS
 
@@ -40,7 +40,7 @@ class TransferConfig:
     pictures: int | None = None
     vaes: tuple[str, ...] = EMBEDDED_VAES
     editors: tuple[str, ...] = ("pocket-editor", "pocket-editor-16")
-    modes: tuple[str, ...] = tuple(MODES)
+    modes: tuple[str, ...] = PUBLISHED_MODES
     preset: str = "fast"
     leave_one_out: bool = True
     budget_levels: int = 16

@@ -20,15 +20,14 @@ from pca_protect.eval.metrics.registry import VISIBILITY
 from pca_protect.eval.pictures import Rgb, readable, square_picture
 from pca_protect.eval.results import Finished, Json, OnProgress, Results
 from pca_protect.eval.transfer.config import TransferConfig
-from pca_protect.eval.transfer.ensemble import mean_of
 from pca_protect.eval.transfer.table import EDITS, NOISE, Matrix, Source, transfer_rows
 from pca_protect.eval.trial import Trial, prompts_for
 from pca_protect.io.picture import Picture
-from pca_protect.objective import CollapseObjective
-from pca_protect.perturb import run_recipe
-from pca_protect.pixels import to_pixels, with_pixels
+from pca_protect.perturb import Batch, perturb
+from pca_protect.pixels import to_pixels
 from pca_protect.surrogates.adapter import Surrogate
 from pca_protect.surrogates.load import load_surrogate
+from pca_protect.surrogates.several import several
 
 
 def measure_transfer(config: TransferConfig, folder: Path, *, on_progress: OnProgress | None = None) -> Finished:
@@ -174,13 +173,9 @@ class _Work:
         source, mode = next(
             (source, mode) for source in self._sources for mode in config.modes if source.variant(mode) == variant
         )
-        request = ProtectConfig(mode=mode, preset=config.preset, budget_levels=config.budget_levels)
-        original = Picture(picture)
-        members = [self._targets[name] for name in source.members]
-        clean = to_pixels(original).to(members[0].device)
-        objectives = [CollapseObjective(member, *request.objective, clean) for member in members]
-        objective = objectives[0] if len(objectives) == 1 else mean_of(objectives, clean)
-        return with_pixels(original, run_recipe(clean, objective, request).pixels).rgb
+        request = ProtectConfig(mode=mode, preset=config.preset, budget_levels=config.budget_levels, vae=source.members)
+        against = several([self._targets[name] for name in source.members])
+        return perturb(Batch([picture], [None], [False]), request, surrogate=against, tile_px=request.tile_px)[0]
 
     def _shift(self, picture: Rgb, changed: Rgb) -> dict[str, dict[str, float]]:
         """For each target: how far the posterior mean moved, in norms of the clean one, and how much of the norm is gone."""

@@ -13,7 +13,7 @@ from pca_protect.io.picture import Picture
 from pca_protect.io.plan import Job
 from pca_protect.protection import protect
 from pca_protect.scales import encoded_pixels
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.several import Encoders
 from pca_protect.tiling import windows
 
 _SIDE_PX = 256
@@ -33,7 +33,7 @@ class Estimate:
     seconds: float
 
 
-def estimate(jobs: Iterable[Job], config: ProtectConfig, *, surrogate: Surrogate) -> Estimate:
+def estimate(jobs: Iterable[Job], config: ProtectConfig, *, surrogate: Encoders) -> Estimate:
     """Optimises a picture of noise a few steps long; writes nothing.
 
     Raises:

@@ -28,7 +28,7 @@ from pca_protect.io.plan import Job, Plan, plan
 from pca_protect.regions import read_mask
 
 if TYPE_CHECKING:
-    from pca_protect.surrogates.adapter import Surrogate
+    from pca_protect.surrogates.several import Encoders
 
 
 class Watcher(Protocol):
@@ -37,7 +37,7 @@ class Watcher(Protocol):
     def notice(self, sentence: str) -> None:
         """Something to know before the work begins."""
 
-    def loaded(self, surrogate: Surrogate) -> None:
+    def loaded(self, surrogate: Encoders) -> None:
         """The encoder is there."""
 
     def begin(self, pictures: int) -> None:
@@ -164,7 +164,7 @@ def _journalled(planned: Plan) -> Path | None:
     return folder if folder is not None and (planned.several or state_of(folder).folder.is_dir()) else None
 
 
-def _begin(request: Request, config: ProtectConfig, surrogate: Callable[[], Surrogate], held: ExitStack) -> _Begun:
+def _begin(request: Request, config: ProtectConfig, surrogate: Callable[[], Encoders], held: ExitStack) -> _Begun:
     planned, notices = _plan(request)
     folder = _journalled(planned)
     state = held.enter_context(claimed(folder)) if folder is not None else None
@@ -175,10 +175,10 @@ def _begin(request: Request, config: ProtectConfig, surrogate: Callable[[], Surr
     return _Begun(jobs["to do"], jobs["exists"], len(jobs["finished"]), state, notices)
 
 
-def _load(request: Request, config: ProtectConfig, watcher: Watcher) -> Surrogate:
-    from pca_protect.surrogates.load import load_surrogate  # noqa: PLC0415 - torch
+def _load(request: Request, config: ProtectConfig, watcher: Watcher) -> Encoders:
+    from pca_protect.surrogates.load import load_surrogates  # noqa: PLC0415 - torch
 
-    surrogate = load_surrogate(config.vae, device=config.device, precision=config.precision, offline=request.offline)
+    surrogate = load_surrogates(config.vaes, device=config.device, precision=config.precision, offline=request.offline)
     watcher.loaded(surrogate)
     return surrogate
 
@@ -187,7 +187,7 @@ def _work(
     begun: _Begun,
     request: Request,
     config: ProtectConfig,
-    surrogate: Callable[[], Surrogate],
+    surrogate: Callable[[], Encoders],
     watcher: Watcher,
     processes: Processes,
 ) -> Summary:
@@ -230,7 +230,7 @@ def _do_share(
     begun: _Begun,
     request: Request,
     config: ProtectConfig,
-    surrogate: Callable[[], Surrogate],
+    surrogate: Callable[[], Encoders],
     watcher: Watcher,
     processes: Processes,
     tally: _Tally,
@@ -268,7 +268,7 @@ def _do_share(
         tally.error = error
 
 
-def _agree(surrogate: Callable[[], Surrogate], processes: Processes) -> None:
+def _agree(surrogate: Callable[[], Encoders], processes: Processes) -> None:
     """Raises:
     ModelError: the processes would protect against different encoders.
     """

@@ -26,7 +26,7 @@ from pca_protect.perturb import Progress
 from pca_protect.protection import Protected, protect_batch
 from pca_protect.record import Record
 from pca_protect.regions import read_mask
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.several import Encoders
 
 
 def work(
@@ -34,7 +34,7 @@ def work(
     request: Request,
     config: ProtectConfig,
     *,
-    surrogate: Callable[[], Surrogate],
+    surrogate: Callable[[], Encoders],
     state: State | None,
     part: int | None,
     report: Callable[[Outcome], None],

@@ -154,7 +154,7 @@ def _begin(
 ) -> _Begun:
     """List, load the encoder for its digest, and leave out what is finished."""
     from pca_protect.cluster.worker import Orders  # noqa: PLC0415 - torch
-    from pca_protect.surrogates.load import load_surrogate  # noqa: PLC0415 - torch
+    from pca_protect.surrogates.load import load_surrogates  # noqa: PLC0415 - torch
 
     output = Storage(output_root)
     found = inputs_of([Storage(name) for name in inputs], output, recursive=recursive)
@@ -162,7 +162,7 @@ def _begin(
         watcher.notice(notice)
     if output.is_local:
         held.enter_context(claimed(output.path()))
-    surrogate = load_surrogate(config.vae, device="cpu", precision="fp32", offline=offline)
+    surrogate = load_surrogates(config.vaes, device="cpu", precision="fp32", offline=offline)
     watcher.loaded(surrogate)
     there = {stored.place: stored for stored in output.listed()}
     memory = Memory(output, there.values(), uuid.uuid4().hex[:12])

@@ -23,7 +23,7 @@ from pca_protect.io.read import MAX_PIXELS, decode_picture
 from pca_protect.io.write import output_format
 from pca_protect.protection import Protected, protect_batch
 from pca_protect.record import Record
-from pca_protect.surrogates.load import load_surrogate
+from pca_protect.surrogates.load import load_surrogates
 
 TRIES = 3
 """A picture whose worker ends so many times while it is worked on is given up."""
@@ -69,12 +69,12 @@ class Protector:
         config = orders.config
         self._orders = orders
         self._tries = tries
-        self._surrogate = load_surrogate(
-            config.vae, device=config.device, precision=config.precision, offline=orders.offline
+        self._surrogate = load_surrogates(
+            config.vaes, device=config.device, precision=config.precision, offline=orders.offline
         )
         if self._surrogate.digest != orders.weights_sha256:
             raise ModelError(
-                f"{config.vae}: a worker has {self._surrogate.name} from {self._surrogate.origin}, and not the encoder "
+                f"{self._surrogate.name}: a worker has {self._surrogate.name} from {self._surrogate.origin}, and not the encoder "
                 "that the run was begun with; name one with --vae and put the same files on every machine"
             )
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+
+from pca_protect.surrogates import lean
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,11 @@ class Surrogate:
     warnings: tuple[str, ...] = ()
 
     @property
+    def members(self) -> tuple[Surrogate, ...]:
+        """Itself: read as several are, see `several.Surrogates`."""
+        return (self,)
+
+    @property
     def has_variance(self) -> bool:
         return self.encoder.has_variance
 
@@ -78,6 +87,12 @@ class Surrogate:
     @property
     def dtype(self) -> torch.dtype:
         return next(self.encoder.parameters()).dtype
+
+    @cached_property
+    def checkpointed(self) -> Surrogate:
+        """The same encoder, weights shared, that takes less memory and more time for gradients: see `lean.checkpointed`.
+        What comes out is the same to the byte. For a surrogate that is not checkpointed itself."""
+        return replace(self, encoder=cast(Encoder, lean.checkpointed(self.encoder)))
 
     def posterior(self, pixels: Tensor) -> Posterior:
         """Moments for pixels `(B, 3, H, W)` in [0, 1] of any size from 8 px up, float32 whatever the encoder's

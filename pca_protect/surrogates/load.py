@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +16,10 @@ from pca_protect.config import Device, Precision
 from pca_protect.errors import ModelError
 from pca_protect.surrogates import checkpoint
 from pca_protect.surrogates.adapter import Encoder, Surrogate
+from pca_protect.surrogates.lean import keep_less
 from pca_protect.surrogates.locate import Located, locate
 from pca_protect.surrogates.registry import FALLBACK, PREFERRED, embedded_warning
+from pca_protect.surrogates.several import Encoders, several
 
 _HAS_VARIANCE = {
     "AutoencoderKL": True,
@@ -31,7 +34,12 @@ _TAKES_VIDEO = {"AutoencoderKLQwenImage"}
 
 
 def load_surrogate(
-    name: str = "auto", *, device: Device = "auto", precision: Precision = "auto", offline: bool = False
+    name: str = "auto",
+    *,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    offline: bool = False,
+    compiled: bool = False,
 ) -> Surrogate:
     """Load an encoder to protect against.
 
@@ -45,6 +53,8 @@ def load_surrogate(
         device: `auto` prefers cuda, then mps, then cpu.
         precision: `auto` is bf16 on CUDA devices that do it natively and fp32 elsewhere.
         offline: touch no network; only embedded models, local files and the hub's local cache.
+        compiled: let `torch.compile` translate the encoder when it is first used, and again for pictures of another size.
+            Takes a minute or so and a C++ compiler; sums are added in another order then, which turns signs near zero.
 
     Raises:
         UsageError: the name means nothing.
@@ -52,13 +62,31 @@ def load_surrogate(
         DeviceError: the device is not there, or the model overflows in this precision.
     """
     if name != "auto":
-        return _load(locate(name, offline=offline), device, precision)
+        return _load(locate(name, offline=offline), device, precision, compiled)
     try:
-        return _load(locate(PREFERRED, offline=offline), device, precision)
+        return _load(locate(PREFERRED, offline=offline), device, precision, compiled)
     except ModelError as error:
-        fallback = _load(locate(FALLBACK, offline=offline), device, precision)
+        fallback = _load(locate(FALLBACK, offline=offline), device, precision, compiled)
         reason = f"--vae auto could not have `{PREFERRED}` ({error}) and took `{FALLBACK}`"
         return replace(fallback, warnings=(reason, *fallback.warnings))
+
+
+def load_surrogates(
+    names: Sequence[str],
+    *,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    offline: bool = False,
+    compiled: bool = False,
+) -> Encoders:
+    """Load what a configuration names, see `ProtectConfig.vaes`: one as `load_surrogate` returns it, several together.
+
+    Raises:
+        UsageError: two have the same weights; and what `load_surrogate` raises.
+    """
+    return several(
+        [load_surrogate(name, device=device, precision=precision, offline=offline, compiled=compiled) for name in names]
+    )
 
 
 def surrogate_of(vae: nn.Module, *, name: str, origin: str) -> Surrogate:
@@ -71,12 +99,13 @@ def surrogate_of(vae: nn.Module, *, name: str, origin: str) -> Surrogate:
     if kind not in _HAS_VARIANCE:
         raise ModelError(f"{origin}: a {kind} cannot be a surrogate; known kinds are {', '.join(_HAS_VARIANCE)}")
     encoder = copy.deepcopy(_encoder_of(vae, kind)).eval().requires_grad_(False)
+    keep_less(encoder)
     parameter = next(encoder.parameters())
     multiple, latent_channels = _probe(encoder, parameter.device, parameter.dtype)
     return Surrogate(name, origin, checkpoint.digest(encoder.state_dict()), encoder, multiple, latent_channels)
 
 
-def _load(found: Located, device_name: Device, precision: Precision) -> Surrogate:
+def _load(found: Located, device_name: Device, precision: Precision, compiled: bool) -> Surrogate:
     entry = found.entry
     overflows = entry.overflows_fp16 if entry else _config_says_overflow(found.config)
     device = compute.resolve_device(device_name)
@@ -91,13 +120,26 @@ def _load(found: Located, device_name: Device, precision: Precision) -> Surrogat
         raise ModelError(f"{found.origin}: the weights do not fit the configuration ({first_line})") from error
     identity = checkpoint.digest(tensors)
     encoder = encoder.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    keep_less(encoder)
+    if device.type == "cuda":
+        channels_last(encoder)
     multiple, latent_channels = _probe(encoder, device, dtype)
+    if compiled:
+        encoder.compile()
     warnings = []
     if entry is not None and entry.embedded:
         warnings.append(embedded_warning(entry.name))
     if not encoder.has_variance:
         warnings.append(f"{found.name} returns a point, not a distribution: only the mean term of the loss applies")
     return Surrogate(found.name, found.origin, identity, encoder, multiple, latent_channels, tuple(warnings))
+
+
+def channels_last(encoder: nn.Module) -> None:
+    """Lay out the weights of two-dimensional convolutions, and with them all that comes out of them, as tensor cores take
+    them. Values stay as they are."""
+    for module in encoder.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _build(config: dict[str, Any], origin: str) -> Encoder:

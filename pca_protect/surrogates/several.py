@@ -1,0 +1,76 @@
+"""Several frozen encoders at once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from pca_protect.errors import UsageError
+from pca_protect.surrogates.adapter import Surrogate
+
+
+@dataclass(frozen=True)
+class Surrogates:
+    """Two or more surrogates that a picture is protected against at once, on one device. Read like one.
+
+    Raises:
+        UsageError: two have the same weights.
+    """
+
+    members: tuple[Surrogate, ...]
+
+    def __post_init__(self) -> None:
+        names: dict[str, str] = {}
+        for member in self.members:
+            if member.digest in names:
+                raise UsageError(
+                    f"VAEs {names[member.digest]} and {member.name} have the same weights; give one of them, it covers both"
+                )
+            names[member.digest] = member.name
+
+    @property
+    def name(self) -> str:
+        return " + ".join(member.name for member in self.members)
+
+    @property
+    def origin(self) -> str:
+        return " + ".join(member.origin for member in self.members)
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the members' digests, in order: their order decides bytes, since sums are rounded."""
+        return hashlib.sha256("".join(member.digest for member in self.members).encode()).hexdigest()
+
+    @property
+    def latent_channels(self) -> list[int]:
+        return [member.latent_channels for member in self.members]
+
+    @property
+    def device(self) -> torch.device:
+        return self.members[0].device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.members[0].dtype
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return tuple(warning for member in self.members for warning in member.warnings)
+
+    @cached_property
+    def checkpointed(self) -> Surrogates:
+        """See `Surrogate.checkpointed`."""
+        return Surrogates(tuple(member.checkpointed for member in self.members))
+
+
+Encoders = Surrogate | Surrogates
+"""What a picture is protected against."""
+
+
+def several(members: Sequence[Surrogate]) -> Encoders:
+    """One surrogate as it is, more together."""
+    return members[0] if len(members) == 1 else Surrogates(tuple(members))

@@ -1,0 +1,264 @@
+"""What makes a protection against some encoders hold for one that it never saw: one ingredient at a time. One command:
+
+    python scripts/measure_ingredients.py --images PHOTOS --out docs/measurements/ingredients-cpu.json
+
+Encoders take turns at being unseen; the others are protected against, together or each alone. What is measured is how far the
+unseen one's latent moves, in norms of the clean latent, on 8-bit pictures. All ingredients share budget, steps and pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pca_protect.config import ProtectConfig
+from pca_protect.constraints import LinfBall
+from pca_protect.ensemble import mean_of
+from pca_protect.eval.arms.noise import uniform_noise
+from pca_protect.eval.arms.perturb import generator_for
+from pca_protect.eval.environment import environment
+from pca_protect.eval.pictures import Rgb, pictures_in, square_picture
+from pca_protect.eval.statistics import ratio_of_means
+from pca_protect.objective import latent_objective
+from pca_protect.optimize import Objective, optimize
+from pca_protect.perturb import run_recipe
+from pca_protect.pixels import from_levels, to_levels
+from pca_protect.schedules import cosine
+from pca_protect.steps import MomentumStep, StepRule
+from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.load import load_surrogate
+from pca_protect.survival import BETWEEN_ENCODERS
+from pca_protect.transforms import (
+    Transform,
+    blur,
+    chain,
+    crop_and_resize,
+    dim,
+    gaussian_noise,
+    jpeg,
+    shift,
+    shrink_and_back,
+)
+
+RADIUS = ProtectConfig.budget_levels / 255
+RELATIVE_STEP, MOMENTUM = 0.8, 0.7
+Make = Callable[[Surrogate, Tensor], Objective]
+NOTHING = chain()
+
+
+def power(surrogate: Surrogate, clean: Tensor) -> Objective:
+    return latent_objective(surrogate, ProtectConfig(mode="strong"), clean)
+
+
+def collapse(surrogate: Surrogate, clean: Tensor) -> Objective:
+    return latent_objective(surrogate, ProtectConfig(mode="diffusion"), clean, logarithmic=True)
+
+
+def distance(surrogate: Surrogate, clean: Tensor) -> Objective:
+    """Away from the clean latent, each channel in units of its power, logarithmic."""
+    with torch.no_grad():
+        mean = surrogate.posterior(clean).mean
+    units = mean.square().mean(dim=(2, 3), keepdim=True)
+
+    def objective(pixels: Tensor) -> Tensor:
+        moved = (surrogate.posterior(pixels).mean - mean).square() / units
+        return -moved.flatten(start_dim=1).mean(dim=1).clamp_min(1e-12).log()
+
+    return objective
+
+
+def spectrum(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Frequencies scaled at random, after noise (Long et al. 2022, arXiv 2207.05382)."""
+    noisy = pixels + torch.randn(pixels.shape, generator=generator) * RADIUS / 2
+    waves = torch.fft.rfft2(noisy)
+    return torch.fft.irfft2(waves * (0.5 + torch.rand(waves.shape, generator=generator)), s=pixels.shape[-2:])
+
+
+def shuffled_blocks(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Two by two blocks, cut at random on the latent grid, in another order (Wang et al. 2024, arXiv 2308.10299)."""
+    for axis in (-2, -1):
+        length = pixels.shape[axis]
+        cut = int(torch.randint(length // 4, 3 * length // 4, (), generator=generator)) // 8 * 8
+        if torch.rand((), generator=generator) < 0.5:
+            pixels = torch.cat([pixels.narrow(axis, cut, length - cut), pixels.narrow(axis, 0, cut)], dim=axis)
+    return pixels
+
+
+def mirrored(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    return pixels.flip(-1) if torch.rand((), generator=generator) < 0.5 else pixels
+
+
+def neighbours(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Somewhere in the budget around: averaged over, the gradient of a neighbourhood (variance tuning; Wang & He 2021, arXiv
+    2103.15571)."""
+    return (pixels + (torch.rand(pixels.shape, generator=generator) * 2 - 1) * RADIUS).clamp(0, 1)
+
+
+class Smoothed:
+    """Another rule on blurred gradients (translation invariance; Dong et al. 2019, arXiv 1904.02884)."""
+
+    def __init__(self, inside: StepRule, sigma_px: float) -> None:
+        self._inside, self._blur = inside, blur(sigma_px)
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        largest = gradient.abs().amax().clamp_min(1e-30)
+        shown = self._blur(gradient / (2 * largest) + 0.5, torch.Generator()) - 0.5  # blur takes pixels
+        return self._inside.direction(shown)
+
+
+@dataclass(frozen=True)
+class Ingredient:
+    name: str
+    make: Make = power
+    transform: Transform = NOTHING
+    copies: int = 1
+    momentum: float = MOMENTUM
+    smooth_px: float = 0.0
+    times_steps: int = 1
+    flat: bool = False
+
+
+PLAIN = Ingredient("ensemble, plain")
+INGREDIENTS = (
+    PLAIN,
+    replace(PLAIN, name="distance instead of power", make=distance),
+    replace(PLAIN, name="published loss instead of power", make=collapse),
+    replace(PLAIN, name="no momentum", momentum=0.0),
+    replace(PLAIN, name="momentum 1", momentum=1.0),
+    replace(PLAIN, name="input diversity: 0.7 to 1 of the size and back", transform=shrink_and_back((0.7, 1.0))),
+    replace(PLAIN, name="input diversity: random crops of 10 %", transform=crop_and_resize((0.0, 0.1))),
+    replace(PLAIN, name="spectrum", transform=spectrum),
+    replace(PLAIN, name="block shuffle", transform=shuffled_blocks),
+    replace(PLAIN, name="mirroring", transform=mirrored),
+    replace(PLAIN, name="JPEG 60 to 90", transform=jpeg((60, 90))),
+    replace(PLAIN, name="translation invariance, 1 px", smooth_px=1.0),
+    replace(PLAIN, name="variance tuning, 3 neighbours", transform=neighbours, copies=3),
+    replace(PLAIN, name="flat minima", flat=True),
+    replace(PLAIN, name="shifts up to 7 px", transform=shift(7)),
+    replace(PLAIN, name="dimming to 0.6", transform=dim((0.6, 1.0))),
+    replace(PLAIN, name="noise 0.06", transform=gaussian_noise(0.06)),
+    replace(PLAIN, name="shifts, dimming, noise", transform=BETWEEN_ENCODERS),
+    replace(PLAIN, name="shifts, dimming, noise; twice the steps", transform=BETWEEN_ENCODERS, times_steps=2),
+    replace(PLAIN, name="plain; twice the steps", times_steps=2),
+)
+
+
+def perturbed(picture: Rgb, against: Sequence[Surrogate], what: Ingredient, *, steps: int, seed: int) -> Rgb:
+    clean = from_levels([picture])
+    generator = generator_for(picture, seed)
+
+    def seen(objective: Objective) -> Objective:
+        def shown(pixels: Tensor) -> Tensor:
+            if not pixels.requires_grad:
+                return objective(pixels)
+            copies = [objective(what.transform(pixels, generator)) for _ in range(what.copies)]
+            value = torch.stack(copies).mean(dim=0)
+            if not what.flat:
+                return value
+            (gradient,) = torch.autograd.grad(value.sum(), pixels)
+            # A step along the gradient and back: what stays low around is flat (Ge et al. 2023, arXiv 2306.05225).
+            return (value.detach() + objective((pixels + RADIUS / 4 * gradient.sign()).clamp(0, 1))) / 2
+
+        return shown
+
+    members = [seen(what.make(one, clean)) for one in against]
+    rule: StepRule = MomentumStep(what.momentum)
+    found = optimize(
+        clean,
+        members[0] if len(members) == 1 else mean_of(members, clean),
+        constraint=LinfBall(RADIUS),
+        step_rule=Smoothed(rule, what.smooth_px) if what.smooth_px else rule,
+        schedule=cosine,
+        step_size=RELATIVE_STEP * RADIUS,
+        steps=steps * what.times_steps,
+        keep_best=False,
+        start=(torch.rand(clean.shape, generator=generator) - 0.5) * RADIUS,
+    )
+    return to_levels(found.pixels)[0]
+
+
+def published(picture: Rgb, surrogate: Surrogate) -> Rgb:
+    clean, config = from_levels([picture]), ProtectConfig(preset="paper")
+    return to_levels(run_recipe(clean, latent_objective(surrogate, config, clean), config).pixels)[0]
+
+
+def moved(surrogate: Surrogate, picture: Rgb, changed: Rgb) -> float:
+    with torch.no_grad():
+        clean, now = (surrogate.posterior(from_levels([one])).mean for one in (picture, changed))
+    return float((now - clean).norm() / clean.norm())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--vae", nargs="*", default=["pocket", "pocket-b", "pocket-16"], help="of different latents")
+    parser.add_argument("--pictures", type=int, default=8)
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=20)
+    options = parser.parse_args()
+    surrogates = {name: load_surrogate(name, device="cpu") for name in options.vae}
+    pictures = [square_picture(path, options.size).rgb for path in pictures_in(options.images)[: options.pictures]]
+    found: dict[str, dict[str, list[float]]] = {}
+    for unseen, target in surrogates.items():
+        others = {name: one for name, one in surrogates.items() if name != unseen}
+        for number, picture in enumerate(pictures):
+            made = {"noise": uniform_noise(picture, ProtectConfig.budget_levels, generator_for(picture, 0))}
+            for name, one in others.items():
+                made[f"{name} alone, published loop"] = published(picture, one)
+                made[f"{name} alone, power"] = perturbed(picture, [one], PLAIN, steps=options.steps, seed=0)
+            for what in INGREDIENTS:
+                made[what.name] = perturbed(picture, list(others.values()), what, steps=options.steps, seed=0)
+            for name, changed in made.items():
+                found.setdefault(unseen, {}).setdefault(name, []).append(moved(target, picture, changed))
+            print(f"{unseen} unseen: {number + 1} of {len(pictures)}", flush=True)
+    rows = [row for unseen, measured in found.items() for row in table(unseen, measured)]
+    summary = {
+        "command": "python scripts/measure_ingredients.py",
+        "config": {
+            **{name: value for name, value in vars(options).items() if name not in ("images", "out")},
+            "budget_levels": ProtectConfig.budget_levels,
+            "relative_step": RELATIVE_STEP,
+            "pictures": [path.name for path in pictures_in(options.images)[: options.pictures]],
+            "vae_weights": {name: one.digest for name, one in surrogates.items()},
+        },
+        "environment": environment(torch.device("cpu")),
+        "tables": {"ingredients": rows},
+    }
+    options.out.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    for row in rows:
+        print(f"{row['unseen']:12s} {row['ingredient']:50s} {row['latent']:.3f}  {row['ratio']:.2f} of the best single")
+
+
+def table(unseen: str, measured: dict[str, list[float]]) -> list[dict[str, object]]:
+    """`latent`: mean move; `ratio` to the best single surrogate with the published loop, with its 95 % interval."""
+    alone = [name for name in measured if name.endswith("alone, published loop")]
+    best = max(alone, key=lambda name: statistics.fmean(measured[name]))
+    rows = []
+    for name, values in measured.items():
+        ratio = ratio_of_means(values, measured[best])
+        rows.append(
+            {
+                "unseen": unseen,
+                "ingredient": name,
+                "latent": statistics.fmean(values),
+                "noise_latent": statistics.fmean(measured["noise"]),
+                "against": best,
+                "ratio": ratio.value,
+                "ci_low": ratio.ci_low,
+                "ci_high": ratio.ci_high,
+                "n": len(values),
+            }
+        )
+    return rows
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""Train the starts of the presets `instant` and `fast`: one tile for every encoder and mode.
+
+    python scripts/train_starts.py --data DATA/train --vae pocket pocket-b pocket-16 pocket-tiny
+
+What the file holds already is left as it is, so that a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import tarfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pca_protect.config import MODES, ProtectConfig
+from pca_protect.discretion import Discreet
+from pca_protect.objective import latent_objective
+from pca_protect.optimize import Objective
+from pca_protect.schedules import cosine
+from pca_protect.starts import STARTS, UNIT, Start, read_starts
+from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.load import load_surrogate
+
+SIDE_PX = 64
+CROP_PX = 128
+GRID_PX = 8
+BUDGET_LEVELS = 16
+PICTURES, HELD_OUT = 96, 12
+BATCH = 4
+MOMENTUM = 0.8
+FIRST_STEP = 0.5
+"""In budgets; later ones follow a cosine."""
+RADIUS = BUDGET_LEVELS / 255
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with pack-*.tar of pictures")
+    parser.add_argument("--vae", nargs="+", required=True, help="names, hub ids, folders or files of encoders")
+    parser.add_argument("--mode", nargs="+", choices=MODES, default=list(MODES))
+    parser.add_argument("--steps", type=int, default=120, help="of training (%(default)s)")
+    parser.add_argument("--again", action="store_true", help="train those anew that the file holds")
+    parser.add_argument("--out", type=Path, default=STARTS, help="file to make or to add to (the installed one)")
+    asked = parser.parse_args()
+    crops = read_crops(asked.data, PICTURES + HELD_OUT, seed=0)
+    spacing = len(crops) // HELD_OUT
+    held_out = crops[::spacing]
+    training = [crop for number, crop in enumerate(crops) if number % spacing]
+    for name in asked.vae:
+        surrogate = load_surrogate(name)
+        for mode in asked.mode:
+            found = read_starts(asked.out)
+            key = f"{surrogate.digest}/{mode}"
+            if key in found and not asked.again:
+                print(f"{name} {mode}: in {asked.out} already", flush=True)
+                continue
+            started = time.process_time()
+            tile = stored(train(surrogate, mode, training, steps=asked.steps, seed=0))
+            seconds = time.process_time() - started
+            reached = measure(surrogate, mode, tile, held_out)
+            about = {
+                "vae": name,
+                "mode": mode,
+                "budget_levels": BUDGET_LEVELS,
+                "steps": asked.steps,
+                "batch": BATCH,
+                "pictures": len(training),
+                "crop_px": CROP_PX,
+                "held_out": {"pictures": len(held_out), **reached},
+            }
+            write({**found, key: (tile, about)}, asked.out)
+            print(f"{name} {mode}: {json.dumps(reached)} after {seconds:.0f} s", flush=True)
+
+
+def goal(surrogate: Surrogate, mode: str, clean: Tensor) -> Objective:
+    """What a mode minimises, as a logarithm, so that pictures count alike."""
+    config = ProtectConfig(mode=mode)
+    objective = latent_objective(surrogate, config, clean, logarithmic=True)
+    return Discreet(objective, clean, price=config.price) if config.price else objective
+
+
+def train(surrogate: Surrogate, mode: str, crops: Sequence[Tensor], *, steps: int, seed: int) -> Tensor:
+    """A tile `(3, side, side)` in [-RADIUS, RADIUS]: the mean of a mode's objective goes down along the sign of a running sum
+    of gradients, each of some pictures, with the tile laid at another place of the latent grid every time."""
+    generator = torch.Generator().manual_seed(seed)
+    device = surrogate.device
+    tile = torch.empty(3, SIDE_PX, SIDE_PX).uniform_(-RADIUS, RADIUS, generator=generator).to(device)
+    crops = [crop.to(device) for crop in crops]
+    goals = [goal(surrogate, mode, crop) for crop in crops]
+    momentum = torch.zeros_like(tile)
+    for step in range(steps):
+        gradient = torch.zeros_like(tile)
+        for index in torch.randint(len(crops), (BATCH,), generator=generator).tolist():
+            place = (GRID_PX * torch.randint(SIDE_PX // GRID_PX, (2,), generator=generator)).tolist()
+            tile.requires_grad_()
+            loss = goals[index]((crops[index] + laid(tile, place, crops[index])).clamp(0.0, 1.0)).sum()
+            gradient += torch.autograd.grad(loss, tile)[0]
+        momentum = MOMENTUM * momentum + gradient / gradient.abs().mean()
+        length = FIRST_STEP * RADIUS * cosine(step, steps)
+        tile = (tile.detach() - length * momentum.sign()).clamp(-RADIUS, RADIUS)
+    return tile.cpu()
+
+
+def laid(tile: Tensor, place: Sequence[int], crop: Tensor) -> Tensor:
+    """The tile over a whole crop; differentiable."""
+    times = [-(-side // SIDE_PX) for side in crop.shape[-2:]]
+    return torch.roll(tile, tuple(place), dims=(-2, -1)).repeat(1, *times)[..., : crop.shape[-2], : crop.shape[-1]]
+
+
+def stored(tile: Tensor) -> Tensor:
+    """As the file holds it."""
+    return (tile / RADIUS * UNIT).round().to(torch.int8)
+
+
+def measure(surrogate: Surrogate, mode: str, tile: Tensor, crops: Sequence[Tensor]) -> dict[str, float]:
+    """Means over pictures that were not trained on, for the start by itself and for noise of the same budget: by how much the
+    objective sank (the more the better), and by how much of its norm the latent moved."""
+    generator = torch.Generator().manual_seed(0)
+    start = Start(tile.float() / UNIT)
+    rows = []
+    for crop in crops:
+        clean = crop.to(surrogate.device)
+        objective = goal(surrogate, mode, clean)
+        height, width = clean.shape[-2:]
+        noise = torch.empty(crop.shape).uniform_(-RADIUS, RADIUS, generator=generator)
+        trained = start.over(slice(0, height), slice(0, width), radius=RADIUS, gray=[False])
+        with torch.no_grad():
+            before, mean = float(objective(clean)), surrogate.posterior(clean).mean
+            for change in (trained, noise):
+                pixels = ((crop + change).clamp(0.0, 1.0) * 255).round().to(surrogate.device) / 255
+                moved = (surrogate.posterior(pixels).mean - mean).norm() / mean.norm()
+                rows.append([before - float(objective(pixels)), float(moved)])
+    table = np.array(rows).reshape(-1, 4).mean(axis=0).round(3).tolist()
+    return dict(zip(("gain", "latent", "noise_gain", "noise_latent"), table, strict=True))
+
+
+def read_crops(folder: Path, count: int, *, seed: int) -> list[Tensor]:
+    """Square crops `(1, 3, h, w)` in [0, 1] of pictures spread over the first pack: of random places and sizes, all made as
+    small, so that some show little of a picture and some nearly all of it."""
+    packs = sorted(folder.glob("pack-*.tar"))
+    if not packs:
+        raise SystemExit(f"{folder}: no pack-*.tar there; give the folder of the training packs with --data")
+    generator = np.random.default_rng(seed)
+    crops = []
+    with tarfile.open(packs[0]) as archive:
+        members = [member for member in archive if member.isfile()]
+        for member in members[:: max(1, len(members) // count)][:count]:
+            file = archive.extractfile(member)
+            assert file is not None
+            picture = Image.open(io.BytesIO(file.read())).convert("RGB")
+            side = int(generator.integers(CROP_PX, min(picture.size) + 1))
+            left, top = (int(generator.integers(0, length - side + 1)) for length in picture.size)
+            box = (left, top, left + side, top + side)
+            levels = np.asarray(picture.resize((CROP_PX, CROP_PX), Image.Resampling.LANCZOS, box=box))
+            crops.append(torch.from_numpy(levels.copy()).permute(2, 0, 1)[None].float() / 255)
+    return crops
+
+
+def write(starts: dict[str, tuple[Tensor, dict[str, object]]], path: Path) -> None:
+    """Whole or not at all."""
+    partial = path.with_suffix(".partial")
+    tensors = {key: tile for key, (tile, _) in starts.items()}
+    save_file(tensors, partial, metadata={key: json.dumps(about) for key, (_, about) in starts.items()})
+    partial.chmod(0o644)  # it is made for its owner alone, and packaged for all
+    partial.replace(path)
+
+
+if __name__ == "__main__":
+    main()
