@@ -149,8 +149,7 @@ class ProtectConfig:
             this; None goes by what is free.
         batch: pictures of one size to work on at once; None is one on the CPU and what fits, up to 16, on CUDA.
         vae: surrogate name, hub id, folder or `.safetensors` file; `auto` takes the Stable Diffusion VAE where it can
-            be had and the embedded `pocket` otherwise. Several, to protect against all of them at once and against others
-            better than any of them would.
+            be had and the embedded `pocket` otherwise. Several, to protect against all of them at once.
         device: `auto` prefers cuda, then mps, then cpu.
         precision: of the encoder; the loss is always computed in fp32. `auto` is bf16 on CUDA devices that do it
             well and fp32 elsewhere.

@@ -26,8 +26,8 @@ _SURROUNDINGS_PX = 2.0
 _LUMA_BLUR_PX, _CHROMA_BLUR_PX = 0.7, 1.5
 _CHROMA_WEIGHT = 0.5
 _LEVELS = 255.0
-STEP_PER_VISIBLE_LEVEL = 10.0
-"""Longest step, in levels, for each level of visibility that is allowed; random signs of about seven are that visible."""
+STEP_PER_VISIBLE_LEVEL = 7.0
+"""Longest step, in levels, for each level of visibility that is allowed: random signs of about seven are that visible."""
 
 # JFIF 1.02 (1992): brightness, and two differences of colour from it.
 _TO_YCC = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))

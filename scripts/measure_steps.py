@@ -55,7 +55,7 @@ def main() -> None:
                         "vae": vae,
                         "mode": mode,
                         "preset": preset,
-                        "steps": ProtectConfig(preset=preset).recipe.steps,
+                        "steps": ProtectConfig(mode=mode, preset=preset).recipe.steps,
                         "gain": gain.value,
                         "ci_low": gain.ci_low,
                         "ci_high": gain.ci_high,
