@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -113,12 +114,14 @@ def frontier(rows: Sequence[Row], across: str, metric: str = VISIBILITY) -> Figu
     several = len({row["budget_levels"] for row in asked}) > 1
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(5.2)
+        if across == "seconds":
+            axes.set_xscale("log")
+        axes.margins(x=0.16, y=0.1)
         for row in asked:
             axes.plot(row[across], row["effect"], "o", color=_KINDS[_kind(row)], markersize=6)
-            name = f"{row['arm']} {row['budget_levels']}" if several else row["arm"]
-            axes.annotate(
-                name, (row[across], row["effect"]), xytext=(5, 3), textcoords="offset points", fontsize=_FONT_SIZE - 2
-            )
+        for place, together in _grouped(asked, across).items():
+            names = [f"{row['arm']} {row['budget_levels']}" if several else row["arm"] for row in together]
+            axes.annotate(", ".join(names), place, xytext=(5, 3), textcoords="offset points", fontsize=_FONT_SIZE - 2)
         edge: list[tuple[float, float]] = []
         for row in sorted(asked, key=lambda row: (row[across], -row["effect"])):
             if not edge or row["effect"] > edge[-1][1]:
@@ -126,9 +129,6 @@ def frontier(rows: Sequence[Row], across: str, metric: str = VISIBILITY) -> Figu
         axes.plot(*zip(*edge, strict=True), color=_INK, linewidth=0.8, linestyle=":")
         for kind in dict.fromkeys(_kind(row) for row in asked):
             axes.plot([], [], "o", color=_KINDS[kind], label=kind)
-        axes.margins(x=0.16, y=0.1)
-        if across == "seconds":
-            axes.set_xscale("log")
         what = "seconds for a protection" if across == "seconds" else f"visibility: {metric} distance to the original"
         axes.set_xlabel(what)
         axes.set_ylabel("effect on edits, objective 2 (FLIP)")
@@ -144,6 +144,28 @@ def _kind(row: Row) -> str:
         return "methods from the literature"
     return "posterior collapse as published" if arm.preset == "paper" else "this program"
 
+
+def _grouped(rows: Sequence[Row], across: str) -> dict[tuple[float, float], list[Row]]:
+    """Rows whose points lie so close that they share a label, by the place of the first."""
+
+    def place(row: Row) -> tuple[float, float]:
+        return (math.log(row[across]) if across == "seconds" else row[across]), row["effect"]
+
+    spans = [max(values) - min(values) or 1.0 for values in zip(*map(place, rows), strict=True)]
+    groups: list[list[Row]] = []
+    for row in sorted(rows, key=lambda row: row["effect"]):
+        for group in groups:
+            apart = [abs(a - b) / span for a, b, span in zip(place(row), place(group[0]), spans, strict=True)]
+            if apart[0] < _LABEL[0] and apart[1] < _LABEL[1]:
+                group.append(row)
+                break
+        else:
+            groups.append([row])
+    return {(group[0][across], group[0]["effect"]): group for group in groups}
+
+
+_LABEL = (0.12, 0.03)
+"""Points closer than this, in shares of what the axes span, share a label."""
 
 _KINDS = {
     "noise": _GREY,
