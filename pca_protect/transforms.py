@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pca_protect.planes import TO_RGB, TO_YCC, blurred, recoloured
+
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 """Pixels `(B, 3, H, W)` in [0, 1], from 8 px a side up, and a generator on the CPU -> such pixels, differentiable, of the
 same size where nothing else is said."""
@@ -46,9 +48,6 @@ _CHROMA_STEPS = (
     *(47, 66, 99, 99, 99, 99, 99, 99),
     *(99, 99, 99, 99, 99, 99, 99, 99) * 4,
 )
-# JFIF 1.02 (1992): luma, and chroma around zero.
-_TO_YCC = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
-_TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136286, -0.714136286), (1.0, 1.772, 0.0))
 
 
 def quantise(pixels: Tensor, _: torch.Generator) -> Tensor:
@@ -153,12 +152,7 @@ def blur(sigma_px: Between) -> Transform:
         sigma = _drawn(ends, generator)
         if sigma == 0:
             return pixels
-        reach = math.ceil(4 * sigma)
-        offsets = torch.arange(-reach, reach + 1, dtype=pixels.dtype, device=pixels.device)
-        kernel = torch.softmax(-(offsets**2) / (2 * sigma**2), dim=0).expand(3, 1, -1)
-        padded = F.pad(pixels, (reach, reach, reach, reach), mode="replicate")
-        across = F.conv2d(padded, kernel[:, :, None, :], groups=3)
-        return F.conv2d(across, kernel[:, :, :, None], groups=3).clamp(0.0, 1.0)
+        return blurred(pixels, sigma, reach_px=math.ceil(4 * sigma)).clamp(0.0, 1.0)
 
     return apply
 
@@ -259,7 +253,7 @@ def _through_jpeg(pixels: Tensor, quality: int) -> Tensor:
     height, width = pixels.shape[-2:]
     levels = _rounded(pixels * 255)
     # Halves go up in luma and down in chroma, where 128 would not fit in 8 bits.
-    ycc = _floored(_recoloured(levels, _TO_YCC), (0.5, 0.4999, 0.4999), dim=1)
+    ycc = _floored(recoloured(levels, TO_YCC), (0.5, 0.4999, 0.4999), dim=1)
     # Rows are continued pixel by pixel; columns, past the last pair, in each plane by itself.
     ycc = F.pad(ycc, (0, -width % 16, 0, height % 2), mode="replicate")
     # Chroma is the mean of 2x2, where halves go down and up by turns.
@@ -269,12 +263,8 @@ def _through_jpeg(pixels: Tensor, quality: int) -> Tensor:
     # "Fancy" upsampling, 3/4 of the nearer and 1/4 of the farther in each direction, is bilinear interpolation.
     chroma = F.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)
     chroma = _floored(chroma, (8 / 16, 7 / 16), dim=-1)[..., :height, :width]
-    rgb = _recoloured(torch.cat([luma + 128, chroma], dim=1), _TO_RGB)
+    rgb = recoloured(torch.cat([luma + 128, chroma], dim=1), TO_RGB)
     return _rounded(rgb.clamp(0, 255)) / 255
-
-
-def _recoloured(values: Tensor, matrix: tuple[tuple[float, ...], ...]) -> Tensor:
-    return (values.new_tensor(matrix) @ values.flatten(2)).view_as(values)
 
 
 def _through_blocks(plane: Tensor, steps: tuple[int, ...], quality: int) -> Tensor:

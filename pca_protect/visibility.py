@@ -11,12 +11,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from pca_protect.pixels import from_levels
+from pca_protect.planes import TO_YCC, blurred, recoloured
 
 FLAT_THRESHOLD = 0.03
 """The yardstick on a flat patch, in units of the [0, 1] range: 7.65 levels."""
@@ -29,10 +28,8 @@ _LEVELS = 255.0
 STEP_PER_VISIBLE_LEVEL = 7.0
 """Longest step, in levels, for each level of visibility that is allowed: random signs of about seven are that visible."""
 
-# JFIF 1.02 (1992): brightness, and two differences of colour from it.
-_TO_YCC = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
-
 _STRIP_PX, _STRIP_MARGIN_PX = 512, 16
+_HALVINGS = 8
 
 
 class Visibility:
@@ -99,18 +96,9 @@ def faded(clean: NDArray[np.uint8], changed: NDArray[np.uint8], most_levels: flo
     return shown
 
 
-_HALVINGS = 8
-
-
 def _ycc(pixels: Tensor) -> Tensor:
-    return (pixels.new_tensor(_TO_YCC) @ pixels.flatten(2)).view_as(pixels)
+    return recoloured(pixels, TO_YCC)
 
 
 def _blurred(planes: Tensor, sigma_px: float) -> Tensor:
-    """Gaussian over borders continued by their last pixels, cut off after three deviations."""
-    reach = math.ceil(3 * sigma_px)
-    offsets = torch.arange(-reach, reach + 1, dtype=planes.dtype, device=planes.device)
-    kernel = torch.softmax(-(offsets**2) / (2 * sigma_px**2), dim=0).expand(planes.shape[1], 1, -1)
-    padded = F.pad(planes, (reach, reach, reach, reach), mode="replicate")
-    across = F.conv2d(padded, kernel[:, :, None, :], groups=planes.shape[1])
-    return F.conv2d(across, kernel[:, :, :, None], groups=planes.shape[1])
+    return blurred(planes, sigma_px, reach_px=math.ceil(3 * sigma_px))

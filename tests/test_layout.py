@@ -70,6 +70,7 @@ def test_direction_of_imports(module: str):
         "tiling",
         "resize",
         "transforms",
+        "planes",
         "discretion",
         "ensemble",
     )

@@ -47,7 +47,7 @@ class Watcher(Protocol):
         """This one is being optimised."""
 
     def step(self, done: int, steps: int, loss: float) -> None:
-        """So far it is; the loss in nats."""
+        """So far it is; the loss in its own unit, see `perturb.Progress`."""
 
     def done(self, outcome: Outcome) -> None:
         """A picture is finished or failed."""

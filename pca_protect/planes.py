@@ -1,0 +1,27 @@
+"""Brightness and colour of pixel tensors as planes of their own, and planes blurred."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# JFIF 1.02 (1992): brightness, and two differences of colour from it, around zero.
+TO_YCC = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
+TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136286, -0.714136286), (1.0, 1.772, 0.0))
+
+
+def recoloured(planes: Tensor, matrix: tuple[tuple[float, ...], ...]) -> Tensor:
+    """A matrix applied to the three channels of `(B, 3, H, W)`."""
+    return (planes.new_tensor(matrix) @ planes.flatten(2)).view_as(planes)
+
+
+def blurred(planes: Tensor, sigma_px: float, *, reach_px: int) -> Tensor:
+    """Gaussian blur of every plane of `(B, C, H, W)` over borders continued by their last pixels; the kernel ends after
+    `reach_px`. The deviation is above zero."""
+    channels = planes.shape[1]
+    offsets = torch.arange(-reach_px, reach_px + 1, dtype=planes.dtype, device=planes.device)
+    kernel = torch.softmax(-(offsets**2) / (2 * sigma_px**2), dim=0).expand(channels, 1, -1)
+    padded = F.pad(planes, (reach_px, reach_px, reach_px, reach_px), mode="replicate")
+    across = F.conv2d(padded, kernel[:, :, None, :], groups=channels)
+    return F.conv2d(across, kernel[:, :, :, None], groups=channels)
