@@ -51,7 +51,7 @@ def needs_extra() -> Iterator[None]:
     """Around imports from the evaluation module: a missing optional package becomes one sentence, and what libraries say while
     they load models stays off the screen; their errors come as exceptions."""
     try:
-        _hush_libraries()
+        hush_libraries()
         yield
     except ModuleNotFoundError as error:
         raise UsageError(
@@ -59,7 +59,7 @@ def needs_extra() -> Iterator[None]:
         ) from error
 
 
-def _hush_libraries() -> None:
+def hush_libraries() -> None:
     from diffusers.utils import logging as diffusers_log
     from transformers.utils import logging as transformers_log
 

@@ -13,6 +13,7 @@ from pca_protect.cli import console, options
 from pca_protect.cli.bench import bench_app
 from pca_protect.cli.check import check
 from pca_protect.cli.run import run
+from pca_protect.cli.ui import ui
 from pca_protect.cli.vaes import vaes
 from pca_protect.errors import PcaProtectError
 
@@ -37,6 +38,7 @@ app = _app("Protect pictures against diffusion editing, and measure how well tha
 app.command("run", no_args_is_help=True)(run)
 app.command("vaes")(vaes)
 app.command("check", no_args_is_help=True)(check)
+app.command("ui")(ui)
 app.add_typer(bench_app, name="bench")
 
 

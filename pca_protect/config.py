@@ -190,7 +190,7 @@ class ProtectConfig:
                 "2 say, or leave it out"
             )
         if self.survive is not None:
-            _one_of("survive", self.survive, SURVIVE)
+            _one_of("upload to survive", self.survive, SURVIVE)
         if not self.vaes or "" in self.vaes or len(set(self.vaes)) < len(self.vaes):
             raise UsageError(f"VAEs {', '.join(self.vaes)!r}: give each once, and one at least")
         if MODES[self.mode].loss != "collapse" and (self.target_variance is not None or self.direction is not None):
@@ -228,16 +228,24 @@ class ProtectConfig:
     def recipe(self) -> Recipe:
         """The preset as it is for this mode, with the explicit number of steps put in."""
         recipe = PRESETS[self.preset]
-        goes_down = self.loss == "collapse" and self.objective[1] == "down"
-        to_corners = not goes_down and self.price == 0 and self.max_visibility is None
-        steps = recipe.steps_down if goes_down and recipe.steps_down is not None else recipe.steps
+        steps = recipe.steps_down if self._goes_down and recipe.steps_down is not None else recipe.steps
         return replace(
             recipe,
             steps=steps if self.steps is None else self.steps,
-            relative_step=recipe.relative_step * (1.0 if to_corners else recipe.finer),
+            relative_step=recipe.relative_step * (1.0 if self.to_corners else recipe.finer),
             finer=1.0,
             steps_down=None,
         )
+
+    @property
+    def to_corners(self) -> bool:
+        """Whether the best perturbation lies near the budget's corners: where the loss goes up, and nothing that shows has a
+        price."""
+        return not self._goes_down and self.price == 0 and self.max_visibility is None
+
+    @property
+    def _goes_down(self) -> bool:
+        return self.loss == "collapse" and self.objective[1] == "down"
 
     @property
     def vaes(self) -> tuple[str, ...]:

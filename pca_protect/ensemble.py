@@ -39,6 +39,21 @@ def mean_of(objectives: Sequence[Objective], clean: Tensor) -> Objective:
     return objective
 
 
+def at_corners(pixels: Tensor, clean: Tensor, *, radius: float) -> Tensor:
+    """With the whole budget wherever a part of it was used. For losses that go up: an encoder that was not asked gains more by
+    it than those that were, which already have what they need.
+
+    Args:
+        pixels, clean: `(B, 3, H, W)` in [0, 1].
+        radius: of the budget, in the same units.
+    """
+    change = pixels - clean
+    return (clean + radius * change.sign() * (change.abs() > _UNUSED)).clamp(0, 1)
+
+
+_UNUSED = 0.5 / 255
+"""A change that would be rounded away is none."""
+
 _TINY = 1e-6
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from pca_protect.config import ProtectConfig
 from pca_protect.constraints import LinfBall, Masked
 from pca_protect.discretion import Discreet
-from pca_protect.ensemble import mean_of
+from pca_protect.ensemble import at_corners, mean_of
 from pca_protect.objective import LatentObjective, latent_objective, with_equal_channels
 from pca_protect.optimize import Objective, OnStep, Optimized, optimize
 from pca_protect.pixels import from_levels, to_levels
@@ -156,7 +156,10 @@ def perturb(
             comparable=transform is None and config.max_visibility is None,
             on_step=_counted(on_step, number, len(walk), looks[0][0].objective),
         )
-        after = to_levels(found.pixels)
+        pixels = found.pixels
+        if len(goals) > 1 and config.to_corners:
+            pixels = at_corners(pixels, clean, radius=config.budget_levels / 255)
+        after = to_levels(pixels)
         for levels, one in zip(changed, after, strict=True):
             levels[window.kept] = one[window.kept_of_seen]
         if smaller:

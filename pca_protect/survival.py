@@ -15,7 +15,7 @@ SURVIVAL: dict[str, Transform] = {
 }
 """By destination: one of these, drawn anew in every step, and sometimes none."""
 
-BETWEEN_ENCODERS = chain(shift(7), dim((0.6, 1.0)), gaussian_noise(0.06))
+BETWEEN_ENCODERS = chain(shift(7), dim((0.6, 1.0)), gaussian_noise(0.06), one_of([chain(), jpeg((60, 90))]))
 """What makes a perturbation depend less on the encoders it is made against, and hold better for another."""
 
 

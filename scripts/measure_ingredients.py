@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pca_protect.config import ProtectConfig
 from pca_protect.constraints import LinfBall
-from pca_protect.ensemble import mean_of
+from pca_protect.ensemble import at_corners, mean_of
 from pca_protect.eval.arms.noise import uniform_noise
 from pca_protect.eval.arms.perturb import generator_for
 from pca_protect.eval.environment import environment
@@ -43,6 +43,7 @@ from pca_protect.transforms import (
     dim,
     gaussian_noise,
     jpeg,
+    one_of,
     shift,
     shrink_and_back,
 )
@@ -123,6 +124,7 @@ class Ingredient:
     smooth_px: float = 0.0
     times_steps: int = 1
     flat: bool = False
+    corners: bool = False
 
 
 PLAIN = Ingredient("ensemble, plain")
@@ -144,9 +146,12 @@ INGREDIENTS = (
     replace(PLAIN, name="shifts up to 7 px", transform=shift(7)),
     replace(PLAIN, name="dimming to 0.6", transform=dim((0.6, 1.0))),
     replace(PLAIN, name="noise 0.06", transform=gaussian_noise(0.06)),
-    replace(PLAIN, name="shifts, dimming, noise", transform=BETWEEN_ENCODERS),
-    replace(PLAIN, name="shifts, dimming, noise; twice the steps", transform=BETWEEN_ENCODERS, times_steps=2),
-    replace(PLAIN, name="plain; twice the steps", times_steps=2),
+    replace(PLAIN, name="JPEG 60 to 90 in half of the steps", transform=one_of([NOTHING, jpeg((60, 90))])),
+    replace(PLAIN, name="the whole budget in the end", corners=True),
+    replace(PLAIN, name="shifts, dimming, noise, JPEG in half of the steps", transform=BETWEEN_ENCODERS),
+    replace(PLAIN, name="these, and the whole budget in the end", transform=BETWEEN_ENCODERS, corners=True),
+    replace(PLAIN, name="these, twice the steps", transform=BETWEEN_ENCODERS, corners=True, times_steps=2),
+    replace(PLAIN, name="plain, twice the steps", times_steps=2),
 )
 
 
@@ -181,7 +186,8 @@ def perturbed(picture: Rgb, against: Sequence[Surrogate], what: Ingredient, *, s
         keep_best=False,
         start=(torch.rand(clean.shape, generator=generator) - 0.5) * RADIUS,
     )
-    return to_levels(found.pixels)[0]
+    pixels = at_corners(found.pixels, clean, radius=RADIUS) if what.corners else found.pixels
+    return to_levels(pixels)[0]
 
 
 def published(picture: Rgb, surrogate: Surrogate) -> Rgb:

@@ -147,7 +147,7 @@ BAD_REQUESTS = {
     "max visibility 0": (["photo.png", "--max-visibility", "0"], 2, "max visibility 0.0 allows no change at all"),
     "max visibility nan": (["photo.png", "--max-visibility", "nan"], 2, "max visibility nan"),
     "max visibility words": (["photo.png", "--max-visibility", "little"], 2, "--max-visibility"),
-    "unknown survive": (["photo.png", "--survive", "fax"], 2, "unknown survive 'fax'; choose jpeg or social"),
+    "unknown survive": (["photo.png", "--survive", "fax"], 2, "unknown upload to survive 'fax'; choose jpeg or social"),
     "strong with a direction": (
         ["photo.png", "--mode", "strong", "--direction", "down"],
         2,

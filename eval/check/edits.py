@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from PIL import Image
@@ -21,6 +22,9 @@ from pca_protect.proof import with_noise
 
 _TITLE_LETTERS = 24
 """Of the sheet's title for each picture across: what fits above it."""
+
+ORIGINAL, GIVEN = "original", "given"
+EDIT_OF_ORIGINAL, EDIT_OF_GIVEN, EDIT_OF_NOISY = "edit of original", "edit of given", "edit of noisy"
 
 
 @dataclass(frozen=True)
@@ -87,23 +91,31 @@ def load_instruction(editor_name: str, prompt: str, *, device: Device, offline: 
 
 
 def edit_both(
-    instruction: Instruction, picture: Picture, original: Picture | None, *, levels: int, seed: int
-) -> tuple[Edits, Image.Image]:
+    instruction: Instruction,
+    picture: Picture,
+    original: Picture | None,
+    *,
+    levels: int,
+    seed: int,
+    on_edit: Callable[[int, int], None] = lambda done, edits: None,
+) -> tuple[Edits, dict[str, Rgb]]:
     """Edit with the editor's own settings and one seed.
 
     Args:
         levels: the largest change of the picture against its original; 0 if there is none.
         seed: draws the noise of the edits, and that of the control.
+        on_edit: told before each of how many edits are done, of how many; raising from it ends the work.
 
     Returns:
-        The distances, and all pictures side by side.
+        The distances, and pictures of the editor's size by caption.
 
     Raises:
         ModelError: an edit came out that cannot be used.
     """
     editor, prompt = instruction.editor, instruction.prompt
-    title = f"{editor.name}: {prompt}"
     given = square_of(picture, editor.size_px).rgb
+    edits_in_all = 1 if original is None else 3 if levels else 2
+    on_edit(0, edits_in_all)
     edited = _edit(instruction, given, seed)
     alone = Edits(
         editor=editor.name,
@@ -115,29 +127,33 @@ def edit_both(
         from_picture=visibility(given, edited),
     )
     if original is None:
-        return alone, _sheet(title, {"given": given, "edit of given": edited})
+        return alone, {GIVEN: given, EDIT_OF_GIVEN: edited}
     clean = square_of(original, editor.size_px).rgb
+    on_edit(1, edits_in_all)
     clean_edit = _edit(instruction, clean, seed)
+    pictures = {ORIGINAL: clean, GIVEN: given, EDIT_OF_ORIGINAL: clean_edit, EDIT_OF_GIVEN: edited}
+    noise_apart = None
+    if levels:
+        on_edit(2, edits_in_all)
+        noisy = square_of(with_noise(original, levels, seed), editor.size_px).rgb
+        pictures[EDIT_OF_NOISY] = _edit(instruction, noisy, seed)
+        noise_apart = visibility(clean_edit, pictures[EDIT_OF_NOISY])
     edits = replace(
         alone,
         apart=visibility(clean_edit, edited),
-        noise_apart=_noise_apart(instruction, original, clean_edit, levels=levels, seed=seed) if levels else None,
+        noise_apart=noise_apart,
         from_original=visibility(clean, edited),
         original_from_original=visibility(clean, clean_edit),
     )
-    pictures = {"original": clean, "given": given, "edit of original": clean_edit, "edit of given": edited}
-    return edits, _sheet(title, pictures)
-
-
-def _noise_apart(instruction: Instruction, original: Picture, clean_edit: Rgb, *, levels: int, seed: int) -> float:
-    noisy = square_of(with_noise(original, levels, seed), instruction.editor.size_px).rgb
-    return visibility(clean_edit, _edit(instruction, noisy, seed))
+    return edits, pictures
 
 
 def _edit(instruction: Instruction, picture: Rgb, seed: int) -> Rgb:
     return instruction.editor.edit([picture], instruction.prompt, seeds=[seed])[0]
 
 
-def _sheet(title: str, pictures: dict[str, Rgb]) -> Image.Image:
+def side_by_side(instruction: Instruction, pictures: dict[str, Rgb]) -> Image.Image:
+    """All pictures of `edit_both` under their captions."""
+    title = f"{instruction.editor.name}: {instruction.prompt}"
     short = textwrap.shorten(title, _TITLE_LETTERS * len(pictures), placeholder=" ...")
     return contact_sheet({short: [pictures]})

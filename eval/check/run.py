@@ -109,7 +109,7 @@ def check_picture(
     part, original_part = middle(picture), middle(original) if original else None
     edits, sheet = None, None
     if prompt is not None:
-        from pca_protect.eval.check.edits import edit_both, load_instruction  # noqa: PLC0415 - needs the extra `eval`
+        from pca_protect.eval.check.edits import edit_both, load_instruction, side_by_side  # noqa: PLC0415 - needs the extra `eval`
 
         instruction = load_instruction(editor, prompt, device=device, offline=offline)
         warnings += instruction.warnings
@@ -124,8 +124,15 @@ def check_picture(
     if clean is not None and all(stored_reference(surrogate)[0] for surrogate in surrogates):
         warnings += (f"--clean {clean} was not looked at: figures of clean pictures are stored for every encoder here",)
     if prompt is not None:
-        report("edits", 0, 1)
-        edits, sheet = edit_both(instruction, picture, original, levels=levels, seed=seed)
+        edits, pictures = edit_both(
+            instruction,
+            picture,
+            original,
+            levels=levels,
+            seed=seed,
+            on_edit=lambda done, of: report("edits", done, of),
+        )
+        sheet = side_by_side(instruction, pictures)
     check = Check(
         picture=picture.source,
         original=original.source if original else None,

@@ -33,15 +33,35 @@ class Estimate:
     seconds: float
 
 
-def estimate(jobs: Iterable[Job], config: ProtectConfig, *, surrogate: Encoders) -> Estimate:
+@dataclass(frozen=True)
+class Pace:
+    """How fast this machine is with some encoders and settings, as busy as it is now.
+
+    Attributes:
+        seconds_per_step: for each pixel that the encoder is given.
+        seconds_besides: for each pixel of a picture, once: measuring what was done.
+    """
+
+    seconds_per_step: float
+    seconds_besides: float
+
+    def seconds(self, width_px: int, height_px: int, config: ProtectConfig) -> float:
+        """For one picture; 0 for one without a known size."""
+        if not width_px or not height_px:
+            return 0.0
+        walk = windows(height_px, width_px, tile_px=config.tile_px)
+        encoded = len(walk) * encoded_pixels(
+            walk[0], height_px, width_px, config.scales
+        )  # what windows share, for each
+        return config.recipe.steps * self.seconds_per_step * encoded + self.seconds_besides * width_px * height_px
+
+
+def measure_pace(config: ProtectConfig, *, surrogate: Encoders) -> Pace:
     """Optimises a picture of noise a few steps long; writes nothing.
 
     Raises:
         PictureError, DeviceError: not even that can be done.
     """
-    jobs = list(jobs)
-    pixels = sum(job.source.width_px * job.source.height_px for job in jobs)
-    encoded = sum(_encoded(job, config) for job in jobs)
     noise = Picture(np.random.default_rng(0).integers(0, 256, (_SIDE_PX, _SIDE_PX, 3), dtype=np.uint8))
     quick = replace(config, region=None, scales=())
 
@@ -53,14 +73,12 @@ def estimate(jobs: Iterable[Job], config: ProtectConfig, *, surrogate: Encoders)
     seconds(_STEPS[0])  # the first one also warms up
     few, more = (seconds(steps) for steps in _STEPS)
     per_step = max(more - few, 0.0) / (_STEPS[1] - _STEPS[0])
-    steps = config.recipe.steps * per_step * encoded / _SIDE_PX**2
-    return Estimate(len(jobs), pixels / 1e6, steps + max(few - per_step, 0.0) * pixels / _SIDE_PX**2)
+    return Pace(per_step / _SIDE_PX**2, max(few - per_step, 0.0) / _SIDE_PX**2)
 
 
-def _encoded(job: Job, config: ProtectConfig) -> float:
-    """Pixels that the encoder is given for each step, those that windows share counted for each."""
-    height, width = job.source.height_px, job.source.width_px
-    if not height or not width:
-        return 0.0
-    walk = windows(height, width, tile_px=config.tile_px)
-    return len(walk) * encoded_pixels(walk[0], height, width, config.scales)
+def estimate(jobs: Iterable[Job], config: ProtectConfig, *, surrogate: Encoders) -> Estimate:
+    """At the pace that this machine has now. Raises as `measure_pace` does."""
+    sizes = [(job.source.width_px, job.source.height_px) for job in jobs]
+    pace = measure_pace(config, surrogate=surrogate)
+    megapixels = sum(width_px * height_px for width_px, height_px in sizes) / 1e6
+    return Estimate(len(sizes), megapixels, sum(pace.seconds(*size, config) for size in sizes))

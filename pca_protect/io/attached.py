@@ -57,7 +57,7 @@ def attached_to(image: Image.Image) -> Attached:
     try:
         exif, maker_note_dropped = _exif(image)
         if maker_note_dropped:
-            notes.append("the camera's private notes hold a preview of the unprotected picture and were left out")
+            notes.append("the camera's private notes may hold a preview of the unprotected picture and were left out")
     except DECODER_ERRORS:
         exif = b""
         notes.append("its EXIF block is damaged and was left out")

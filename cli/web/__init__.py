@@ -1,0 +1,1 @@
+"""The web page behind `pca-protect ui`: everything happens on the machine it runs on."""

@@ -1,0 +1,67 @@
+"""The parts of the page that change while it is used, as HTML with everything escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from pca_protect.cli import console
+from pca_protect.cli.web.desk import Standing
+from pca_protect.cli.web.protecting import AMPLIFICATION, Results
+
+if TYPE_CHECKING:
+    from pca_protect.cli.web.proving import Proved
+    from pca_protect.io.picture import Picture
+
+KEPT = "/kept/"
+"""Where the server hands out what is on the shelf."""
+
+_environment = Environment(
+    loader=FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_environment.filters["duration"] = console.duration
+_environment.globals |= {"kept": KEPT, "amplification": AMPLIFICATION}
+_macros = _environment.get_template("fragments.html").module
+
+
+def progress(standing: Standing) -> str:
+    """How far a job is."""
+    return _html("progress", standing)
+
+
+def errors(sentences: Sequence[str]) -> str:
+    """What went wrong; empty for nothing."""
+    return _html("errors", sentences)
+
+
+def notice(sentences: Sequence[str]) -> str:
+    """What somebody has to know; empty for nothing."""
+    return _html("notice", sentences)
+
+
+def pictures(listed: Sequence[Picture], failed: Sequence[str]) -> str:
+    """What was uploaded, and what of it cannot be read."""
+    return _html("pictures", listed, failed)
+
+
+def results(found: Results) -> str:
+    """Downloads, figures and comparisons."""
+    return _html("results", found)
+
+
+def proof(proved: Proved) -> str:
+    """Edits side by side."""
+    return _html("proof", proved)
+
+
+def _html(macro: str, *values: object) -> str:
+    made: Markup = getattr(_macros, macro)(*values)
+    return str(made).strip()

@@ -1,0 +1,77 @@
+"""Models in memory: those that were used last, so that the next picture does not wait for them."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from pca_protect.batch.estimate import Pace, measure_pace
+from pca_protect.config import Device, ProtectConfig
+from pca_protect.surrogates.load import load_surrogates
+from pca_protect.surrogates.several import Encoders
+
+if TYPE_CHECKING:
+    from pca_protect.eval.check.edits import Instruction
+
+
+class Models:
+    """One set of encoders and one editor at a time; used from jobs alone, of which there is one at a time.
+
+    Args:
+        device: where to compute, as `ProtectConfig.device`.
+        offline: touch no network.
+    """
+
+    def __init__(self, device: Device, *, offline: bool) -> None:
+        self._device: Device = device
+        self._offline = offline
+        self._encoders: tuple[tuple[str, ...], Encoders] | None = None
+        self._instruction: tuple[tuple[str, str], Instruction] | None = None
+        self._paces: dict[tuple[object, ...], Pace] = {}
+        self._lock = threading.Lock()
+
+    def encoders(self, names: tuple[str, ...], *, download: bool = True) -> Encoders:
+        """Raises:
+        UsageError, ModelError, DeviceError: as `load_surrogates`.
+        """
+        if self._encoders is None or self._encoders[0] != names:
+            self._encoders = None  # room for the next ones
+            offline = self._offline or not download
+            loaded = load_surrogates(names, device=self._device, offline=offline)
+            if not download and "auto" in names and loaded.warnings:
+                return loaded  # a test model that stands in for what may yet be downloaded
+            self._encoders = (names, loaded)
+        return self._encoders[1]
+
+    def instruction(self, editor: str, prompt: str) -> Instruction:
+        """Raises:
+        UsageError, ModelError, DeviceError: as `load_instruction`.
+        """
+        from pca_protect.eval.check.edits import load_instruction
+
+        if self._instruction is None or self._instruction[0] != (editor, prompt):
+            self._instruction = None
+            loaded = load_instruction(editor, prompt, device=self._device, offline=self._offline)
+            self._instruction = ((editor, prompt), loaded)
+        return self._instruction[1]
+
+    def known_pace(self, config: ProtectConfig) -> Pace | None:
+        """How fast it went when it was measured."""
+        with self._lock:
+            return self._paces.get(_kind(config))
+
+    def measure_pace(self, config: ProtectConfig) -> Pace:
+        """With models that are here; nothing is downloaded for it.
+
+        Raises:
+            ModelError, DeviceError, PictureError: it cannot be done.
+        """
+        pace = measure_pace(config, surrogate=self.encoders(config.vaes, download=False))
+        with self._lock:
+            self._paces[_kind(config)] = pace
+        return pace
+
+
+def _kind(config: ProtectConfig) -> tuple[object, ...]:
+    """What a step takes its time by."""
+    return config.vaes, config.mode, config.survive, config.max_visibility is None, config.recipe.keep_best

@@ -1,0 +1,145 @@
+"""The server of the page: one address, nothing from anywhere else, and nothing of this machine but what it hands out."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
+
+import gradio as gr
+import uvicorn
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import FileResponse, Response
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from pca_protect.cli.web.fragments import KEPT
+from pca_protect.cli.web.page import Limits, Service, build_page
+from pca_protect.cli.web.shelf import Shelf
+from pca_protect.config import Device
+from pca_protect.errors import UsageError
+
+_STYLE = Path(__file__).parent / "style.css"
+_FONTS = ("ui-sans-serif", "system-ui", "sans-serif")
+_MONO = ("ui-monospace", "Consolas", "monospace")
+
+_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; worker-src 'self' blob:; "
+    "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+)
+"""The page may load from its own address alone."""
+
+
+def is_public(host: str) -> bool:
+    """Whether others than this machine can reach an address that is bound to."""
+    if host == "localhost":
+        return False
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return True
+
+
+def public_warning(host: str) -> str:
+    return (
+        f"this page is bound to {host}: whoever can reach this machine over the network can use it and its processor, without a "
+        "password, and pictures travel unencrypted; put a proxy with a login and TLS before it, or leave --host out"
+    )
+
+
+def check_free(host: str, port: int) -> None:
+    """Raises:
+    UsageError: something else listens there, or the address is not one of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with closing(socket.socket(family)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UsageError(
+                f"{host}:{port}: cannot be listened on ({error.strerror or error}); give another --port or --host"
+            ) from error
+
+
+class Web:
+    """The page's server, with a folder of its own that goes with it.
+
+    Args:
+        host, port: to listen on.
+    """
+
+    def __init__(self, *, host: str, port: int, device: Device, offline: bool, limits: Limits) -> None:
+        check_free(host, port)
+        self._folder = Path(tempfile.mkdtemp(prefix="pca-protect-"))
+        uploads, shelf = self._folder / "uploads", self._folder / "kept"
+        uploads.mkdir()
+        shelf.mkdir()
+        os.environ["GRADIO_TEMP_DIR"] = str(uploads)
+        warning = public_warning(host) if is_public(host) else ""
+        self.service = Service(uploads, Shelf(shelf), device=device, offline=offline, limits=limits, warning=warning)
+        self.app = _app(self.service, host, port)
+        self._server = uvicorn.Server(
+            uvicorn.Config(self.app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=2)
+        )
+
+    def run(self) -> None:
+        """Until it is told to stop; then its folder is gone."""
+        try:
+            self._server.run()
+        finally:
+            self.service.desk.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _app(service: Service, host: str, port: int) -> FastAPI:
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    if not is_public(host):  # a page elsewhere must not reach this one by a name of its own
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]", host])
+
+    @app.middleware("http")
+    async def headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = await call_next(request)
+        response.headers["Content-Security-Policy"] = _POLICY
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Referrer-Policy"] = "no-referrer"
+        return response
+
+    @app.get(KEPT + "{token}")
+    def kept(token: str) -> FileResponse:
+        found = service.shelf.find(token)
+        if found is None:
+            raise HTTPException(404, "this is not kept any more; protect the picture again")
+        # No `filename` for what is shown: a browser would save it.
+        return FileResponse(
+            found.path,
+            media_type=found.media_type,
+            filename=found.name or None,
+            content_disposition_type="inline",
+            headers={"Cache-Control": "private, no-store"},
+        )
+
+    theme = gr.themes.Default(font=_FONTS, font_mono=_MONO)
+    mounted: FastAPI = gr.mount_gradio_app(
+        app,
+        build_page(service),
+        path="/",
+        server_name=host,
+        server_port=port,
+        footer_links=[],
+        allowed_paths=None,
+        max_file_size=service.limits.most_megabytes * 1_000_000,
+        ssr_mode=False,
+        enable_monitoring=False,
+        pwa=False,
+        show_error=False,
+        theme=theme,
+        css_paths=_STYLE,
+        app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
+    )
+    return mounted

@@ -1,0 +1,259 @@
+"""What the web page is made of, without a browser: the queue, the shelf, names, the command it shows, and how it is started."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import shlex
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from conftest import smooth_picture
+
+from pca_protect import Cancelled, ProtectConfig, UsageError
+from pca_protect.cli.main import protect_app
+from pca_protect.cli.web.choices import AIM_NOTES, AIMS, PARTS, PLACES, SPEEDS, Wanted, models
+from pca_protect.cli.web.command import command
+from pca_protect.cli.web.desk import Desk, Job
+from pca_protect.cli.web.names import protected_names, safe_name
+from pca_protect.cli.web.shelf import Shelf
+from pca_protect.config import MODES, PRESETS, SURVIVE
+from pca_protect.surrogates.registry import REGISTRY
+
+SECONDS = 10
+
+
+@pytest.mark.parametrize(
+    ("given", "safe"),
+    [
+        ("photo.jpg", "photo.jpg"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\Users\\me\\cat.png", "cat.png"),
+        ("-o.png", "o.png"),
+        ('a"b<c>$(rm).png', "a_b_c__(rm).png"),
+        ("née Ünïcode 写真.png", "née Ünïcode 写真.png"),
+        ("line\nbreak\x00.png", "line_break.png"),
+        ("...", "picture"),
+        ("", "picture"),
+        (".png", "png"),
+        ("CON.png", "_CON.png"),
+        ("x" * 300 + ".png", "x" * 76 + ".png"),
+    ],
+)
+def test_names_are_made_safe(given: str, safe: str):
+    assert safe_name(given) == safe
+    assert safe_name(safe) == safe
+
+
+def test_names_of_outputs_differ():
+    assert protected_names(["a.jpg", "a.png", "A.png", "b"]) == [
+        "a.protected.png",
+        "a-2.protected.png",
+        "A-3.protected.png",
+        "b.protected.png",
+    ]
+
+
+def test_every_choice_of_the_program_is_on_the_page():
+    assert {name for _, name in AIMS} == set(MODES) == set(AIM_NOTES)
+    assert {name for _, name in SPEEDS} == set(PRESETS)
+    assert {name for _, name in PLACES} == {"", *SURVIVE}
+    offered = {name for _, name in models(offline=False)}
+    assert offered == {"auto", *(name for name, entry in REGISTRY.items() if not entry.unavailable)}
+    assert {name for _, name in models(offline=True)} == {
+        "auto",
+        *(n for n, entry in REGISTRY.items() if entry.embedded),
+    }
+    assert "335 MB" in {name: said for said, name in models(offline=False)}["sd"]
+
+
+def test_defaults_of_the_page_are_those_of_the_program():
+    assert Wanted().config("auto") == ProtectConfig()
+
+
+CHOICES = [
+    Wanted(
+        mode=mode, place=place, part=part, vaes=vaes, budget_levels=budget, most_visible_levels=visible, strip_gps=gps
+    )
+    for (mode, place, part, vaes, budget, visible, gps) in itertools.product(
+        MODES, ("", "social"), ("", "center"), (("auto",), ("pocket", "pocket-16")), (16, 5), (0.0, 0.5), (False, True)
+    )
+]
+
+
+def test_the_command_asks_for_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What the command line makes of each line is the request that the page makes."""
+    from pca_protect.batch.request import Request
+    from pca_protect.cli import run as run_module
+
+    asked: list[tuple[Request, ProtectConfig]] = []
+    monkeypatch.setattr(run_module, "_preview", lambda request, config: asked.append((request, config)))
+    monkeypatch.chdir(tmp_path)
+    smooth_picture(16, 16).save("a photo.png")
+    for wanted in CHOICES:
+        words = shlex.split(command(wanted, ["a photo.png"]))
+        assert words[:2] == ["protect", "a photo.png"]
+        protect_app([*words[1:], "--dry-run"], standalone_mode=False)
+        request, config = asked.pop()
+        assert config == wanted.config("auto")
+        assert request.delivery == wanted.delivery
+    assert command(Wanted(), ["a photo.png"]) == "protect 'a photo.png'"
+    assert command(Wanted(), list("abcdef")) == "protect a b c d ..."
+    assert command(dataclasses.replace(Wanted(), part="paint"), []) == "protect PICTURE --mask mask.png"
+
+
+def test_no_model_is_a_sentence():
+    with pytest.raises(UsageError, match="no model is chosen"):
+        Wanted(vaes=()).config("auto")
+
+
+def test_parts_that_are_regions_are_understood():
+    for _, part in PARTS:
+        Wanted(part=part).config("auto")
+
+
+class Gate:
+    """Work that waits to be let through."""
+
+    def __init__(self) -> None:
+        self.begun, self.open = threading.Event(), threading.Event()
+
+    def __call__(self, job: Job[str]) -> str:
+        self.begun.set()
+        for number in range(10_000):
+            job.report("Waiting", number / 10_000)
+            if self.open.wait(0.01):
+                return f"of {job.owner}"
+        raise AssertionError("nobody opened")
+
+
+def test_jobs_wait_in_order_and_one_is_worked_on():
+    desk, gates = Desk(), [Gate(), Gate(), Gate()]
+    jobs = [desk.hand_in(f"visitor {number}", gate) for number, gate in enumerate(gates)]
+    assert gates[0].begun.wait(SECONDS)
+    assert [job.standing.before for job in jobs] == [0, 1, 2]
+    assert desk.busy
+    assert not gates[1].begun.is_set()
+    gates[0].open.set()
+    assert jobs[0].result() == "of visitor 0"
+    assert gates[1].begun.wait(SECONDS)
+    assert jobs[2].standing.before == 1
+    for gate in gates:
+        gate.open.set()
+    assert jobs[2].result() == "of visitor 2"
+    assert not desk.busy
+    desk.close()
+
+
+def test_a_job_is_cancelled_at_work_and_while_it_waits():
+    desk, first, second = Desk(), Gate(), Gate()
+    jobs = [desk.hand_in("one", first), desk.hand_in("other", second), desk.hand_in("one", Gate())]
+    assert first.begun.wait(SECONDS)
+    assert desk.cancel("one") == 2
+    with pytest.raises(Cancelled, match="nothing was kept"):
+        jobs[0].result()
+    second.open.set()
+    assert jobs[1].result() == "of other"
+    with pytest.raises(Cancelled):
+        jobs[2].result()
+    desk.close()
+
+
+def test_what_went_wrong_is_handed_on_and_the_next_job_runs():
+    desk = Desk()
+
+    def broken(job: Job[str]) -> str:
+        raise UsageError("no")
+
+    with pytest.raises(UsageError, match="no"):
+        desk.hand_in("one", broken).result()
+    assert desk.hand_in("one", lambda job: "yes").result() == "yes"
+    desk.close()
+
+
+def test_time_left_is_known_from_the_second_report_on():
+    desk, gate = Desk(), Gate()
+    job = desk.hand_in("one", gate)
+    assert gate.begun.wait(SECONDS)
+    for _ in range(1000):
+        if job.standing.share > 0.001:
+            break
+        threading.Event().wait(0.01)
+    left = job.standing.seconds_left
+    assert left is not None
+    assert left > 0
+    gate.open.set()
+    job.result()
+    desk.close()
+
+
+def test_what_is_kept_goes_with_its_owner(tmp_path: Path):
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    shelf = Shelf(folder)
+    tokens = [shelf.keep(owner, b"data", media_type="image/png", name="x.png") for owner in ("one", "one", "other")]
+    assert len(set(tokens)) == 3
+    shelf.clear("one")
+    assert [shelf.find(token) is None for token in tokens] == [True, True, False]
+    assert len(list(folder.iterdir())) == 1
+    assert shelf.find("../pyproject.toml") is None
+
+
+def ui(*options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pca_protect", "ui", *options], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_a_taken_port_is_a_sentence():
+    pytest.importorskip("gradio", reason="the extra `ui` is not installed")
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        found = ui("--port", str(port))
+    assert found.returncode == 2
+    assert (
+        f"127.0.0.1:{port}: cannot be listened on (Address already in use); give another --port or --host"
+        in found.stderr
+    )
+
+
+def test_an_address_of_another_machine_is_a_sentence():
+    pytest.importorskip("gradio", reason="the extra `ui` is not installed")
+    found = ui("--host", "192.0.2.1", "--port", "7999")
+    assert found.returncode == 2
+    assert "192.0.2.1:7999: cannot be listened on" in found.stderr
+
+
+def test_a_public_address_is_warned_of():
+    pytest.importorskip("gradio", reason="the extra `ui` is not installed")
+    from pca_protect.cli.web.server import is_public, public_warning
+
+    assert [
+        is_public(host) for host in ("127.0.0.1", "localhost", "::1", "0.0.0.0", "::", "192.168.0.7", "my.host")
+    ] == [
+        False,
+        False,
+        False,
+        True,
+        True,
+        True,
+        True,
+    ]
+    assert "without a password" in public_warning("0.0.0.0")
+
+
+def test_a_missing_gradio_is_a_sentence():
+    code = (
+        "import sys; sys.modules['gradio'] = None; from pca_protect.cli.main import app, main; "
+        "sys.argv = ['pca-protect', 'ui']; main()"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert found.returncode == 2
+    assert "the page needs gradio, which is not installed; `pip install 'pca-protect[ui]'` brings it" in found.stderr
