@@ -6,11 +6,15 @@ PIP_FLAGS ?=
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_FLAGS)
 
-.PHONY: demo test check format clean
+.PHONY: demo ui test check format clean
 
 # Protect the astronaut in both modes with the embedded VAE; the pictures land in demo/.
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py --output demo
+
+# The page at http://127.0.0.1:7860.
+ui: $(VENV)/.page
+	$(BIN)/pca-protect ui --open
 
 test: $(VENV)/.tested
 	$(BIN)/python -m pytest
@@ -34,6 +38,10 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(INSTALL) --editable .
+	touch $@
+
+$(VENV)/.page: $(VENV)/.installed
+	$(INSTALL) --editable .[ui]
 	touch $@
 
 $(VENV)/.tested: $(VENV)/.installed

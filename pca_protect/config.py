@@ -57,6 +57,9 @@ SURVIVE = {
 }
 """What `survive` takes; see `survival.SURVIVAL`."""
 
+_POSTED_PX = {"social": 1080}
+"""Longer side of what such a place stores of larger pictures."""
+
 _HIGHEST_PRICE = {"social": 0.7}
 """What outlasts being made smaller is coarse, and coarse is what is seen: at a higher price nothing of it would be left."""
 
@@ -136,7 +139,8 @@ class ProtectConfig:
         steps: gradient steps; None takes the preset's. 0 is for `instant` alone.
         max_visibility: at most so visible, see `visibility.in_levels`: levels of a change of brightness on a flat patch that
             would be as visible; None is no limit beside the budget.
-        survive: what the protection is averaged over so that it outlasts it: `jpeg` or `social`; None is nothing.
+        survive: what the protection is averaged over so that it outlasts it: `jpeg` or `social`, after which pictures have
+            1080 px on their longer side at most; None is nothing.
         target_variance: overrides the mode's target variance v; `posterior` takes the clean posterior's own variance.
         direction: overrides the mode's direction: `up` ascends the loss, `down` descends it.
         seed: draws the noise control that every result is measured against.
@@ -251,6 +255,11 @@ class ProtectConfig:
     def vaes(self) -> tuple[str, ...]:
         """Names of the surrogates, one or several."""
         return (self.vae,) if isinstance(self.vae, str) else self.vae
+
+    @property
+    def posted_px(self) -> int | None:
+        """Longer side at which larger pictures are posted, after `survive`; None is their own size."""
+        return _POSTED_PX.get(self.survive or "")
 
     @property
     def loss(self) -> Loss:

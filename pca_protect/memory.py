@@ -99,7 +99,7 @@ def _needed(surrogate: Encoders, config: ProtectConfig, height: int, width: int,
 
 def _needed_by(surrogate: Surrogate, config: ProtectConfig, height: int, width: int, fit: Fit) -> float:
     window = windows(height, width, tile_px=fit.tile_px)[0]
-    pixels = encoded_pixels(window, height, width, config.scales)
+    pixels = encoded_pixels(window, height, width, config)
     kept = _kept(surrogate)
     needed = (kept.checkpointed if fit.checkpointed else sum(kept.plain)) + _WORKING_TENSORS * max(kept.plain)
     if surrogate.device.type == "cpu":

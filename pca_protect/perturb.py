@@ -17,8 +17,7 @@ from pca_protect.ensemble import at_corners, mean_of
 from pca_protect.objective import LatentObjective, latent_objective, with_equal_channels
 from pca_protect.optimize import Objective, OnStep, Optimized, optimize
 from pca_protect.pixels import from_levels, to_levels
-from pca_protect.resize import sizes
-from pca_protect.scales import SmallerPart, SmallerPictures
+from pca_protect.scales import SmallerPart, SmallerPictures, seen_sizes
 from pca_protect.schedules import SCHEDULES
 from pca_protect.starts import start_for
 from pca_protect.steps import MomentumStep, SignStep
@@ -122,7 +121,7 @@ def perturb(
         UsageError: as `start_for`.
     """
     height, width = batch.size
-    seen = sizes(height, width, config.scales)
+    seen = seen_sizes(height, width, config)
     smaller = [SmallerPictures(batch.clean, size, surrogate.device) for size in seen if size != (height, width)]
     changed = [levels.copy() for levels in batch.clean]
     walk = windows(height, width, tile_px=tile_px)

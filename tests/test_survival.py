@@ -15,6 +15,7 @@ from PIL import Image
 from pca_protect import ProtectConfig, Surrogate, protect
 from pca_protect.config import SURVIVE
 from pca_protect.pixels import from_levels
+from pca_protect.scales import seen_sizes
 from pca_protect.survival import SURVIVAL, averaged_over
 
 Levels = NDArray[np.uint8]
@@ -69,6 +70,24 @@ def test_more_is_left_of_what_was_made_to_last(
     assert lasting > times * plain, "JPEG leaves most of it anyway, half the size hardly any"
     assert lasting / at_first[1] > 1.1 * plain / at_first[0]
     assert np.abs(made[1].astype(int) - face).max() <= 16
+
+
+def test_what_is_posted_smaller_is_protected_at_that_size(pocket: Surrogate):
+    with Image.open(ASTRONAUT) as image:
+        wide = image.crop((0, 90, 512, 141)).resize((1400, 140), Image.Resampling.LANCZOS)
+    posted = (1080, 108)
+
+    def stored(levels: Levels) -> Levels:
+        return as_jpeg(np.asarray(Image.fromarray(levels).resize(posted, Image.Resampling.LANCZOS)))
+
+    clean, left = np.asarray(wide), {}
+    for survive in ("jpeg", "social"):
+        config = ProtectConfig(mode="diffusion", survive=survive, steps=10)
+        protected = protect(wide, config, surrogate=pocket)
+        left[survive] = moved(pocket, stored(clean), stored(protected.picture.rgb))
+        assert protected.record.max_change_levels <= 16
+    assert seen_sizes(140, 1400, ProtectConfig(survive="social")) == [(108, 1080)]
+    assert left["social"] > 1.08 * left["jpeg"]
 
 
 def test_the_seed_decides_all_that_is_drawn(face: Levels, protected, pocket: Surrogate):

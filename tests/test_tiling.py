@@ -13,7 +13,7 @@ from PIL import Image
 from pca_protect.config import PUBLISHED_MODES, ProtectConfig
 from pca_protect.perturb import Batch, perturb
 from pca_protect.pixels import from_levels
-from pca_protect.resize import resized, shrinking, sizes
+from pca_protect.resize import fitting, resized, shrinking, sizes
 from pca_protect.scales import SmallerPictures
 from pca_protect.surrogates.adapter import Surrogate
 from pca_protect.tiling import OVERLAP_PX, spans, windows
@@ -158,6 +158,21 @@ def test_sizes_of_scales():
     assert sizes(600, 800, (512, 256)) == [(256, 341), (512, 683)]
     assert sizes(600, 800, (512, "native")) == [(512, 683), (600, 800)]
     assert sizes(600, 800, (512, 600, 1024)) == [(512, 683), (600, 800)]
+
+
+def test_sizes_of_what_is_made_smaller_first():
+    assert sizes(3000, 4000, (), longest_px=1080) == [(810, 1080)]
+    assert sizes(3000, 4000, (512, "native", 1024), longest_px=1080) == [(512, 683), (810, 1080)]
+    assert sizes(600, 800, (), longest_px=1080) == [(600, 800)]
+
+
+def test_the_size_that_fits_is_pillows():
+    for (width, height), longest in zip(
+        np.random.default_rng(0).integers(8, 400, (300, 2)).tolist(), range(8, 308), strict=True
+    ):
+        thumbnail = Image.new("L", (width, height))
+        thumbnail.thumbnail((longest, longest))
+        assert fitting(height, width, longest) == (thumbnail.height, thumbnail.width)
 
 
 @pytest.mark.parametrize(("length", "smaller"), [(640, 160), (600, 251), (97, 64), (65, 64)])

@@ -15,7 +15,7 @@ from torch import Tensor
 from pca_protect import transforms
 from pca_protect.eval.purify.filters import FILTERS
 from pca_protect.resize import shrinking
-from pca_protect.transforms import Transform, chain, jpeg, one_of, quantise, upload
+from pca_protect.transforms import Transform, chain, jpeg, one_of, quantise
 
 LANCZOS = Image.Resampling.LANCZOS
 
@@ -23,7 +23,6 @@ FIXED: dict[str, Transform] = {
     "quantise": quantise,
     "jpeg": jpeg(75),
     "shrink": transforms.shrink_and_back(0.6),
-    "upload": upload(32, 80),
     "crop": transforms.crop_and_resize(0.125, at="centre"),
     "blur": transforms.blur(1.3),
 }
@@ -133,27 +132,6 @@ def test_resizing_is_what_pillow_makes_of_it(name, transform, mean, most, pictur
     assert off.max() <= most
 
 
-def test_an_upload_is_what_pillow_makes_of_it():
-    picture = photograph(243, 251)
-    stored = picture.copy()
-    stored.thumbnail((100, 100), LANCZOS)
-    small = transforms.shrink_to(100)(pixels(picture), generator())
-    assert small.shape == (1, 3, stored.height, stored.width)
-    assert np.abs(levels(small) - np.asarray(stored)).max() <= 1
-    expected = Image.fromarray(through_pillow(stored, 80).astype(np.uint8)).resize(picture.size, LANCZOS)
-    off = np.abs(levels(upload(100, 80)(pixels(picture), generator())) - np.asarray(expected).astype(float))
-    assert off.mean() < 1.5, "a level that is rounded otherwise before JPEG moves frequencies by a step"
-    assert torch.equal(transforms.shrink_to(251)(pixels(picture), generator()), pixels(picture))
-
-
-def test_the_size_of_an_upload_is_pillows():
-    sizes = np.random.default_rng(0).integers(8, 400, (300, 2)).tolist()
-    for (width, height), longest in zip(sizes, range(8, 308), strict=True):
-        thumbnail = Image.new("L", (width, height))
-        thumbnail.thumbnail((longest, longest))
-        assert transforms._fitting(height, width, longest) == (thumbnail.height, thumbnail.width)
-
-
 def test_an_axis_is_made_smaller_as_elsewhere():
     for length, smaller in ((75, 37), (512, 511), (64, 9)):
         first, matrix = shrinking(length, smaller, 0, length)
@@ -229,7 +207,6 @@ def test_chance_comes_from_the_generator_alone(name: str):
 
 SMOOTH: dict[str, Transform] = {
     "shrink": transforms.shrink_and_back(0.6),
-    "shrink to": transforms.shrink_to(9),
     "crop": transforms.crop_and_resize((0.1, 0.3)),
     "blur": transforms.blur((0.5, 1.5)),
     "noise": transforms.gaussian_noise(0.01),

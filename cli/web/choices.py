@@ -23,7 +23,7 @@ AIM_NOTES = {
     "diffusion": "The published aim. On the built-in test editors, edits came out different but did not stay close to the "
     "picture.",
     "concentration": "Edits shall come out ruined. On the built-in test editors they still followed the prompt about as well.",
-    "strong": "Our own: at least the published effect on the built-in test editors at half of what can be seen. Making "
+    "strong": "Our own: at least the published effect on the built-in test editors at about half of what can be seen. Making "
     "the picture smaller removes most of it; choose where it will be posted.",
 }
 

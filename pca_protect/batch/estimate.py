@@ -50,9 +50,7 @@ class Pace:
         if not width_px or not height_px:
             return 0.0
         walk = windows(height_px, width_px, tile_px=config.tile_px)
-        encoded = len(walk) * encoded_pixels(
-            walk[0], height_px, width_px, config.scales
-        )  # what windows share, for each
+        encoded = len(walk) * encoded_pixels(walk[0], height_px, width_px, config)  # what windows share, for each
         return config.recipe.steps * self.seconds_per_step * encoded + self.seconds_besides * width_px * height_px
 
 
@@ -63,7 +61,7 @@ def measure_pace(config: ProtectConfig, *, surrogate: Encoders) -> Pace:
         PictureError, DeviceError: not even that can be done.
     """
     noise = Picture(np.random.default_rng(0).integers(0, 256, (_SIDE_PX, _SIDE_PX, 3), dtype=np.uint8))
-    quick = replace(config, region=None, scales=())
+    quick = replace(config, region=None, scales=())  # the noise is smaller than what places store
 
     def seconds(steps: int) -> float:
         started = time.perf_counter()
