@@ -16,8 +16,9 @@ demo: $(VENV)/.installed
 ui: $(VENV)/.page
 	$(BIN)/pca-protect ui --open
 
+# Two processes, a file's tests together: its fixtures load models.
 test: $(VENV)/.tested
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(VENV)/.checked
 	$(BIN)/ruff format --check .

@@ -11,6 +11,7 @@ import typer
 from pca_protect.cli import bench_output as output
 from pca_protect.cli import options
 from pca_protect.cli.bench_edits import editing, prompts, purify, report, transfer
+from pca_protect.cli.extras import needs_extra
 from pca_protect.config import Device, ProtectConfig
 from pca_protect.eval.cost.config import FULL, QUICK
 
@@ -83,10 +84,10 @@ def cost(
     architecture of Stable Diffusion's VAE with random weights; methods from the literature beside posterior collapse, on
     the embedded editor and, but for --quick, on the architecture of Stable Diffusion; and start-up.
 
-    On one CPU core --quick takes about 6 minutes and the full run about 45, with 16 GB of memory; a rerun measures only what is
-    missing.
+    On one CPU core --quick takes some ten minutes and the full run more than an hour, with 16 GB of memory; a rerun measures only
+    what is missing.
     """
-    with output.needs_extra():
+    with needs_extra():
         from pca_protect.eval.cost.run import measure_cost
     config = replace(
         QUICK if quick else FULL,
@@ -115,7 +116,7 @@ def testbed(
 
     --quick measures the attack on the middle of each picture, edits 40 pictures and takes 20 denoising steps.
     """
-    with output.needs_extra():
+    with needs_extra():
         from pca_protect.eval.testbed.run import measure_testbed
     result = measure_testbed(
         images,

@@ -10,6 +10,7 @@ import typer
 
 from pca_protect.cli import bench_output as output
 from pca_protect.cli import options
+from pca_protect.cli.extras import needs_extra
 from pca_protect.config import PUBLISHED_MODES, ProtectConfig
 from pca_protect.eval.arms.registry import ARMS
 from pca_protect.eval.editing import config as editing_config
@@ -155,7 +156,7 @@ def editing(
             visible=visible_metric,
         ),
     )
-    with output.needs_extra():
+    with needs_extra():
         from pca_protect.eval.editing.run import measure_editing
     finished = measure_editing(config, out, on_progress=output.progress())
     headline = [
@@ -201,7 +202,7 @@ def prompts(
         seed=seed,
         **output.given(pictures=pictures, editors=editor, arms=arm, budgets=budget, prompts=prompt, seeds=seeds),
     )
-    with output.needs_extra():
+    with needs_extra():
         from pca_protect.eval.editing.run import measure_editing
     finished = measure_editing(config, out, table="prompts", on_progress=output.progress())
     columns = (
@@ -255,7 +256,7 @@ def transfer(
         seed=seed,
         **output.given(pictures=pictures, vaes=vae, editors=editor, modes=mode, prompts=prompt, seeds=seeds),
     )
-    with output.needs_extra():
+    with needs_extra():
         from pca_protect.eval.transfer.run import measure_transfer
     finished = measure_transfer(config, out, on_progress=output.progress())
     columns = (
@@ -307,7 +308,7 @@ def purify(
         seed=seed,
         **output.given(pictures=pictures, arms=arm, purifiers=purifier, prompts=prompt, seeds=seeds),
     )
-    with output.needs_extra():
+    with needs_extra():
         from pca_protect.eval.purify.run import measure_purify
     finished = measure_purify(config, out, on_progress=output.progress())
     columns = ("purifier", "arm", "effect", "retained", "ci_low", "ci_high", "noise_retained", "changes_picture", "n")
@@ -316,7 +317,7 @@ def purify(
 
 def report(folders: Folders, page: Page = Path("results/report.html")) -> None:
     """One HTML page about several finished benchmarks, in the order given. It needs no network and no other file."""
-    with output.needs_extra():
+    with needs_extra():
         from pca_protect.eval.report.page import write_report
     page.parent.mkdir(parents=True, exist_ok=True)
     output.show([], [write_report(folders, page)])

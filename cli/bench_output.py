@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pca_protect.cli import console
-from pca_protect.errors import UsageError
 
 if TYPE_CHECKING:
     from pca_protect.eval.results import Finished, OnProgress
@@ -44,28 +42,6 @@ def report_on(folder: Path) -> Path:
     from pca_protect.eval.report.page import write_report
 
     return write_report([folder], folder / "report.html")
-
-
-@contextmanager
-def needs_extra() -> Iterator[None]:
-    """Around imports from the evaluation module: a missing optional package becomes one sentence, and what libraries say while
-    they load models stays off the screen; their errors come as exceptions."""
-    try:
-        hush_libraries()
-        yield
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"this needs {error.name}, which is not installed; `pip install 'pca-protect[eval]'` brings it"
-        ) from error
-
-
-def hush_libraries() -> None:
-    from diffusers.utils import logging as diffusers_log
-    from transformers.utils import logging as transformers_log
-
-    for log in (diffusers_log, transformers_log):
-        log.set_verbosity_error()
-        log.disable_progress_bar()
 
 
 def given(**values: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever options have

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from pca_protect.cli import bench_output, console, options
+from pca_protect.cli.extras import needs_extra
 from pca_protect.config import Device, ProtectConfig
 from pca_protect.errors import UsageError
 from pca_protect.eval.check.sheet_file import sheet_file
@@ -102,7 +103,7 @@ def check(
     target = None if edit is None else sheet_file(picture, output)
     given_picture = read_picture(picture)
     given_original = None if original is None else read_picture(original)
-    with bench_output.needs_extra():
+    with needs_extra():
         from pca_protect.eval.check.run import check_picture
 
         found, sheet = check_picture(

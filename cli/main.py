@@ -59,8 +59,10 @@ def main() -> NoReturn:
 
 def _run(application: typer.Typer) -> NoReturn:
     """Run a command and leave with its exit code; the one place where errors become messages."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # the last: a terminal that is closed, where there is such a thing
+        number = getattr(signal, name, None)
+        if number is not None and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):  # `nohup`
+            signal.signal(number, _interrupt)
     try:
         application()
     except PcaProtectError as error:

@@ -44,12 +44,15 @@ def ui(
     limits = Limits(most_megabytes=max_upload)
     if max_megapixels is not None:
         limits = Limits(most_pixels=round(max_megapixels * 1_000_000), most_megabytes=max_upload)
-    web = Web(host=host, port=port, device=cast(Device, device), offline=offline, limits=limits)
-    if is_public(host):
-        console.warn(public_warning(host))
-    address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else f'[{host}]' if ':' in host else host}:{port}"
-    console.result(f"{address}")
-    console.say("open this address in a browser; Ctrl-C ends it")
-    if open_page:
-        typer.launch(address)
-    web.run()
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    address = f"http://{shown}:{port}"
+
+    def ready() -> None:
+        if is_public(host):
+            console.warn(public_warning(host))
+        console.result(address)
+        console.say("open this address in a browser; Ctrl-C ends it")
+        if open_page:
+            typer.launch(address)
+
+    Web(host=host, port=port, device=cast(Device, device), offline=offline, limits=limits, on_ready=ready).run()

@@ -79,8 +79,6 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / folder).mkdir(parents=True)
         for name in ("beach.png", "dune.png"):
             smooth_picture(16, 16).save(tmp_path / folder / name)
-    for folder in ("out", "out2"):  # several pictures by a shell's pattern need a folder that is there
-        (tmp_path / folder).mkdir()
     for name in ("photo.png", "photo.jpg"):
         smooth_picture(16, 16).save(tmp_path / name)
     monkeypatch.chdir(tmp_path)

@@ -9,19 +9,21 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from conftest import smooth_picture
 
-from pca_protect import Cancelled, ProtectConfig, UsageError
+from pca_protect import Cancelled, PcaProtectError, PictureError, ProtectConfig, UsageError
 from pca_protect.cli.main import protect_app
 from pca_protect.cli.web.choices import AIM_NOTES, AIMS, PARTS, PLACES, SPEEDS, Wanted, models
 from pca_protect.cli.web.command import command
-from pca_protect.cli.web.desk import Desk, Job
+from pca_protect.cli.web.desk import MOST_JOBS, Desk, Job
 from pca_protect.cli.web.names import protected_names, safe_name
 from pca_protect.cli.web.shelf import Shelf
+from pca_protect.cli.web.uploads import Uploads
 from pca_protect.config import MODES, PRESETS, SURVIVE
 from pca_protect.surrogates.registry import REGISTRY
 
@@ -51,11 +53,13 @@ def test_names_are_made_safe(given: str, safe: str):
 
 
 def test_names_of_outputs_differ():
-    assert protected_names(["a.jpg", "a.png", "A.png", "b"]) == [
+    pictures = [("a.jpg", ".png"), ("a.png", ".png"), ("A.png", ".png"), ("b", ".png"), ("a.tif", ".tiff")]
+    assert protected_names(pictures) == [
         "a.protected.png",
         "a-2.protected.png",
         "A-3.protected.png",
         "b.protected.png",
+        "a.protected.tiff",
     ]
 
 
@@ -83,6 +87,11 @@ CHOICES = [
     for (mode, place, part, vaes, budget, visible, gps) in itertools.product(
         MODES, ("", "social"), ("", "center"), (("auto",), ("pocket", "pocket-16")), (16, 5), (0.0, 0.5), (False, True)
     )
+] + [
+    *(Wanted(preset=preset) for preset in PRESETS),
+    *(Wanted(place=place) for place in SURVIVE),
+    Wanted(strip_metadata=True),
+    Wanted(part="face"),
 ]
 
 
@@ -103,13 +112,18 @@ def test_the_command_asks_for_the_same(tmp_path: Path, monkeypatch: pytest.Monke
         assert config == wanted.config("auto")
         assert request.delivery == wanted.delivery
     assert command(Wanted(), ["a photo.png"]) == "protect 'a photo.png'"
-    assert command(Wanted(), list("abcdef")) == "protect a b c d ..."
+    assert command(Wanted(), list("abcdef")) == "protect a b c d e f"
+    assert command(Wanted(), ["a"], device="cpu", offline=True, max_megapixels=0.5) == (
+        "protect a --max-megapixels 0.5 --device cpu --offline"
+    )
     assert command(dataclasses.replace(Wanted(), part="paint"), []) == "protect PICTURE --mask mask.png"
 
 
 def test_no_model_is_a_sentence():
     with pytest.raises(UsageError, match="no model is chosen"):
         Wanted(vaes=()).config("auto")
+    with pytest.raises(UsageError, match="Automatic chooses the model itself"):
+        Wanted(vaes=("auto", "pocket")).config("auto")
 
 
 def test_parts_that_are_regions_are_understood():
@@ -120,65 +134,99 @@ def test_parts_that_are_regions_are_understood():
 class Gate:
     """Work that waits to be let through."""
 
-    def __init__(self) -> None:
-        self.begun, self.open = threading.Event(), threading.Event()
+    def __init__(self, name: str = "") -> None:
+        self.name, self.begun, self.open = name, threading.Event(), threading.Event()
 
     def __call__(self, job: Job[str]) -> str:
         self.begun.set()
         for number in range(10_000):
             job.report("Waiting", number / 10_000)
             if self.open.wait(0.01):
-                return f"of {job.owner}"
+                return self.name
         raise AssertionError("nobody opened")
 
 
-def test_jobs_wait_in_order_and_one_is_worked_on():
-    desk, gates = Desk(), [Gate(), Gate(), Gate()]
-    jobs = [desk.hand_in(f"visitor {number}", gate) for number, gate in enumerate(gates)]
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    desk = Desk()
+    yield desk
+    desk.close()
+
+
+def test_jobs_wait_in_order_and_one_is_worked_on(desk: Desk):
+    gates = [Gate("a"), Gate("b"), Gate("c")]
+    jobs = [desk.hand_in(gate) for gate in gates]
     assert gates[0].begun.wait(SECONDS)
     assert [job.standing.before for job in jobs] == [0, 1, 2]
     assert desk.busy
     assert not gates[1].begun.is_set()
     gates[0].open.set()
-    assert jobs[0].result() == "of visitor 0"
+    assert jobs[0].result() == "a"
     assert gates[1].begun.wait(SECONDS)
     assert jobs[2].standing.before == 1
     for gate in gates:
         gate.open.set()
-    assert jobs[2].result() == "of visitor 2"
-    assert not desk.busy
-    desk.close()
+    assert jobs[2].result() == "c"
 
 
-def test_a_job_is_cancelled_at_work_and_while_it_waits():
-    desk, first, second = Desk(), Gate(), Gate()
-    jobs = [desk.hand_in("one", first), desk.hand_in("other", second), desk.hand_in("one", Gate())]
-    assert first.begun.wait(SECONDS)
-    assert desk.cancel("one") == 2
+def test_a_job_is_cancelled_at_work(desk: Desk):
+    gate = Gate()
+    job = desk.hand_in(gate)
+    assert gate.begun.wait(SECONDS)
+    job.cancel()
     with pytest.raises(Cancelled, match="nothing was kept"):
-        jobs[0].result()
-    second.open.set()
-    assert jobs[1].result() == "of other"
+        job.result()
+    assert job.standing.stopping
+
+
+def test_a_job_that_waits_is_cancelled_at_once(desk: Desk):
+    first, second, third = Gate("first"), Gate("second"), Gate("third")
+    jobs = [desk.hand_in(gate) for gate in (first, second, third)]
+    assert first.begun.wait(SECONDS)
+    jobs[1].cancel()
+    assert jobs[1].finished
     with pytest.raises(Cancelled):
-        jobs[2].result()
-    desk.close()
+        jobs[1].result()
+    assert jobs[2].standing.before == 1
+    third.open.set()
+    first.open.set()
+    assert jobs[2].result() == "third"
+    assert not second.begun.is_set()
 
 
-def test_what_went_wrong_is_handed_on_and_the_next_job_runs():
-    desk = Desk()
-
+@pytest.mark.parametrize("error", [UsageError("no"), RuntimeError("no"), MemoryError()])
+def test_what_went_wrong_is_a_sentence_and_the_next_job_runs(desk: Desk, error: Exception):
     def broken(job: Job[str]) -> str:
-        raise UsageError("no")
+        raise error
 
-    with pytest.raises(UsageError, match="no"):
-        desk.hand_in("one", broken).result()
-    assert desk.hand_in("one", lambda job: "yes").result() == "yes"
+    with pytest.raises(PcaProtectError, match="^no$" if isinstance(error, UsageError) else "please report it"):
+        desk.hand_in(broken).result()
+    assert desk.hand_in(lambda job: "yes").result() == "yes"
+
+
+def test_a_long_queue_takes_no_more(desk: Desk):
+    gate = Gate()
+    desk.hand_in(gate)
+    assert gate.begun.wait(SECONDS)
+    for _ in range(MOST_JOBS):
+        desk.hand_in(Gate())
+    with pytest.raises(UsageError, match=f"{MOST_JOBS} jobs are waiting already"):
+        desk.hand_in(Gate())
+
+
+def test_closing_ends_what_waits_and_what_runs():
+    desk, gates = Desk(), [Gate(), Gate()]
+    jobs = [desk.hand_in(gate) for gate in gates]
+    assert gates[0].begun.wait(SECONDS)
     desk.close()
+    for job in jobs:
+        with pytest.raises(Cancelled):
+            job.result()
 
 
-def test_time_left_is_known_from_the_second_report_on():
-    desk, gate = Desk(), Gate()
-    job = desk.hand_in("one", gate)
+def test_time_left_is_known_from_the_second_report_on(desk: Desk):
+    gate = Gate("done")
+    job = desk.hand_in(gate)
     assert gate.begun.wait(SECONDS)
     for _ in range(1000):
         if job.standing.share > 0.001:
@@ -188,20 +236,57 @@ def test_time_left_is_known_from_the_second_report_on():
     assert left is not None
     assert left > 0
     gate.open.set()
-    job.result()
-    desk.close()
+    assert job.result() == "done"
 
 
-def test_what_is_kept_goes_with_its_owner(tmp_path: Path):
+def test_what_is_kept_goes_with_its_visit(tmp_path: Path):
     folder = tmp_path / "kept"
     folder.mkdir()
     shelf = Shelf(folder)
-    tokens = [shelf.keep(owner, b"data", media_type="image/png", name="x.png") for owner in ("one", "one", "other")]
+    tokens = [shelf.keep(visit, b"data", media_type="image/png", name="x.png") for visit in ("one", "one", "other")]
     assert len(set(tokens)) == 3
     shelf.clear("one")
     assert [shelf.find(token) is None for token in tokens] == [True, True, False]
     assert len(list(folder.iterdir())) == 1
     assert shelf.find("../pyproject.toml") is None
+    shelf.keep("one", b"again", media_type="image/png")
+    shelf.end("one")
+    with pytest.raises(Cancelled, match="the page was left"):
+        shelf.keep("one", b"too late", media_type="image/png")
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_uploads_are_read_from_their_folder_alone(tmp_path: Path):
+    secret = tmp_path / "secret.png"
+    smooth_picture(16, 16).save(secret)
+    folder = tmp_path / "uploads"
+    (folder / "a").mkdir(parents=True)
+    (folder / "link.png").symlink_to(secret)
+    smooth_picture(20, 30).save(folder / "a" / "mine.png")
+    uploads = Uploads(folder, most_pixels=1000)
+    for path in (secret, folder / ".." / "secret.png", folder / "link.png", folder / "a", folder / "gone.png"):
+        with pytest.raises(UsageError, match="is not here any more"):
+            uploads.of("one", [str(path)])
+    (mine,) = uploads.of("one", [str(folder / "a" / "mine.png")])
+    assert (mine.name, uploads.read(mine).width) == ("mine.png", 20)
+    with pytest.raises(
+        PictureError, match=r"^mine.png: 20x30 px is over the limit of 0.0005 megapixels; raise it with --max-meg"
+    ):
+        Uploads(folder, most_pixels=500).read(mine)
+
+
+def test_uploads_go_with_the_last_visit_that_has_them(tmp_path: Path):
+    uploads = Uploads(tmp_path, most_pixels=1000)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "painted").mkdir()
+    path = tmp_path / "a" / "both.png"
+    smooth_picture(16, 16).save(path)
+    for visit in ("one", "other"):
+        uploads.of(visit, [str(path)])
+    uploads.end("one")
+    assert path.exists()
+    uploads.end("other")
+    assert list(tmp_path.iterdir()) == []
 
 
 def ui(*options: str) -> subprocess.CompletedProcess[str]:

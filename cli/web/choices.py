@@ -76,6 +76,8 @@ class Wanted:
         """
         if not self.vaes:
             raise UsageError("no model is chosen to guard against; tick one at least")
+        if "auto" in self.vaes and len(self.vaes) > 1:
+            raise UsageError("Automatic chooses the model itself; untick it, or the others")
         return ProtectConfig(
             mode=self.mode,
             preset=self.preset,

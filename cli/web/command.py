@@ -8,20 +8,25 @@ from collections.abc import Sequence
 from pca_protect.cli.web.choices import Wanted
 from pca_protect.cli.web.protecting import MASK_NAME
 
-_NAMES_SHOWN = 4
 
-
-def command(wanted: Wanted, names: Sequence[str], *, device: str = "auto", offline: bool = False) -> str:
+def command(
+    wanted: Wanted,
+    names: Sequence[str],
+    *,
+    device: str = "auto",
+    offline: bool = False,
+    max_megapixels: float | None = None,
+) -> str:
     """A line for a shell, with what differs from the defaults.
 
     Args:
         names: of the pictures; `PICTURE` stands for them where there are none.
+        device, offline, max_megapixels: as the page was started.
     """
     usual = Wanted()
-    words = ["protect", *names[:_NAMES_SHOWN]] if names else ["protect", "PICTURE"]
-    if len(names) > _NAMES_SHOWN:
-        words.append("...")
+    words = ["protect", *(names or ["PICTURE"])]
     for option, value, default in (
+        ("--max-megapixels", max_megapixels, None),
         ("--mode", wanted.mode, usual.mode),
         ("--preset", wanted.preset, usual.preset),
         ("--budget", wanted.budget_levels, usual.budget_levels),

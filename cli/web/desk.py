@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
-from pca_protect.errors import Cancelled
+from pca_protect.errors import Cancelled, PcaProtectError, UsageError, first_line
 
 Result = TypeVar("Result")
+
+MOST_JOBS = 20
+"""Of all visitors together."""
+
+_STOPPED = "stopped; nothing was kept"
+_CLOSING_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -23,48 +29,47 @@ class Standing:
         doing: what is being done, a phrase; empty while it waits.
         share: of the work that is done, in [0, 1].
         seconds_left: until it is done, as fast as it went so far; None where nobody knows.
+        stopping: it was cancelled, and ends with the step it is at.
     """
 
     before: int
     doing: str
     share: float
     seconds_left: float | None
+    stopping: bool
 
 
-@dataclass(eq=False)
 class Job(Generic[Result]):
     """Work that was handed in. Made by `Desk.hand_in`."""
 
-    owner: str
-    _desk: Desk = field(repr=False)
-    _doing: str = ""
-    _share: float = 0.0
-    _began: float | None = None
-    _stop: threading.Event = field(default_factory=threading.Event, repr=False)
-    _finished: threading.Event = field(default_factory=threading.Event, repr=False)
-    _result: Result | None = None
-    _error: BaseException | None = None
+    def __init__(self, desk: Desk, work: Callable[[Job[Result]], Result]) -> None:
+        self._desk, self._work = desk, work
+        self._stop, self._finished = threading.Event(), threading.Event()
+        self._doing, self._share = "", 0.0
+        self._first: tuple[float, float] | None = None
+        """When the first share above 0 was reported, and which."""
+        self._result: Result | None = None
+        self._error: PcaProtectError | None = None
 
     def report(self, doing: str, share: float | None = None) -> None:
-        """From within the work: what is being done, and how much of all of it is. Time counts from the first share above 0 on.
+        """From within the work: what is being done, and how much of all of it is.
 
         Raises:
             Cancelled: nobody wants it any more.
         """
         if self._stop.is_set():
-            raise Cancelled("stopped; nothing was kept")
+            raise Cancelled(_STOPPED)
         self._doing = doing
         if share is not None:
-            if share > 0 and self._began is None:
-                self._began = time.monotonic()
-                self._first = share
+            if share > 0 and self._first is None:
+                self._first = (time.monotonic(), share)
             self._share = share
 
-    _first: float = 0.0
-
     def cancel(self) -> None:
-        """Ends it at its next report, or before it begins."""
+        """Ends it now if it waits, and with the next report if it has begun."""
         self._stop.set()
+        if self._desk.withdraw(self):
+            self._end(error=Cancelled(_STOPPED))
 
     @property
     def finished(self) -> bool:
@@ -73,77 +78,101 @@ class Job(Generic[Result]):
     @property
     def standing(self) -> Standing:
         left = None
-        if self._began is not None and self._share > self._first:
-            passed = time.monotonic() - self._began
-            left = passed / (self._share - self._first) * (1 - self._share)
-        return Standing(self._desk.jobs_before(self), self._doing, self._share, left)
+        if self._first is not None and self._share > self._first[1]:
+            began, share = self._first
+            left = (time.monotonic() - began) / (self._share - share) * (1 - self._share)
+        return Standing(self._desk.jobs_before(self), self._doing, self._share, left, self._stop.is_set())
 
     def result(self) -> Result:
         """Waits for it.
 
         Raises:
-            Cancelled: it was.
-            Exception: what the work raised.
+            PcaProtectError: what the work raised; `Cancelled` if it was.
         """
         self._finished.wait()
         if self._error is not None:
             raise self._error
-        return self._result  # type: ignore[return-value]  # set together with `_finished`
+        return self._result  # type: ignore[return-value]  # set before it was finished
 
-    def _run(self, work: Callable[[Job[Result]], Result]) -> None:
+    def run(self) -> None:
+        """The work, whatever becomes of it."""
         try:
             self.report("Starting")
-            self._result = work(self)
-        except BaseException as error:  # noqa: BLE001 - handed on by `result`
-            self._error = error
-        finally:
-            self._desk._leave(self)
-            self._finished.set()
+            result = self._work(self)
+        except PcaProtectError as error:
+            self._end(error=error)
+        except Exception as error:
+            logging.getLogger(__name__).exception("a job failed")
+            self._end(error=PcaProtectError(f"this failed unexpectedly ({first_line(error)}); please report it"))
+        else:
+            self._end(result=result)
+
+    def _end(self, *, result: Result | None = None, error: PcaProtectError | None = None) -> None:
+        self._result, self._error = result, error
+        self._finished.set()
 
 
 class Desk:
     """Where jobs are handed in, by anybody, from any thread."""
 
     def __init__(self) -> None:
-        self._queue: list[Job] = []  # type: ignore[type-arg]
-        self._lock = threading.Lock()
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="pca-protect-job")
+        self._waiting: list[Job[Any]] = []
+        self._at_work: Job[Any] | None = None
+        self._closed = False
+        self._changed = threading.Condition()
+        self._worker = threading.Thread(target=self._serve, name="pca-protect-job", daemon=True)
+        self._worker.start()
 
-    def hand_in(self, owner: str, work: Callable[[Job[Result]], Result]) -> Job[Result]:
+    def hand_in(self, work: Callable[[Job[Result]], Result]) -> Job[Result]:
         """Args:
-        owner: whose it is, for `cancel`.
-        work: is given its own job, to report to.
-        """
-        job: Job[Result] = Job(owner, self)
-        with self._lock:
-            self._queue.append(job)
-        self._worker.submit(job._run, work)
-        return job
+            work: is given its own job, to report to.
 
-    def cancel(self, owner: str) -> int:
-        """All jobs of somebody; how many those were."""
-        with self._lock:
-            jobs = [job for job in self._queue if job.owner == owner]
-        for job in jobs:
-            job.cancel()
-        return len(jobs)
+        Raises:
+            UsageError: too many wait already.
+        """
+        job: Job[Result] = Job(self, work)
+        with self._changed:
+            if len(self._waiting) >= MOST_JOBS:
+                raise UsageError(f"{len(self._waiting)} jobs are waiting already; try again when some of them are done")
+            self._waiting.append(job)
+            self._changed.notify()
+        return job
 
     @property
     def busy(self) -> bool:
-        return bool(self._queue)
+        with self._changed:
+            return self._at_work is not None or bool(self._waiting)
 
-    def jobs_before(self, job: Job) -> int:  # type: ignore[type-arg]
-        with self._lock:
-            return self._queue.index(job) if job in self._queue else 0
+    def jobs_before(self, job: Job[Any]) -> int:
+        with self._changed:
+            return self._waiting.index(job) + (self._at_work is not None) if job in self._waiting else 0
+
+    def withdraw(self, job: Job[Any]) -> bool:
+        """Whether it was still waiting; it is not any more."""
+        with self._changed:
+            if job not in self._waiting:
+                return False
+            self._waiting.remove(job)
+            return True
 
     def close(self) -> None:
-        """Cancels everything and takes nothing more."""
-        with self._lock:
-            jobs = list(self._queue)
+        """Cancels everything, and waits a while for the step at work."""
+        with self._changed:
+            self._closed = True
+            jobs = [*self._waiting, *([self._at_work] if self._at_work else [])]
+            self._changed.notify()
         for job in jobs:
             job.cancel()
-        self._worker.shutdown(wait=False, cancel_futures=True)
+        self._worker.join(_CLOSING_SECONDS)
 
-    def _leave(self, job: Job) -> None:  # type: ignore[type-arg]
-        with self._lock:
-            self._queue.remove(job)
+    def _serve(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting and not self._closed:
+                    self._changed.wait()
+                if self._closed:
+                    return
+                job = self._at_work = self._waiting.pop(0)
+            job.run()
+            with self._changed:
+                self._at_work = None

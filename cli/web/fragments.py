@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,26 @@ from pca_protect.cli.web.protecting import AMPLIFICATION, Results
 if TYPE_CHECKING:
     from pca_protect.cli.web.proving import Proved
     from pca_protect.io.picture import Picture
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What is said of a picture that came.
+
+    Attributes:
+        notes: see `Picture.notes`.
+    """
+
+    name: str
+    width: int
+    height: int
+    frames: int
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, picture: Picture) -> Listed:
+        return cls(picture.source, picture.width, picture.height, 1 + len(picture.following), picture.notes)
+
 
 KEPT = "/kept/"
 """Where the server hands out what is on the shelf."""
@@ -47,7 +68,7 @@ def notice(sentences: Sequence[str]) -> str:
     return _html("notice", sentences)
 
 
-def pictures(listed: Sequence[Picture], failed: Sequence[str]) -> str:
+def pictures(listed: Sequence[Listed], failed: Sequence[str]) -> str:
     """What was uploaded, and what of it cannot be read."""
     return _html("pictures", listed, failed)
 

@@ -6,8 +6,12 @@ import threading
 from typing import TYPE_CHECKING
 
 from pca_protect.batch.estimate import Pace, measure_pace
+from pca_protect.cli.extras import needs_extra
 from pca_protect.config import Device, ProtectConfig
+from pca_protect.errors import ModelError
+from pca_protect.surrogates.hub import at_hand
 from pca_protect.surrogates.load import load_surrogates
+from pca_protect.surrogates.registry import PREFERRED, REGISTRY
 from pca_protect.surrogates.several import Encoders
 
 if TYPE_CHECKING:
@@ -30,28 +34,25 @@ class Models:
         self._paces: dict[tuple[object, ...], Pace] = {}
         self._lock = threading.Lock()
 
-    def encoders(self, names: tuple[str, ...], *, download: bool = True) -> Encoders:
+    def encoders(self, names: tuple[str, ...]) -> Encoders:
         """Raises:
         UsageError, ModelError, DeviceError: as `load_surrogates`.
         """
         if self._encoders is None or self._encoders[0] != names:
             self._encoders = None  # room for the next ones
-            offline = self._offline or not download
-            loaded = load_surrogates(names, device=self._device, offline=offline)
-            if not download and "auto" in names and loaded.warnings:
-                return loaded  # a test model that stands in for what may yet be downloaded
-            self._encoders = (names, loaded)
+            self._encoders = (names, load_surrogates(names, device=self._device, offline=self._offline))
         return self._encoders[1]
 
     def instruction(self, editor: str, prompt: str) -> Instruction:
         """Raises:
         UsageError, ModelError, DeviceError: as `load_instruction`.
         """
-        from pca_protect.eval.check.edits import load_instruction
-
         if self._instruction is None or self._instruction[0] != (editor, prompt):
             self._instruction = None
-            loaded = load_instruction(editor, prompt, device=self._device, offline=self._offline)
+            with needs_extra():
+                from pca_protect.eval.check.edits import load_instruction
+
+                loaded = load_instruction(editor, prompt, device=self._device, offline=self._offline)
             self._instruction = ((editor, prompt), loaded)
         return self._instruction[1]
 
@@ -64,9 +65,15 @@ class Models:
         """With models that are here; nothing is downloaded for it.
 
         Raises:
-            ModelError, DeviceError, PictureError: it cannot be done.
+            ModelError: a model is not here yet.
+            UsageError, DeviceError, PictureError: it cannot be done.
         """
-        pace = measure_pace(config, surrogate=self.encoders(config.vaes, download=False))
+        if not self._offline:
+            for name in config.vaes:
+                entry = REGISTRY.get(PREFERRED if name == "auto" else name)
+                if entry is not None and not at_hand(entry):
+                    raise ModelError(f"that is known once {entry.name} is downloaded")
+        pace = measure_pace(config, surrogate=self.encoders(config.vaes))
         with self._lock:
             self._paces[_kind(config)] = pace
         return pace

@@ -24,16 +24,20 @@ def safe_name(name: str) -> str:
     return f"_{stem}{suffix}" if stem.lower() in _RESERVED else f"{stem}{suffix}"
 
 
-def protected_names(names: Iterable[str]) -> list[str]:
-    """`photo.jpg` -> `photo.protected.png`; a number before it where several would be called the same."""
+def protected_names(pictures: Iterable[tuple[str, str]]) -> list[str]:
+    """`photo.jpg` and `.png` -> `photo.protected.png`; a number before it where several would be called the same.
+
+    Args:
+        pictures: name, and extension of the file that will be made.
+    """
     given: set[str] = set()
     found = []
-    for name in names:
+    for name, suffix in pictures:
         stem = name.rpartition(".")[0] or name
-        candidate, number = f"{stem}.protected.png", 1
+        candidate, number = f"{stem}.protected{suffix}", 1
         while candidate.lower() in given:
             number += 1
-            candidate = f"{stem}-{number}.protected.png"
+            candidate = f"{stem}-{number}.protected{suffix}"
         given.add(candidate.lower())
         found.append(candidate)
     return found

@@ -20,15 +20,14 @@ from pca_protect.cli.web.command import command
 from pca_protect.cli.web.desk import Desk, Job
 from pca_protect.cli.web.models import Models
 from pca_protect.cli.web.names import safe_name
-from pca_protect.cli.web.protecting import Results, protect_all
+from pca_protect.cli.web.protecting import Asked, Results, protect_all
 from pca_protect.cli.web.proving import Proved, editors_here, prove_edits
 from pca_protect.cli.web.shelf import Shelf
+from pca_protect.cli.web.uploads import Upload, Uploads
 from pca_protect.config import Device
-from pca_protect.errors import PcaProtectError, PictureError, UsageError
+from pca_protect.errors import PcaProtectError, UsageError
 from pca_protect.eval.styles import STYLES
 from pca_protect.io.limits import MAX_PIXELS
-from pca_protect.io.picture import Picture
-from pca_protect.io.read import decode_picture
 from pca_protect.perturb import Mask
 
 Anything = TypeVar("Anything")
@@ -48,11 +47,13 @@ class Limits:
     most_pixels: of a picture, all its frames together.
     most_pictures: at once.
     most_megabytes: of an uploaded file.
+    most_megabytes_together: of all uploaded files of all visitors.
     """
 
     most_pixels: int = MAX_PIXELS
     most_pictures: int = 50
     most_megabytes: int = 200
+    most_megabytes_together: int = 10_000
 
 
 class Service:
@@ -66,22 +67,48 @@ class Service:
     def __init__(
         self, uploads: Path, shelf: Shelf, *, device: Device, offline: bool, limits: Limits, warning: str = ""
     ) -> None:
-        self.uploads, self.shelf, self.limits, self.warning = uploads.resolve(), shelf, limits, warning
-        self.device, self.offline = device, offline
+        self.uploads, self.shelf = Uploads(uploads, most_pixels=limits.most_pixels), shelf
+        self.device, self.offline, self.limits, self.warning = device, offline, limits, warning
         self.desk = Desk()
         self.models = Models(device, offline=offline)
         self.results: dict[str, Results] = {}
+        self._jobs: dict[tuple[str, str], Job[Any]] = {}
+
+    def hand_in(self, visit: str, kind: str, work: Callable[[Job[Anything]], Anything]) -> Job[Anything]:
+        """A job of somebody, one of a kind at a time.
+
+        Raises:
+            UsageError: one is not done yet, or too many of others wait.
+        """
+        before = self._jobs.get((visit, kind))
+        if not visit or (before is not None and not before.finished):
+            raise UsageError("your last job is still running; wait for it, or cancel it")
+        job = self.desk.hand_in(work)
+        self._jobs[visit, kind] = job
+        return job
+
+    def cancel(self, visit: str, kind: str) -> None:
+        """What somebody handed in, if it is not done yet."""
+        job = self._jobs.get((visit, kind))
+        if job is not None:
+            job.cancel()
 
     def forget(self, visit: str) -> None:
         """Somebody has left."""
-        self.desk.cancel(visit)
+        for kind in (PROTECTING, EDITING):
+            self.cancel(visit, kind)
+            self._jobs.pop((visit, kind), None)
+        self.shelf.end(visit)
         self.results.pop(visit, None)
-        self.shelf.clear(visit)
+        self.uploads.end(visit)
+
+
+PROTECTING, EDITING = "protecting", "editing"
 
 
 def build_page(service: Service) -> gr.Blocks:
     """The page over a service; what visitors do is kept apart by visit."""
-    page: gr.Blocks = gr.Blocks(analytics_enabled=False, title=TITLE, delete_cache=(300, 3600))
+    page: gr.Blocks = gr.Blocks(analytics_enabled=False, title=TITLE, delete_cache=(3600, 86400))
     with page:
         gr.HTML(_HEADER + fragments.notice([service.warning] if service.warning else []))
         with gr.Row():
@@ -186,7 +213,7 @@ def build_page(service: Service) -> gr.Blocks:
             [standing, results, start, stop, proof, which],
             show_progress="hidden",
             concurrency_limit=None,
-        )
+        ).then(_cost(service), everything, cost, show_progress="hidden", concurrency_limit=None)
         edit.click(
             _edit(service),
             [which, editor, prompt],
@@ -194,8 +221,15 @@ def build_page(service: Service) -> gr.Blocks:
             show_progress="hidden",
             concurrency_limit=None,
         )
-        for button in (stop, stop_edit):
-            button.click(_cancel(service), None, None, show_progress="hidden", queue=False)
+        for button, kind in ((stop, PROTECTING), (stop_edit, EDITING)):
+            button.click(_cancel(service, kind), None, None, show_progress="hidden", queue=False)
+        page.load(
+            lambda: (gr.update(choices=models(offline=service.offline)), gr.update(choices=editors_here())),
+            None,
+            [vaes, editor],
+            show_progress="hidden",
+            queue=False,
+        )  # what was downloaded meanwhile
         page.unload(_forget(service))
     page.has_launched = True  # gradio checks paths that come from the network only then, and not for mounted pages
     return page
@@ -233,145 +267,153 @@ def _wanted(*chosen: Any) -> Wanted:  # noqa: ANN401 - what the page's inputs ho
 def _line(service: Service) -> Callable[..., str]:
     def line(files: list[str] | None, *chosen: object) -> str:
         names = [safe_name(Path(path).name) for path in files or []]
-        return command(_wanted(*chosen), names, device=service.device, offline=service.offline)
+        pixels = service.limits.most_pixels
+        return command(
+            _wanted(*chosen),
+            names,
+            device=service.device,
+            offline=service.offline,
+            max_megapixels=None if pixels == MAX_PIXELS else pixels / 1_000_000,
+        )
 
     return line
 
 
 def _cost(service: Service) -> Callable[..., AsyncIterator[str]]:
-    async def cost(files: list[str] | None, *chosen: object) -> AsyncIterator[str]:
+    async def cost(request: gr.Request, files: list[str] | None, *chosen: object) -> AsyncIterator[str]:
         """What it will take, as soon as that is known."""
         wanted = _wanted(*chosen)
-        if not files:
-            yield _note("Drop a picture and the time it takes is measured here.")
-            return
         try:
             config = wanted.config(service.device)
+            uploads = service.uploads.of(_visit(request), files)
         except UsageError as error:
             yield fragments.errors([str(error)])
             return
         about = f"{config.recipe.steps} steps, no channel of a pixel changed by more than {wanted.budget_levels} of 255 levels"
-        pace = service.models.known_pace(config)
-        if pace is None and not service.desk.busy:
-            yield _note(f"{about}. Measuring how long that takes …")
-            job = service.desk.hand_in("", lambda job: service.models.measure_pace(config))
-            with suppress(PcaProtectError):  # a model that is not here yet; why is said when it is wanted
-                pace = await asyncio.to_thread(job.result)
-        if pace is None:
-            unknown = "another job is running" if service.desk.busy else "the model is not here yet"
-            yield _note(f"{about}. How long it takes is not known: {unknown}.")
+        if not uploads:
+            yield _note(f"{about}. Drop a picture, and the time it takes is measured here.")
             return
-        read, _ = await asyncio.to_thread(_read, service, files)
-        seconds = sum((1 + len(one.following)) * pace.seconds(one.width, one.height, config) for one in read)
+        pace = service.models.known_pace(config)
+        if pace is None and service.desk.busy:
+            yield _note(f"{about}. How long it takes is not known while another job is running.")
+            return
+        if pace is None:
+            yield _note(f"{about}. Measuring how long that takes …")
+            try:
+                job = service.desk.hand_in(lambda job: service.models.measure_pace(config))
+                pace = await asyncio.to_thread(job.result)
+            except PcaProtectError as error:
+                yield _note(f"{about}. How long it takes: {error}.")
+                return
+        seconds = 0.0
+        for upload in uploads:
+            with suppress(PcaProtectError):  # said where the pictures are listed
+                header = service.uploads.header(upload)
+                seconds += pace.seconds(header.width, header.height, config) if header else 0.0
         yield _note(f"{about}. About {console.duration(max(1.0, seconds))} on this machine.")
 
     return cost
 
 
-def _look(service: Service) -> Callable[[list[str] | None], tuple[str, Any]]:
-    def look(files: list[str] | None) -> tuple[str, Any]:
+def _look(service: Service) -> Callable[..., tuple[str, Any]]:
+    def look(request: gr.Request, files: list[str] | None) -> tuple[str, Any]:
         """What came, and something to paint on."""
-        read, failed = _read(service, files or [])
         canvas = None
-        if len(read) == 1:
-            shown = Image.fromarray(read[0].rgb)
-            shown.thumbnail((_CANVAS_PX, _CANVAS_PX))
-            canvas = {"background": np.asarray(shown), "layers": [], "composite": None}
-        return fragments.pictures(read, failed), gr.update(value=canvas)
+        listed: list[fragments.Listed] = []
+        failed: list[str] = []
+        try:
+            uploads = service.uploads.of(_visit(request), files)
+        except UsageError as error:
+            return fragments.errors([str(error)]), gr.skip()
+        for upload in uploads[: service.limits.most_pictures]:
+            try:
+                picture = service.uploads.read(upload)
+            except PcaProtectError as error:
+                failed.append(str(error))
+                continue
+            if len(uploads) == 1:
+                shown = Image.fromarray(picture.rgb)
+                shown.thumbnail((_CANVAS_PX, _CANVAS_PX))
+                canvas = {"background": np.asarray(shown), "layers": [], "composite": None}
+            listed.append(fragments.Listed.of(picture))
+        if len(uploads) > service.limits.most_pictures:
+            failed.append(
+                f"{len(uploads)} pictures are more than the {service.limits.most_pictures} that are taken at once here; "
+                "the command line takes folders"
+            )
+        return fragments.pictures(listed, failed), gr.update(value=canvas)
 
     return look
-
-
-def _read(service: Service, files: Sequence[str]) -> tuple[list[Picture], list[str]]:
-    """Pictures under fit names, and a sentence for each that cannot be read."""
-    read, failed = [], []
-    for path in files[: service.limits.most_pictures]:
-        name = safe_name(Path(path).name)
-        try:
-            file = Path(path).resolve(strict=True)
-            data = file.read_bytes() if file.is_relative_to(service.uploads) else b""
-            if not data:
-                raise PictureError(f"{name}: is empty (0 bytes); copy it again from where it came")
-            read.append(decode_picture(data, name, max_pixels=service.limits.most_pixels))
-        except OSError:
-            failed.append(f"{name}: is not here any more; upload it again")
-        except PcaProtectError as error:
-            failed.append(str(error).replace("--max-megapixels", "--max-megapixels where this page was started"))
-    if len(files) > service.limits.most_pictures:
-        left = len(files) - service.limits.most_pictures
-        failed.append(
-            f"{left} pictures left out: {service.limits.most_pictures} at once is the most here; the command line takes folders"
-        )
-    return read, failed
 
 
 def _protect(service: Service) -> Callable[..., AsyncIterator[tuple[Any, ...]]]:
     async def protect(request: gr.Request, files: list[str] | None, *rest: Any) -> AsyncIterator[tuple[Any, ...]]:  # noqa: ANN401
         *chosen, painting = rest
-        visit = str(request.session_hash)
+        visit = _visit(request)
         go, halt = gr.update(interactive=True), gr.update(interactive=False)
+        hidden = gr.update(visible=False)
         keep = gr.skip()
         try:
             wanted = _wanted(*chosen)
             config = wanted.config(service.device)
-            read, failed = await asyncio.to_thread(_read, service, files or [])
-            if not read:
-                raise UsageError("; ".join(failed) or "no picture is chosen; drop one above")
-            mask = _mask(painting, read) if wanted.part == "paint" else None
+            uploads = service.uploads.of(visit, files)
+            if not uploads:
+                raise UsageError("no picture is chosen; drop one above")
+            if len(uploads) > service.limits.most_pictures:
+                raise UsageError(
+                    f"{len(uploads)} pictures are more than the {service.limits.most_pictures} that are taken at once here; "
+                    "the command line takes folders"
+                )
+            mask = None
+            if wanted.part == "paint":
+                mask = await asyncio.to_thread(_mask, service.uploads, uploads, painting)
+            asked = Asked(uploads, config, wanted.delivery, mask)
+            job: Job[Results] = service.hand_in(
+                visit,
+                PROTECTING,
+                lambda job: protect_all(
+                    job, visit, asked, uploads=service.uploads, models=service.models, shelf=service.shelf
+                ),
+            )
         except PcaProtectError as error:
             yield fragments.errors([str(error)]), keep, go, halt, keep, keep
             return
         service.shelf.clear(visit)
         service.results.pop(visit, None)
-        job: Job[Results] = service.desk.hand_in(
-            visit,
-            lambda job: protect_all(
-                job,
-                read,
-                config,
-                delivery=wanted.delivery,
-                mask=mask,
-                models=service.models,
-                shelf=service.shelf,
-            ),
-        )
-        hidden = gr.update(visible=False)
         async for shown in _watch(job):
             yield shown, "", halt, go, hidden, keep
         try:
             found = job.result()
         except PcaProtectError as error:
-            yield fragments.errors([str(error), *failed]), "", go, halt, hidden, keep
+            yield fragments.errors([str(error)]), "", go, halt, hidden, keep
             return
         service.results[visit] = found
         names = [one.name for one in found.done]
-        yield (
-            fragments.errors(failed),
-            fragments.results(found),
-            go,
-            halt,
-            gr.update(visible=bool(names)),
-            gr.update(choices=names, value=names[0] if names else None),
-        )
+        choices = gr.update(choices=names, value=names[0] if names else None)
+        yield "", fragments.results(found), go, halt, gr.update(visible=bool(names)), choices
 
     return protect
 
 
 def _edit(service: Service) -> Callable[..., AsyncIterator[tuple[Any, ...]]]:
     async def edit(request: gr.Request, name: str, editor: str, prompt: str) -> AsyncIterator[tuple[Any, ...]]:
-        visit = str(request.session_hash)
+        visit = _visit(request)
         go, halt = gr.update(interactive=True), gr.update(interactive=False)
         results = service.results.get(visit)
-        chosen = next((one for one in results.done if one.name == name), None) if results else None
-        if chosen is None or editor not in dict(editors_here()).values():
-            yield fragments.errors(["choose a protected picture and an editor first"]), gr.skip(), go, halt
+        try:
+            chosen = next((one for one in results.done if one.name == name), None) if results else None
+            if chosen is None or editor not in [name for _, name in editors_here()]:
+                raise UsageError("choose a protected picture and an editor first")
+            job: Job[Proved] = service.hand_in(
+                visit,
+                EDITING,
+                lambda job: prove_edits(
+                    job, visit, chosen, editor=editor, prompt=prompt or "", models=service.models, shelf=service.shelf
+                ),
+            )
+        except PcaProtectError as error:
+            yield fragments.errors([str(error)]), gr.skip(), go, halt
             return
-        job: Job[Proved] = service.desk.hand_in(
-            visit,
-            lambda job: prove_edits(
-                job, chosen, editor=editor, prompt=prompt or "", models=service.models, shelf=service.shelf
-            ),
-        )
         async for shown in _watch(job):
             yield shown, "", halt, go
         try:
@@ -397,34 +439,39 @@ async def _watch(job: Job[Anything]) -> AsyncIterator[str]:
             job.cancel()
 
 
-def _mask(painting: Any, read: Sequence[Picture]) -> Mask:  # noqa: ANN401 - a dictionary of arrays
+def _mask(uploads: Uploads, chosen: Sequence[Upload], painting: Any) -> Mask:  # noqa: ANN401 - a dictionary of arrays
     """Where was painted, at the size of the picture.
 
     Raises:
-        UsageError: there is more than one picture, or nothing was painted.
+        PcaProtectError: there is more than one picture, it cannot be read, or nothing was painted.
     """
-    if len(read) != 1:
-        raise UsageError(f"{len(read)} pictures are chosen, and painting is for one; choose one, or another part")
-    picture = read[0]
-    layers = [layer for layer in (painting or {}).get("layers") or [] if layer is not None]
+    if len(chosen) != 1:
+        raise UsageError(f"{len(chosen)} pictures are chosen, and painting is for one; choose one, or another part")
+    picture = uploads.read(chosen[0])
     free = np.zeros((picture.height, picture.width), dtype=bool)
-    for layer in layers:
-        alpha = Image.fromarray(np.ascontiguousarray(layer[..., 3]))
-        free |= np.asarray(alpha.resize((picture.width, picture.height), Image.Resampling.BILINEAR)) > _PAINTED
+    for layer in (painting or {}).get("layers") or []:
+        if layer is not None:
+            alpha = Image.fromarray(np.ascontiguousarray(layer[..., 3]))
+            free |= np.asarray(alpha.resize((picture.width, picture.height), Image.Resampling.BILINEAR)) > _PAINTED
     if not free.any():
         raise UsageError("nothing is painted; paint where the picture shall be protected, or choose another part")
     return free
 
 
-def _cancel(service: Service) -> Callable[[gr.Request], None]:
+def _visit(request: gr.Request) -> str:
+    """Whose request this is; empty for what is no page."""
+    return request.session_hash or ""
+
+
+def _cancel(service: Service, kind: str) -> Callable[[gr.Request], None]:
     def cancel(request: gr.Request) -> None:
-        service.desk.cancel(str(request.session_hash))
+        service.cancel(_visit(request), kind)
 
     return cancel
 
 
 def _forget(service: Service) -> Callable[[gr.Request], None]:
     def forget(request: gr.Request) -> None:
-        service.forget(str(request.session_hash))
+        service.forget(_visit(request))
 
     return forget

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -15,18 +17,37 @@ from pca_protect.cli.web.desk import Job
 from pca_protect.cli.web.models import Models
 from pca_protect.cli.web.names import protected_names
 from pca_protect.cli.web.shelf import Shelf
+from pca_protect.cli.web.uploads import Upload, Uploads
 from pca_protect.config import ProtectConfig
-from pca_protect.errors import Cancelled, PcaProtectError
+from pca_protect.errors import Cancelled, DeviceError, PcaProtectError, PictureError, UsageError
+from pca_protect.io.header import Header
 from pca_protect.io.picture import Picture
-from pca_protect.io.write import encode_picture
+from pca_protect.io.write import encode_picture, output_format
+from pca_protect.memory import batch_size
 from pca_protect.perturb import Mask
 from pca_protect.protection import Protected, protect
 from pca_protect.record import Record
+from pca_protect.surrogates.several import Encoders
 
 AMPLIFICATION = 8
 MASK_NAME = "mask.png"
 _QUALITY = 90
 """Of the amplified difference, which is there to be looked at."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What somebody asked for.
+
+    Attributes:
+        uploads: the pictures.
+        mask: where the only one of them may change; None is everywhere.
+    """
+
+    uploads: Sequence[Upload]
+    config: ProtectConfig
+    delivery: Delivery
+    mask: Mask | None
 
 
 @dataclass(frozen=True)
@@ -37,7 +58,6 @@ class Result:
         name: of its file.
         record: what was measured.
         file, before, change: tokens on the shelf: the protected file, the original as PNG, the amplified difference.
-        protected: for the proof.
     """
 
     name: str
@@ -65,64 +85,130 @@ class Results:
 
 
 def protect_all(
-    job: Job[Results],
-    pictures: Sequence[Picture],
-    config: ProtectConfig,
-    *,
-    delivery: Delivery,
-    mask: Mask | None,
-    models: Models,
-    shelf: Shelf,
+    job: Job[Results], visit: str, asked: Asked, *, uploads: Uploads, models: Models, shelf: Shelf
 ) -> Results:
-    """A picture that fails does not stop the others.
+    """One picture at a time is in memory. One that fails does not stop the others; after a cancellation those that were
+    done are there.
 
     Raises:
-        Cancelled: the job was.
+        Cancelled: the job was, before anything was done.
         UsageError, ModelError, DeviceError: from the encoders.
     """
     job.report("Loading the model")
-    encoders = models.encoders(config.vaes)
-    sizes = [picture.width * picture.height * (1 + len(picture.following)) for picture in pictures]
-    done: list[Result] = []
+    encoders = models.encoders(asked.config.vaes)
     failed: list[str] = []
-    names = protected_names([picture.source for picture in pictures])
-    for number, (picture, name) in enumerate(zip(pictures, names, strict=True)):
-        before, size, frames = sum(sizes[:number]), sizes[number], _Frames(1 + len(picture.following))
-        which = f", picture {number + 1} of {len(pictures)}" if len(pictures) > 1 else ""
-
-        def on_step(steps_done: int, steps: int, _: float) -> None:
-            share = frames.share(steps_done, steps)  # noqa: B023 - called within this turn
-            doing = "Working on" if share < 1 else "Measuring"
-            job.report(f"{doing} {picture.source}{which}", (before + share * size) / sum(sizes))  # noqa: B023
-
-        job.report(f"Working on {picture.source}{which}", before / sum(sizes))
+    known: list[tuple[Upload, Header]] = []
+    for upload in asked.uploads:
         try:
-            protected = protect(delivery.prepared(picture), config, surrogate=encoders, mask=mask, on_step=on_step)
-            job.report(f"Writing {name}")
-            done.append(_shelved(protected, name, job.owner, shelf))
+            header = uploads.header(upload)
+            if header is None:
+                uploads.read(upload)  # says what it is not
+            else:
+                known.append((upload, header))
+        except PcaProtectError as error:
+            failed.append(str(error))
+    names = protected_names([(upload.name, header.suffix) for upload, header in known])
+    areas = [header.width * header.height for _, header in known]
+    done: list[Result] = []
+    for number, ((upload, _), name) in enumerate(zip(known, names, strict=True)):
+        which = f"{upload.name}, picture {number + 1} of {len(known)}" if len(known) > 1 else upload.name
+        share = sum(areas[:number]) / sum(areas), areas[number] / sum(areas)
+        try:
+            done.append(_one(job, visit, asked, upload, name, which, share, uploads, encoders, shelf))
         except Cancelled:
+            if not done:
+                raise
+            failed.append(f"stopped after {len(done)} of {len(known)} pictures; these are there")
+            break
+        except (UsageError, DeviceError):
             raise
         except PcaProtectError as error:
             failed.append(str(error))
         except OSError as error:
-            failed.append(f"{picture.source}: cannot be kept ({error.strerror}); make room on the disk")
+            failed.append(f"{upload.name}: cannot be kept ({error.strerror or error}); make room on the disk")
             break
-    together = _zipped(done, job.owner, shelf) if len(done) > 1 else ""
-    painted = "" if mask is None else shelf.keep(job.owner, _painted(mask), media_type="image/png", name=MASK_NAME)
+        except Exception as error:  # noqa: BLE001 - whatever one picture does, the others are done
+            failed.append(f"{upload.name}: cannot be protected ({type(error).__name__}: {error}); please report this")
+    together = painted = ""
+    if len(done) > 1:
+        together = shelf.keep(
+            visit, lambda path: _zip(path, done, shelf), media_type="application/zip", name="protected.zip"
+        )
+    if asked.mask is not None and done:
+        painted = shelf.keep(visit, _painted(asked.mask), media_type="image/png", name=MASK_NAME)
     return Results(tuple(done), tuple(failed), encoders.warnings, together, painted)
 
 
-class _Frames:
-    """Steps count anew for every frame of an animation."""
+def _one(
+    job: Job[Results],
+    visit: str,
+    asked: Asked,
+    upload: Upload,
+    name: str,
+    which: str,
+    share: tuple[float, float],
+    uploads: Uploads,
+    encoders: Encoders,
+    shelf: Shelf,
+) -> Result:
+    """One picture, from its upload to the shelf.
 
-    def __init__(self, frames: int) -> None:
-        self._frames, self._done, self._last = frames, 0, 0
+    Args:
+        share: of all work: what was done before, and what this picture is.
+    """
+    before, part = share
+    job.report(f"Reading {which}", before)
+    picture = uploads.read(upload)
+    frames = 1 + len(picture.following)
+    at_once = batch_size(encoders, asked.config, height=picture.height, width=picture.width) if frames > 1 else 1
+    runs = _Runs(math.ceil(frames / at_once))
+
+    def on_step(steps_done: int, steps: int, _: float) -> None:
+        done = runs.share(steps_done, steps)
+        job.report(f"{'Working on' if done < 1 else 'Measuring'} {which}", before + done * part)
+
+    job.report(f"Working on {which}", before)
+    protected = protect(
+        asked.delivery.prepared(picture), asked.config, surrogate=encoders, mask=asked.mask, on_step=on_step
+    )
+    job.report(f"Writing {name}")
+    data, record = protected.encoded(output_format(Path(name), allow_lossy=False))
+    media_type = "image/tiff" if name.endswith(".tiff") else "image/png"
+    return Result(
+        name=name,
+        record=record,
+        file=shelf.keep(visit, data, media_type=media_type, name=name),
+        before=shelf.keep(visit, encode_picture(_shown(protected.original), "PNG"), media_type="image/png"),
+        change=shelf.keep(visit, _difference(protected), media_type="image/jpeg"),
+    )
+
+
+class _Runs:
+    """Steps count anew for every batch of an animation's frames."""
+
+    def __init__(self, runs: int) -> None:
+        self._runs, self._finished, self._last = runs, 0, 0
 
     def share(self, done: int, steps: int) -> float:
         if done < self._last:
-            self._done += 1
+            self._finished += 1
         self._last = done
-        return min(1.0, (self._done + done / steps) / self._frames)
+        return min(1.0, (self._finished + done / steps) / self._runs)
+
+
+def _shown(picture: Picture) -> Picture:
+    """Pixels and their colour profile, without what a picture says about itself; of pages the first."""
+    still = not any(frame.duration_ms for frame in (picture, *picture.following))
+    return Delivery(strip_metadata=True).prepared(replace(picture, following=()) if still else picture)
+
+
+def _difference(protected: Protected) -> bytes:
+    """Grey where nothing changed, brighter and darker where levels rose and fell."""
+    change = protected.picture.rgb.astype(np.int16) - protected.original.rgb
+    shown = (128 + AMPLIFICATION * change).clip(0, 255).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(shown).save(buffer, "JPEG", quality=_QUALITY, subsampling=0)
+    return buffer.getvalue()
 
 
 def _painted(mask: Mask) -> bytes:
@@ -132,37 +218,10 @@ def _painted(mask: Mask) -> bytes:
     return buffer.getvalue()
 
 
-def _shelved(protected: Protected, name: str, owner: str, shelf: Shelf) -> Result:
-    data, record = protected.encoded("PNG")
-    original = encode_picture(_shown(protected.original), "PNG")
-    return Result(
-        name=name,
-        record=record,
-        file=shelf.keep(owner, data, media_type="image/png", name=name),
-        before=shelf.keep(owner, original, media_type="image/png"),
-        change=shelf.keep(owner, _difference(protected), media_type="image/jpeg"),
-    )
-
-
-def _shown(picture: Picture) -> Picture:
-    """Pixels and their colour profile, without what a picture says about itself."""
-    return Delivery(strip_metadata=True).prepared(picture)
-
-
-def _difference(protected: Protected) -> bytes:
-    """Grey where nothing changed, brighter and darker where levels rose and fell."""
-    change = protected.picture.rgb.astype(np.int16) - protected.original.rgb
-    buffer = io.BytesIO()
-    shown = (128 + AMPLIFICATION * change).clip(0, 255).astype(np.uint8)
-    Image.fromarray(shown).save(buffer, "JPEG", quality=_QUALITY, subsampling=0)
-    return buffer.getvalue()
-
-
-def _zipped(results: Sequence[Result], owner: str, shelf: Shelf) -> str:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:  # PNG is packed already
+def _zip(path: Path, results: Sequence[Result], shelf: Shelf) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # PNG is packed already
         for result in results:
             kept = shelf.find(result.file)
-            if kept is not None:
-                archive.write(kept.path, result.name)
-    return shelf.keep(owner, buffer.getvalue(), media_type="application/zip", name="protected.zip")
+            if kept is None:
+                raise PictureError(f"{result.name}: is not kept any more; protect it again")
+            archive.write(kept.path, result.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from dataclasses import dataclass
 
 from PIL import Image
@@ -51,7 +52,9 @@ def editors_here() -> list[tuple[str, str]]:
     return found
 
 
-def prove_edits(job: Job[Proved], result: Result, *, editor: str, prompt: str, models: Models, shelf: Shelf) -> Proved:
+def prove_edits(
+    job: Job[Proved], visit: str, result: Result, *, editor: str, prompt: str, models: Models, shelf: Shelf
+) -> Proved:
     """Raises:
     Cancelled: the job was.
     UsageError, ModelError, DeviceError: from the editor.
@@ -68,7 +71,7 @@ def prove_edits(job: Job[Proved], result: Result, *, editor: str, prompt: str, m
     )
     job.report("Keeping the pictures")
     kept = {
-        caption: shelf.keep(job.owner, _png(pictures[name]), media_type="image/png")
+        caption: shelf.keep(visit, _png(pictures[name]), media_type="image/png")
         for name, caption in _CAPTIONS.items()
         if name in pictures
     }
@@ -79,7 +82,7 @@ def _from(shelf: Shelf, token: str, name: str) -> Picture:
     kept = shelf.find(token)
     if kept is None:
         raise UsageError(f"{name}: is not kept any more; protect it again")
-    return decode_picture(kept.path.read_bytes(), name)
+    return decode_picture(kept.path.read_bytes(), name, max_pixels=sys.maxsize)  # it was let in before
 
 
 def _png(rgb: Rgb) -> bytes:

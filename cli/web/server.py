@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import os
-import shutil
 import socket
 import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import FileResponse, PlainTextResponse, Response
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from pca_protect.cli.web.fragments import KEPT
@@ -72,39 +73,94 @@ class Web:
 
     Args:
         host, port: to listen on.
+        on_ready: called when it listens.
     """
 
-    def __init__(self, *, host: str, port: int, device: Device, offline: bool, limits: Limits) -> None:
+    def __init__(
+        self,
+        *,
+        host: str,
+        port: int,
+        device: Device,
+        offline: bool,
+        limits: Limits,
+        on_ready: Callable[[], None],
+    ) -> None:
         check_free(host, port)
-        self._folder = Path(tempfile.mkdtemp(prefix="pca-protect-"))
-        uploads, shelf = self._folder / "uploads", self._folder / "kept"
-        uploads.mkdir()
-        shelf.mkdir()
-        os.environ["GRADIO_TEMP_DIR"] = str(uploads)
-        warning = public_warning(host) if is_public(host) else ""
-        self.service = Service(uploads, Shelf(shelf), device=device, offline=offline, limits=limits, warning=warning)
-        self.app = _app(self.service, host, port)
-        self._server = uvicorn.Server(
-            uvicorn.Config(self.app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=2)
-        )
+        self._host, self._port, self._on_ready = host, port, on_ready
+        self._device: Device = device
+        self._offline, self._limits = offline, limits
 
     def run(self) -> None:
         """Until it is told to stop; then its folder is gone."""
-        try:
-            self._server.run()
-        finally:
-            self.service.desk.close()
-            shutil.rmtree(self._folder, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix="pca-protect-", ignore_cleanup_errors=True) as folder:
+            uploads, shelf = Path(folder) / "uploads", Path(folder) / "kept"
+            uploads.mkdir()
+            shelf.mkdir()
+            os.environ["GRADIO_TEMP_DIR"] = str(uploads)
+            warning = public_warning(self._host) if is_public(self._host) else ""
+            service = Service(
+                uploads, Shelf(shelf), device=self._device, offline=self._offline, limits=self._limits, warning=warning
+            )
+            server = _Server(
+                uvicorn.Config(
+                    _app(service, self._host, self._port, uploads),
+                    host=self._host,
+                    port=self._port,
+                    log_level="warning",
+                    timeout_graceful_shutdown=2,
+                )
+            )
+            server.service, server.on_ready = service, self._on_ready
+            try:
+                server.run()
+            finally:
+                service.desk.close()
 
 
-def _app(service: Service, host: str, port: int) -> FastAPI:
+class _Server(uvicorn.Server):
+    """Says when it listens, and ends the jobs before it waits for those who watch them."""
+
+    service: Service
+    on_ready: Callable[[], None]
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self.on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await asyncio.to_thread(self.service.desk.close)
+        await super().shutdown(sockets)
+
+
+def _refusal(request: Request, limits: Limits, uploads: Path) -> Response | None:
+    """The answer to what other sites or greedy visitors send; None for all else."""
+    if request.method in ("GET", "HEAD", "OPTIONS"):
+        return None
+    origin = request.headers.get("origin")
+    if request.headers.get("sec-fetch-site") in ("cross-site", "same-site") or (
+        origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    ):
+        return PlainTextResponse("only the page itself may send something here", 403)
+    if int(request.headers.get("content-length") or 0) > 1_000_000 * limits.most_megabytes * limits.most_pictures:
+        return PlainTextResponse("this is more than can be uploaded at once", 413)
+    if request.url.path.endswith("/upload"):
+        taken = sum(file.stat().st_size for file in uploads.rglob("*") if file.is_file())
+        if taken > 1_000_000 * limits.most_megabytes_together:
+            return PlainTextResponse("there is no room for more uploads; try again later", 507)
+    return None
+
+
+def _app(service: Service, host: str, port: int, uploads: Path) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     if not is_public(host):  # a page elsewhere must not reach this one by a name of its own
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]", host])
 
     @app.middleware("http")
     async def headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await call_next(request)
+        refused = _refusal(request, service.limits, uploads)
+        response = await call_next(request) if refused is None else refused
         response.headers["Content-Security-Policy"] = _POLICY
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "no-referrer"

@@ -1,0 +1,30 @@
+"""Around imports of what only an extra brings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pca_protect.errors import UsageError
+
+
+@contextmanager
+def needs_extra() -> Iterator[None]:
+    """Around imports from the evaluation module: a missing optional package becomes one sentence, and what libraries say while
+    they load models stays off the screen; their errors come as exceptions."""
+    try:
+        _hush_libraries()
+        yield
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"this needs {error.name}, which is not installed; `pip install 'pca-protect[eval]'` brings it"
+        ) from error
+
+
+def _hush_libraries() -> None:
+    from diffusers.utils import logging as diffusers_log
+    from transformers.utils import logging as transformers_log
+
+    for log in (diffusers_log, transformers_log):
+        log.set_verbosity_error()
+        log.disable_progress_bar()
