@@ -60,7 +60,7 @@ def main() -> None:
     output = parser.parse_args().output
     pocket = load_surrogate("pocket")
     encoders = several([pocket, half_size(pocket)])
-    config = ProtectConfig(mode="strong", preset="fast")
+    config = ProtectConfig(mode="diffusion", preset="fast")
     result = protect(Image.open(ASTRONAUT).crop(FACE), config, surrogate=encoders)
     record = result.save(output)
     print(f"against {record.vae['name']}: largest change {record.max_change_levels} levels")
