@@ -16,9 +16,9 @@ demo: $(VENV)/.installed
 ui: $(VENV)/.page
 	$(BIN)/pca-protect ui --open
 
-# Two processes, a file's tests together: its fixtures load models.
+# Two processes of one thread each; tests/conftest.py sees to that.
 test: $(VENV)/.tested
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 check: $(VENV)/.checked
 	$(BIN)/ruff format --check .

@@ -7,6 +7,9 @@ from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported anywhere
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+# Before torch is imported anywhere: OpenMP reads it when it is loaded. One thread for each of the processes that tests run in:
+# two processes of two threads each on two cores take many times as long. Programs that tests start have it too.
+os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -16,10 +19,6 @@ from PIL import Image
 
 from pca_protect.surrogates.adapter import Surrogate
 from pca_protect.surrogates.load import load_surrogate
-
-_PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
-_THREADS = os.environ.setdefault("OMP_NUM_THREADS", str(max(1, min(2, os.cpu_count() or 1) // _PROCESSES)))
-torch.set_num_threads(int(_THREADS))  # and those of the programs that tests start
 
 ROOT = Path(__file__).resolve().parent.parent
 ASTRONAUT = ROOT / "examples" / "astronaut.png"

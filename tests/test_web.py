@@ -318,7 +318,10 @@ def test_keyboard_alone(visit: Visit, pictures: Path):
     tab_to("Protect")
     press("Enter")
     visit.page.locator(".result").wait_for()
-    assert visit.command() == "protect face.png --max-megapixels 1 --mode concentration --preset instant --vae pocket --offline"
+    assert (
+        visit.command()
+        == "protect face.png --max-megapixels 1 --mode concentration --preset instant --vae pocket --offline"
+    )
     tab_to("original")
     while not visit.page.evaluate("document.activeElement.matches('input')"):
         press("Tab")
