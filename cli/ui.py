@@ -35,8 +35,8 @@ def ui(
     try:
         # Read when gradio and the hub's client are imported.
         os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
-        from pca_protect.cli.web.page import Limits
         from pca_protect.cli.web.server import Web, is_public, public_warning
+        from pca_protect.cli.web.service import Limits
     except ModuleNotFoundError as error:
         raise UsageError(
             f"the page needs {error.name}, which is not installed; `pip install 'pca-protect[ui]'` brings it"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,14 +16,12 @@ from pca_protect.cli import console
 from pca_protect.cli.web import fragments
 from pca_protect.cli.web.choices import AIM_NOTES, AIMS, PARTS, PLACES, SPEEDS, Wanted, models
 from pca_protect.cli.web.command import command
-from pca_protect.cli.web.desk import Desk, Job
-from pca_protect.cli.web.models import Models
+from pca_protect.cli.web.desk import Job
 from pca_protect.cli.web.names import safe_name
 from pca_protect.cli.web.protecting import Asked, Results, protect_all
 from pca_protect.cli.web.proving import Proved, editors_here, prove_edits
-from pca_protect.cli.web.shelf import Shelf
+from pca_protect.cli.web.service import EDITING, PROTECTING, Service
 from pca_protect.cli.web.uploads import Upload, Uploads
-from pca_protect.config import Device
 from pca_protect.errors import PcaProtectError, UsageError
 from pca_protect.eval.styles import STYLES
 from pca_protect.io.limits import MAX_PIXELS
@@ -39,71 +36,6 @@ _PAINTED = 40
 """Alpha from which a pixel counts as painted; smoothed edges have less."""
 
 TITLE = "Protect pictures against diffusion editing"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Attributes:
-    most_pixels: of a picture, all its frames together.
-    most_pictures: at once.
-    most_megabytes: of an uploaded file.
-    most_megabytes_together: of all uploaded files of all visitors.
-    """
-
-    most_pixels: int = MAX_PIXELS
-    most_pictures: int = 50
-    most_megabytes: int = 200
-    most_megabytes_together: int = 10_000
-
-
-class Service:
-    """What the page works with, kept apart by visit where it is somebody's.
-
-    Args:
-        uploads: the folder that uploaded files are in; nothing else is read for a visitor.
-        warning: shown on top of the page; empty for none.
-    """
-
-    def __init__(
-        self, uploads: Path, shelf: Shelf, *, device: Device, offline: bool, limits: Limits, warning: str = ""
-    ) -> None:
-        self.uploads, self.shelf = Uploads(uploads, most_pixels=limits.most_pixels), shelf
-        self.device, self.offline, self.limits, self.warning = device, offline, limits, warning
-        self.desk = Desk()
-        self.models = Models(device, offline=offline)
-        self.results: dict[str, Results] = {}
-        self._jobs: dict[tuple[str, str], Job[Any]] = {}
-
-    def hand_in(self, visit: str, kind: str, work: Callable[[Job[Anything]], Anything]) -> Job[Anything]:
-        """A job of somebody, one of a kind at a time.
-
-        Raises:
-            UsageError: one is not done yet, or too many of others wait.
-        """
-        before = self._jobs.get((visit, kind))
-        if not visit or (before is not None and not before.finished):
-            raise UsageError("your last job is still running; wait for it, or cancel it")
-        job = self.desk.hand_in(work)
-        self._jobs[visit, kind] = job
-        return job
-
-    def cancel(self, visit: str, kind: str) -> None:
-        """What somebody handed in, if it is not done yet."""
-        job = self._jobs.get((visit, kind))
-        if job is not None:
-            job.cancel()
-
-    def forget(self, visit: str) -> None:
-        """Somebody has left."""
-        for kind in (PROTECTING, EDITING):
-            self.cancel(visit, kind)
-            self._jobs.pop((visit, kind), None)
-        self.shelf.end(visit)
-        self.results.pop(visit, None)
-        self.uploads.end(visit)
-
-
-PROTECTING, EDITING = "protecting", "editing"
 
 
 def build_page(service: Service) -> gr.Blocks:

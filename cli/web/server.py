@@ -19,7 +19,8 @@ from fastapi.responses import FileResponse, PlainTextResponse, Response
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from pca_protect.cli.web.fragments import KEPT
-from pca_protect.cli.web.page import Limits, Service, build_page
+from pca_protect.cli.web.page import build_page
+from pca_protect.cli.web.service import Limits, Service
 from pca_protect.cli.web.shelf import Shelf
 from pca_protect.config import Device
 from pca_protect.errors import UsageError
