@@ -245,10 +245,14 @@ def test_what_is_kept_goes_with_its_visit(tmp_path: Path):
     shelf = Shelf(folder)
     tokens = [shelf.keep(visit, b"data", media_type="image/png", name="x.png") for visit in ("one", "one", "other")]
     assert len(set(tokens)) == 3
+    on_its_way = shelf.open(tokens[0])
+    assert on_its_way is not None
     shelf.clear("one")
-    assert [shelf.find(token) is None for token in tokens] == [True, True, False]
+    assert [shelf.open(token) for token in tokens[:2]] == [None, None]
     assert len(list(folder.iterdir())) == 1
-    assert shelf.find("../pyproject.toml") is None
+    with on_its_way.file as file:
+        assert file.read() == b"data"
+    assert shelf.open("../pyproject.toml") is None
     shelf.keep("one", b"again", media_type="image/png")
     shelf.end("one")
     with pytest.raises(Cancelled, match="the page was left"):

@@ -221,7 +221,8 @@ def _painted(mask: Mask) -> bytes:
 def _zip(path: Path, results: Sequence[Result], shelf: Shelf) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # PNG is packed already
         for result in results:
-            kept = shelf.find(result.file)
-            if kept is None:
+            opened = shelf.open(result.file)
+            if opened is None:
                 raise PictureError(f"{result.name}: is not kept any more; protect it again")
-            archive.write(kept.path, result.name)
+            with opened.file as file:
+                archive.writestr(result.name, file.read())

@@ -79,10 +79,11 @@ def prove_edits(
 
 
 def _from(shelf: Shelf, token: str, name: str) -> Picture:
-    kept = shelf.find(token)
-    if kept is None:
+    opened = shelf.open(token)
+    if opened is None:
         raise UsageError(f"{name}: is not kept any more; protect it again")
-    return decode_picture(kept.path.read_bytes(), name, max_pixels=sys.maxsize)  # it was let in before
+    with opened.file as file:
+        return decode_picture(file.read(), name, max_pixels=sys.maxsize)  # it was let in before
 
 
 def _png(rgb: Rgb) -> bytes:

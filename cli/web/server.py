@@ -7,15 +7,16 @@ import ipaddress
 import os
 import socket
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import BinaryIO
+from urllib.parse import quote, urlsplit
 
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
-from fastapi.responses import FileResponse, PlainTextResponse, Response
+from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from pca_protect.cli.web.fragments import KEPT
@@ -153,6 +154,13 @@ def _refusal(request: Request, limits: Limits, uploads: Path) -> Response | None
     return None
 
 
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    """Not a `FileResponse`, which tells a file's size before it opens it: one that is removed in between breaks off."""
+    with file:
+        while chunk := file.read(1 << 18):
+            yield chunk
+
+
 def _app(service: Service, host: str, port: int, uploads: Path) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     if not is_public(host):  # a page elsewhere must not reach this one by a name of its own
@@ -168,18 +176,16 @@ def _app(service: Service, host: str, port: int, uploads: Path) -> FastAPI:
         return response
 
     @app.get(KEPT + "{token}")
-    def kept(token: str) -> FileResponse:
-        found = service.shelf.find(token)
-        if found is None:
+    def kept(token: str) -> StreamingResponse:
+        opened = service.shelf.open(token)
+        if opened is None:
             raise HTTPException(404, "this is not kept any more; protect the picture again")
-        # No `filename` for what is shown: a browser would save it.
-        return FileResponse(
-            found.path,
-            media_type=found.media_type,
-            filename=found.name or None,
-            content_disposition_type="inline",
-            headers={"Cache-Control": "private, no-store"},
-        )
+        response = StreamingResponse(_chunks(opened.file), media_type=opened.media_type)
+        response.headers["Cache-Control"] = "private, no-store"
+        response.headers["Content-Length"] = str(os.fstat(opened.file.fileno()).st_size)
+        if opened.name:  # none for what is shown: a browser would save it
+            response.headers["Content-Disposition"] = f"inline; filename*=utf-8''{quote(opened.name)}"
+        return response
 
     theme = gr.themes.Default(font=_FONTS, font_mono=_MONO)
     mounted: FastAPI = gr.mount_gradio_app(

@@ -8,18 +8,27 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from pca_protect.errors import Cancelled
 
 
 @dataclass(frozen=True)
-class Kept:
+class Opened:
     """Attributes:
-    path: where it lies.
+    file: the content, to be closed by whoever opened it.
     name: what it is called when it is downloaded; empty for what is shown only.
-    media_type: of its content.
+    media_type: of the content.
     """
 
+    file: BinaryIO
+    name: str
+    media_type: str
+
+
+@dataclass(frozen=True)
+class _Kept:
+    visit: str
     path: Path
     name: str
     media_type: str
@@ -32,12 +41,12 @@ class Shelf:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._kept: dict[str, tuple[str, Kept]] = {}
+        self._kept: dict[str, _Kept] = {}
         self._left: set[str] = set()
         self._lock = threading.Lock()
 
     def keep(self, visit: str, data: bytes | Callable[[Path], object], *, media_type: str, name: str = "") -> str:
-        """A token for `find`.
+        """A token for `open`.
 
         Args:
             data: the content, or what writes it to a path.
@@ -58,21 +67,25 @@ class Shelf:
             raise
         with self._lock:
             if visit not in self._left:
-                self._kept[token] = (visit, Kept(path, name, media_type))
+                self._kept[token] = _Kept(visit, path, name, media_type)
                 return token
         path.unlink(missing_ok=True)
         raise Cancelled("the page was left; nothing was kept")
 
-    def find(self, token: str) -> Kept | None:
-        """What a token stands for; None if nothing, or nothing any more."""
-        with self._lock:
-            return self._kept.get(token, ("", None))[1]
+    def open(self, token: str) -> Opened | None:
+        """What a token stands for; None if nothing, or nothing any more.
+
+        It can be read to its end even where its visit ends meanwhile.
+        """
+        with self._lock:  # what is removed leaves the list before the disk
+            kept = self._kept.get(token)
+            return None if kept is None else Opened(kept.path.open("rb"), kept.name, kept.media_type)
 
     def clear(self, visit: str) -> None:
         """Remove all that belongs to somebody."""
         with self._lock:
-            tokens = [token for token, (whose, _) in self._kept.items() if whose == visit]
-            gone = [self._kept.pop(token)[1] for token in tokens]
+            tokens = [token for token, kept in self._kept.items() if kept.visit == visit]
+            gone = [self._kept.pop(token) for token in tokens]
         for kept in gone:
             kept.path.unlink(missing_ok=True)
 
