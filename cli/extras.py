@@ -9,15 +9,20 @@ from pca_protect.errors import UsageError
 
 
 @contextmanager
-def needs_extra() -> Iterator[None]:
-    """Around imports from the evaluation module: a missing optional package becomes one sentence, and what libraries say while
-    they load models stays off the screen; their errors come as exceptions."""
+def needs_extra(extra: str = "eval") -> Iterator[None]:
+    """A missing optional package becomes one sentence. Around the evaluation module, what libraries say while they load models
+    stays off the screen; their errors come as exceptions.
+
+    Args:
+        extra: what brings the package.
+    """
     try:
-        _hush_libraries()
+        if extra == "eval":
+            _hush_libraries()
         yield
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"this needs {error.name}, which is not installed; `pip install 'pca-protect[eval]'` brings it"
+            f"this needs {error.name}, which is not installed; `pip install 'pca-protect[{extra}]'` brings it"
         ) from error
 
 

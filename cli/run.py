@@ -85,7 +85,7 @@ def run(
         tile_px=tile,
         max_memory_megabytes=max_memory,
         batch=batch,
-        vae=(vae[0] if len(vae) == 1 else tuple(vae)) if vae else ProtectConfig.vae,
+        vae=tuple(vae) if vae else ProtectConfig.vae,
         device=cast(Device, device),
         precision=cast(Precision, precision),
     )

@@ -8,8 +8,9 @@ from typing import Annotated, cast
 import typer
 
 from pca_protect.cli import console, options
+from pca_protect.cli.extras import needs_extra
 from pca_protect.config import Device, ProtectConfig
-from pca_protect.errors import UsageError
+from pca_protect.io.limits import MAX_PIXELS
 
 HOST, PORT = "127.0.0.1", 7860
 
@@ -32,18 +33,15 @@ def ui(
 ) -> None:
     """Serve a page on this machine where pictures are dropped, protected and compared. Nothing is uploaded anywhere else."""
     ProtectConfig(device=cast(Device, device))  # validates it
-    try:
-        # Read when gradio and the hub's client are imported.
-        os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    # Read when gradio and the hub's client are imported.
+    os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    with needs_extra("ui"):
         from pca_protect.cli.web.server import Web, is_public, public_warning
         from pca_protect.cli.web.service import Limits
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"the page needs {error.name}, which is not installed; `pip install 'pca-protect[ui]'` brings it"
-        ) from error
-    limits = Limits(most_megabytes=max_upload)
-    if max_megapixels is not None:
-        limits = Limits(most_pixels=round(max_megapixels * 1_000_000), most_megabytes=max_upload)
+    limits = Limits(
+        most_pixels=MAX_PIXELS if max_megapixels is None else round(max_megapixels * 1_000_000),
+        most_megabytes=max_upload,
+    )
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     address = f"http://{shown}:{port}"
 

@@ -143,7 +143,8 @@ class ProtectConfig:
             1080 px on their longer side at most; None is nothing.
         target_variance: overrides the mode's target variance v; `posterior` takes the clean posterior's own variance.
         direction: overrides the mode's direction: `up` ascends the loss, `down` descends it.
-        seed: draws the noise control that every result is measured against.
+        seed: draws the noise control that every result is measured against, and what is drawn while optimising: with several
+            encoders, and with `survive`.
         region: protects only a part of the picture: `center` (the middle half of each side), `face` (the faces found) or
             `x,y,w,h` in pixels of the upright picture; None is all of it.
         scales: sizes at which editors will see the picture, in pixels of its shorter side, and `native` for its own; the
@@ -181,6 +182,8 @@ class ProtectConfig:
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.vae, str) and len(self.vae) == 1:  # the same request as its only one
+            object.__setattr__(self, "vae", self.vae[0])
         _one_of("mode", self.mode, MODES)
         _one_of("preset", self.preset, PRESETS)
         _one_of("device", self.device, ("auto", "cpu", "cuda", "mps"))

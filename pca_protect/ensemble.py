@@ -11,30 +11,23 @@ from torch import Tensor
 from pca_protect.optimize import Objective
 
 
-def mean_of(objectives: Sequence[Objective], clean: Tensor) -> Objective:
-    """The mean of objectives, each divided by its size at the clean pixels. The gradient is the mean of their own gradients, all
-    made as long as they are on average, so that no encoder decides alone. Per image, to be minimised.
-
-    Sizes do not enter the gradient: that of logarithmic objectives is weighed against a price, and their size, zero at the
-    clean pixels and little more where a neighbouring window changed some, would blow it up.
+def mean_of(objectives: Sequence[Objective]) -> Objective:
+    """The mean of objectives, with the mean of their gradients, all made as long as they are on average, so that no encoder
+    decides alone. Per image, to be minimised. Gradients and values do not belong together then: which of two iterates is
+    better the values do not say.
 
     Normalising the gradients of an ensemble's members is usual for classifiers; see Dong et al., arXiv 1710.06081,
     section 3.3, for the alternatives.
 
     Args:
         objectives: on different encoders, of the same pictures.
-        clean: pixels `(B, 3, H, W)` in [0, 1].
     """
-    with torch.no_grad():
-        sizes = [objective(clean).abs() for objective in objectives]
-    # Logarithmic objectives may be zero at the clean pixels and need no scale.
-    sizes = [torch.where(size > _TINY, size, torch.ones_like(size)) for size in sizes]
 
     def objective(pixels: Tensor) -> Tensor:
         if torch.is_grad_enabled() and pixels.requires_grad:
-            values: Tensor = _Mean.apply(pixels, objectives, sizes)  # type: ignore[no-untyped-call]
+            values: Tensor = _Mean.apply(pixels, objectives)  # type: ignore[no-untyped-call]
             return values
-        return _mean([one(pixels) for one in objectives], sizes)
+        return torch.stack([one(pixels) for one in objectives]).mean(dim=0)
 
     return objective
 
@@ -54,12 +47,6 @@ def at_corners(pixels: Tensor, clean: Tensor, *, radius: float) -> Tensor:
 _UNUSED = 0.5 / 255
 """A change that would be rounded away is none."""
 
-_TINY = 1e-6
-
-
-def _mean(values: Sequence[Tensor], sizes: Sequence[Tensor]) -> Tensor:
-    return torch.stack([value / size for value, size in zip(values, sizes, strict=True)]).mean(dim=0)
-
 
 class _Mean(torch.autograd.Function):
     """Differentiates every objective in the forward pass already and keeps one gradient, the mean."""
@@ -69,7 +56,6 @@ class _Mean(torch.autograd.Function):
         ctx: Any,  # noqa: ANN401 - what autograd passes has no type
         pixels: Tensor,
         objectives: Sequence[Objective],
-        sizes: Sequence[Tensor],
     ) -> Tensor:
         values, gradients = [], []
         for objective in objectives:
@@ -86,9 +72,9 @@ class _Mean(torch.autograd.Function):
                 [gradient * (common / length) for gradient, length in zip(gradients, lengths, strict=True)]
             ).mean(dim=0)
         )
-        return _mean(values, sizes)
+        return torch.stack(values).mean(dim=0)
 
     @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
         (gradient,) = ctx.saved_tensors
-        return outer[0].view(-1, 1, 1, 1) * gradient, None, None
+        return outer[0].view(-1, 1, 1, 1) * gradient, None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import psutil
 import torch
@@ -120,9 +120,19 @@ class _Kept:
     checkpointed: float
 
 
-@lru_cache(maxsize=8)
+_MEASURED: WeakKeyDictionary[nn.Module, _Kept] = WeakKeyDictionary()
+"""By encoder, for as long as that is in memory for somebody else."""
+
+
 def _kept(surrogate: Surrogate) -> _Kept:
-    """Measured on a small blank picture, in one forward pass of the encoder as it is."""
+    kept = _MEASURED.get(surrogate.encoder)
+    if kept is None:
+        kept = _MEASURED[surrogate.encoder] = _measured(surrogate)
+    return kept
+
+
+def _measured(surrogate: Surrogate) -> _Kept:
+    """On a small blank picture, in one forward pass of the encoder as it is."""
     weights = {parameter.untyped_storage().data_ptr() for parameter in surrogate.encoder.parameters()}
     sizes: dict[int, int] = {}  # of all storages that are kept, by their address
     within: list[set[int]] = []  # those that a block keeps, its input apart

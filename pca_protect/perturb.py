@@ -139,7 +139,7 @@ def perturb(
         looks = [_looks(clean, parts, config, member, close=(height, width) in seen) for member in surrogate.members]
         generator = torch.Generator().manual_seed(config.seed + number)  # the same for all pictures of a batch
         goals = [_mean_over_scales(some, before, transform, generator) for some in looks]
-        goal = goals[0] if len(goals) == 1 else mean_of(goals, before)
+        goal = goals[0] if len(goals) == 1 else mean_of(goals)
         if _is_discreet(config):
             goal = Discreet(goal, clean, price=config.price, most_levels=config.max_visibility)
         start = None
@@ -152,7 +152,7 @@ def perturb(
             config,
             free=None if free is None else free.to(surrogate.device),
             start=start,
-            comparable=transform is None and config.max_visibility is None,
+            comparable=transform is None and len(goals) == 1 and config.max_visibility is None,
             on_step=_counted(on_step, number, len(walk), looks[0][0].objective),
         )
         pixels = found.pixels

@@ -57,11 +57,16 @@ def read_mask(path: Path, *, max_pixels: int = MAX_PIXELS) -> Mask:
     Raises:
         PictureError: it cannot be read, or is all dark.
     """
-    picture = read_picture(path, max_pixels=max_pixels)
-    mask: Mask = picture.rgb.max(axis=-1) >= 128
+    mask = mask_of(read_picture(path, max_pixels=max_pixels))
     if not mask.any():
         raise PictureError(f"{path}: is dark everywhere, which protects nothing; paint white what to protect")
     return mask
+
+
+def mask_of(picture: Picture) -> Mask:
+    """Where a picture is light."""
+    light: Mask = picture.rgb.max(axis=-1) >= 128
+    return light
 
 
 def _region(picture: Picture, region: str) -> Mask:

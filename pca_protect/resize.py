@@ -65,10 +65,17 @@ def shrinking(length: int, smaller: int, start: int, stop: int) -> tuple[int, ND
     last = min(smaller, int((stop + reach) / factor) + 1)
     low, high = max(0, int(first * factor - reach)), min(length, int((last + 1) * factor + reach) + 1)
     centers = (np.arange(first, last) + 0.5) * factor
-    distances = ((np.arange(low, high) + 0.5) - centers[:, None]) / factor
-    weights = np.sinc(distances) * np.sinc(distances / _LOBES) * (np.abs(distances) < _LOBES)
-    weights /= weights.sum(axis=1, keepdims=True)
+    weights = lanczos(centers, np.arange(low, high) + 0.5, factor)
     part = weights[:, start - low : stop - low]
     (touched,) = np.nonzero(part.any(axis=1))
     part = part[touched[0] : touched[-1] + 1]
     return first + int(touched[0]), np.ascontiguousarray(part, dtype=np.float32)
+
+
+def lanczos(centers: NDArray[np.floating], places: NDArray[np.floating], factor: float) -> NDArray[np.floating]:
+    """Weights `(centers, places)` of Lanczos' filter of three lobes, `factor` times as wide as for pixels that stay as many, cut
+    off and normalised at the ends of the places."""
+    distances = (places - centers[:, None]) / factor
+    weights: NDArray[np.floating] = np.sinc(distances) * np.sinc(distances / _LOBES) * (np.abs(distances) < _LOBES)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return weights

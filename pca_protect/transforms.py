@@ -2,8 +2,8 @@
 after it (expectation over transformation; Athalye et al., "Synthesizing Robust Adversarial Examples", arXiv 1707.07397).
 
 Every function here returns a `Transform`, or is one. Random choices are made once a call and hold for all images of the
-batch: what becomes of an image depends on the generator alone, not on the images beside it. Only `jpeg` and `quantise`
-round to 8 bits; their roundings pass gradients on as if they were not there (Bengio et al., arXiv 1308.3432).
+batch: what becomes of an image depends on the generator alone, not on the images beside it. Only `jpeg` rounds
+to 8 bits; its roundings pass gradients on as if they were not there (Bengio et al., arXiv 1308.3432).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pca_protect.planes import TO_RGB, TO_YCC, blurred, recoloured
+from pca_protect.resize import lanczos
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 """Pixels `(B, 3, H, W)` in [0, 1], from 8 px a side up, and a generator on the CPU -> such pixels, differentiable, of the
@@ -27,8 +28,6 @@ same size where nothing else is said."""
 
 Between = float | tuple[float, float]
 """A number, or the two ends of a range that is drawn from evenly."""
-
-_LOBES = 3
 
 # ITU-T T.81 (1992), tables K.1 and K.2: the steps of quality 50 by vertical and horizontal frequency.
 _LUMA_STEPS = (
@@ -48,11 +47,6 @@ _CHROMA_STEPS = (
     *(47, 66, 99, 99, 99, 99, 99, 99),
     *(99, 99, 99, 99, 99, 99, 99, 99) * 4,
 )
-
-
-def quantise(pixels: Tensor, _: torch.Generator) -> Tensor:
-    """The nearest 8-bit levels."""
-    return _rounded(pixels * 255) / 255
 
 
 def jpeg(quality: int | tuple[int, int]) -> Transform:
@@ -76,12 +70,11 @@ def jpeg(quality: int | tuple[int, int]) -> Transform:
     return apply
 
 
-def shrink_and_back(factor: Between, *, meanwhile: Transform | None = None) -> Transform:
+def shrink_and_back(factor: Between) -> Transform:
     """Made smaller by Lanczos' filter, and as large as before again.
 
     Args:
         factor: of the sides, from 0.01 to 1.
-        meanwhile: what happens to the smaller picture, which may be under 8 px then.
 
     Raises:
         ValueError: another factor.
@@ -92,7 +85,7 @@ def shrink_and_back(factor: Between, *, meanwhile: Transform | None = None) -> T
         height, width = pixels.shape[-2:]
         drawn = _drawn(ends, generator)
         small = _resized(pixels, (max(1, int(height * drawn)), max(1, int(width * drawn))))
-        return _resized(small if meanwhile is None else meanwhile(small, generator), (height, width))
+        return _resized(small, (height, width))
 
     return apply
 
@@ -299,11 +292,8 @@ def _resized(
 
 @functools.lru_cache(maxsize=8)
 def _lanczos(length: int, wanted: int, start: float, stop: float) -> NDArray[np.float32]:
-    """What makes `wanted` pixels of an axis out of those between two places: `(wanted, length)`. Lanczos' filter of three
-    lobes, made wider where pixels become fewer, cut off and normalised at the ends of the axis."""
+    """What makes `wanted` pixels of an axis out of those between two places: `(wanted, length)`; wider where pixels become
+    fewer."""
     factor = (stop - start) / wanted
     centers = start + (np.arange(wanted) + 0.5) * factor
-    distances = (np.arange(length) + 0.5 - centers[:, None]) / max(1.0, factor)
-    weights = np.sinc(distances) * np.sinc(distances / _LOBES) * (np.abs(distances) < _LOBES)
-    weights /= weights.sum(axis=1, keepdims=True)
-    return weights.astype(np.float32)
+    return lanczos(centers, np.arange(length) + 0.5, max(1.0, factor)).astype(np.float32)

@@ -177,7 +177,7 @@ def perturbed(picture: Rgb, against: Sequence[Surrogate], what: Ingredient, *, s
     rule: StepRule = MomentumStep(what.momentum)
     found = optimize(
         clean,
-        members[0] if len(members) == 1 else mean_of(members, clean),
+        members[0] if len(members) == 1 else mean_of(members),
         constraint=LinfBall(RADIUS),
         step_rule=Smoothed(rule, what.smooth_px) if what.smooth_px else rule,
         schedule=cosine,

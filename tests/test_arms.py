@@ -48,7 +48,11 @@ INSTANT = tuple(name for name in ARMS if ARMS[name].preset == "instant")
 """For encoders with a trained start, which random ones have not."""
 PERTURBING = tuple(name for name in ARMS if name != NOISE_VISIBLE and name not in INSTANT)
 METHODS = tuple(name for name in PERTURBING if name not in CONTROLS)
-DRAWN = {NOISE_LINF, *(name for name in ARMS if ARMS[name].needs == "denoiser"), "latent-distance", "pid"}
+DRAWN = {
+    NOISE_LINF,
+    *("latent-distance", "pid"),
+    *(name for name in ARMS if ARMS[name].needs == "denoiser" or ARMS[name].survive is not None),
+}
 """Those in which the seed decides anything."""
 
 

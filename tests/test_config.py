@@ -58,5 +58,6 @@ def test_overrides_make_a_mode_custom(mode: str):
 
 def test_digest_is_equal_for_equal_requests_only():
     assert ProtectConfig().digest() == ProtectConfig(preset="balanced", steps=40).digest()
+    assert ProtectConfig(vae=("pocket",)).digest() == ProtectConfig(vae="pocket").digest()
     assert ProtectConfig().digest() != ProtectConfig(budget_levels=15).digest()
     assert ProtectConfig(mode="diffusion", target_variance=1e-8, direction="down").digest() != ProtectConfig().digest()

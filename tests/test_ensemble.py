@@ -78,10 +78,10 @@ def test_the_gradient_is_the_mean_of_gradients_made_equally_long(both: Surrogate
     common = sum(map(lengths, each)) / 2
     wanted = sum(common * one / lengths(one) for one in each) / 2
     rounding = {"rtol": 1e-4, "atol": 1e-4 * float(wanted.abs().mean())}
-    torch.testing.assert_close(gradient_of(mean_of(goals, clean), at), wanted, **rounding)
+    torch.testing.assert_close(gradient_of(mean_of(goals), at), wanted, **rounding)
     pixels = at.clone().requires_grad_()
     weights = torch.tensor([2.0, -3.0])  # as whatever comes after it may have
-    (weighted,) = torch.autograd.grad((weights * mean_of(goals, clean)(pixels)).sum(), pixels)
+    (weighted,) = torch.autograd.grad((weights * mean_of(goals)(pixels)).sum(), pixels)
     torch.testing.assert_close(weighted, weights.view(2, 1, 1, 1) * wanted, **rounding)
 
 
@@ -89,16 +89,14 @@ def test_a_member_of_another_scale_weighs_the_same(both: Surrogates):
     clean = pixels_of()
     one, two = (CollapseObjective(member, 1.0, "up", clean) for member in both.members)
     at = near(clean)
-    plain, scaled = (mean_of([one, other], clean) for other in (two, lambda x: 1000 * two(x)))
+    plain, scaled = (mean_of([one, other]) for other in (two, lambda x: 1000 * two(x)))
     directions = [gradient / lengths(gradient) for gradient in (gradient_of(plain, at), gradient_of(scaled, at))]
     torch.testing.assert_close(directions[0], directions[1], rtol=1e-3, atol=1e-5)
-    torch.testing.assert_close(plain(at), scaled(at), rtol=1e-5, atol=0)
-    assert torch.allclose(plain(clean), torch.tensor([-1.0])), "minus its own size, where more is wanted"
 
 
 def test_a_value_is_the_same_whether_it_is_differentiated_or_not(both: Surrogates):
     clean = pixels_of()
-    goal = mean_of([CollapseObjective(member, 1.0, "up", clean) for member in both.members], clean)
+    goal = mean_of([CollapseObjective(member, 1.0, "up", clean) for member in both.members])
     at = near(clean)
     torch.testing.assert_close(goal(at.clone().requires_grad_()).detach(), goal(at), rtol=1e-6, atol=0)
 
@@ -111,17 +109,16 @@ def test_logarithmic_objectives_are_not_blown_up(both: Surrogates, levels: float
     goals = [PowerObjective(member, clean) for member in both.members]
     before = near(clean, levels)
     at = near(before)
-    gradient = gradient_of(mean_of(goals, before), at)
+    gradient = gradient_of(mean_of(goals), at)
     longest = torch.stack([lengths(gradient_of(goal, at)) for goal in goals]).mean(dim=0)
     assert bool((lengths(gradient) <= 1.001 * longest).all()), "a mean is no longer than its parts"
     assert bool((lengths(gradient) > 0.2 * longest).all())
-    assert bool(mean_of(goals, clean)(clean).abs().max() < 1e-5)
 
 
 def test_one_that_does_not_move_is_no_nan(both: Surrogates):
     clean = pixels_of()
     goal = PowerObjective(both.members[0], clean)
-    still = mean_of([goal, lambda pixels: 0 * pixels.sum(dim=(1, 2, 3))], clean)
+    still = mean_of([goal, lambda pixels: 0 * pixels.sum(dim=(1, 2, 3))])
     at = near(clean)
     gradient = gradient_of(still, at)
     torch.testing.assert_close(gradient, 0.25 * gradient_of(goal, at), rtol=1e-4, atol=0)
@@ -151,7 +148,7 @@ def test_the_graph_of_one_encoder_is_in_memory_at_a_time(both: Surrogates):
 
     clean = pixels_of(1)
     goals = [counted(PowerObjective(member, clean)) for member in both.members]
-    goal = Discreet(mean_of(goals, clean), clean, price=0.0)
+    goal = Discreet(mean_of(goals), clean, price=0.0)
     pixels = near(clean).requires_grad_()
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda one: one.tensor):
         most.clear()
@@ -159,7 +156,7 @@ def test_the_graph_of_one_encoder_is_in_memory_at_a_time(both: Surrogates):
         assert most[0] > 20, "it counts"
         del values
         most.clear()
-        values = mean_of(goals, clean)(pixels)
+        values = mean_of(goals)(pixels)
         assert min(most[-2:]) > 20
         assert len(kept) <= 1, "the mean gradient"
         torch.autograd.grad(values.sum(), pixels)

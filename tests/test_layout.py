@@ -76,6 +76,8 @@ def test_direction_of_imports(module: str):
     )
     if module.removeprefix("pca_protect.") in pure:
         forbidden += ("pca_protect.io", "pca_protect.surrogates", "pca_protect.protection")
+    if not belongs_to(module, ("pca_protect.batch", "pca_protect.cluster", "pca_protect.cli", "pca_protect.eval")):
+        forbidden += ("pca_protect.batch",)
     if belongs_to(module, ("pca_protect.io",)):
         forbidden += ("torch", "pca_protect.surrogates")
     if not belongs_to(module, ("pca_protect.cluster", "pca_protect.cli")):

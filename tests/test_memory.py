@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import weakref
 
 import numpy as np
@@ -9,11 +10,12 @@ import psutil
 import pytest
 import torch
 from conftest import smooth_picture
+from torch import nn
 
 from pca_protect import PictureError, ProtectConfig, memory, protect, protection
 from pca_protect.io.picture import Picture
 from pca_protect.memory import Fit, _kept, batch_size, first_fit, fits, smaller_tiles
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.adapter import Encoder, Surrogate
 
 
 def used_megabytes() -> float:
@@ -69,6 +71,16 @@ def test_what_is_kept_is_measured_on_the_encoder(tiny: Surrogate):
     assert sum(levels) < sum(kept.plain) < sum(levels) + 20
     spared = 16 * 4 / 4 + 16 * 4 / 16
     assert kept.checkpointed == pytest.approx(sum(kept.plain) - spared, abs=4)
+
+
+def test_an_encoder_that_was_measured_can_go():
+    encoder = Encoder(nn.Conv2d(3, 8, 1), None, has_variance=True, takes_video=False)
+    surrogate = Surrogate("one", "", "", encoder, multiple=8, latent_channels=4)
+    first_fit(surrogate, ProtectConfig(), height=64, width=64, source="x")
+    gone = weakref.ref(encoder)
+    del encoder, surrogate
+    gc.collect()
+    assert gone() is None
 
 
 def test_a_tight_limit_takes_smaller_windows_and_says_so(pocket: Surrogate):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import itertools
 import shlex
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import closing
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,16 @@ from conftest import smooth_picture
 
 from pca_protect import Cancelled, PcaProtectError, PictureError, ProtectConfig, UsageError
 from pca_protect.cli.main import protect_app
-from pca_protect.cli.web.choices import AIM_NOTES, AIMS, PARTS, PLACES, SPEEDS, Wanted, models
+from pca_protect.cli.web.choices import (
+    AIM_NOTES,
+    AIMS,
+    PARTS,
+    PLACES,
+    SPEEDS,
+    Wanted,
+    encoders_elsewhere,
+    encoders_here,
+)
 from pca_protect.cli.web.command import command
 from pca_protect.cli.web.desk import MOST_JOBS, Desk, Job
 from pca_protect.cli.web.names import protected_names, safe_name
@@ -67,13 +78,15 @@ def test_every_choice_of_the_program_is_on_the_page():
     assert {name for _, name in AIMS} == set(MODES) == set(AIM_NOTES)
     assert {name for _, name in SPEEDS} == set(PRESETS)
     assert {name for _, name in PLACES} == {"", *SURVIVE}
-    offered = {name for _, name in models(offline=False)}
-    assert offered == {"auto", *(name for name, entry in REGISTRY.items() if not entry.unavailable)}
-    assert {name for _, name in models(offline=True)} == {
+    offered = {name: said for said, name in [*encoders_here(offline=False), *encoders_elsewhere(offline=False)]}
+    assert set(offered) == {"auto", *(name for name, entry in REGISTRY.items() if not entry.unavailable)}
+    assert encoders_elsewhere(offline=True) == []
+    assert {name for _, name in encoders_here(offline=True)} == {
         "auto",
         *(n for n, entry in REGISTRY.items() if entry.embedded),
     }
-    assert "335 MB" in {name: said for said, name in models(offline=False)}["sd"]
+    assert "335 MB" in offered["sd"]
+    assert "Instant (0 to 2 steps)" in [said for said, _ in SPEEDS]
 
 
 def test_defaults_of_the_page_are_those_of_the_program():
@@ -204,6 +217,29 @@ def test_what_went_wrong_is_a_sentence_and_the_next_job_runs(desk: Desk, error: 
     assert desk.hand_in(lambda job: "yes").result() == "yes"
 
 
+def refused(_: Job[object]) -> None:
+    raise UsageError("no") from ValueError("because")
+
+
+@pytest.mark.parametrize("ends", [lambda job: None, refused, lambda job: job.cancel() or job.report("")])
+def test_nothing_of_the_work_stays_in_memory(desk: Desk, ends: Callable[[Job[object]], object]):
+    class Tensor:
+        pass
+
+    def work(job: Job[object]) -> None:
+        tensor = Tensor()
+        left.append(weakref.ref(tensor))
+        ends(job)
+
+    left: list[weakref.ref[Tensor]] = []
+    job = desk.hand_in(work)
+    with suppress(PcaProtectError):
+        job.result()
+    desk.hand_in(lambda job: None).result()  # the worker has let go of the first by then
+    gc.collect()
+    assert left[0]() is None
+
+
 def test_a_long_queue_takes_no_more(desk: Desk):
     gate = Gate()
     desk.hand_in(gate)
@@ -222,6 +258,8 @@ def test_closing_ends_what_waits_and_what_runs():
     for job in jobs:
         with pytest.raises(Cancelled):
             job.result()
+    with pytest.raises(UsageError, match="is being closed"):
+        desk.hand_in(gates[0])
 
 
 def test_time_left_is_known_from_the_second_report_on(desk: Desk):
@@ -289,6 +327,19 @@ def test_uploads_go_with_the_last_visit_that_has_them(tmp_path: Path):
         uploads.of(visit, [str(path)])
     uploads.end("one")
     assert path.exists()
+    (tmp_path / "tmp broken off").write_bytes(b"half")
+    uploads.end("other")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_page_has_not_named_yet_stays_while_it_is_open(tmp_path: Path):
+    uploads = Uploads(tmp_path, most_pixels=1000)
+    uploads.begin("one")
+    uploads.begin("other")
+    (tmp_path / "fresh").mkdir()
+    smooth_picture(16, 16).save(tmp_path / "fresh" / "picture.png")
+    uploads.end("one")
+    assert len(uploads.of("other", [str(tmp_path / "fresh" / "picture.png")])) == 1
     uploads.end("other")
     assert list(tmp_path.iterdir()) == []
 
@@ -345,4 +396,4 @@ def test_a_missing_gradio_is_a_sentence():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert found.returncode == 2
-    assert "the page needs gradio, which is not installed; `pip install 'pca-protect[ui]'` brings it" in found.stderr
+    assert "this needs gradio, which is not installed; `pip install 'pca-protect[ui]'` brings it" in found.stderr

@@ -47,7 +47,15 @@ _SPEEDS = {
     "strong": "Thorough",
     "paper": "As published",
 }
-SPEEDS: list[Choice] = [(f"{said} ({PRESETS[name].steps} steps)", name) for name, said in _SPEEDS.items()]
+
+
+def _steps(name: str) -> str:
+    """Where the loss goes up, and where it goes down if that takes more."""
+    recipe = PRESETS[name]
+    return f"{recipe.steps}" if recipe.steps_down is None else f"{recipe.steps} to {recipe.steps_down}"
+
+
+SPEEDS: list[Choice] = [(f"{said} ({_steps(name)} steps)", name) for name, said in _SPEEDS.items()]
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,7 @@ class Wanted:
             max_visibility=self.most_visible_levels or None,
             survive=self.place or None,
             region=None if self.part in ("", "paint") else self.part,
-            vae=self.vaes[0] if len(self.vaes) == 1 else self.vaes,
+            vae=self.vaes,
             device=cast(Device, device),
         )
 
@@ -94,14 +102,16 @@ class Wanted:
         return Delivery(strip_metadata=self.strip_metadata, strip_gps=self.strip_gps)
 
 
-def models(*, offline: bool) -> list[Choice]:
-    """The encoders that can be had, with what that takes. Touches no network."""
-    choices = [(_automatic(offline=offline), "auto")]
-    for entry in REGISTRY.values():
-        here = at_hand(entry)
-        if here or not (offline or entry.unavailable):
-            choices.append((_model(entry, here=here), entry.name))
-    return choices
+def encoders_here(*, offline: bool) -> list[Choice]:
+    """Automatic, and the encoders that need no download."""
+    return [(_automatic(offline=offline), "auto"), *(_said(entry) for entry in REGISTRY.values() if at_hand(entry))]
+
+
+def encoders_elsewhere(*, offline: bool) -> list[Choice]:
+    """The encoders that would be downloaded, and how much that is. Touches no network."""
+    if offline:
+        return []
+    return [_said(entry) for entry in REGISTRY.values() if not at_hand(entry) and not entry.unavailable]
 
 
 def _automatic(*, offline: bool) -> str:
@@ -116,10 +126,10 @@ def _automatic(*, offline: bool) -> str:
     )
 
 
-def _model(entry: SurrogateEntry, *, here: bool) -> str:
+def _said(entry: SurrogateEntry) -> Choice:
     if entry.embedded:
-        return f"{entry.name}: built in for tests, stands for no editor in use"
-    if here:
-        return f"{entry.name}: {entry.family}, installed"
+        return f"{entry.name}: built in for tests, stands for no editor in use", entry.name
+    if at_hand(entry):
+        return f"{entry.name}: {entry.family}, installed", entry.name
     login = ", after a login at its publisher" if entry.gated else ""
-    return f"{entry.name}: {entry.family}, to be downloaded (about {entry.download_megabytes} MB{login})"
+    return f"{entry.name}: {entry.family}, about {entry.download_megabytes} MB{login}", entry.name

@@ -43,7 +43,8 @@ class Job(Generic[Result]):
     """Work that was handed in. Made by `Desk.hand_in`."""
 
     def __init__(self, desk: Desk, work: Callable[[Job[Result]], Result]) -> None:
-        self._desk, self._work = desk, work
+        self._desk = desk
+        self._work: Callable[[Job[Result]], Result] | None = work
         self._stop, self._finished = threading.Event(), threading.Event()
         self._doing, self._share = "", 0.0
         self._first: tuple[float, float] | None = None
@@ -95,7 +96,8 @@ class Job(Generic[Result]):
         return self._result  # type: ignore[return-value]  # set before it was finished
 
     def run(self) -> None:
-        """The work, whatever becomes of it."""
+        """The work, whatever becomes of it. For the desk, once."""
+        assert self._work is not None
         try:
             self.report("Starting")
             result = self._work(self)
@@ -108,7 +110,11 @@ class Job(Generic[Result]):
             self._end(result=result)
 
     def _end(self, *, result: Result | None = None, error: PcaProtectError | None = None) -> None:
-        self._result, self._error = result, error
+        """Keeps what came of it alone: a traceback would hold on to the pictures and tensors that were worked with."""
+        if error is not None:
+            error.__cause__ = error.__context__ = None
+            error = error.with_traceback(None)
+        self._result, self._error, self._work = result, error, None
         self._finished.set()
 
 
@@ -128,10 +134,12 @@ class Desk:
             work: is given its own job, to report to.
 
         Raises:
-            UsageError: too many wait already.
+            UsageError: too many wait already, or it is closed.
         """
         job: Job[Result] = Job(self, work)
         with self._changed:
+            if self._closed:
+                raise UsageError("the page is being closed; nothing new is begun")
             if len(self._waiting) >= MOST_JOBS:
                 raise UsageError(f"{len(self._waiting)} jobs are waiting already; try again when some of them are done")
             self._waiting.append(job)
@@ -176,3 +184,4 @@ class Desk:
             job.run()
             with self._changed:
                 self._at_work = None
+            del job

@@ -63,6 +63,11 @@ def errors(sentences: Sequence[str]) -> str:
     return _html("errors", sentences)
 
 
+def note(sentence: str) -> str:
+    """Said beside what it is about."""
+    return _html("note", sentence)
+
+
 def notice(sentences: Sequence[str]) -> str:
     """What somebody has to know; empty for nothing."""
     return _html("notice", sentences)

@@ -15,11 +15,12 @@ from pca_protect.surrogates.registry import PREFERRED, REGISTRY
 from pca_protect.surrogates.several import Encoders
 
 if TYPE_CHECKING:
-    from pca_protect.eval.check.edits import Instruction
+    from pca_protect.eval.editors.editor import Editor
 
 
 class Models:
-    """One set of encoders and one editor at a time; used from jobs alone, of which there is one at a time.
+    """One set of encoders and one editor at a time. For jobs, of which one is at work at a time; but whoever asks may look
+    up a pace meanwhile.
 
     Args:
         device: where to compute, as `ProtectConfig.device`.
@@ -30,7 +31,7 @@ class Models:
         self._device: Device = device
         self._offline = offline
         self._encoders: tuple[tuple[str, ...], Encoders] | None = None
-        self._instruction: tuple[tuple[str, str], Instruction] | None = None
+        self._editor: Editor | None = None
         self._paces: dict[tuple[object, ...], Pace] = {}
         self._lock = threading.Lock()
 
@@ -43,18 +44,17 @@ class Models:
             self._encoders = (names, load_surrogates(names, device=self._device, offline=self._offline))
         return self._encoders[1]
 
-    def instruction(self, editor: str, prompt: str) -> Instruction:
+    def editor(self, name: str) -> Editor:
         """Raises:
-        UsageError, ModelError, DeviceError: as `load_instruction`.
+        UsageError, ModelError, DeviceError: as `load_editor`.
         """
-        if self._instruction is None or self._instruction[0] != (editor, prompt):
-            self._instruction = None
+        if self._editor is None or self._editor.name != name:
+            self._editor = None
             with needs_extra():
-                from pca_protect.eval.check.edits import load_instruction
+                from pca_protect.eval.editors.load import load_editor
 
-                loaded = load_instruction(editor, prompt, device=self._device, offline=self._offline)
-            self._instruction = ((editor, prompt), loaded)
-        return self._instruction[1]
+                self._editor = load_editor(name, device=self._device, offline=self._offline)
+        return self._editor
 
     def known_pace(self, config: ProtectConfig) -> Pace | None:
         """How fast it went when it was measured."""

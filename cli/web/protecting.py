@@ -19,9 +19,10 @@ from pca_protect.cli.web.names import protected_names
 from pca_protect.cli.web.shelf import Shelf
 from pca_protect.cli.web.uploads import Upload, Uploads
 from pca_protect.config import ProtectConfig
-from pca_protect.errors import Cancelled, DeviceError, PcaProtectError, PictureError, UsageError
+from pca_protect.errors import Cancelled, DeviceError, PcaProtectError, UsageError
 from pca_protect.io.header import Header
 from pca_protect.io.picture import Picture
+from pca_protect.io.read import from_pil
 from pca_protect.io.write import encode_picture, output_format
 from pca_protect.memory import batch_size
 from pca_protect.perturb import Mask
@@ -31,6 +32,7 @@ from pca_protect.surrogates.several import Encoders
 
 AMPLIFICATION = 8
 MASK_NAME = "mask.png"
+_PNG = "image/png"
 _QUALITY = 90
 """Of the amplified difference, which is there to be looked at."""
 
@@ -57,14 +59,20 @@ class Result:
     Attributes:
         name: of its file.
         record: what was measured.
-        file, before, change: tokens on the shelf: the protected file, the original as PNG, the amplified difference.
+        against: digests of the encoders that it was protected against.
+        file, before, after, change: tokens on the shelf: the protected file, the original and the protected picture as a browser
+            shows them, the amplified difference.
+        painted: token of the mask as a picture; empty where there was none.
     """
 
     name: str
     record: Record
+    against: tuple[str, ...]
     file: str
     before: str
+    after: str
     change: str
+    painted: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,14 +82,12 @@ class Results:
     failed: a sentence each.
     warnings: about the models.
     together: token of a zip of all files; empty for a single one.
-    painted: token of the mask as a picture; empty where there was none.
     """
 
     done: tuple[Result, ...]
     failed: tuple[str, ...]
     warnings: tuple[str, ...]
     together: str
-    painted: str
 
 
 def protect_all(
@@ -120,23 +126,31 @@ def protect_all(
                 raise
             failed.append(f"stopped after {len(done)} of {len(known)} pictures; these are there")
             break
-        except (UsageError, DeviceError):
-            raise
+        except (UsageError, DeviceError) as error:  # of the request or the machine: the others would end likewise
+            if not done:
+                raise
+            failed.append(f"stopped after {len(done)} of {len(known)} pictures, which are there: {error}")
+            break
         except PcaProtectError as error:
             failed.append(str(error))
         except OSError as error:
-            failed.append(f"{upload.name}: cannot be kept ({error.strerror or error}); make room on the disk")
+            failed.append(_no_room(upload.name, error))
             break
         except Exception as error:  # noqa: BLE001 - whatever one picture does, the others are done
             failed.append(f"{upload.name}: cannot be protected ({type(error).__name__}: {error}); please report this")
-    together = painted = ""
+    together = ""
     if len(done) > 1:
-        together = shelf.keep(
-            visit, lambda path: _zip(path, done, shelf), media_type="application/zip", name="protected.zip"
-        )
-    if asked.mask is not None and done:
-        painted = shelf.keep(visit, _painted(asked.mask), media_type="image/png", name=MASK_NAME)
-    return Results(tuple(done), tuple(failed), encoders.warnings, together, painted)
+        try:
+            together = shelf.keep(
+                visit, lambda path: _zip(path, done, shelf), media_type="application/zip", name="protected.zip"
+            )
+        except OSError as error:
+            failed.append(_no_room("the zip of all pictures", error))
+    return Results(tuple(done), tuple(failed), encoders.warnings, together)
+
+
+def _no_room(name: str, error: OSError) -> str:
+    return f"{name}: cannot be kept ({error.strerror or error}); make room on the disk"
 
 
 def _one(
@@ -173,13 +187,17 @@ def _one(
     )
     job.report(f"Writing {name}")
     data, record = protected.encoded(output_format(Path(name), allow_lossy=False))
-    media_type = "image/tiff" if name.endswith(".tiff") else "image/png"
+    pages = name.endswith(".tiff")  # which browsers do not show
+    file = shelf.keep(visit, data, media_type="image/tiff" if pages else _PNG, name=name)
     return Result(
         name=name,
         record=record,
-        file=shelf.keep(visit, data, media_type=media_type, name=name),
-        before=shelf.keep(visit, encode_picture(_shown(protected.original), "PNG"), media_type="image/png"),
+        against=tuple(member.digest for member in encoders.members),
+        file=file,
+        before=shelf.keep(visit, encode_picture(_shown(protected.original), "PNG"), media_type=_PNG),
+        after=shelf.keep(visit, encode_picture(_shown(protected.picture), "PNG"), media_type=_PNG) if pages else file,
         change=shelf.keep(visit, _difference(protected), media_type="image/jpeg"),
+        painted="" if asked.mask is None else shelf.keep(visit, _painted(asked.mask), media_type=_PNG, name=MASK_NAME),
     )
 
 
@@ -213,16 +231,10 @@ def _difference(protected: Protected) -> bytes:
 
 def _painted(mask: Mask) -> bytes:
     """As `protect --mask` reads it."""
-    buffer = io.BytesIO()
-    Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(buffer, "PNG")
-    return buffer.getvalue()
+    return encode_picture(from_pil(Image.fromarray(np.where(mask, 255, 0).astype(np.uint8))), "PNG")
 
 
 def _zip(path: Path, results: Sequence[Result], shelf: Shelf) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # PNG is packed already
         for result in results:
-            opened = shelf.open(result.file)
-            if opened is None:
-                raise PictureError(f"{result.name}: is not kept any more; protect it again")
-            with opened.file as file:
-                archive.writestr(result.name, file.read())
+            archive.writestr(result.name, shelf.read(result.file, result.name))

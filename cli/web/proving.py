@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import io
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
-
-from PIL import Image
 
 from pca_protect.cli.web.desk import Job
 from pca_protect.cli.web.models import Models
-from pca_protect.cli.web.protecting import Result
+from pca_protect.cli.web.protecting import MASK_NAME, Result
 from pca_protect.cli.web.shelf import Shelf
 from pca_protect.errors import UsageError
-from pca_protect.eval.check.edits import EDIT_OF_GIVEN, EDIT_OF_NOISY, EDIT_OF_ORIGINAL, ORIGINAL, Edits, edit_both
+from pca_protect.eval.check.edits import (
+    EDIT_OF_GIVEN,
+    EDIT_OF_NOISY,
+    EDIT_OF_ORIGINAL,
+    ORIGINAL,
+    Edits,
+    edit_both,
+    instruction_for,
+)
+from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.registry import EDITORS, EMBEDDED
-from pca_protect.eval.pictures import Rgb
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import decode_picture
+from pca_protect.io.write import encode_picture
+from pca_protect.regions import free_pixels, mask_of
 from pca_protect.surrogates.hub import cached
 
 _CAPTIONS = {
@@ -26,6 +34,10 @@ _CAPTIONS = {
     EDIT_OF_GIVEN: "Edit of the protected picture",
     EDIT_OF_NOISY: "Edit of the original with plain noise as large",
 }
+
+
+_BEGUN = 0.01
+"""Of an edit that has just begun; time is counted from the first share above 0."""
 
 
 @dataclass(frozen=True)
@@ -59,34 +71,38 @@ def prove_edits(
     Cancelled: the job was.
     UsageError, ModelError, DeviceError: from the editor.
     """
+    if not prompt:
+        raise UsageError("nothing is said to the editor; give it an instruction")
     job.report("Loading the editor")
-    instruction = models.instruction(editor, prompt)
+    instruction = instruction_for(models.editor(editor), prompt)
+    original = _from(shelf, result.before, result.name)
+    mask = mask_of(_from(shelf, result.painted, MASK_NAME)) if result.painted else None
+    region = result.record.config["region"]
     edits, pictures = edit_both(
         instruction,
-        _from(shelf, result.file, result.name),
-        _from(shelf, result.before, result.name),
+        _from(shelf, result.after, result.name),
+        original,
         levels=result.record.max_change_levels,
         seed=0,
-        on_edit=lambda done, of: job.report(f"Edit {done + 1} of {of}", (done + 0.01) / of),
+        free=free_pixels(original, None if region is None else str(region), mask),
+        on_edit=lambda done, of: job.report(f"Edit {done + 1} of {of}", (done + _BEGUN) / of),
     )
     job.report("Keeping the pictures")
     kept = {
-        caption: shelf.keep(visit, _png(pictures[name]), media_type="image/png")
+        caption: shelf.keep(visit, encode_picture(Picture(pictures[name]), "PNG"), media_type="image/png")
         for name, caption in _CAPTIONS.items()
         if name in pictures
     }
-    return Proved(edits, kept, instruction.warnings)
+    return Proved(edits, kept, (*instruction.warnings, *_doubts(instruction.editor, result)))
+
+
+def _doubts(editor: Editor, result: Result) -> Iterator[str]:
+    if editor.surrogate.digest not in result.against:
+        yield (
+            f"{editor.name} reads pictures with the encoder {editor.surrogate.name}, and this picture was protected against "
+            f"{result.record.vae['name']}: what the edit shows is how far that carries over, not how well it protects"
+        )
 
 
 def _from(shelf: Shelf, token: str, name: str) -> Picture:
-    opened = shelf.open(token)
-    if opened is None:
-        raise UsageError(f"{name}: is not kept any more; protect it again")
-    with opened.file as file:
-        return decode_picture(file.read(), name, max_pixels=sys.maxsize)  # it was let in before
-
-
-def _png(rgb: Rgb) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(rgb).save(buffer, "PNG")
-    return buffer.getvalue()
+    return decode_picture(shelf.read(token, name), name, max_pixels=sys.maxsize)  # it was let in before

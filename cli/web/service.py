@@ -14,7 +14,6 @@ from pca_protect.cli.web.shelf import Shelf
 from pca_protect.cli.web.uploads import Uploads
 from pca_protect.config import Device
 from pca_protect.errors import UsageError
-from pca_protect.io.limits import MAX_PIXELS
 
 Anything = TypeVar("Anything")
 
@@ -23,15 +22,25 @@ Anything = TypeVar("Anything")
 class Limits:
     """Attributes:
     most_pixels: of a picture, all its frames together.
-    most_pictures: at once.
     most_megabytes: of an uploaded file.
+    most_pictures: at once.
     most_megabytes_together: of all uploaded files of all visitors.
     """
 
-    most_pixels: int = MAX_PIXELS
+    most_pixels: int
+    most_megabytes: int
     most_pictures: int = 50
-    most_megabytes: int = 200
     most_megabytes_together: int = 10_000
+
+    def check_number(self, pictures: int) -> None:
+        """Raises:
+        UsageError: more pictures than are taken at once.
+        """
+        if pictures > self.most_pictures:
+            raise UsageError(
+                f"{pictures} pictures are more than the {self.most_pictures} that are taken at once here; the command line "
+                "takes folders"
+            )
 
 
 class Service:
@@ -51,6 +60,10 @@ class Service:
         self.models = Models(device, offline=offline)
         self.results: dict[str, Results] = {}
         self._jobs: dict[tuple[str, str], Job[Any]] = {}
+
+    def begin(self, visit: str) -> None:
+        """Somebody has come."""
+        self.uploads.begin(visit)
 
     def hand_in(self, visit: str, kind: str, work: Callable[[Job[Anything]], Anything]) -> Job[Anything]:
         """A job of somebody, one of a kind at a time.

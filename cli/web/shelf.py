@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import secrets
-import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from pca_protect.errors import Cancelled
+from pca_protect.errors import Cancelled, UsageError
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Shelf:
                 data(path)
             else:
                 path.write_bytes(data)
-        except OSError:
+        except BaseException:
             path.unlink(missing_ok=True)
             raise
         with self._lock:
@@ -81,6 +80,18 @@ class Shelf:
             kept = self._kept.get(token)
             return None if kept is None else Opened(kept.path.open("rb"), kept.name, kept.media_type)
 
+    def read(self, token: str, name: str) -> bytes:
+        """The content.
+
+        Raises:
+            UsageError: nothing is kept under that token any more; `name` is what the message calls it.
+        """
+        opened = self.open(token)
+        if opened is None:
+            raise UsageError(f"{name}: is not kept any more; protect it again")
+        with opened.file as file:
+            return file.read()
+
     def clear(self, visit: str) -> None:
         """Remove all that belongs to somebody."""
         with self._lock:
@@ -94,9 +105,3 @@ class Shelf:
         with self._lock:
             self._left.add(visit)
         self.clear(visit)
-
-    def close(self) -> None:
-        """Remove everything, and the folder."""
-        with self._lock:
-            self._kept.clear()
-        shutil.rmtree(self._folder, ignore_errors=True)

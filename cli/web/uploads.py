@@ -37,7 +37,13 @@ class Uploads:
     def __init__(self, folder: Path, *, most_pixels: int) -> None:
         self._folder, self._most_pixels = folder.resolve(), most_pixels
         self._whose: dict[Path, set[str]] = {}
+        self._visits: set[str] = set()
         self._lock = threading.Lock()
+
+    def begin(self, visit: str) -> None:
+        """Somebody has come, and may upload something."""
+        with self._lock:
+            self._visits.add(visit)
 
     def of(self, visit: str, paths: Sequence[str] | None) -> list[Upload]:
         """What the page says was uploaded, as far as it was.
@@ -72,20 +78,24 @@ class Uploads:
             return replace(read_picture(upload.path, max_pixels=self._most_pixels), source=upload.name)
 
     def end(self, visit: str) -> None:
-        """Remove what this visit uploaded and no other one has."""
+        """Remove what this visit uploaded and no other one has; and if it was the last, all that lies there."""
         with self._lock:
+            self._visits.discard(visit)
             gone = []
             for path, visits in list(self._whose.items()):
                 visits.discard(visit)
                 if not visits:
                     gone.append(path)
                     del self._whose[path]
-            nobody = not self._whose
+            nobody = not self._visits and not self._whose
         for path in gone:
             path.unlink(missing_ok=True)
-        if nobody:  # what was painted, and what nobody named
-            for folder in self._folder.iterdir():
-                shutil.rmtree(folder, ignore_errors=True)
+        if nobody:  # what was painted, what nobody named, and what broke off while it came
+            for left in self._folder.iterdir():
+                if left.is_dir():
+                    shutil.rmtree(left, ignore_errors=True)
+                else:
+                    left.unlink(missing_ok=True)
 
 
 class _under_its_name:  # noqa: N801 - read like a function

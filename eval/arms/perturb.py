@@ -52,7 +52,7 @@ def perturb(arm: Arm, picture: Rgb, target: Target, *, budget_levels: int, seed:
     assert arm.name != NOISE_VISIBLE
     if arm.name == NOISE_LINF:
         return uniform_noise(picture, budget_levels, generator_for(picture, seed))
-    config = request_for(arm, budget_levels=budget_levels)
+    config = request_for(arm, budget_levels=budget_levels, seed=seed)
     if arm.mode:
         batch = Batch([picture], [None], [False])
         return perturb_batch(batch, config, surrogate=target.surrogate, tile_px=config.tile_px)[0]
@@ -64,7 +64,11 @@ def perturb(arm: Arm, picture: Rgb, target: Target, *, budget_levels: int, seed:
 
 
 def request_for(
-    arm: Arm, *, budget_levels: int = ProtectConfig.budget_levels, steps: int | None = None
+    arm: Arm,
+    *,
+    budget_levels: int = ProtectConfig.budget_levels,
+    steps: int | None = None,
+    seed: int = ProtectConfig.seed,
 ) -> ProtectConfig:
     """How an arm that is no noise is optimised.
 
@@ -78,6 +82,7 @@ def request_for(
         max_visibility=arm.max_visibility,
         survive=arm.survive,
         steps=steps,
+        seed=seed,
     )
 
 

@@ -8,9 +8,7 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 
-from pca_protect.config import Device
 from pca_protect.eval.editors.editor import Editor
-from pca_protect.eval.editors.load import load_editor
 from pca_protect.eval.editors.registry import EMBEDDED
 from pca_protect.eval.metrics.load import visibility
 from pca_protect.eval.pictures import Rgb, square_of
@@ -18,6 +16,7 @@ from pca_protect.eval.styles import STYLES
 from pca_protect.eval.testbed.sheet import contact_sheet
 from pca_protect.eval.trial import prompts_for
 from pca_protect.io.picture import Picture
+from pca_protect.perturb import Mask
 from pca_protect.proof import with_noise
 
 _TITLE_LETTERS = 24
@@ -59,9 +58,10 @@ class Edits:
 
 @dataclass(frozen=True)
 class Instruction:
-    """An editor, loaded, and what it is told.
+    """An editor and what it is told.
 
     Attributes:
+        editor: loaded.
         prompt: in the words that the editor is given.
         warnings: what the user has to know about this choice.
     """
@@ -71,15 +71,13 @@ class Instruction:
     warnings: tuple[str, ...]
 
 
-def load_instruction(editor_name: str, prompt: str, *, device: Device, offline: bool) -> Instruction:
+def instruction_for(editor: Editor, prompt: str) -> Instruction:
     """Args:
         prompt: free text, or the name of a style.
 
     Raises:
-        UsageError: the editor's name means nothing, or the prompt says nothing.
-        ModelError, DeviceError: the editor or the device cannot be had.
+        UsageError: the prompt says nothing.
     """
-    editor = load_editor(editor_name, device=device, offline=offline)
     (asked,) = prompts_for(editor, [prompt])
     warnings: tuple[str, ...] = ()
     if editor.name in EMBEDDED:
@@ -97,6 +95,7 @@ def edit_both(
     *,
     levels: int,
     seed: int,
+    free: Mask | None = None,
     on_edit: Callable[[int, int], None] = lambda done, edits: None,
 ) -> tuple[Edits, dict[str, Rgb]]:
     """Edit with the editor's own settings and one seed.
@@ -104,6 +103,7 @@ def edit_both(
     Args:
         levels: the largest change of the picture against its original; 0 if there is none.
         seed: draws the noise of the edits, and that of the control.
+        free: `(H, W)`, where the picture may have been changed, which is where the control gets noise; None is everywhere.
         on_edit: told before each of how many edits are done, of how many; raising from it ends the work.
 
     Returns:
@@ -135,7 +135,7 @@ def edit_both(
     noise_apart = None
     if levels:
         on_edit(2, edits_in_all)
-        noisy = square_of(with_noise(original, levels, seed), editor.size_px).rgb
+        noisy = square_of(with_noise(original, levels, seed, free), editor.size_px).rgb
         pictures[EDIT_OF_NOISY] = _edit(instruction, noisy, seed)
         noise_apart = visibility(clean_edit, pictures[EDIT_OF_NOISY])
     edits = replace(

@@ -109,9 +109,10 @@ def check_picture(
     part, original_part = middle(picture), middle(original) if original else None
     edits, sheet = None, None
     if prompt is not None:
-        from pca_protect.eval.check.edits import edit_both, load_instruction, side_by_side  # noqa: PLC0415 - needs the extra `eval`
+        from pca_protect.eval.check.edits import edit_both, instruction_for, side_by_side  # noqa: PLC0415 - needs the extra `eval`
+        from pca_protect.eval.editors.load import load_editor  # noqa: PLC0415
 
-        instruction = load_instruction(editor, prompt, device=device, offline=offline)
+        instruction = instruction_for(load_editor(editor, device=device, offline=offline), prompt)
         warnings += instruction.warnings
     checked = []
     for done, surrogate in enumerate(surrogates):

@@ -173,7 +173,9 @@ class _Work:
         source, mode = next(
             (source, mode) for source in self._sources for mode in config.modes if source.variant(mode) == variant
         )
-        request = ProtectConfig(mode=mode, preset=config.preset, budget_levels=config.budget_levels, vae=source.members)
+        request = ProtectConfig(
+            mode=mode, preset=config.preset, budget_levels=config.budget_levels, vae=source.members, seed=config.seed
+        )
         against = several([self._targets[name] for name in source.members])
         return perturb(Batch([picture], [None], [False]), request, surrogate=against, tile_px=request.tile_px)[0]
 

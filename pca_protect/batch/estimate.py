@@ -38,12 +38,12 @@ class Pace:
     """How fast this machine is with some encoders and settings, as busy as it is now.
 
     Attributes:
-        seconds_per_step: for each pixel that the encoder is given.
-        seconds_besides: for each pixel of a picture, once: measuring what was done.
+        seconds_per_step_and_pixel: pixels being those that the encoder is given.
+        seconds_per_pixel: of a picture, once: measuring what was done.
     """
 
-    seconds_per_step: float
-    seconds_besides: float
+    seconds_per_step_and_pixel: float
+    seconds_per_pixel: float
 
     def seconds(self, width_px: int, height_px: int, config: ProtectConfig) -> float:
         """For one picture; 0 for one without a known size."""
@@ -51,7 +51,10 @@ class Pace:
             return 0.0
         walk = windows(height_px, width_px, tile_px=config.tile_px)
         encoded = len(walk) * encoded_pixels(walk[0], height_px, width_px, config)  # what windows share, for each
-        return config.recipe.steps * self.seconds_per_step * encoded + self.seconds_besides * width_px * height_px
+        return (
+            config.recipe.steps * self.seconds_per_step_and_pixel * encoded
+            + self.seconds_per_pixel * width_px * height_px
+        )
 
 
 def measure_pace(config: ProtectConfig, *, surrogate: Encoders) -> Pace:

@@ -74,8 +74,8 @@ class Protector:
         )
         if self._surrogate.digest != orders.weights_sha256:
             raise ModelError(
-                f"{self._surrogate.name}: a worker has {self._surrogate.name} from {self._surrogate.origin}, and not the encoder "
-                "that the run was begun with; name one with --vae and put the same files on every machine"
+                f"{', '.join(config.vaes)}: a worker has {self._surrogate.name} from {self._surrogate.origin}, and not the "
+                "encoder that the run was begun with; name one with --vae and put the same files on every machine"
             )
 
     def __call__(self, batch: Row) -> Row:

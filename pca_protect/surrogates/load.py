@@ -77,16 +77,13 @@ def load_surrogates(
     device: Device = "auto",
     precision: Precision = "auto",
     offline: bool = False,
-    compiled: bool = False,
 ) -> Encoders:
     """Load what a configuration names, see `ProtectConfig.vaes`: one as `load_surrogate` returns it, several together.
 
     Raises:
         UsageError: two have the same weights; and what `load_surrogate` raises.
     """
-    return several(
-        [load_surrogate(name, device=device, precision=precision, offline=offline, compiled=compiled) for name in names]
-    )
+    return several([load_surrogate(name, device=device, precision=precision, offline=offline) for name in names])
 
 
 def surrogate_of(vae: nn.Module, *, name: str, origin: str) -> Surrogate:

@@ -1,0 +1,149 @@
+"""The work behind the page's buttons, without a browser: pictures in, files and edits on the shelf."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import smooth_picture
+from PIL import Image
+from small_disk import small_disk
+
+from pca_protect import DeviceError, ProtectConfig, Protected, UsageError
+from pca_protect.batch.delivery import Delivery
+from pca_protect.perturb import Mask
+
+pytest.importorskip("flip_evaluator", reason="needs the extra `eval`")
+
+from pca_protect.cli.web import protecting
+from pca_protect.cli.web.desk import Desk
+from pca_protect.cli.web.models import Models
+from pca_protect.cli.web.protecting import Asked, Results, protect_all
+from pca_protect.cli.web.proving import Proved, prove_edits
+from pca_protect.cli.web.shelf import Shelf
+from pca_protect.cli.web.uploads import Uploads
+
+VISIT = "mine"
+
+
+@dataclass
+class Workplace:
+    """What a page works with, on one folder."""
+
+    folder: Path
+    models: Models = field(default_factory=lambda: Models("cpu", offline=True))
+    desk: Desk = field(default_factory=Desk)
+
+    def __post_init__(self) -> None:
+        for name in ("uploads", "kept"):
+            (self.folder / name).mkdir(exist_ok=True)
+        self.shelf = Shelf(self.folder / "kept")
+        self.uploads = Uploads(self.folder / "uploads", most_pixels=1_000_000)
+
+    def protect(self, *pictures: Path, mask: Mask | None = None, **settings: object) -> Results:
+        config = ProtectConfig(vae="pocket", device="cpu", preset="instant", **settings)  # type: ignore[arg-type]
+        asked = Asked(self.uploads.of(VISIT, [str(path) for path in pictures]), config, Delivery(), mask)
+        return self.desk.hand_in(
+            lambda job: protect_all(job, VISIT, asked, uploads=self.uploads, models=self.models, shelf=self.shelf)
+        ).result()
+
+    def prove(self, results: Results, prompt: str = "snow") -> Proved:
+        (result,) = results.done
+        return self.desk.hand_in(
+            lambda job: prove_edits(
+                job, VISIT, result, editor="pocket-editor", prompt=prompt, models=self.models, shelf=self.shelf
+            )
+        ).result()
+
+    def shown(self, token: str) -> Image.Image:
+        return Image.open(io.BytesIO(self.shelf.read(token, "shown")))
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Iterator[Workplace]:
+    place = Workplace(tmp_path)
+    yield place
+    place.desk.close()
+
+
+def upload(place: Workplace, name: str, width: int = 72, height: int = 56) -> Path:
+    path = place.folder / "uploads" / name
+    smooth_picture(width, height, seed=len(name)).save(path)
+    return path
+
+
+def test_pages_are_compared_as_a_browser_can_show_them(workplace: Workplace):
+    path = workplace.folder / "uploads" / "pages.tiff"
+    pages = [smooth_picture(40, 32, seed=seed) for seed in (1, 2)]
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    (result,) = workplace.protect(path).done
+    assert (result.name, workplace.shown(result.file).format) == ("pages.protected.tiff", "TIFF")
+    before, after = (workplace.shown(token) for token in (result.before, result.after))
+    assert (before.format, after.format) == ("PNG", "PNG")
+    assert np.array_equal(np.asarray(before), np.asarray(pages[0]))
+    change = np.asarray(after).astype(int) - np.asarray(before)
+    assert np.abs(change).max() == result.record.max_change_levels == 16
+
+
+def test_a_disk_too_full_for_the_zip_keeps_the_pictures(tmp_path: Path):
+    with small_disk(tmp_path) as disk:
+        place = Workplace(tmp_path)
+        place.shelf = Shelf(disk)
+        found = place.protect(upload(place, "one.png"), upload(place, "two.png"))
+        place.desk.close()
+        assert [result.name for result in found.done] == ["one.protected.png", "two.protected.png"]
+        assert all(place.shelf.read(result.file, result.name) for result in found.done)
+        assert found.together == ""
+        (said,) = found.failed
+        assert said == "the zip of all pictures: cannot be kept (No space left on device); make room on the disk"
+        kept = {path.stat().st_size for path in disk.iterdir()}
+        assert len(list(disk.iterdir())) == 6, f"nothing half-written: {kept}"
+
+
+def test_what_was_done_before_the_device_failed_is_there(workplace: Workplace, monkeypatch: pytest.MonkeyPatch):
+    protect = protecting.protect
+
+    def fails_for_two(picture: object, *rest: object, **more: object) -> Protected:
+        if getattr(picture, "source", "") == "two.png":
+            raise DeviceError("two.png: cpu has no memory")
+        return protect(picture, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(protecting, "protect", fails_for_two)
+    pictures = [upload(workplace, name) for name in ("one.png", "two.png", "three.png")]
+    found = workplace.protect(*pictures)
+    assert [result.name for result in found.done] == ["one.protected.png"]
+    assert found.failed == ("stopped after 1 of 3 pictures, which are there: two.png: cpu has no memory",)
+    with pytest.raises(DeviceError, match=r"^two\.png: cpu has no memory$"):
+        workplace.protect(pictures[1])
+
+
+def test_the_control_gets_noise_where_the_picture_could_change(workplace: Workplace):
+    """With two pixels free, neither the change nor the noise can move the edit far; noise all over does."""
+    path = upload(workplace, "face.png", 128, 128)
+    mask = np.zeros((128, 128), dtype=bool)
+    mask[5, 5:7] = True
+    little, all_over = (workplace.prove(workplace.protect(path, mask=free)).edits for free in (mask, None))
+    assert little.noise_apart is not None
+    assert all_over.noise_apart is not None
+    assert 0 < little.noise_apart < 0.2 * all_over.noise_apart
+
+
+def test_a_proof_by_another_encoder_says_so(workplace: Workplace):
+    path = upload(workplace, "face.png", 128, 128)
+    own = workplace.prove(workplace.protect(path))
+    assert not any("carries over" in warning for warning in own.warnings)
+    results = workplace.protect(path)
+    (result,) = results.done
+    foreign = Results((protecting.replace(result, against=("another",)),), (), (), "")
+    assert any(
+        warning.startswith(
+            "pocket-editor reads pictures with the encoder pocket, and this picture was protected against"
+        )
+        for warning in workplace.prove(foreign).warnings
+    )
+    with pytest.raises(UsageError, match="nothing is said to the editor"):
+        workplace.prove(results, prompt="")
