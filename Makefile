@@ -8,7 +8,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 
 .PHONY: demo ui test check format clean
 
-# Protect the astronaut in both modes with the embedded VAE; the pictures land in demo/.
+# Protect the astronaut in both published modes with the embedded VAE; the pictures land in demo/.
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py --output demo
 
@@ -35,7 +35,7 @@ clean:
 
 $(VENV)/bin/python:
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'Python 3.10 or newer is needed; try make PYTHON=python3.12')"
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(INSTALL) --editable .

@@ -114,7 +114,8 @@ def testbed(
     """The embedded models as stand-ins for real ones. VAEs: reconstruction, information, how far noise and the published
     attack move the latent, whether latent spaces differ. Editors: whether edits succeed, with a contact sheet.
 
-    --quick measures the attack on the middle of each picture, edits 40 pictures and takes 20 denoising steps.
+    --quick measures the attack on the middle of each picture, edits 40 pictures and takes 20 denoising steps. On
+    two CPU cores the full run takes hours.
     """
     with needs_extra():
         from pca_protect.eval.testbed.run import measure_testbed

@@ -14,7 +14,7 @@ from pca_protect.batch.run import preview
 from pca_protect.batch.run import run as run_batch
 from pca_protect.cli import options
 from pca_protect.cli.run_output import Reporter, show_preview
-from pca_protect.config import Device, Direction, Precision, ProtectConfig
+from pca_protect.config import Device, Direction, Precision, ProtectConfig, parse_scales
 from pca_protect.errors import PcaProtectError, UsageError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def run(
         direction=cast(Direction | None, direction),  # the configuration validates it
         seed=seed,
         region=region,
-        scales=_scales(scales),
+        scales=parse_scales(scales or ""),
         tile_px=tile,
         max_memory_megabytes=max_memory,
         batch=batch,
@@ -184,14 +184,3 @@ def _target_variance(text: str | None) -> float | Literal["posterior"] | None:
         return float(text)
     except ValueError:
         raise UsageError(f"target variance {text!r} is neither a number nor `posterior`") from None
-
-
-def _scales(text: str | None) -> tuple[int | Literal["native"], ...]:
-    if text is None:
-        return ()
-    try:
-        return tuple("native" if part.strip() == "native" else int(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(
-            f"scales {text!r} are not sizes in pixels and `native`, between commas; 512,native say"
-        ) from None

@@ -1,4 +1,4 @@
-"""Protect the astronaut in both modes with the embedded VAE and show what changed.
+"""Protect the astronaut in both published modes with the embedded VAE and show what changed.
 
     python examples/demo.py --output demo
 

@@ -28,7 +28,7 @@ from pca_protect.proof import with_noise
 ASTRONAUT = Path(__file__).parent / "astronaut.png"
 LINES = ("what the editor is given", "what it makes of it")
 MARGIN, SIDE_TEXT, TITLE, CAPTION, FOOT = 10, 40, 56, 36, 84
-SMALL, LARGE = 24, 29
+CAPTION_SIZE, SMALL, LARGE = 21, 24, 29
 INK, PAPER = (25, 25, 25), (255, 255, 255)
 
 
@@ -75,19 +75,21 @@ def gallery(blocks: list[Block], foot: list[str]) -> Image.Image:
     block_height = TITLE + CAPTION + len(LINES) * (side + CAPTION)
     size = (SIDE_TEXT + len(names) * cell, len(blocks) * block_height + FOOT)
     sheet = Image.new("RGB", size, PAPER)
-    draw, small, large = ImageDraw.Draw(sheet), ImageFont.load_default(SMALL), ImageFont.load_default(LARGE)
+    draw = ImageDraw.Draw(sheet)
+    caption, small, large = (ImageFont.load_default(size) for size in (CAPTION_SIZE, SMALL, LARGE))
     for number, block in enumerate(blocks):
         top = number * block_height
         draw.text((SIDE_TEXT, top + TITLE // 2), block.title, INK, large, anchor="lm")
         top += TITLE
         for column, name in enumerate(names):
-            draw.text((_middle(column, side), top + CAPTION // 2), name, INK, small, anchor="mm")
+            said = f"protected: {name}" if name in MODES else name
+            draw.text((_middle(column, side), top + CAPTION // 2), said, INK, caption, anchor="mm")
         top += CAPTION
         for label, line in zip(LINES, block.lines, strict=True):
             sheet.paste(_upright(label, side), (0, top))
             for column, name in enumerate(names):
                 sheet.paste(Image.fromarray(line[name]), (SIDE_TEXT + column * cell, top))
-                error = "FLIP error:" if name == "original" else f"{visibility(line['original'], line[name]):.2f}"
+                error = "" if name == "original" else f"FLIP error {visibility(line['original'], line[name]):.2f}"
                 draw.text((_middle(column, side), top + side + CAPTION // 2), error, INK, small, anchor="mm")
             top += side + CAPTION
     for number, text in enumerate(foot):

@@ -339,6 +339,20 @@ def parse_region(region: str) -> str | tuple[int, int, int, int]:
     return x, y, width, height
 
 
+def parse_scales(text: str) -> tuple[int | Literal["native"], ...]:
+    """Sizes between commas; none for an empty text.
+
+    Raises:
+        UsageError: one is neither a number nor `native`.
+    """
+    try:
+        return tuple("native" if part.strip() == "native" else int(part) for part in text.split(",") if text)
+    except ValueError:
+        raise UsageError(
+            f"scales {text!r} are not sizes in pixels and `native`, between commas; 512,native say"
+        ) from None
+
+
 def _one_of(what: str, value: object, choices: object) -> None:
     names = list(choices)  # type: ignore[call-overload]
     if value not in names:

@@ -50,3 +50,11 @@ class Cancelled(PcaProtectError):  # noqa: N818 - not an error of anyone
     """Stopped on request between two steps; nothing was written."""
 
     exit_code = 130
+
+
+def not_finite(where: str) -> ModelError:
+    """What an encoder returned is no number, `where` it was met."""
+    return ModelError(
+        f"the encoder returned a value that is not finite {where}; half precision overflows in some encoders: try --precision "
+        "fp32, or other weights if it was that already"
+    )

@@ -68,10 +68,15 @@ def first_fit(surrogate: Encoders, config: ProtectConfig, *, height: int, width:
         needed = _needed(surrogate, config, height, width, fit)
         if needed <= room:
             return fit
+    smallest = windows(height, width, tile_px=fit.tile_px)[0].seen
+    side_px = max(side.stop - side.start for side in smallest)
+    remedy = "close other programs or use another device"
+    if config.max_memory_megabytes:
+        least = config.max_memory_megabytes + math.ceil((needed - room) / 1e6)
+        remedy = f"raise --max-memory to {least}, of which the program itself and the models take most"
     raise PictureError(
-        f"{source}: a window of {fit.tile_px} px needs about {needed / 1e6:.0f} MB with {surrogate.name} and "
-        f"{max(room, 0) / 1e6:.0f} MB are free; "
-        + ("raise --max-memory" if config.max_memory_megabytes else "close other programs or use another device")
+        f"{source}: a window of {side_px} px needs about {math.ceil(needed / 1e6)} MB with {surrogate.name} and "
+        f"{max(room, 0) / 1e6:.0f} MB are free; {remedy}"
     )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pca_protect.constraints import Constraint
-from pca_protect.errors import ModelError
+from pca_protect.errors import not_finite
 from pca_protect.schedules import Schedule
 from pca_protect.steps import StepRule
 
@@ -113,7 +113,4 @@ def optimize(
 
 def _require_finite(values: Tensor, gradient: Tensor, step: int) -> None:
     if not (bool(values.isfinite().all()) and bool(gradient.isfinite().all())):
-        raise ModelError(
-            f"the encoder returned a value that is not finite at step {step}; "
-            f"try --precision fp32, half precision overflows in some encoders"
-        )
+        raise not_finite(f"at step {step}")

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from pca_protect.config import ProtectConfig
+from pca_protect.errors import not_finite
 from pca_protect.io.picture import Picture
 from pca_protect.objective import latent_objective
 from pca_protect.pixels import from_levels
@@ -74,6 +75,9 @@ def prove(
     Args:
         tile_px: side of the largest window; the configuration's if None.
         free: `(H, W)`, where the picture was allowed to change, and the noise is too; None is everywhere.
+
+    Raises:
+        ModelError: an encoder returns what is not finite.
     """
     noisy = with_noise(original, config.budget_levels, config.seed, free)
     three = [picture.rgb for picture in (original, protected, noisy)]
@@ -144,6 +148,8 @@ def _measure(
         Shift(math.sqrt(distances[number] / norm), math.sqrt(squares[number] / norm), float(losses[number]))
         for number in (1, 2)
     ]
+    if not (np.isfinite(values).all() and np.isfinite(distances).all()):
+        raise not_finite("for the finished picture")
     times_noise = (values[0] - values[1]) / max(abs(values[0] - values[2]), 1e-30)
     return float(losses[0]), shifts[0], shifts[1], float(times_noise)
 

@@ -132,7 +132,8 @@ def protect(
         The protected picture with a record of what was measured. Nothing is written until `save`.
 
     Raises:
-        PictureError: the picture cannot be read, or not even the smallest window of it fits into memory.
+        PictureError: the picture cannot be read, not even the smallest window of it fits into memory, or nothing that may be
+            seen is left of the change.
         UsageError, ModelError, DeviceError: see `ProtectConfig` and `load_surrogate`.
     """
     config = config or ProtectConfig()
@@ -264,6 +265,7 @@ def _attempt(
         if not compute.is_out_of_memory(error):
             raise
         return None
+    _refuse_no_change(parts, proofs, config)
     return list(zip(shown, proofs, strict=True))
 
 
@@ -302,6 +304,18 @@ def _joined(original: Picture, frames: list[_Measured], config: ProtectConfig, s
         versions=versions(),
     )
     return Protected(protected, original, record)
+
+
+def _refuse_no_change(parts: list[_Part], proofs: list[Proof], config: ProtectConfig) -> None:
+    """Raises:
+    PictureError: what may be seen is so little that rounding left nothing of it.
+    """
+    for part, proof in zip(parts, proofs, strict=True):
+        if proof.max_change_levels == 0 and config.max_visibility is not None:
+            raise PictureError(
+                f"{part.picture.source}: max visibility {config.max_visibility} leaves nothing of the change; raise "
+                "--max-visibility, or leave it out"
+            )
 
 
 def _doubts(proof: Proof, frames: list[_Measured], config: ProtectConfig) -> Iterator[str]:

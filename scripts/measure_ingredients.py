@@ -28,12 +28,14 @@ from pca_protect.eval.pictures import Rgb, pictures_in, square_picture
 from pca_protect.eval.statistics import ratio_of_means
 from pca_protect.objective import latent_objective
 from pca_protect.optimize import Objective, optimize
-from pca_protect.perturb import run_recipe
+from pca_protect.perturb import Batch, run_recipe
+from pca_protect.perturb import perturb as perturb_batch
 from pca_protect.pixels import from_levels, to_levels
 from pca_protect.schedules import cosine
 from pca_protect.steps import MomentumStep, StepRule
 from pca_protect.surrogates.adapter import Surrogate
 from pca_protect.surrogates.load import load_surrogate
+from pca_protect.surrogates.several import several
 from pca_protect.survival import BETWEEN_ENCODERS
 from pca_protect.transforms import (
     Transform,
@@ -155,6 +157,10 @@ INGREDIENTS = (
 )
 
 
+WHOLE = ("diffusion", "strong")
+"""Modes in which protections are made as a user makes them, in the default preset's steps."""
+
+
 def perturbed(picture: Rgb, against: Sequence[Surrogate], what: Ingredient, *, steps: int, seed: int) -> Rgb:
     clean = from_levels([picture])
     generator = generator_for(picture, seed)
@@ -190,6 +196,14 @@ def perturbed(picture: Rgb, against: Sequence[Surrogate], what: Ingredient, *, s
     return to_levels(pixels)[0]
 
 
+def protected(picture: Rgb, against: Sequence[Surrogate], mode: str) -> Rgb:
+    """As the command line protects against all of them, with the default preset."""
+    config = ProtectConfig(mode=mode)
+    return perturb_batch(Batch([picture], [None], [False]), config, surrogate=several(against), tile_px=config.tile_px)[
+        0
+    ]
+
+
 def published(picture: Rgb, surrogate: Surrogate) -> Rgb:
     clean, config = from_levels([picture]), ProtectConfig(preset="paper")
     return to_levels(run_recipe(clean, latent_objective(surrogate, config, clean), config).pixels)[0]
@@ -222,6 +236,8 @@ def main() -> None:
                 made[f"{name} alone, power"] = perturbed(picture, [one], PLAIN, steps=options.steps, seed=0)
             for what in INGREDIENTS:
                 made[what.name] = perturbed(picture, list(others.values()), what, steps=options.steps, seed=0)
+            for mode in WHOLE:
+                made[f"whole protections, mode {mode}"] = protected(picture, list(others.values()), mode)
             for name, changed in made.items():
                 found.setdefault(unseen, {}).setdefault(name, []).append(moved(target, picture, changed))
             print(f"{unseen} unseen: {number + 1} of {len(pictures)}", flush=True)

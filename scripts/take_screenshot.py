@@ -1,4 +1,4 @@
-"""The picture of the page in the README: the astronaut, protected against `pocket`, before and after. One command:
+"""The picture of the page in the README: the astronaut, protected against `pocket`, before and after, and edited. One command:
 
     python scripts/take_screenshot.py --address http://127.0.0.1:7860 --out docs/figures/page.png
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 ASTRONAUT = Path(__file__).parent.parent / "examples" / "astronaut.png"
-SIZE = {"width": 1280, "height": 860}
+SIZE = {"width": 1280, "height": 1740}
 MILLISECONDS = 300_000
 
 
@@ -36,6 +36,8 @@ def main() -> None:
         page.get_by_role("button", name="Protect", exact=True).click()
         page.locator(".result").wait_for()
         page.locator(".stack img").evaluate_all("all => Promise.all(all.map(image => image.decode()))")
+        page.get_by_role("button", name="Edit both").click()
+        page.locator("#edits figure").nth(3).wait_for()
         page.evaluate("scrollTo(0, 0)")
         page.screenshot(path=options.out)
         browser.close()

@@ -69,8 +69,9 @@ def prose_of(document: Path) -> str:
 
 
 def spoken_commands(document: Path) -> list[str]:
-    """Commands within sentences: what stands between single backticks and begins with one of the programs."""
-    return re.findall(rf"(?<!`)`((?:{'|'.join(PROGRAMS)}) [^`]+)`(?!`)", prose_of(document))
+    """Commands within sentences: what stands between single backticks and begins with one of the programs, installed anywhere
+    or in `.venv`."""
+    return re.findall(rf"(?<!`)`(?:\.venv/bin/)?((?:{'|'.join(PROGRAMS)}) [^`]+)`(?!`)", prose_of(document))
 
 
 def links_of(document: Path) -> list[str]:

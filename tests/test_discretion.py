@@ -12,7 +12,7 @@ from conftest import ASTRONAUT
 from PIL import Image
 from torch import Tensor
 
-from pca_protect import ProtectConfig, Surrogate, protect
+from pca_protect import PictureError, ProtectConfig, Surrogate, protect
 from pca_protect.config import MODES
 from pca_protect.discretion import Discreet
 from pca_protect.io.picture import Picture
@@ -100,6 +100,11 @@ def test_mode_strong_is_seen_less_for_no_less(without_limit):
     assert strong.protected.latent >= diffusion.protected.latent
     assert strong.loss_clean == pytest.approx(1.0, abs=1e-6)
     assert strong.protected.loss > 2
+
+
+def test_a_limit_that_leaves_nothing_is_refused(tiny: Surrogate, photo: Path):
+    with pytest.raises(PictureError, match=r"photo.png: max visibility 0.001 leaves nothing of the change; raise"):
+        protect(photo, ProtectConfig(steps=2, max_visibility=0.001), surrogate=tiny)
 
 
 @pytest.mark.parametrize("settings", [{"mode": "strong"}, {"max_visibility": 0.5}, {"survive": "social"}])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import weakref
 
 import numpy as np
@@ -94,8 +95,14 @@ def test_a_tight_limit_takes_smaller_windows_and_says_so(pocket: Surrogate):
 
 def test_a_limit_that_nothing_fits_into_is_one_sentence(pocket: Surrogate):
     config = ProtectConfig(max_memory_megabytes=100)
-    with pytest.raises(PictureError, match=r"wall.png: a window of 192 px needs about \d+ MB .* raise --max-memory"):
-        first_fit(pocket, config, height=700, width=700, source="wall.png")
+    for side, window in ((700, 192), (90, 90)):
+        with pytest.raises(
+            PictureError,
+            match=rf"wall.png: a window of {window} px needs about \d+ MB .* raise --max-memory to \d+, of which",
+        ) as said:
+            first_fit(pocket, config, height=side, width=side, source="wall.png")
+        least = int(re.findall(r"--max-memory to (\d+)", str(said.value))[0])
+        assert first_fit(pocket, ProtectConfig(max_memory_megabytes=least + 20), height=side, width=side, source="x")
 
 
 def test_a_small_picture_needs_little_whatever_the_tile(pocket: Surrogate):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,6 +87,17 @@ def test_a_start_fills_any_budget_and_no_more(encoders: dict[str, Surrogate], fa
         0, 255
     ) - face.rgb
     assert np.abs(change - expected).max() <= 0.5 + 1e-4  # rounded to whole levels, in float32
+
+
+def test_an_encoder_that_returns_nan_is_noticed_without_steps(encoders: dict[str, Surrogate], face: Picture):
+    """No gradient is looked at; what is measured afterwards tells."""
+    encoder = copy.deepcopy(encoders["pocket"].encoder)
+    encoder.encoder.conv_out.bias.data.fill_(torch.nan)  # type: ignore[union-attr,operator]
+    broken = replace(encoders["pocket"], encoder=encoder)  # the start is found by the digest, which stays
+    with pytest.raises(
+        ModelError, match=r"not finite for the finished picture; .* try --precision fp32, or other weights"
+    ):
+        protect(face, ProtectConfig(preset="instant"), surrogate=broken)
 
 
 @pytest.mark.parametrize("preset", ["instant", "fast"])

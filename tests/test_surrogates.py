@@ -11,7 +11,7 @@ import torch
 from conftest import tiny_kl
 from diffusers import AutoencoderDC, AutoencoderKLFlux2, AutoencoderKLQwenImage, AutoencoderTiny
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from pca_protect import DeviceError, ModelError, UsageError, load_surrogate
 from pca_protect.compute import resolve_device, resolve_dtype
@@ -272,3 +272,14 @@ def test_the_registry_is_complete_and_consistent():
         assert entry.name == name
         assert entry.licence
         assert entry.embedded or entry.repo_id.count("/") == 1
+
+
+def test_a_device_without_room_for_the_weights_is_a_sentence(monkeypatch: pytest.MonkeyPatch):
+    """The device's own error, raised where the device would raise it."""
+
+    def full(module: nn.Module, *where: object, **how: object) -> nn.Module:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(nn.Module, "to", full)
+    with pytest.raises(DeviceError, match=r"^pocket: cpu has no memory for its weights; give fewer or smaller VAEs"):
+        load_surrogate("pocket", device="cpu")

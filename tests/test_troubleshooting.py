@@ -53,6 +53,7 @@ COMMANDS = [
     "protect photo.png --mode strong --direction down",
     "protect photo.png --max-visibility 0",
     "protect photo.png --survive instagram",
+    f"protect photo.png --max-visibility 0.001 -o faint.png {QUICK}",
     "protect photo.png --preset instant --survive social --vae pocket -o instant.png",
     "protect photo.png --vae pocket-tiny --target-variance posterior -o variance.png",
     "protect missing.png",
@@ -95,6 +96,7 @@ WITHOUT = {
     "skimage.feature": f"protect photo.png --region face {QUICK} -o face.png",
     "ray": "protect photos -o ray-out --engine ray",
     "pca_protect.eval.check.run": "pca-protect check photo.png",
+    "gradio": "pca-protect ui",
 }
 """A package that is not installed, and what needs it; one of ours stands for those that it imports."""
 
@@ -106,6 +108,14 @@ NOT_PRODUCED = {
     "nothing more can be written": "the same; tests/test_folders.py",
     "interrupted": "ends the process; tests/test_cli.py sends the signal",
     "says what is finished": "needs a user who may not read everything",
+    "cannot be listened on": "serves a page; tests/test_web_parts.py does",
+    "this page is bound to": "the same",
+    "is not here any more": "said by the page; the same, and tests/test_web.py",
+    "is not kept any more": "the same",
+    "your last job is still running": "the same",
+    "nothing is painted": "the same",
+    "reads pictures with the encoder": "the same; tests/test_web_work.py",
+    "was given the picture at": "the same",
     "was measured with other settings": "takes two benchmarks; tests/test_results.py",
 }
 """Messages that are looked for in the source instead, and why."""
@@ -225,7 +235,7 @@ def test_every_command_produces_a_message(said: dict[str, list[str]]):
 def test_message_is_in_the_source(part: str):
     """Every piece between `…` is in a string of the program; a message may be put together from several."""
     (quoted,) = [quoted for quoted in QUOTED if part in quoted]
-    for piece in re.sub(r"^(error|stopped): ", "", quoted).split("…"):
+    for piece in re.sub(r"^(error|warning|stopped): ", "", quoted).split("…"):
         assert any(piece.removesuffix("delete that file or choose another --out") in text for text in STRINGS), piece
 
 

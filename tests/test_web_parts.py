@@ -25,6 +25,7 @@ from pca_protect.cli.web.choices import (
     AIMS,
     PARTS,
     PLACES,
+    SIZES,
     SPEEDS,
     Wanted,
     encoders_elsewhere,
@@ -103,6 +104,7 @@ CHOICES = [
 ] + [
     *(Wanted(preset=preset) for preset in PRESETS),
     *(Wanted(place=place) for place in SURVIVE),
+    *(Wanted(seen=seen) for _, seen in SIZES),
     Wanted(strip_metadata=True),
     Wanted(part="face"),
 ]

@@ -45,7 +45,7 @@ class Workplace:
         self.uploads = Uploads(self.folder / "uploads", most_pixels=1_000_000)
 
     def protect(self, *pictures: Path, mask: Mask | None = None, **settings: object) -> Results:
-        config = ProtectConfig(vae="pocket", device="cpu", preset="instant", **settings)  # type: ignore[arg-type]
+        config = ProtectConfig(**{"vae": "pocket", "device": "cpu", "preset": "instant", **settings})  # type: ignore[arg-type]
         asked = Asked(self.uploads.of(VISIT, [str(path) for path in pictures]), config, Delivery(), mask)
         return self.desk.hand_in(
             lambda job: protect_all(job, VISIT, asked, uploads=self.uploads, models=self.models, shelf=self.shelf)
@@ -130,6 +130,19 @@ def test_the_control_gets_noise_where_the_picture_could_change(workplace: Workpl
     assert little.noise_apart is not None
     assert all_over.noise_apart is not None
     assert 0 < little.noise_apart < 0.2 * all_over.noise_apart
+
+
+def test_a_proof_at_another_size_says_so(workplace: Workplace):
+    path = upload(workplace, "large.png", 300, 270)
+    said = [
+        any("given the picture at 256x256 px" in warning for warning in workplace.prove(found).warnings)
+        for found in (
+            workplace.protect(path),
+            workplace.protect(path, preset="fast", steps=1, scales=(256,)),
+            workplace.protect(upload(workplace, "small.png", 300, 200)),
+        )
+    ]
+    assert said == [True, False, False]
 
 
 def test_a_proof_by_another_encoder_says_so(workplace: Workplace):

@@ -208,13 +208,14 @@ class Answers:
 
 
 def _wanted(*chosen: Any) -> Wanted:  # noqa: ANN401 - what the page's inputs hold, in the order of `choices`
-    mode, preset, budget, vaes, more_vaes, place, part, most_visible, strip_gps, strip_metadata = chosen
+    mode, preset, budget, vaes, more_vaes, place, seen, part, most_visible, strip_gps, strip_metadata = chosen
     return Wanted(
         mode=str(mode),
         preset=str(preset),
         budget_levels=int(budget),
         vaes=(*vaes, *more_vaes),
         place=str(place),
+        seen=str(seen),
         part=str(part),
         most_visible_levels=float(most_visible),
         strip_gps=bool(strip_gps),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from pca_protect.batch.delivery import Delivery
-from pca_protect.config import PRESETS, Device, ProtectConfig
+from pca_protect.config import PRESETS, Device, ProtectConfig, parse_scales
 from pca_protect.errors import UsageError
 from pca_protect.surrogates.hub import at_hand
 from pca_protect.surrogates.registry import FALLBACK, PREFERRED, REGISTRY, SurrogateEntry
@@ -31,6 +31,13 @@ PLACES: list[Choice] = [
     ("As it is: the file I download", ""),
     ("Where it is saved as JPEG", "jpeg"),
     ("On a site that makes it smaller and saves it as JPEG", "social"),
+]
+
+SIZES: list[Choice] = [
+    ("As large as it is", ""),
+    ("At 256 px, as the built-in test editors", "256,native"),
+    ("At 512 px, as Stable Diffusion 1.x", "512,native"),
+    ("At 512, 768 or 1024 px", "512,768,1024,native"),
 ]
 
 PARTS: list[Choice] = [
@@ -65,6 +72,7 @@ class Wanted:
     Attributes:
         part: what `ProtectConfig.region` takes; `paint` for the painted mask; empty for all.
         place: what `survive` takes; empty for nothing.
+        seen: what `parse_scales` takes; empty for the picture's own size alone.
         most_visible_levels: see `ProtectConfig.max_visibility`; 0 is no limit.
     """
 
@@ -73,6 +81,7 @@ class Wanted:
     budget_levels: int = ProtectConfig.budget_levels
     vaes: tuple[str, ...] = field(default=("auto",))
     place: str = ""
+    seen: str = ""
     part: str = ""
     most_visible_levels: float = 0.0
     strip_gps: bool = False
@@ -92,6 +101,7 @@ class Wanted:
             budget_levels=self.budget_levels,
             max_visibility=self.most_visible_levels or None,
             survive=self.place or None,
+            scales=parse_scales(self.seen),
             region=None if self.part in ("", "paint") else self.part,
             vae=self.vaes,
             device=cast(Device, device),

@@ -32,6 +32,7 @@ def command(
         ("--budget", wanted.budget_levels, usual.budget_levels),
         ("--max-visibility", wanted.most_visible_levels, usual.most_visible_levels),
         ("--survive", wanted.place, usual.place),
+        ("--scales", wanted.seen, usual.seen),
         ("--device", device, "auto"),
     ):
         if value != default:

@@ -13,6 +13,7 @@ from pca_protect.cli.web.choices import (
     AIMS,
     PARTS,
     PLACES,
+    SIZES,
     SPEEDS,
     Wanted,
     encoders_elsewhere,
@@ -53,7 +54,9 @@ def build_page(service: Service) -> gr.Blocks:
                     info="Protection is aimed at editors that use one of these encoders.",
                     elem_id="models",
                 )
-                with gr.Accordion("Other models, to be downloaded", open=False, elem_id="elsewhere"):
+                with gr.Accordion(
+                    "Other models, to be downloaded", open=False, visible=not service.offline, elem_id="elsewhere"
+                ):
                     more_vaes = gr.CheckboxGroup(
                         encoders_elsewhere(offline=service.offline),
                         label="Models",
@@ -61,6 +64,13 @@ def build_page(service: Service) -> gr.Blocks:
                         elem_id="more-models",
                     )
                 place = gr.Radio(PLACES, value="", label="5. Where will it be posted?", elem_id="place")
+                seen = gr.Radio(
+                    SIZES,
+                    value="",
+                    label="6. How large will editors see it?",
+                    info="Editors make a large picture smaller, and most of a fine change goes with that. Each size takes time.",
+                    elem_id="seen",
+                )
                 with gr.Accordion("More", open=False, elem_id="more"):
                     part = gr.Radio(PARTS, value="", label="Which part shall be protected?", elem_id="part")
                     painted = gr.ImageMask(
@@ -112,7 +122,7 @@ def build_page(service: Service) -> gr.Blocks:
                     edit_standing = gr.HTML(elem_id="edit-standing")
                     edits = gr.HTML(elem_id="edits")
 
-        choices = [mode, preset, budget, vaes, more_vaes, place, part, most_visible, strip_gps, strip_metadata]
+        choices = [mode, preset, budget, vaes, more_vaes, place, seen, part, most_visible, strip_gps, strip_metadata]
         everything: list[Any] = [files, *choices]  # gradio gives components their events at run time
         mode.change(lambda name: fragments.note(AIM_NOTES[name]), mode, aim_note, show_progress="hidden", queue=False)
         # One event for all inputs, so that what was chosen last is answered last.

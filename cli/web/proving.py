@@ -58,7 +58,7 @@ def editors_here() -> list[tuple[str, str]]:
     found = []
     for entry in EDITORS.values():
         if entry.name in EMBEDDED:
-            found.append((f"{entry.name}: built in for tests, five styles", entry.name))
+            found.append((f"{entry.name}: for tests, five styles", entry.name))
         elif cached(entry.repo_id, "model_index.json") is not None:
             found.append((f"{entry.name}: installed", entry.name))
     return found
@@ -93,14 +93,21 @@ def prove_edits(
         for name, caption in _CAPTIONS.items()
         if name in pictures
     }
-    return Proved(edits, kept, (*instruction.warnings, *_doubts(instruction.editor, result)))
+    return Proved(edits, kept, (*instruction.warnings, *_doubts(instruction.editor, result, original)))
 
 
-def _doubts(editor: Editor, result: Result) -> Iterator[str]:
+def _doubts(editor: Editor, result: Result, original: Picture) -> Iterator[str]:
     if editor.surrogate.digest not in result.against:
         yield (
             f"{editor.name} reads pictures with the encoder {editor.surrogate.name}, and this picture was protected against "
             f"{result.record.vae['name']}: what the edit shows is how far that carries over, not how well it protects"
+        )
+    scales = result.record.config["scales"]
+    assert isinstance(scales, tuple)
+    if min(original.width, original.height) > editor.size_px and editor.size_px not in scales:
+        yield (
+            f"{editor.name} was given the picture at {editor.size_px}x{editor.size_px} px, and making it smaller takes most of a "
+            "fine change with it; choose under 6 the size at which editors see it"
         )
 
 

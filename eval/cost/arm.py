@@ -29,7 +29,8 @@ class Arm:
     Attributes:
         name: `bare`: forward and input gradient of the encoder, nothing else. `paper`, `balanced`, `fast`: a whole `protect`
             with this preset. `published`: the authors' loop. `ours`: our loop with the preset `paper`, so step for step the
-            same; `ours-little-memory` with checkpoints, `ours-compiled` with an encoder that `torch.compile` translated.
+            same; `ours-little-memory` with checkpoints, `ours-compiled` with an encoder that `torch.compile` translated,
+            `ours-fast` with as many steps as the preset `fast` takes.
             Anything else is a method of `eval/arms/registry.py`, optimised as published posterior collapse is.
         vae: what `load_surrogate` takes; for `published` a diffusers folder.
         picture: what to run on, repeated to fill a batch.

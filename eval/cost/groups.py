@@ -57,7 +57,8 @@ def groups_of(config: CostConfig, device: torch.device) -> list[list[Arm]]:
     if device.type == "cuda":
         groups[0].append(replace(bare, name="fast", steps=PRESETS["fast"].steps))
         bf16 = replace(ours, precision="bf16")
-        groups[-1] += [bf16, replace(bf16, name="ours-compiled")]
+        fewer = replace(bf16, name="ours-fast", steps=PRESETS["fast"].steps)
+        groups[-1] += [bf16, replace(bf16, name="ours-compiled"), fewer]
         groups += [[replace(bf16, batch=batch)] for batch in CUDA_BATCHES]  # one by one: they may not fit together
     for size_px in config.sizes_px:
         first = replace(bare, vae=EMBEDDED[EDITOR], picture=_picture(config, size_px), precision="fp32")

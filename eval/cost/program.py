@@ -80,6 +80,7 @@ PROGRAMS: dict[str, Callable[[Arm], Prepared]] = {
     "ours": _ours,
     "ours-little-memory": _ours,
     "ours-compiled": _ours,
+    "ours-fast": _ours,
 }
 """What loads and prepares each of them."""
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from pca_protect import compute
 from pca_protect.config import Device, Precision
-from pca_protect.errors import ModelError
+from pca_protect.errors import DeviceError, ModelError
 from pca_protect.surrogates import checkpoint
 from pca_protect.surrogates.adapter import Encoder, Surrogate
 from pca_protect.surrogates.lean import keep_less
@@ -59,7 +59,7 @@ def load_surrogate(
     Raises:
         UsageError: the name means nothing.
         ModelError: the model cannot be fetched, or its files are damaged, pickled or of an unknown kind.
-        DeviceError: the device is not there, or the model overflows in this precision.
+        DeviceError: the device is not there or has no memory left, or the model overflows in this precision.
     """
     if name != "auto":
         return _load(locate(name, offline=offline), device, precision, compiled)
@@ -116,11 +116,19 @@ def _load(found: Located, device_name: Device, precision: Precision, compiled: b
         first_line = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise ModelError(f"{found.origin}: the weights do not fit the configuration ({first_line})") from error
     identity = checkpoint.digest(tensors)
-    encoder = encoder.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    encoder.eval().requires_grad_(False)
     keep_less(encoder)
-    if device.type == "cuda":
-        channels_last(encoder)
-    multiple, latent_channels = _probe(encoder, device, dtype)
+    try:
+        encoder.to(device=device, dtype=dtype)
+        if device.type == "cuda":
+            channels_last(encoder)
+        multiple, latent_channels = _probe(encoder, device, dtype)
+    except RuntimeError as error:
+        if not compute.is_out_of_memory(error):
+            raise
+        raise DeviceError(
+            f"{found.name}: {device} has no memory for its weights; give fewer or smaller VAEs, or --device cpu"
+        ) from error
     if compiled:
         encoder.compile()
     warnings = []

@@ -165,7 +165,7 @@ def embedded_warning(name: str) -> str:
     """What is said whenever an embedded model is used."""
     return (
         f"the embedded `{name}` VAE protects the offline test bed, not Stable Diffusion: nothing was measured against real "
-        "editors with this file. For those use --vae sd (a download) or a local copy of the editor's VAE"
+        "editors with this file. For those take the VAE `sd` (a download) or a local copy of the editor's VAE"
     )
 
 
