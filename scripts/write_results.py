@@ -30,7 +30,7 @@ from unseen import unseen_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLES = ("editing", "transfer", "purify", "prompts", "cost")
-BEYOND = ("frontier", "survival", "ensembles", "steps", "ingredients")
+BEYOND = ("frontier", "concentration", "flat", "survival", "ensembles", "steps", "ingredients")
 """Measurements of what goes beyond the paper, see docs/research.md: benchmarks on other pictures, and scripts."""
 SHEET_PICTURES = 3
 
@@ -99,7 +99,8 @@ def write(docs: Path) -> None:
         tables=tables,
         claims=claims_about(tables),
         findings=findings,
-        large=_read(docs / "measurements", "published-loop"),
+        at={f"{row['arm']}/{row['metric']}": row for row in beyond["frontier"]["tables"]["frontier"]},
+        large=_read(docs / "measurements", "cost512"),
     )
     (docs / "results.md").write_text(text, encoding="utf-8")
 
