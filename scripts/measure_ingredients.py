@@ -22,14 +22,13 @@ from pca_protect.config import ProtectConfig
 from pca_protect.constraints import LinfBall
 from pca_protect.ensemble import at_corners, mean_of
 from pca_protect.eval.arms.noise import uniform_noise
-from pca_protect.eval.arms.perturb import generator_for
+from pca_protect.eval.arms.perturb import generator_for, protected
 from pca_protect.eval.environment import environment
 from pca_protect.eval.pictures import Rgb, pictures_in, square_picture
 from pca_protect.eval.statistics import ratio_of_means
 from pca_protect.objective import latent_objective
 from pca_protect.optimize import Objective, optimize
-from pca_protect.perturb import Batch, run_recipe
-from pca_protect.perturb import perturb as perturb_batch
+from pca_protect.perturb import run_recipe
 from pca_protect.pixels import from_levels, to_levels
 from pca_protect.schedules import cosine
 from pca_protect.steps import MomentumStep, StepRule
@@ -196,14 +195,6 @@ def perturbed(picture: Rgb, against: Sequence[Surrogate], what: Ingredient, *, s
     return to_levels(pixels)[0]
 
 
-def protected(picture: Rgb, against: Sequence[Surrogate], mode: str) -> Rgb:
-    """As the command line protects against all of them, with the default preset."""
-    config = ProtectConfig(mode=mode)
-    return perturb_batch(Batch([picture], [None], [False]), config, surrogate=several(against), tile_px=config.tile_px)[
-        0
-    ]
-
-
 def published(picture: Rgb, surrogate: Surrogate) -> Rgb:
     clean, config = from_levels([picture]), ProtectConfig(preset="paper")
     return to_levels(run_recipe(clean, latent_objective(surrogate, config, clean), config).pixels)[0]
@@ -237,7 +228,9 @@ def main() -> None:
             for what in INGREDIENTS:
                 made[what.name] = perturbed(picture, list(others.values()), what, steps=options.steps, seed=0)
             for mode in WHOLE:
-                made[f"whole protections, mode {mode}"] = protected(picture, list(others.values()), mode)
+                made[f"whole protections, mode {mode}"] = protected(
+                    picture, ProtectConfig(mode=mode), several(list(others.values()))
+                )
             for name, changed in made.items():
                 found.setdefault(unseen, {}).setdefault(name, []).append(moved(target, picture, changed))
             print(f"{unseen} unseen: {number + 1} of {len(pictures)}", flush=True)

@@ -52,6 +52,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=STARTS, help="file to make or to add to (the installed one)")
     asked = parser.parse_args()
     crops = read_crops(asked.data, PICTURES + HELD_OUT, seed=0)
+    if len(crops) < 2 * HELD_OUT:
+        raise SystemExit(
+            f"{asked.data}: has {len(crops)} pictures; {2 * HELD_OUT} are the fewest that can be trained on"
+        )
     spacing = len(crops) // HELD_OUT
     held_out = crops[::spacing]
     training = [crop for number, crop in enumerate(crops) if number % spacing]
@@ -157,6 +161,8 @@ def read_crops(folder: Path, count: int, *, seed: int) -> list[Tensor]:
             file = archive.extractfile(member)
             assert file is not None
             picture = Image.open(io.BytesIO(file.read())).convert("RGB")
+            if min(picture.size) < CROP_PX:
+                raise SystemExit(f"{member.name}: has a side under {CROP_PX} px; leave such pictures out of the pack")
             side = int(generator.integers(CROP_PX, min(picture.size) + 1))
             left, top = (int(generator.integers(0, length - side + 1)) for length in picture.size)
             box = (left, top, left + side, top + side)

@@ -57,7 +57,7 @@ def test_full_compares_all_methods_and_quick_leaves_the_large_unet_out():
 def test_on_a_gpu_large_methods_run_alone_and_batches_stay_as_they_are():
     groups = groups_of(FULL, torch.device("cuda"))
     assert [[(arm.name, arm.batch) for arm in group] for group in groups[1:4]] == [
-        [("published", 1), ("ours", 1), ("ours-little-memory", 1), ("ours", 1), ("ours-compiled", 1)],
+        [("published", 1), ("ours", 1), ("ours-little-memory", 1), ("ours", 1), ("ours-compiled", 1), ("ours-fast", 1)],
         [("ours", 4)],
         [("ours", 16)],
     ]

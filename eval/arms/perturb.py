@@ -23,6 +23,7 @@ from pca_protect.perturb import Batch, run_recipe
 from pca_protect.perturb import perturb as perturb_batch
 from pca_protect.pixels import to_pixels, with_pixels
 from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.several import Encoders
 
 METHOD_PRESET = "paper"
 """How every method is optimised, the published posterior collapse included: 40 sign steps of an eighth of the budget, the
@@ -54,13 +55,17 @@ def perturb(arm: Arm, picture: Rgb, target: Target, *, budget_levels: int, seed:
         return uniform_noise(picture, budget_levels, generator_for(picture, seed))
     config = request_for(arm, budget_levels=budget_levels, seed=seed)
     if arm.mode:
-        batch = Batch([picture], [None], [False])
-        return perturb_batch(batch, config, surrogate=target.surrogate, tile_px=config.tile_px)[0]
+        return protected(picture, config, target.surrogate)
     original = Picture(picture)
     clean = to_pixels(original).to(target.surrogate.device)
     objective, start = objective_and_start(arm, clean, target, config=config, generator=generator_for(picture, seed))
     found = run_recipe(clean, objective, config, start=start)
     return with_pixels(original, found.pixels).rgb
+
+
+def protected(picture: Rgb, config: ProtectConfig, surrogate: Encoders) -> Rgb:
+    """A picture `(H, W, 3)` as the program makes it, without what the program measures of it."""
+    return perturb_batch(Batch([picture], [None], [False]), config, surrogate=surrogate, tile_px=config.tile_px)[0]
 
 
 def request_for(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pca_protect.config import MODES, PRESETS, SURVIVE
+from pca_protect.config import MODES, PRESETS, SURVIVE, ProtectConfig
 from pca_protect.errors import UsageError
 
 Needs = Literal["nothing", "encoder", "denoiser"]
@@ -23,6 +23,7 @@ class Arm:
     needs: see `Needs`.
     mode, preset: of the arms that are this program; empty for all others.
     survive, max_visibility: see `ProtectConfig`.
+    asked_only: not one of those that are compared unless others are named.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Arm:
     preset: str = ""
     survive: str | None = None
     max_visibility: float | None = None
+    asked_only: bool = False
 
 
 NOISE_LINF, NOISE_VISIBLE = "noise-linf", "noise-visible"
@@ -66,7 +68,15 @@ _ENTRIES = (
         "paper",
     ),
     *(
-        Arm(f"{preset}-{mode}", f"pca_protect, mode {mode}, preset {preset}", "this program", "encoder", mode, preset)
+        Arm(
+            f"{preset}-{mode}",
+            f"pca_protect, mode {mode}, preset {preset}",
+            "this program",
+            "encoder",
+            mode,
+            preset,
+            asked_only=preset != ProtectConfig.preset,
+        )
         for preset in PRESETS
         if preset != "paper"
         for mode in MODES
@@ -80,6 +90,7 @@ _ENTRIES = (
             "strong",
             "balanced",
             survive=survive,
+            asked_only=True,
         )
         for survive, what in SURVIVE.items()
     ),
@@ -92,6 +103,7 @@ _ENTRIES = (
             "strong",
             "balanced",
             max_visibility=levels,
+            asked_only=True,
         )
         for levels in (0.25, 0.5)
     ),
@@ -99,9 +111,7 @@ _ENTRIES = (
 
 ARMS: dict[str, Arm] = {arm.name: arm for arm in _ENTRIES}
 
-DEFAULT_ARMS = tuple(
-    name for name in ARMS if not name.startswith(("instant-", "fast-", "strong-", "survive-", "discreet-"))
-)
+DEFAULT_ARMS = tuple(name for name, arm in ARMS.items() if not arm.asked_only)
 CHIEF_ARMS = (*CONTROLS, "pca-diffusion", "pca-concentration")
 """The paper's two modes and what they have to beat."""
 

@@ -11,7 +11,7 @@ from pca_protect import compute
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import ModelError, UsageError
 from pca_protect.eval.arms.noise import uniform_noise
-from pca_protect.eval.arms.perturb import generator_for
+from pca_protect.eval.arms.perturb import generator_for, protected
 from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.load import load_editor
 from pca_protect.eval.environment import environment
@@ -23,7 +23,6 @@ from pca_protect.eval.transfer.config import TransferConfig
 from pca_protect.eval.transfer.table import EDITS, NOISE, Matrix, Source, transfer_rows
 from pca_protect.eval.trial import Trial, prompts_for
 from pca_protect.io.picture import Picture
-from pca_protect.perturb import Batch, perturb
 from pca_protect.pixels import to_pixels
 from pca_protect.surrogates.adapter import Surrogate
 from pca_protect.surrogates.load import load_surrogate
@@ -177,7 +176,7 @@ class _Work:
             mode=mode, preset=config.preset, budget_levels=config.budget_levels, vae=source.members, seed=config.seed
         )
         against = several([self._targets[name] for name in source.members])
-        return perturb(Batch([picture], [None], [False]), request, surrogate=against, tile_px=request.tile_px)[0]
+        return protected(picture, request, against)
 
     def _shift(self, picture: Rgb, changed: Rgb) -> dict[str, dict[str, float]]:
         """For each target: how far the posterior mean moved, in norms of the clean one, and how much of the norm is gone."""
