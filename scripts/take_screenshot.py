@@ -14,7 +14,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 ASTRONAUT = Path(__file__).parent.parent / "examples" / "astronaut.png"
-SIZE = {"width": 1280, "height": 1740}
+SIZE = {"width": 1280, "height": 1830}
 MILLISECONDS = 300_000
 
 
@@ -33,6 +33,7 @@ def main() -> None:
         page.get_by_label("Make edits fail, with less to see").check()
         page.get_by_label("Automatic").uncheck()
         page.get_by_label("pocket: ").check()
+        page.get_by_label("At 256 px").check()
         page.get_by_role("button", name="Protect", exact=True).click()
         page.locator(".result").wait_for()
         page.locator(".stack img").evaluate_all("all => Promise.all(all.map(image => image.decode()))")
