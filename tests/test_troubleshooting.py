@@ -96,9 +96,9 @@ WITHOUT = {
     "skimage.feature": f"protect photo.png --region face {QUICK} -o face.png",
     "ray": "protect photos -o ray-out --engine ray",
     "pca_protect.eval.check.run": "pca-protect check photo.png",
-    "gradio": "pca-protect ui",
+    "pca_protect.cli.web.server": "pca-protect ui",
 }
-"""A package that is not installed, and what needs it; one of ours stands for those that it imports."""
+"""A package that is not installed, and what needs it; ours stand for those that they import."""
 
 NOT_PRODUCED = {
     "is gated": "needs the hub",

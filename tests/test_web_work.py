@@ -13,12 +13,13 @@ from conftest import smooth_picture
 from PIL import Image
 from small_disk import small_disk
 
-from pca_protect import DeviceError, ProtectConfig, Protected, UsageError
+from pca_protect import DeviceError, ModelError, ProtectConfig, Protected, UsageError
 from pca_protect.batch.delivery import Delivery
 from pca_protect.perturb import Mask
 
 pytest.importorskip("flip_evaluator", reason="needs the extra `eval`")
 
+from pca_protect.cli.web import models as models_module
 from pca_protect.cli.web import protecting
 from pca_protect.cli.web.desk import Desk
 from pca_protect.cli.web.models import Models
@@ -160,3 +161,12 @@ def test_a_proof_by_another_encoder_says_so(workplace: Workplace):
     )
     with pytest.raises(UsageError, match="nothing is said to the editor"):
         workplace.prove(results, prompt="")
+
+
+def test_a_model_that_is_not_here_says_what_is_known_of_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(models_module, "at_hand", lambda entry: False)  # whatever this machine has in its cache
+    models = Models("cpu", offline=False)
+    with pytest.raises(ModelError, match=r"once sd is downloaded; others of its size took 4 min for every 256x256 px"):
+        models.measure_pace(ProtectConfig(vae="sd"))
+    with pytest.raises(ModelError, match=r"^that is known once taesd is downloaded$"):
+        models.measure_pace(ProtectConfig(vae="taesd"))

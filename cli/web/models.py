@@ -6,12 +6,14 @@ import threading
 from typing import TYPE_CHECKING
 
 from pca_protect.batch.estimate import Pace, measure_pace
+from pca_protect.cli.console import duration
 from pca_protect.cli.extras import needs_extra
+from pca_protect.compute import resolve_device
 from pca_protect.config import Device, ProtectConfig
 from pca_protect.errors import ModelError
 from pca_protect.surrogates.hub import at_hand
 from pca_protect.surrogates.load import load_surrogates
-from pca_protect.surrogates.registry import PREFERRED, REGISTRY
+from pca_protect.surrogates.registry import PREFERRED, REGISTRY, SurrogateEntry
 from pca_protect.surrogates.several import Encoders
 
 if TYPE_CHECKING:
@@ -72,11 +74,24 @@ class Models:
             for name in config.vaes:
                 entry = REGISTRY.get(PREFERRED if name == "auto" else name)
                 if entry is not None and not at_hand(entry):
-                    raise ModelError(f"that is known once {entry.name} is downloaded")
+                    raise ModelError(f"that is known once {entry.name} is downloaded{self._beforehand(entry, config)}")
         pace = measure_pace(config, surrogate=self.encoders(config.vaes))
         with self._lock:
             self._paces[_kind(config)] = pace
         return pace
+
+    def _beforehand(self, entry: SurrogateEntry, config: ProtectConfig) -> str:
+        """What is known of a model of the usual size without having it."""
+        if entry.download_megabytes < _USUAL_MEGABYTES or resolve_device(self._device).type != "cpu":
+            return ""
+        took = duration(config.recipe.steps * _CORE_SECONDS_PER_STEP)
+        return f"; others of its size took {took} for every 256x256 px on one processor core"
+
+
+_USUAL_MEGABYTES = 100
+"""Smaller ones are distilled, and faster."""
+_CORE_SECONDS_PER_STEP = 6.1
+"""Of Stable Diffusion's architecture at 256x256 px: arm `ours` of docs/measurements/cost-cpu.json."""
 
 
 def _kind(config: ProtectConfig) -> tuple[object, ...]:
