@@ -30,7 +30,7 @@ from unseen import unseen_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLES = ("editing", "transfer", "purify", "prompts", "cost")
-BEYOND = ("frontier", "concentration", "flat", "survival", "ensembles", "steps", "ingredients")
+BEYOND = ("frontier", "concentration", "flat", "survival", "upload", "ensembles", "steps", "ingredients")
 """Measurements of what goes beyond the paper, see docs/research.md: benchmarks on other pictures, and scripts."""
 SHEET_PICTURES = 3
 
