@@ -265,17 +265,25 @@ def _attempt(
         if not compute.is_out_of_memory(error):
             raise
         return None
-    _refuse_no_change(parts, proofs, config)
     return list(zip(shown, proofs, strict=True))
 
 
 def _joined(original: Picture, frames: list[_Measured], config: ProtectConfig, surrogate: Encoders) -> Protected:
-    """The frames of one picture, with a record of the one that is protected least."""
+    """The frames of one picture, with a record of the one that is protected least.
+
+    Raises:
+        PictureError: what may be seen is so little that rounding left nothing of it in any frame.
+    """
     changed = {frame.frame: frame.protected for frame in frames}
     following = tuple(changed.get(number, frame) for number, frame in enumerate(original.following, start=1))
     protected = replace(original, rgb=changed.get(0, original).rgb, following=following)
     weakest = min((frame.proof for frame in frames), key=lambda proof: proof.times_noise)
     proof = replace(weakest, max_change_levels=max(frame.proof.max_change_levels for frame in frames))
+    if proof.max_change_levels == 0 and config.max_visibility is not None:
+        raise PictureError(
+            f"{original.source}: max visibility {config.max_visibility} leaves nothing of the change; raise --max-visibility, or "
+            "leave it out"
+        )
     record = Record(
         input=None if not original.digest else original.source,
         output=None,
@@ -304,18 +312,6 @@ def _joined(original: Picture, frames: list[_Measured], config: ProtectConfig, s
         versions=versions(),
     )
     return Protected(protected, original, record)
-
-
-def _refuse_no_change(parts: list[_Part], proofs: list[Proof], config: ProtectConfig) -> None:
-    """Raises:
-    PictureError: what may be seen is so little that rounding left nothing of it.
-    """
-    for part, proof in zip(parts, proofs, strict=True):
-        if proof.max_change_levels == 0 and config.max_visibility is not None:
-            raise PictureError(
-                f"{part.picture.source}: max visibility {config.max_visibility} leaves nothing of the change; raise "
-                "--max-visibility, or leave it out"
-            )
 
 
 def _doubts(proof: Proof, frames: list[_Measured], config: ProtectConfig) -> Iterator[str]:

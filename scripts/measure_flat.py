@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from shares import mean_row
 
 from pca_protect.config import ProtectConfig
 from pca_protect.eval.arms.perturb import Target, perturb
@@ -22,7 +23,6 @@ from pca_protect.eval.arms.registry import arms_named
 from pca_protect.eval.environment import environment
 from pca_protect.eval.metrics.load import visibility
 from pca_protect.eval.pictures import Rgb, pictures_in, square_picture
-from pca_protect.eval.statistics import ratio_of_means
 from pca_protect.eval.testbed.sheet import contact_sheet
 from pca_protect.surrogates.load import load_surrogate
 
@@ -60,7 +60,7 @@ def main() -> None:
             found[arm.name]["flip"].append(visibility(picture[place], shown[arm.name]))
         sheet[""].append(shown)
         print(path.name, flush=True)
-    rows = [row(name, measured, found[PUBLISHED]) for name, measured in found.items()]
+    rows = [{"arm": name, **mean_row(measured, found[PUBLISHED], compared="flip")} for name, measured in found.items()]
     summary = {
         "command": "python scripts/measure_flat.py",
         "config": {
@@ -97,19 +97,6 @@ def flattest(path: Path, size_px: int) -> tuple[float, Path, tuple[slice, slice]
 def rms(changed: Rgb, clean: Rgb) -> float:
     difference: NDArray[np.float64] = changed.astype(np.float64) - clean
     return float(np.sqrt(np.square(difference).mean()))
-
-
-def row(name: str, measured: dict[str, list[float]], published: dict[str, list[float]]) -> dict[str, object]:
-    share = ratio_of_means(measured["flip"], published["flip"])
-    return {
-        "arm": name,
-        "rms_levels": float(np.mean(measured["rms_levels"])),
-        "flip": float(np.mean(measured["flip"])),
-        "share": share.value,
-        "ci_low": share.ci_low,
-        "ci_high": share.ci_high,
-        "n": len(measured["flip"]),
-    }
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import statistics
 from pathlib import Path
 
 import torch
+from shares import mean_row
 
 from pca_protect.config import ProtectConfig
 from pca_protect.eval.arms.noise import uniform_noise
@@ -24,7 +25,6 @@ from pca_protect.eval.environment import environment
 from pca_protect.eval.metrics.load import visibility
 from pca_protect.eval.pictures import Rgb, pictures_in
 from pca_protect.eval.purify.filters import FILTERS
-from pca_protect.eval.statistics import ratio_of_means
 from pca_protect.eval.styles import STYLES
 from pca_protect.io.read import read_picture
 from pca_protect.pixels import from_levels
@@ -78,7 +78,12 @@ def main() -> None:
             "editor_weights": editor.digest,
         },
         "environment": environment(torch.device("cpu")),
-        "tables": {"upload": [row(name, measured, found[PUBLISHED]) for name, measured in found.items()]},
+        "tables": {
+            "upload": [
+                {"what": name, **mean_row(measured, found[PUBLISHED], compared="effect")}
+                for name, measured in found.items()
+            ]
+        },
     }
     options.out.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
 
@@ -101,18 +106,6 @@ def edits(editor: Editor, picture: Rgb) -> list[Rgb]:
     top, left = ((length - editor.size_px) // 2 for length in picture.shape[:2])
     middle = picture[top : top + editor.size_px, left : left + editor.size_px]
     return [editor.edit([middle], STYLES[prompt].prompt, seeds=[0])[0] for prompt in PROMPTS]
-
-
-def row(name: str, measured: dict[str, list[float]], published: dict[str, list[float]]) -> dict[str, object]:
-    share = ratio_of_means(measured["effect"], published["effect"])
-    return {
-        "what": name,
-        **{column: statistics.fmean(values) for column, values in measured.items()},
-        "share": share.value,
-        "ci_low": share.ci_low,
-        "ci_high": share.ci_high,
-        "n": len(measured["effect"]),
-    }
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from pca_protect.eval.arms.registry import ARMS
 from pca_protect.eval.report import figures
 from pca_protect.eval.report.sections import difference
 from pca_protect.eval.report.strips import strips_in
@@ -32,6 +33,11 @@ ROOT = Path(__file__).resolve().parent.parent
 TABLES = ("editing", "transfer", "purify", "prompts", "cost")
 BEYOND = ("frontier", "concentration", "flat", "survival", "upload", "ensembles", "steps", "ingredients")
 """Measurements of what goes beyond the paper, see docs/research.md: benchmarks on other pictures, and scripts."""
+OBJECTIVES = (
+    *("photoguard", "latent-distance", "pid", "mist", "advdm", "sds-plus", "pca-diffusion", "pca-concentration"),
+    *("balanced-diffusion", "balanced-strong"),
+)
+"""Arms of the frontier at 40 steps that differ in what is minimised; the last two in how they walk, too."""
 SHEET_PICTURES = 3
 
 
@@ -100,6 +106,7 @@ def write(docs: Path) -> None:
         claims=claims_about(tables),
         findings=findings,
         at={f"{row['arm']}/{row['metric']}": row for row in beyond["frontier"]["tables"]["frontier"]},
+        objectives=[(name, ARMS[name].what) for name in OBJECTIVES],
         large=_read(docs / "measurements", "cost512"),
     )
     (docs / "results.md").write_text(text, encoding="utf-8")

@@ -59,6 +59,7 @@ class Answers:
         self._service.cancel(_visit(request), EDITING)
 
     def line(self, files: list[str] | None, *chosen: object) -> str:
+        """The same as a command."""
         names = [safe_name(Path(path).name) for path in files or []]
         pixels = self._service.limits.most_pixels
         return command(
@@ -130,6 +131,7 @@ class Answers:
         return fragments.pictures(listed, failed), gr.update(value=canvas)
 
     async def protect(self, request: gr.Request, files: list[str] | None, *rest: Any) -> AsyncIterator[tuple[Any, ...]]:  # noqa: ANN401
+        """How far it is, then downloads and figures, or why not."""
         *chosen, painting = rest
         visit = _visit(request)
         go, halt = gr.update(interactive=True), gr.update(interactive=False)
@@ -176,6 +178,7 @@ class Answers:
         yield "", fragments.results(found), go, halt, gr.update(visible=bool(names)), choices
 
     async def edit(self, request: gr.Request, name: str, editor: str, prompt: str) -> AsyncIterator[tuple[Any, ...]]:
+        """How far it is, then the edits side by side, or why not."""
         visit = _visit(request)
         go, halt = gr.update(interactive=True), gr.update(interactive=False)
         results = self._service.results.get(visit)
