@@ -57,8 +57,8 @@ Vaes = Annotated[
         metavar="NAME",
         help=(
             "Encoder to protect against: a name from `pca-protect vaes`, a hub id, a folder or a .safetensors file. "
-            "May be repeated: against all of them at once. `auto` is the Stable Diffusion VAE where it can be had, and the "
-            "embedded test model otherwise.  [default: auto]"
+            "May be repeated: against all of them at once. `auto` is the Stable Diffusion VAE, or if that is not available an "
+            "embedded test model: outputs are then named NAME.test-only.png and are not protected.  [default: auto]"
         ),
         show_default=_HIDDEN_DEFAULT,
     ),
@@ -140,6 +140,12 @@ Seed = Annotated[int, typer.Option(metavar="N", help="Draws the noise that the r
 DeviceName = Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")]
 PrecisionName = Annotated[str, typer.Option(metavar="auto|fp32|bf16|fp16", help="Number format of the encoder.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Touch no network: embedded, local and cached models only.")]
+NoFallback = Annotated[
+    bool,
+    typer.Option(
+        "--no-fallback", help="Exit with code 3 if `auto` cannot use the Stable Diffusion VAE; write nothing test-only."
+    ),
+]
 Overwrite = Annotated[
     bool,
     typer.Option(

@@ -15,7 +15,7 @@ from pca_protect.batch.run import run as run_batch
 from pca_protect.cli import options
 from pca_protect.cli.run_output import Reporter, show_preview
 from pca_protect.config import Device, Direction, Precision, ProtectConfig, parse_scales
-from pca_protect.errors import PcaProtectError, UsageError
+from pca_protect.errors import ModelError, PcaProtectError, PictureError, UsageError
 
 if TYPE_CHECKING:
     from pca_protect.batch.estimate import Estimate
@@ -45,6 +45,7 @@ def run(
     device: options.DeviceName = ProtectConfig.device,
     precision: options.PrecisionName = ProtectConfig.precision,
     offline: options.Offline = False,
+    no_fallback: options.NoFallback = False,
     overwrite: options.Overwrite = False,
     skip_existing: options.SkipExisting = False,
     strip_metadata: options.StripMetadata = Delivery.strip_metadata,
@@ -103,6 +104,7 @@ def run(
         delivery=Delivery(strip_metadata, strip_gps, notice, allow_lossy),
         mask=mask,
         offline=offline,
+        fallback=not no_fallback,
         max_pixels=None if max_megapixels is None else round(max_megapixels * 1_000_000),
     )
     if dry_run:
@@ -156,6 +158,7 @@ def _on_cluster(
         delivery=request.delivery,
         errors=request.errors,
         offline=request.offline,
+        fallback=request.fallback,
         max_pixels=request.max_pixels,
         workers=workers,
         address=address,
@@ -169,9 +172,13 @@ def _preview(request: Request, config: ProtectConfig) -> None:
 
     def measure() -> Estimate:
         from pca_protect.batch.estimate import estimate
-        from pca_protect.surrogates.load import load_surrogates
+        from pca_protect.surrogates.load import load_resolved
 
-        surrogate = load_surrogates(config.vaes, device=config.device, precision=config.precision, offline=True)
+        if found.resolved is None:
+            raise PictureError("no picture can be read")
+        if found.needs_download:
+            raise ModelError(f"{', '.join(found.resolved.names)} has to be downloaded first")
+        surrogate = load_resolved(found.resolved, device=config.device, precision=config.precision, offline=True)
         return estimate(found.to_do, config, surrogate=surrogate)
 
     show_preview(found, measure)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _LISTED = 20
 """So many failures are listed; more would push the summary off the screen."""
 _TITLE_WIDTH = 40
+_TEST_ONLY = "test only: "
+"""Begins the summary of a run whose encoders are all embedded models: nothing is protected against a real editor."""
 
 
 class Reporter:
@@ -45,6 +47,7 @@ class Reporter:
         self._is_first = rank_and_world()[0] == 0
         self._bar = _Bar(shown=sys.stderr.isatty() and not quiet and self._is_first)
         self._known_warnings: tuple[str, ...] = ()
+        self._test_only = False
         self._pictures = 0
 
     def notice(self, sentence: str) -> None:
@@ -52,6 +55,7 @@ class Reporter:
 
     def loaded(self, surrogate: Encoders) -> None:
         self._known_warnings = surrogate.warnings
+        self._test_only = surrogate.embedded
         if not self._is_first:
             return
         for warning in surrogate.warnings:
@@ -86,7 +90,7 @@ class Reporter:
         if summary.stopped:
             console.say(f"stopped: {summary.stopped}")
         if summary.total > 1 or summary.folder:
-            console.say(_in_all(summary))
+            console.say(f"{_TEST_ONLY if self._test_only else ''}{_in_all(summary)}")
 
     def _print(self, outcome: Outcome) -> None:
         job, record = outcome.job, outcome.record
@@ -98,13 +102,13 @@ class Reporter:
         for warning in record.warnings:
             if warning not in self._known_warnings:
                 console.warn(f"{about}{warning}")
-        console.result(record.as_json() if self._as_json else _one_picture(record))
+        console.result(record.as_json() if self._as_json else _one_picture(record, verbose=self._verbose))
 
 
 def show_preview(shown: Preview, measure: Callable[[], Estimate]) -> None:
     """The answer of `--dry-run`: every job on stdout, what there is to know and the time it will take on stderr."""
     marks = {"to do": "", "finished": " (finished, skipped)", "exists": " (exists, skipped)"}
-    for job, standing in zip(shown.plan.jobs, shown.standings, strict=True):
+    for job, standing in zip(shown.jobs, shown.standings, strict=True):
         if job.source.problem:
             console.error(job.source.problem)
         else:
@@ -124,21 +128,29 @@ def show_preview(shown: Preview, measure: Callable[[], Estimate]) -> None:
     )
 
 
-def _one_picture(record: Record) -> str:
-    psnr = "unchanged" if record.psnr_db is None else f"PSNR {record.psnr_db:.1f} dB"
+def _one_picture(record: Record, *, verbose: bool) -> str:
+    """The summary of a picture, without what was not evaluated."""
     line = ", ".join(
         (
             f"{record.output}: {record.config['mode']} against {record.vae['name']}",
             f"largest change {record.max_change_levels} levels",
-            psnr,
-            f"visible like {record.visible_levels:.2g} levels",
-            f"posterior moved {record.protected.latent:.0%} of its norm (noise {record.noise.latent:.0%})",
-            f"loss {record.times_noise:.3g}x as far as noise",
+            *_evaluation(record, verbose=verbose),
             f"{record.seconds:.1f} s",
             f"peak {record.peak_megabytes:.0f} MB",
         )
     )
-    return console.one_line(line)
+    return console.one_line(f"{_TEST_ONLY if record.test_only else ''}{line}")
+
+
+def _evaluation(record: Record, *, verbose: bool) -> Iterator[str]:
+    if record.protected is None or record.noise is None:
+        yield "not evaluated"
+        return
+    yield "unchanged" if record.psnr_db is None else f"PSNR {record.psnr_db:.1f} dB"
+    yield f"visible like {record.visible_levels:.2g} levels"
+    yield f"latent shift {record.protected.latent:.0%} (random noise: {record.noise.latent:.0%})"
+    if verbose:
+        yield f"loss {record.loss_clean:.4g} to {record.protected.loss:.4g}"
 
 
 def _in_all(summary: Summary) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pca_protect.errors import (
         Cancelled,
         DeviceError,
+        FallbackWarning,
         ModelError,
         PcaProtectError,
         PictureError,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Cancelled": "errors",
     "DeviceError": "errors",
+    "FallbackWarning": "errors",
     "ModelError": "errors",
     "PcaProtectError": "errors",
     "PictureError": "errors",
@@ -45,6 +47,7 @@ _HOMES = {
 __all__ = [
     "Cancelled",
     "DeviceError",
+    "FallbackWarning",
     "ModelError",
     "PcaProtectError",
     "PictureError",

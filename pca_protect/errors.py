@@ -7,6 +7,8 @@
     ├── DeviceError                 3   the device asked for is not there or is out of memory
     └── Cancelled                 130   the progress callback asked to stop
 
+`FallbackWarning` is a warning, for Python's `warnings`.
+
 A message is one sentence that says the value, the problem and the remedy.
 """
 
@@ -50,6 +52,10 @@ class Cancelled(PcaProtectError):  # noqa: N818 - not an error of anyone
     """Stopped on request between two steps; nothing was written."""
 
     exit_code = 130
+
+
+class FallbackWarning(UserWarning):
+    """`auto` took the embedded test model, because the Stable Diffusion VAE is not available."""
 
 
 def not_finite(where: str) -> ModelError:

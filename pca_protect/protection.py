@@ -97,6 +97,7 @@ class Protected:
             "version": record.versions["pca_protect"],
             "mode": record.config["mode"],
             "vae": record.vae["name"],
+            "test_only": record.test_only,
             "budget_levels": record.config["budget_levels"],
             "warnings": record.warnings,
         }
@@ -300,6 +301,7 @@ def _joined(original: Picture, frames: list[_Measured], config: ProtectConfig, s
             "weights_sha256": surrogate.digest,
             "latent_channels": surrogate.latent_channels,
         },
+        test_only=surrogate.embedded,
         device=str(surrogate.device),
         precision=str(surrogate.dtype).removeprefix("torch."),
         **vars(proof),

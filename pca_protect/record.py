@@ -20,6 +20,7 @@ class Record:
     config: the request with every default resolved, see `ProtectConfig.as_dict`.
     config_digest: see `ProtectConfig.digest`.
     vae: what was optimised against (name, origin, weights hash, latent channels); of several all names, and one hash.
+    test_only: every encoder is an embedded test model, so the file is protected against no real editor.
     device, precision: what it ran on.
     max_change_levels, psnr_db, visible_levels, loss_clean, protected, noise, times_noise: see `Proof`; the largest change is
         that of the saved file where there is one. Of several frames, scales or encoders the figures are those of the one
@@ -42,6 +43,7 @@ class Record:
     config: dict[str, object]
     config_digest: str
     vae: dict[str, object]
+    test_only: bool
     device: str
     precision: str
     max_change_levels: int

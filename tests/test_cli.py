@@ -53,7 +53,7 @@ def test_protects_several_pictures_and_survives_a_bad_one(tmp_path: Path, photo:
     assert bad["input"] == "bad.png"
     assert "not a picture" in bad["error"]
     assert "error: bad.png: is not a picture" in done.stderr
-    assert "\n2 protected, 1 failed in " in done.stderr
+    assert "\ntest only: 2 protected, 1 failed in " in done.stderr
     assert (
         done.stderr.count("warning: the embedded `pocket` VAE protects the offline test bed, not Stable Diffusion") == 1
     )
@@ -67,7 +67,17 @@ def test_summary_line_says_what_matters(tmp_path: Path, photo: Path):
     done = command("run", photo.name, "--vae", "pocket", "--steps", 2, "--mode", "concentration", cwd=tmp_path)
     assert done.returncode == 0
     (line,) = done.stdout.splitlines()
-    for part in ("photo.protected.png", "concentration", "pocket", "levels", "PSNR", "posterior moved", " s,", "MB"):
+    for part in (
+        "photo.protected.png",
+        "concentration",
+        "pocket",
+        "levels",
+        "PSNR",
+        "latent shift",
+        "(random noise: ",
+        " s,",
+        "MB",
+    ):
         assert part in line
 
 
@@ -186,7 +196,7 @@ def test_bad_requests_end_in_one_sentence_with_nothing_written(tmp_path: Path, p
 
 def test_dry_run_and_skip_existing_do_nothing(tmp_path: Path, photo: Path):
     done = command("run", "photo.png", "--dry-run", cwd=tmp_path)
-    assert done.stdout == "photo.png -> photo.protected.png\n"
+    assert done.stdout == "photo.png -> photo.test-only.png\n"
     assert files(tmp_path) == ["photo.png"]
     (tmp_path / "photo.protected.png").write_bytes(b"earlier")
     done = command("run", "photo.png", "--skip-existing", cwd=tmp_path)

@@ -10,17 +10,19 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
 from conftest import smooth_picture
+from huggingface_hub import constants
 
 from pca_protect.batch.delivery import Delivery
 from pca_protect.batch.outcome import Outcome, Summary
 from pca_protect.config import ProtectConfig
-from pca_protect.errors import DeviceError, UsageError
+from pca_protect.errors import DeviceError, ModelError, UsageError
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import decode_picture
 from pca_protect.io.write import largest_change_levels
@@ -486,3 +488,28 @@ def test_picture_that_is_tried_alone_is_counted_alone() -> None:
 )
 def test_urls(name: str, answer: bool) -> None:
     assert is_url(name) is answer
+
+
+def test_a_fallback_of_auto_is_named_by_the_driver(
+    tmp_path: Path, two_workers: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers load what the driver resolved, and outputs that protect are not repeated as test only."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    source = folder_of(tmp_path / "in", {"a.png": png(45, 37, 0), "b.png": png(45, 37, 1)})
+    output = folder_of(tmp_path / "out", {"b.protected.png": png(45, 37, 1)})
+    auto = ProtectConfig(preset="paper", steps=1, device="cpu")
+    run = partial(cluster.run, [source], output, auto, workers=1)
+    with pytest.raises(UsageError, match=r"b\.protected\.png: exists already"):
+        run(watcher=Watched())
+    with pytest.raises(ModelError, match="not in the local cache"):
+        run(watcher=Watched(), existing="skip", fallback=False)
+    watched = Watched()
+    summary = run(watcher=watched, existing="skip")
+    assert (summary.protected, summary.skipped, summary.exit_code) == (1, 1, 0)
+    assert set(written(tmp_path / "out")) == {"a.test-only.png", "b.protected.png"}
+    record = watched.outcomes[0].record
+    assert record is not None
+    assert record.test_only
+    assert record.warnings[0].startswith("test only: VAE auto took the embedded `pocket`")
+    again = run(watcher=Watched(), existing="skip")
+    assert (again.protected, again.skipped) == (0, 2)

@@ -400,14 +400,17 @@ def test_command_line_without_a_hub(client: Client) -> None:
     record = json.loads(stdout)
     assert record["vae"]["name"] == "pocket"
     unavailable, unprotected = record["warnings"]
-    assert "could not have `sd`" in unavailable
+    assert record["test_only"]
+    assert unavailable.startswith(
+        "test only: VAE auto took the embedded `pocket`, which no real editor uses, because `sd`"
+    )
     assert "the hub cannot be reached" in unavailable
     assert "protects the offline test bed, not Stable Diffusion" in unprotected
     assert [line for line in stderr.splitlines() if line.startswith("warning: ")] == [
         f"warning: {unavailable}",
         f"warning: {unprotected}",
     ]
-    assert client.outputs == ["picture.protected.png"]  # of `auto` alone, the others would have refused to replace it
+    assert client.outputs == ["picture.test-only.png"]
 
 
 def test_command_line_failures_are_one_line_and_write_nothing(

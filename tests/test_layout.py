@@ -80,6 +80,8 @@ def test_direction_of_imports(module: str):
         forbidden += ("pca_protect.batch",)
     if belongs_to(module, ("pca_protect.io",)):
         forbidden += ("torch", "pca_protect.surrogates")
+    if module == "pca_protect.surrogates.resolve":
+        forbidden += ("torch", "diffusers", "pca_protect.surrogates.load", "pca_protect.surrogates.adapter")
     if not belongs_to(module, ("pca_protect.cluster", "pca_protect.cli")):
         forbidden += ("pca_protect.cluster",)
     used = set(imports(MODULES[module], top_level_only=False))
@@ -129,7 +131,7 @@ def test_public_names():
         [
             *("Cancelled", "DeviceError", "ModelError", "PcaProtectError", "PictureError", "UsageError"),
             *("ProtectConfig", "Protected", "Record", "Surrogate", "__version__"),
-            *("load_surrogate", "posterior_collapse", "protect"),
+            *("load_surrogate", "posterior_collapse", "protect", "FallbackWarning"),
         ]
     )
     for name in pca_protect.__all__:

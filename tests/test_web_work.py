@@ -19,8 +19,8 @@ from pca_protect.perturb import Mask
 
 pytest.importorskip("flip_evaluator", reason="needs the extra `eval`")
 
+from pca_protect.cli.web import fragments, protecting
 from pca_protect.cli.web import models as models_module
-from pca_protect.cli.web import protecting
 from pca_protect.cli.web.desk import Desk
 from pca_protect.cli.web.models import Models
 from pca_protect.cli.web.protecting import Asked, Results, protect_all
@@ -170,3 +170,18 @@ def test_a_model_that_is_not_here_says_what_is_known_of_it(monkeypatch: pytest.M
         models.measure_pace(ProtectConfig(vae="sd"))
     with pytest.raises(ModelError, match=r"^that is known once taesd is downloaded$"):
         models.measure_pace(ProtectConfig(vae="taesd"))
+
+
+def test_a_fallback_of_auto_says_test_only(workplace: Workplace):
+    found = workplace.protect(upload(workplace, "one.png"), upload(workplace, "two.png"), vae="auto", preset="instant")
+    assert [result.name for result in found.done] == ["one.test-only.png", "two.test-only.png"]
+    assert found.test_only
+    together = workplace.shelf.open(found.together)
+    assert together is not None
+    together.file.close()
+    assert together.name == "test-only.zip"
+    shown = fragments.results(found)
+    assert shown.count("<h3>Test only: ") == 2
+    chosen = workplace.protect(upload(workplace, "three.png"))
+    assert [result.name for result in chosen.done] == ["three.protected.png"]
+    assert "<h3>Test only: three.protected.png" in fragments.results(chosen)

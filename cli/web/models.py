@@ -12,8 +12,9 @@ from pca_protect.compute import resolve_device
 from pca_protect.config import Device, ProtectConfig
 from pca_protect.errors import ModelError
 from pca_protect.surrogates.hub import at_hand
-from pca_protect.surrogates.load import load_surrogates
+from pca_protect.surrogates.load import load_resolved
 from pca_protect.surrogates.registry import PREFERRED, REGISTRY, SurrogateEntry
+from pca_protect.surrogates.resolve import AUTO, resolve
 from pca_protect.surrogates.several import Encoders
 
 if TYPE_CHECKING:
@@ -39,11 +40,12 @@ class Models:
 
     def encoders(self, names: tuple[str, ...]) -> Encoders:
         """Raises:
-        UsageError, ModelError, DeviceError: as `load_surrogates`.
+        UsageError, ModelError, DeviceError: as `load_resolved`.
         """
         if self._encoders is None or self._encoders[0] != names:
             self._encoders = None  # room for the next ones
-            self._encoders = (names, load_surrogates(names, device=self._device, offline=self._offline))
+            resolved = resolve(names, offline=self._offline)
+            self._encoders = (names, load_resolved(resolved, device=self._device, offline=self._offline))
         return self._encoders[1]
 
     def editor(self, name: str) -> Editor:
@@ -72,7 +74,7 @@ class Models:
         """
         if not self._offline:
             for name in config.vaes:
-                entry = REGISTRY.get(PREFERRED if name == "auto" else name)
+                entry = REGISTRY.get(PREFERRED if name == AUTO else name)
                 if entry is not None and not at_hand(entry):
                     raise ModelError(f"that is known once {entry.name} is downloaded{self._beforehand(entry, config)}")
         pace = measure_pace(config, surrogate=self.encoders(config.vaes))

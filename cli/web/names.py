@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import PurePosixPath, PureWindowsPath
 
+from pca_protect.io.plan import PROTECTED
+
 _LONGEST = 80
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
 
@@ -24,20 +26,21 @@ def safe_name(name: str) -> str:
     return f"_{stem}{suffix}" if stem.lower() in _RESERVED else f"{stem}{suffix}"
 
 
-def protected_names(pictures: Iterable[tuple[str, str]]) -> list[str]:
+def protected_names(pictures: Iterable[tuple[str, str]], *, label: str = PROTECTED) -> list[str]:
     """`photo.jpg` and `.png` -> `photo.protected.png`; a number before it where several would be called the same.
 
     Args:
         pictures: name, and extension of the file that will be made.
+        label: see `io.plan.plan`.
     """
     given: set[str] = set()
     found = []
     for name, suffix in pictures:
         stem = name.rpartition(".")[0] or name
-        candidate, number = f"{stem}.protected{suffix}", 1
+        candidate, number = f"{stem}.{label}{suffix}", 1
         while candidate.lower() in given:
             number += 1
-            candidate = f"{stem}-{number}.protected{suffix}"
+            candidate = f"{stem}-{number}.{label}{suffix}"
         given.add(candidate.lower())
         found.append(candidate)
     return found

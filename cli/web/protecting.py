@@ -22,12 +22,14 @@ from pca_protect.config import ProtectConfig
 from pca_protect.errors import Cancelled, DeviceError, PcaProtectError, UsageError
 from pca_protect.io.header import Header
 from pca_protect.io.picture import Picture
+from pca_protect.io.plan import PROTECTED, TEST_ONLY
 from pca_protect.io.read import from_pil
 from pca_protect.io.write import encode_picture, output_format
 from pca_protect.memory import batch_size
 from pca_protect.perturb import Mask
 from pca_protect.protection import Protected, protect
 from pca_protect.record import Record
+from pca_protect.surrogates.resolve import AUTO
 from pca_protect.surrogates.several import Encoders
 
 AMPLIFICATION = 8
@@ -82,12 +84,14 @@ class Results:
     failed: a sentence each.
     warnings: about the models.
     together: token of a zip of all files; empty for a single one.
+    test_only: see `Record`.
     """
 
     done: tuple[Result, ...]
     failed: tuple[str, ...]
     warnings: tuple[str, ...]
     together: str
+    test_only: bool = False
 
 
 def protect_all(
@@ -113,7 +117,8 @@ def protect_all(
                 known.append((upload, header))
         except PcaProtectError as error:
             failed.append(str(error))
-    names = protected_names([(upload.name, header.suffix) for upload, header in known])
+    label = TEST_ONLY if AUTO in asked.config.vaes and encoders.embedded else PROTECTED
+    names = protected_names([(upload.name, header.suffix) for upload, header in known], label=label)
     areas = [header.width * header.height for _, header in known]
     done: list[Result] = []
     for number, ((upload, _), name) in enumerate(zip(known, names, strict=True)):
@@ -142,11 +147,11 @@ def protect_all(
     if len(done) > 1:
         try:
             together = shelf.keep(
-                visit, lambda path: _zip(path, done, shelf), media_type="application/zip", name="protected.zip"
+                visit, lambda path: _zip(path, done, shelf), media_type="application/zip", name=f"{label}.zip"
             )
         except OSError as error:
             failed.append(_no_room("the zip of all pictures", error))
-    return Results(tuple(done), tuple(failed), encoders.warnings, together)
+    return Results(tuple(done), tuple(failed), encoders.warnings, together, encoders.embedded)
 
 
 def _no_room(name: str, error: OSError) -> str:

@@ -26,6 +26,7 @@ class Request:
     delivery: metadata and format.
     mask: a picture that is light where each of the others may change.
     offline: touch no network.
+    fallback: permit `auto` to take the embedded test model.
     max_pixels: larger pictures are refused; None takes the reader's limit.
     """
 
@@ -38,6 +39,7 @@ class Request:
     delivery: Delivery = field(default_factory=Delivery)
     mask: Path | None = None
     offline: bool = False
+    fallback: bool = True
     max_pixels: int | None = None
 
     def digest(self, config: ProtectConfig) -> str:

@@ -10,22 +10,21 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from pca_protect.batch.claim import State, claimed, state_of
-from pca_protect.batch.journal import merge_parts, read_journal
-from pca_protect.batch.listing import check_errors_file, read_list, write_errors
+from pca_protect.batch.begin import Inputs, find, settle_inputs
+from pca_protect.batch.claim import State, claimed
+from pca_protect.batch.journal import merge_parts
+from pca_protect.batch.listing import write_errors
 from pca_protect.batch.outcome import Failure, Outcome, Summary
 from pca_protect.batch.processes import Processes, all_processes
 from pca_protect.batch.request import Request
-from pca_protect.batch.settle import Standing, settle
+from pca_protect.batch.settle import Standing
 from pca_protect.config import ProtectConfig
-from pca_protect.errors import ModelError, PcaProtectError, UsageError
-from pca_protect.io.discover import discover
-from pca_protect.io.limits import MAX_PIXELS
-from pca_protect.io.plan import Job, Plan, plan
-from pca_protect.regions import read_mask
+from pca_protect.errors import ModelError, PcaProtectError
+from pca_protect.io.plan import TEST_ONLY, Job
+from pca_protect.surrogates.registry import PREFERRED
+from pca_protect.surrogates.resolve import Resolved, foresee, needs_download, resolve
 
 if TYPE_CHECKING:
     from pca_protect.surrogates.several import Encoders
@@ -58,26 +57,53 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True)
 class Preview:
-    """What a run would do: the plan, where each of its jobs stands, and what there is to know."""
+    """What a run would do.
 
-    plan: Plan
+    Attributes:
+        jobs, standings: of every picture, in the order of the inputs.
+        notices: what was left out, and what the outputs' names depend on.
+        resolved: the encoders; None if no picture to do has a readable header.
+        needs_download: `auto` has to download its model first.
+    """
+
+    jobs: list[Job]
     standings: list[Standing]
     notices: list[str]
+    resolved: Resolved | None
+    needs_download: bool = False
 
     @property
     def to_do(self) -> list[Job]:
-        jobs = zip(self.plan.jobs, self.standings, strict=True)
+        jobs = zip(self.jobs, self.standings, strict=True)
         return [job for job, standing in jobs if standing == "to do" and not job.source.problem]
 
 
 def preview(request: Request, config: ProtectConfig) -> Preview:
-    """What `run` would do, without doing it or loading a model: earlier outputs are taken to be made with its weights.
+    """What `run` would do, without doing it, or loading or downloading a model: earlier outputs are taken to be made with its
+    weights.
 
     Raises:
         UsageError: as `run`.
+        ModelError: `auto` would fall back, and the request forbids it.
     """
-    planned, notices = _plan(request)
-    return Preview(planned, _settle(planned, request, config, None), notices)
+    inputs = find(request)
+    settled = settle_inputs(
+        inputs,
+        request,
+        config,
+        resolve=lambda: foresee(config.vaes, offline=request.offline, fallback=request.fallback),
+        weights_digest=lambda _: None,
+    )
+    notices = _notices(inputs, request)
+    pending = settled.resolved is not None and needs_download(config.vaes, offline=request.offline)
+    if pending:
+        notices.append(
+            f"VAE auto: `{PREFERRED}` is not in the local cache and would be downloaded; if that fails, the outputs are test "
+            f"only and named NAME.{TEST_ONLY}.EXT unless -o names the file"
+        )
+    elif settled.resolved is not None and settled.resolved.fallback_warning:
+        notices.append(settled.resolved.fallback_warning)
+    return Preview(settled.jobs, settled.standings, notices, settled.resolved, pending)
 
 
 def run(request: Request, config: ProtectConfig, watcher: Watcher) -> Summary:
@@ -88,8 +114,13 @@ def run(request: Request, config: ProtectConfig, watcher: Watcher) -> Summary:
         ModelError, DeviceError: in all processes, after what is finished was summed up.
     """
     with all_processes(config.device) as processes, ExitStack() as held:
-        surrogate = cache(lambda: _load(request, config, watcher))
-        begun = processes.from_first(lambda: _begin(request, config, surrogate, held))
+        load = cache(lambda resolved: _load(resolved, request, config, watcher))
+        begun = processes.from_first(lambda: _begin(request, config, load, held))
+
+        def surrogate() -> Encoders:
+            # Without a readable header nothing was resolved. A file that became readable meanwhile has a protected name.
+            return load(begun.resolved or resolve(config.vaes, offline=request.offline, fallback=False))
+
         if processes.rank == 0:
             for notice in begun.notices:
                 watcher.notice(notice)
@@ -106,6 +137,7 @@ class _Begun:
     finished: int
     state: State | None
     notices: list[str]
+    resolved: Resolved | None
 
 
 @dataclass
@@ -124,61 +156,32 @@ class _Tally:
             self.failures.append(outcome.failure)
 
 
-def _plan(request: Request) -> tuple[Plan, list[str]]:
-    if request.errors is not None:
-        check_errors_file(request.errors)
-    if request.mask is not None:
-        read_mask(request.mask, max_pixels=request.max_pixels or MAX_PIXELS)
-    listed = read_list(request.from_file) if request.from_file is not None else []
-    if request.from_file is not None and not listed and not request.names:
-        return Plan([], None), [f"{request.from_file}: names no picture; nothing to do"]
-    found = discover(
-        request.names,
-        listed=listed,
-        recursive=request.recursive,
-        output=request.output,
-        max_pixels=request.max_pixels or MAX_PIXELS,
+def _begin(request: Request, config: ProtectConfig, load: Callable[[Resolved], Encoders], held: ExitStack) -> _Begun:
+    inputs = find(request)
+    state = held.enter_context(claimed(inputs.journalled)) if inputs.journalled is not None else None
+    settled = settle_inputs(
+        inputs,
+        request,
+        config,
+        resolve=lambda: resolve(config.vaes, offline=request.offline, fallback=request.fallback),
+        weights_digest=lambda resolved: lambda: load(resolved).digest,
     )
-    planned = plan(found, request.output, allow_lossy=request.delivery.allow_lossy)
-    return planned, found.notices()
-
-
-def _settle(
-    planned: Plan, request: Request, config: ProtectConfig, weights_digest: Callable[[], str] | None
-) -> list[Standing]:
-    journal = {}
-    if planned.folder is not None:
-        try:
-            journal = read_journal(state_of(planned.folder).folder)
-        except OSError as error:
-            raise UsageError(
-                f"{error.filename}: cannot be read ({error.strerror}), and says what is finished; check its permissions"
-            ) from error
-    digest = request.digest(config)
-    return settle(planned, journal, existing=request.existing, config_digest=digest, weights_digest=weights_digest)
-
-
-def _journalled(planned: Plan) -> Path | None:
-    """The folder that has a journal of its outputs, or will have: one for a single picture is not begun."""
-    folder = planned.folder
-    return folder if folder is not None and (planned.several or state_of(folder).folder.is_dir()) else None
-
-
-def _begin(request: Request, config: ProtectConfig, surrogate: Callable[[], Encoders], held: ExitStack) -> _Begun:
-    planned, notices = _plan(request)
-    folder = _journalled(planned)
-    state = held.enter_context(claimed(folder)) if folder is not None else None
-    standings = _settle(planned, request, config, lambda: surrogate().digest)
     jobs: dict[Standing, list[Job]] = {"to do": [], "finished": [], "exists": []}
-    for job, standing in zip(planned.jobs, standings, strict=True):
+    for job, standing in zip(settled.jobs, settled.standings, strict=True):
         jobs[standing].append(job)
-    return _Begun(jobs["to do"], jobs["exists"], len(jobs["finished"]), state, notices)
+    notices = _notices(inputs, request)
+    return _Begun(jobs["to do"], jobs["exists"], len(jobs["finished"]), state, notices, settled.resolved)
 
 
-def _load(request: Request, config: ProtectConfig, watcher: Watcher) -> Encoders:
-    from pca_protect.surrogates.load import load_surrogates  # noqa: PLC0415 - torch
+def _notices(inputs: Inputs, request: Request) -> list[str]:
+    nothing_listed = request.from_file is not None and not inputs.plan.jobs
+    return [f"{request.from_file}: names no picture; nothing to do"] if nothing_listed else inputs.found.notices()
 
-    surrogate = load_surrogates(config.vaes, device=config.device, precision=config.precision, offline=request.offline)
+
+def _load(resolved: Resolved, request: Request, config: ProtectConfig, watcher: Watcher) -> Encoders:
+    from pca_protect.surrogates.load import load_resolved  # noqa: PLC0415 - torch
+
+    surrogate = load_resolved(resolved, device=config.device, precision=config.precision, offline=request.offline)
     watcher.loaded(surrogate)
     return surrogate
 
@@ -248,7 +251,7 @@ def _do_share(
         watcher.done(outcome)
 
     try:
-        if processes.world > 1:
+        if processes.world > 1 and begun.resolved is not None:
             _agree(surrogate, processes)
         watcher.begin(len(share))
         work(
@@ -282,7 +285,9 @@ def _agree(surrogate: Callable[[], Encoders], processes: Processes) -> None:
         if isinstance(what, PcaProtectError):
             raise what
     if len(set(everyone)) > 1:
-        raise ModelError("the processes of this run loaded different encoders; name one with --vae instead of `auto`")
+        raise ModelError(
+            "the processes of this run loaded different encoders under one name; run the same command again"
+        )
 
 
 def _keep(summary: Summary, state: State | None, request: Request) -> Iterator[str]:

@@ -14,6 +14,7 @@ from pca_protect.cluster.records import ClusterLine, Planned
 from pca_protect.cluster.storage import Storage, Stored
 from pca_protect.errors import UsageError
 from pca_protect.io.formats import FORMATS
+from pca_protect.io.plan import PROTECTED, TEST_ONLY
 
 SUFFIXES = (".png", ".tiff")
 """What an output's name ends in: its content decides, once it is read."""
@@ -55,6 +56,12 @@ class Standings:
     existing: list[str] = field(default_factory=list)
     settled: set[str] = field(default_factory=set)
 
+    def add_settled(self, other: Standings) -> None:
+        """Count what `other` left nothing to do for."""
+        self.finished += other.finished
+        self.existing += other.existing
+        self.settled |= other.settled - {task.target for task in other.to_do}
+
 
 @dataclass
 class Inputs:
@@ -92,7 +99,7 @@ def inputs_of(storages: Sequence[Storage], output: Storage, *, recursive: bool) 
             elif posixpath.splitext(name)[1].lower() not in known:
                 others += 1
             else:
-                target = f"{posixpath.splitext(stored.place)[0]}.protected"
+                target = f"{posixpath.splitext(stored.place)[0]}.{PROTECTED}"
                 inputs.tasks.append(Task(root, stored, target))
     if others:
         inputs.notices.append(f"{others} file{'s were' if others > 1 else ' was'} ignored, no picture by name")
@@ -105,6 +112,11 @@ def inputs_of(storages: Sequence[Storage], output: Storage, *, recursive: bool) 
     return inputs
 
 
+def renamed(tasks: Iterable[Task]) -> list[Task]:
+    """With the names of outputs that are test only."""
+    return [Task(task.root, task.stored, f"{task.target.removesuffix(PROTECTED)}{TEST_ONLY}") for task in tasks]
+
+
 def settle(
     tasks: Iterable[Task],
     *,
@@ -114,7 +126,7 @@ def settle(
     unfinished: Sequence[Planned],
     existing: Existing,
     config_digest: str,
-    weights_digest: str,
+    weights_digest: str | None,
 ) -> Standings:
     """Where every picture stands, by the rules of the local engine.
 
@@ -125,21 +137,21 @@ def settle(
         there: what lies below the output's root, by place.
         finished, unfinished: see `Memory`.
         existing: what to do with an output that is there and is not proved finished.
+        weights_digest: of this run's encoder; None accepts any.
 
     Raises:
         UsageError: an output exists that this program did not write, or whose picture or settings changed since.
     """
+
+    def is_same(made: ClusterLine | Planned) -> bool:
+        return made.config_sha256 == config_digest and weights_digest in (None, made.weights_sha256)
+
     standings = Standings()
     foreign: list[str] = []
     changed: list[str] = []
     other_settings: list[str] = []
     ours = {place for plan in unfinished for place in plan.outputs}
-    announced = {
-        place
-        for plan in unfinished
-        if (plan.config_sha256, plan.weights_sha256) == (config_digest, weights_digest)
-        for place in plan.outputs
-    }
+    announced = {place for plan in unfinished if is_same(plan) for place in plan.outputs}
     for task in tasks:
         lines = [line for line in finished.get(task.url, ()) if _output_is(line, there.get(line.output), output)]
         place = lines[-1].output if lines else _there(task, there)
@@ -151,7 +163,7 @@ def settle(
             standings.to_do.append(task)
             continue
         of_input = [line for line in lines if _input_is(line, task)]
-        if any((line.config_sha256, line.weights_sha256) == (config_digest, weights_digest) for line in of_input):
+        if any(is_same(line) for line in of_input):
             standings.finished += 1
             continue
         standings.to_do.append(Task(task.root, task.stored, task.target, replace=True))

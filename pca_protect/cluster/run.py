@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,13 +20,14 @@ from pca_protect.batch.listing import check_errors_file, write_errors
 from pca_protect.batch.outcome import Failure, Outcome, Summary
 from pca_protect.batch.request import Existing
 from pca_protect.cluster.engine import require_ray, results_of
-from pca_protect.cluster.plan import Standings, inputs_of, settle
+from pca_protect.cluster.plan import Standings, inputs_of, renamed, settle
 from pca_protect.cluster.records import Memory, Planned
 from pca_protect.cluster.storage import Storage
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
 from pca_protect.io.discover import Source
 from pca_protect.io.plan import Job
+from pca_protect.surrogates.resolve import resolve
 
 if TYPE_CHECKING:
     from pca_protect.batch.run import Watcher
@@ -43,6 +45,7 @@ def run(
     delivery: Delivery | None = None,
     errors: Path | None = None,
     offline: bool = False,
+    fallback: bool = True,
     max_pixels: int | None = None,
     workers: int | None = None,
     address: str | None = None,
@@ -55,6 +58,7 @@ def run(
         watcher: is told of notices, of the encoder, of every finished and failed picture, and of the end.
         existing: what to do with outputs that no earlier run finished.
         errors: a local file for what failed; see `listing.write_errors`.
+        fallback: see `Request`.
         workers: how many at once, each with a GPU where there are any and a CPU core otherwise; None takes all of them.
         address: of a Ray cluster; None takes RAY_ADDRESS, and without that starts Ray on this machine alone.
 
@@ -70,7 +74,9 @@ def run(
     if errors is not None:
         check_errors_file(errors)
     with ExitStack() as held:
-        begun = _begin(inputs, output, config, watcher, recursive, existing, delivery, offline, max_pixels, held)
+        begun = _begin(
+            inputs, output, config, watcher, recursive, existing, delivery, offline, fallback, max_pixels, held
+        )
         tally = _Tally(begun)
         try:
             if begun.standings.to_do:
@@ -88,7 +94,7 @@ def run(
             if errors is not None:
                 write_errors(errors, summary.failures)
             if tally.left_out:
-                watcher.notice(f"left out: {tally.left_out}, protected by this program already or no pictures")
+                watcher.notice(f"left out: {tally.left_out}, outputs of this program or no pictures")
             watcher.end(summary)
     return summary
 
@@ -149,12 +155,17 @@ def _begin(
     existing: Existing,
     delivery: Delivery,
     offline: bool,
+    fallback: bool,
     max_pixels: int | None,
     held: ExitStack,
 ) -> _Begun:
-    """List, load the encoder for its digest, and leave out what is finished."""
+    """List, resolve `auto`, load the encoder for its digest, and leave out what is finished.
+
+    After a fallback of `auto`, outputs with protected names count as finished whatever their encoder, and the others get
+    test-only names.
+    """
     from pca_protect.cluster.worker import Orders  # noqa: PLC0415 - torch
-    from pca_protect.surrogates.load import load_surrogates  # noqa: PLC0415 - torch
+    from pca_protect.surrogates.load import load_resolved  # noqa: PLC0415 - torch
 
     output = Storage(output_root)
     found = inputs_of([Storage(name) for name in inputs], output, recursive=recursive)
@@ -162,23 +173,29 @@ def _begin(
         watcher.notice(notice)
     if output.is_local:
         held.enter_context(claimed(output.path()))
-    surrogate = load_surrogates(config.vaes, device="cpu", precision="fp32", offline=offline)
+    resolved = resolve(config.vaes, offline=offline, fallback=fallback)
+    surrogate = load_resolved(resolved, device="cpu", precision="fp32", offline=offline)
     watcher.loaded(surrogate)
     there = {stored.place: stored for stored in output.listed()}
     memory = Memory(output, there.values(), uuid.uuid4().hex[:12])
-    standings = settle(
-        found.tasks,
+    settled = partial(
+        settle,
         output=output,
         there=there,
         finished=memory.finished(),
         unfinished=memory.unfinished(),
         existing=existing,
         config_digest=delivery.digest(config),
-        weights_digest=surrogate.digest,
     )
+    if resolved.test_only:
+        protected = settled(found.tasks, weights_digest=None)
+        standings = settled(renamed(protected.to_do), weights_digest=surrogate.digest)
+        standings.add_settled(protected)
+    else:
+        standings = settled(found.tasks, weights_digest=surrogate.digest)
     for url in standings.existing:
         watcher.notice(f"{url}: exists, skipped")
-    orders = Orders(output.root, config, delivery, surrogate.digest, offline, max_pixels)
+    orders = Orders(output.root, config, resolved, delivery, surrogate.digest, offline, max_pixels)
     if standings.to_do:
         targets = frozenset(task.target for task in standings.to_do)
         memory.announce(Planned(delivery.digest(config), surrogate.digest, targets))

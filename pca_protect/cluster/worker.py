@@ -23,7 +23,8 @@ from pca_protect.io.read import MAX_PIXELS, decode_picture
 from pca_protect.io.write import output_format
 from pca_protect.protection import Protected, protect_batch
 from pca_protect.record import Record
-from pca_protect.surrogates.load import load_surrogates
+from pca_protect.surrogates.load import load_resolved
+from pca_protect.surrogates.resolve import Resolved
 
 TRIES = 3
 """A picture whose worker ends so many times while it is worked on is given up."""
@@ -35,12 +36,14 @@ class Orders:
 
     Attributes:
         output: root of the outputs.
+        resolved: the encoders of `config`, the same on every worker.
         weights_sha256: of the encoder that the run was begun with.
         offline: touch no hub.
     """
 
     output: str
     config: ProtectConfig
+    resolved: Resolved
     delivery: Delivery
     weights_sha256: str
     offline: bool
@@ -69,13 +72,13 @@ class Protector:
         config = orders.config
         self._orders = orders
         self._tries = tries
-        self._surrogate = load_surrogates(
-            config.vaes, device=config.device, precision=config.precision, offline=orders.offline
+        self._surrogate = load_resolved(
+            orders.resolved, device=config.device, precision=config.precision, offline=orders.offline
         )
         if self._surrogate.digest != orders.weights_sha256:
             raise ModelError(
                 f"{', '.join(config.vaes)}: a worker has {self._surrogate.name} from {self._surrogate.origin}, and not the "
-                "encoder that the run was begun with; name one with --vae and put the same files on every machine"
+                "encoder that the run was begun with; put the same files on every machine"
             )
 
     def __call__(self, batch: Row) -> Row:
@@ -136,7 +139,7 @@ class Protector:
             ours = NOTE_KEY in image.info or is_note(image.getexif().get(SOFTWARE))
         except DECODER_ERRORS:
             ours = False
-        return ".tiff" if several else ".png", "protected already" if ours else ""
+        return ".tiff" if several else ".png", "an output of this program" if ours else ""
 
     def _decoded(self, task: Task, data: bytes) -> Picture:
         if not data:

@@ -72,7 +72,7 @@ class Found:
         if self.not_pictures:
             said.append(f"{_count(self.not_pictures, 'file')} ignored, no picture by content")
         if self.ours:
-            said.append(f"{_count(self.ours, 'file')} left out: protected by this program already")
+            said.append(f"{_count(self.ours, 'file')} left out: outputs of this program")
         if self.output_inside:
             said.append("the output folder lies among the inputs and was left out")
         return said

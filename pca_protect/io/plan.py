@@ -16,6 +16,12 @@ from pca_protect.io.write import output_format
 LONGEST_NAME = 255
 """What every usual file system allows for one name: bytes on Linux, characters on macOS and Windows."""
 
+PROTECTED = "protected"
+"""Part of an output's default name, `NAME.protected.EXT`."""
+
+TEST_ONLY = "test-only"
+"""Replaces `PROTECTED` where `auto` fell back to an embedded model: the file is protected against no real editor."""
+
 _PICTURE_SUFFIXES = {".png", ".webp", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif"}
 
 
@@ -40,11 +46,14 @@ class Plan:
     several: bool = True
 
 
-def plan(found: Found, output: Path | None, *, allow_lossy: bool = False) -> Plan:
+def plan(found: Found, output: Path | None, *, allow_lossy: bool = False, label: str = PROTECTED) -> Plan:
     """Pair every picture with its output file. Touches nothing, and does not ask which outputs exist already.
 
     Without `output` that is `NAME.protected.png` beside the picture. In an output folder it is the same name at the same
     place as below the folder that was given. Otherwise `output` is the file for the one picture given.
+
+    Args:
+        label: `PROTECTED` or `TEST_ONLY`.
 
     Raises:
         UsageError: nothing to protect, folders without a folder for the outputs, an output that would replace an input
@@ -58,7 +67,7 @@ def plan(found: Found, output: Path | None, *, allow_lossy: bool = False) -> Pla
             target = str(output)
         else:
             beside = Path(source.path).parent if folder is None else folder / Path(source.place).parent
-            target = str(beside / f"{Path(source.place).stem}.protected{source.suffix}")
+            target = str(beside / f"{Path(source.place).stem}.{label}{source.suffix}")
         jobs.append(Job(_checked(source, target), target))
     jobs = list(_without_collisions(jobs))
     _keep_originals(jobs)
@@ -83,7 +92,7 @@ def _require_pictures(found: Found) -> None:
         return
     where = ", ".join(found.folders)
     if not found.folders and found.ours:
-        raise UsageError("everything named was protected by this program already; name the originals")
+        raise UsageError("everything named is an output of this program; name the originals")
     reasons = "; ".join(found.notices())
     if where or reasons:
         raise UsageError(f"{where or 'the pattern'}: no picture to protect{f' ({reasons})' if reasons else ''}")

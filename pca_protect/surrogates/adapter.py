@@ -61,6 +61,7 @@ class Surrogate:
         encoder: frozen, in eval mode, on its device, in its precision.
         multiple: both picture sides have to be multiples of this many pixels.
         warnings: what a user has to know about this choice.
+        embedded: the model ships with this package and no editor uses it.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Surrogate:
     multiple: int
     latent_channels: int
     warnings: tuple[str, ...] = ()
+    embedded: bool = False
 
     @property
     def members(self) -> tuple[Surrogate, ...]:

@@ -7,18 +7,20 @@ import inspect
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
+from warnings import warn
 
 import torch
 from torch import nn
 
 from pca_protect import compute
 from pca_protect.config import Device, Precision
-from pca_protect.errors import DeviceError, ModelError
+from pca_protect.errors import DeviceError, FallbackWarning, ModelError
 from pca_protect.surrogates import checkpoint
 from pca_protect.surrogates.adapter import Encoder, Surrogate
 from pca_protect.surrogates.lean import keep_less
 from pca_protect.surrogates.locate import Located, locate
-from pca_protect.surrogates.registry import FALLBACK, PREFERRED, embedded_warning
+from pca_protect.surrogates.registry import FALLBACK, embedded_warning
+from pca_protect.surrogates.resolve import Resolved, resolve
 from pca_protect.surrogates.several import Encoders, several
 
 _HAS_VARIANCE = {
@@ -40,6 +42,7 @@ def load_surrogate(
     precision: Precision = "auto",
     offline: bool = False,
     compiled: bool = False,
+    fallback: bool = True,
 ) -> Surrogate:
     """Load an encoder to protect against.
 
@@ -49,26 +52,22 @@ def load_surrogate(
 
     Args:
         name: a name of `REGISTRY`, a hub id, a diffusers folder, or a `.safetensors` file. `auto` takes the Stable
-            Diffusion VAE if it is cached or can be downloaded, and the embedded `pocket` with a warning otherwise.
+            Diffusion VAE if it is cached or can be downloaded, and otherwise the embedded `pocket` with a `FallbackWarning`.
         device: `auto` prefers cuda, then mps, then cpu.
         precision: `auto` is bf16 on CUDA devices that do it natively and fp32 elsewhere.
         offline: touch no network; only embedded models, local files and the hub's local cache.
         compiled: let `torch.compile` translate the encoder when it is first used, and again for pictures of another size.
             Takes a minute or so and a C++ compiler; sums are added in another order then, which turns signs near zero.
+        fallback: permit `auto` to take the embedded model, which protects against no real editor.
 
     Raises:
         UsageError: the name means nothing.
         ModelError: the model cannot be fetched, or its files are damaged, pickled or of an unknown kind.
         DeviceError: the device is not there or has no memory left, or the model overflows in this precision.
     """
-    if name != "auto":
-        return _load(locate(name, offline=offline), device, precision, compiled)
-    try:
-        return _load(locate(PREFERRED, offline=offline), device, precision, compiled)
-    except ModelError as error:
-        fallback = _load(locate(FALLBACK, offline=offline), device, precision, compiled)
-        reason = f"--vae auto could not have `{PREFERRED}` ({error}) and took `{FALLBACK}`"
-        return replace(fallback, warnings=(reason, *fallback.warnings))
+    resolved = resolve((name,), offline=offline, fallback=fallback)
+    _warn(resolved)
+    return _members(resolved, device, precision, offline=offline, compiled=compiled)[0]
 
 
 def load_surrogates(
@@ -77,13 +76,39 @@ def load_surrogates(
     device: Device = "auto",
     precision: Precision = "auto",
     offline: bool = False,
+    fallback: bool = True,
 ) -> Encoders:
     """Load what a configuration names, see `ProtectConfig.vaes`: one as `load_surrogate` returns it, several together.
 
     Raises:
         UsageError: two have the same weights; and what `load_surrogate` raises.
     """
-    return several([load_surrogate(name, device=device, precision=precision, offline=offline) for name in names])
+    resolved = resolve(names, offline=offline, fallback=fallback)
+    _warn(resolved)
+    return load_resolved(resolved, device=device, precision=precision, offline=offline)
+
+
+def load_resolved(
+    resolved: Resolved, *, device: Device = "auto", precision: Precision = "auto", offline: bool = False
+) -> Encoders:
+    """`load_surrogates` for names resolved earlier. A fallback is in the surrogate's warnings, without a Python warning."""
+    return several(_members(resolved, device, precision, offline=offline))
+
+
+def _warn(resolved: Resolved) -> None:
+    if resolved.fallback_warning:
+        warn(resolved.fallback_warning, FallbackWarning, stacklevel=3)
+
+
+def _members(
+    resolved: Resolved, device: Device, precision: Precision, *, offline: bool, compiled: bool = False
+) -> list[Surrogate]:
+    found = [_load(locate(name, offline=offline), device, precision, compiled) for name in resolved.names]
+    if not resolved.fallback_warning:
+        return found
+    first = resolved.names.index(FALLBACK)
+    found[first] = replace(found[first], warnings=(resolved.fallback_warning, *found[first].warnings))
+    return found
 
 
 def surrogate_of(vae: nn.Module, *, name: str, origin: str) -> Surrogate:
@@ -132,11 +157,12 @@ def _load(found: Located, device_name: Device, precision: Precision, compiled: b
     if compiled:
         encoder.compile()
     warnings = []
-    if entry is not None and entry.embedded:
-        warnings.append(embedded_warning(entry.name))
+    embedded = entry is not None and entry.embedded
+    if embedded:
+        warnings.append(embedded_warning(found.name))
     if not encoder.has_variance:
         warnings.append(f"{found.name} returns a point, not a distribution: only the mean term of the loss applies")
-    return Surrogate(found.name, found.origin, identity, encoder, multiple, latent_channels, tuple(warnings))
+    return Surrogate(found.name, found.origin, identity, encoder, multiple, latent_channels, tuple(warnings), embedded)
 
 
 def channels_last(encoder: nn.Module) -> None:

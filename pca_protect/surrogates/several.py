@@ -61,6 +61,11 @@ class Surrogates:
     def warnings(self) -> tuple[str, ...]:
         return tuple(warning for member in self.members for warning in member.warnings)
 
+    @property
+    def embedded(self) -> bool:
+        """Whether every member is: one encoder of a real editor makes a protection."""
+        return all(member.embedded for member in self.members)
+
     @cached_property
     def checkpointed(self) -> Surrogates:
         """See `Surrogate.checkpointed`."""

@@ -1,0 +1,145 @@
+"""What a run starts from: inputs found, `auto` resolved, outputs named, and where every picture stands. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pca_protect.batch.claim import state_of
+from pca_protect.batch.journal import read_journal
+from pca_protect.batch.listing import check_errors_file, read_list
+from pca_protect.batch.request import Request
+from pca_protect.batch.settle import Standing, settle
+from pca_protect.config import ProtectConfig
+from pca_protect.errors import UsageError
+from pca_protect.io.discover import Found, discover
+from pca_protect.io.limits import MAX_PIXELS
+from pca_protect.io.plan import TEST_ONLY, Job, Plan, plan
+from pca_protect.regions import read_mask
+from pca_protect.surrogates.resolve import Resolved, resolve_cached
+
+WeightsDigest = Callable[[Resolved], Callable[[], str] | None]
+"""Gives `weights_digest` of `settle.settle` for an encoder."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Attributes:
+    plan: with the names of outputs that protect.
+    """
+
+    found: Found
+    plan: Plan
+
+    @property
+    def journalled(self) -> Path | None:
+        """The folder that has a journal of its outputs, or will have: one for a single picture is not begun."""
+        folder = self.plan.folder
+        return folder if folder is not None and (self.plan.several or state_of(folder).folder.is_dir()) else None
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Attributes:
+    jobs, standings: of every picture, in the order of the inputs.
+    resolved: the encoders to load; None if no picture to do has a readable header.
+    """
+
+    jobs: list[Job]
+    standings: list[Standing]
+    resolved: Resolved | None
+
+
+def find(request: Request) -> Inputs:
+    """Find the pictures and plan their outputs. Refuses what it can without a model.
+
+    Raises:
+        UsageError: the request is invalid.
+    """
+    if request.errors is not None:
+        check_errors_file(request.errors)
+    if request.mask is not None:
+        read_mask(request.mask, max_pixels=request.max_pixels or MAX_PIXELS)
+    listed = read_list(request.from_file) if request.from_file is not None else []
+    if request.from_file is not None and not listed and not request.names:
+        return Inputs(Found(), Plan([], None))
+    found = discover(
+        request.names,
+        listed=listed,
+        recursive=request.recursive,
+        output=request.output,
+        max_pixels=request.max_pixels or MAX_PIXELS,
+    )
+    return Inputs(found, plan(found, request.output, allow_lossy=request.delivery.allow_lossy))
+
+
+def settle_inputs(
+    inputs: Inputs,
+    request: Request,
+    config: ProtectConfig,
+    *,
+    resolve: Callable[[], Resolved],
+    weights_digest: WeightsDigest,
+) -> Settled:
+    """Resolve `auto`, name the outputs accordingly, and find out which pictures are to do.
+
+    If the model of `auto` is not cached, existing outputs are settled first, by their protected names and whatever the
+    encoder: `resolve` is called only if a picture remains to do, so an invalid request causes no download and a fallback
+    does not repeat what is protected. The remaining outputs are then renamed if `resolve` fell back.
+
+    Args:
+        resolve: resolves `auto`, with a download if necessary.
+
+    Raises:
+        UsageError: see `settle.settle`.
+        ModelError: from `resolve`.
+    """
+    planned = inputs.plan
+    resolved = resolve_cached(config.vaes)
+    if resolved is None:
+        standings = _settle(planned, request, config, None)
+        to_do = [standing == "to do" for standing in standings]
+        if not any(
+            wanted and job.source.width_px and not job.source.problem
+            for job, wanted in zip(planned.jobs, to_do, strict=True)
+        ):
+            return Settled(planned.jobs, standings, None)
+        resolved = resolve()
+        if resolved.test_only:
+            return _renamed(inputs, standings, request, config, resolved, weights_digest)
+    return Settled(planned.jobs, _settle(planned, request, config, weights_digest(resolved)), resolved)
+
+
+def _renamed(
+    inputs: Inputs,
+    standings: list[Standing],
+    request: Request,
+    config: ProtectConfig,
+    resolved: Resolved,
+    weights_digest: WeightsDigest,
+) -> Settled:
+    """With test-only names for what is to do."""
+    renamed = plan(inputs.found, request.output, allow_lossy=request.delivery.allow_lossy, label=TEST_ONLY)
+    to_do = [job for job, standing in zip(renamed.jobs, standings, strict=True) if standing == "to do"]
+    settled = iter(_settle(replace(renamed, jobs=to_do), request, config, weights_digest(resolved)))
+    jobs = [
+        new if standing == "to do" else old
+        for old, new, standing in zip(inputs.plan.jobs, renamed.jobs, standings, strict=True)
+    ]
+    return Settled(jobs, [next(settled) if one == "to do" else one for one in standings], resolved)
+
+
+def _settle(
+    planned: Plan, request: Request, config: ProtectConfig, weights_digest: Callable[[], str] | None
+) -> list[Standing]:
+    journal = {}
+    if planned.folder is not None:
+        try:
+            journal = read_journal(state_of(planned.folder).folder)
+        except OSError as error:
+            raise UsageError(
+                f"{error.filename}: cannot be read ({error.strerror}), and says what is finished; check its permissions"
+            ) from error
+    digest = request.digest(config)
+    return settle(planned, journal, existing=request.existing, config_digest=digest, weights_digest=weights_digest)
