@@ -167,6 +167,13 @@ def test_a_fallback_repeats_nothing_that_is_protected(tmp_path: Path, cache_sd: 
     smooth_picture(16, 24, seed=9).save(photos / "new.png")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "nowhere"))
     before = outputs(tmp_path / "out")
+    shown = preview(request, QUICK)
+    assert [Path(job.target).name for job in shown.jobs] == [
+        "000.protected.png",
+        "001.protected.png",
+        "new.test-only.png",
+        "002.protected.png",
+    ]
     summary = run(request, QUICK, Recorder())
     assert (summary.finished, summary.protected) == (3, 1)
     after = outputs(tmp_path / "out")
