@@ -146,6 +146,9 @@ NoFallback = Annotated[
         "--no-fallback", help="Exit with code 3 if `auto` cannot use the Stable Diffusion VAE; write nothing test-only."
     ),
 ]
+NoEvaluate = Annotated[
+    bool, typer.Option("--no-evaluate", help="Skip the measurement of the finished picture; its pixels are the same.")
+]
 Overwrite = Annotated[
     bool,
     typer.Option(

@@ -46,6 +46,7 @@ def run(
     precision: options.PrecisionName = ProtectConfig.precision,
     offline: options.Offline = False,
     no_fallback: options.NoFallback = False,
+    no_evaluate: options.NoEvaluate = False,
     overwrite: options.Overwrite = False,
     skip_existing: options.SkipExisting = False,
     strip_metadata: options.StripMetadata = Delivery.strip_metadata,
@@ -105,6 +106,7 @@ def run(
         mask=mask,
         offline=offline,
         fallback=not no_fallback,
+        evaluate=not no_evaluate,
         max_pixels=None if max_megapixels is None else round(max_megapixels * 1_000_000),
     )
     if dry_run:
@@ -159,6 +161,7 @@ def _on_cluster(
         errors=request.errors,
         offline=request.offline,
         fallback=request.fallback,
+        evaluate=request.evaluate,
         max_pixels=request.max_pixels,
         workers=workers,
         address=address,
@@ -179,7 +182,7 @@ def _preview(request: Request, config: ProtectConfig) -> None:
         if found.needs_download:
             raise ModelError(f"{', '.join(found.resolved.names)} has to be downloaded first")
         surrogate = load_resolved(found.resolved, device=config.device, precision=config.precision, offline=True)
-        return estimate(found.to_do, config, surrogate=surrogate)
+        return estimate(found.to_do, config, surrogate=surrogate, evaluate=request.evaluate)
 
     show_preview(found, measure)
 

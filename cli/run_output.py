@@ -151,6 +151,7 @@ def _evaluation(record: Record, *, verbose: bool) -> Iterator[str]:
     yield f"latent shift {record.protected.latent:.0%} (random noise: {record.noise.latent:.0%})"
     if verbose:
         yield f"loss {record.loss_clean:.4g} to {record.protected.loss:.4g}"
+        yield f"gain over noise {record.gain_over_noise:.3g}"
 
 
 def _in_all(summary: Summary) -> str:

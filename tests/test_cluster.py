@@ -504,12 +504,13 @@ def test_a_fallback_of_auto_is_named_by_the_driver(
     with pytest.raises(ModelError, match="not in the local cache"):
         run(watcher=Watched(), existing="skip", fallback=False)
     watched = Watched()
-    summary = run(watcher=watched, existing="skip")
+    summary = run(watcher=watched, existing="skip", evaluate=False)
     assert (summary.protected, summary.skipped, summary.exit_code) == (1, 1, 0)
     assert set(written(tmp_path / "out")) == {"a.test-only.png", "b.protected.png"}
     record = watched.outcomes[0].record
     assert record is not None
     assert record.test_only
+    assert record.protected is None, "not evaluated"
     assert record.warnings[0].startswith("test only: VAE auto took the embedded `pocket`")
     again = run(watcher=Watched(), existing="skip")
     assert (again.protected, again.skipped) == (0, 2)

@@ -57,8 +57,11 @@ class Pace:
         )
 
 
-def measure_pace(config: ProtectConfig, *, surrogate: Encoders) -> Pace:
+def measure_pace(config: ProtectConfig, *, surrogate: Encoders, evaluate: bool = True) -> Pace:
     """Optimises a picture of noise a few steps long; writes nothing.
+
+    Args:
+        evaluate: see `protect`.
 
     Raises:
         PictureError, DeviceError: not even that can be done.
@@ -68,7 +71,7 @@ def measure_pace(config: ProtectConfig, *, surrogate: Encoders) -> Pace:
 
     def seconds(steps: int) -> float:
         started = time.perf_counter()
-        protect(noise, replace(quick, steps=steps), surrogate=surrogate)
+        protect(noise, replace(quick, steps=steps), surrogate=surrogate, evaluate=evaluate)
         return time.perf_counter() - started
 
     seconds(_STEPS[0])  # the first one also warms up
@@ -77,9 +80,9 @@ def measure_pace(config: ProtectConfig, *, surrogate: Encoders) -> Pace:
     return Pace(per_step / _SIDE_PX**2, max(few - per_step, 0.0) / _SIDE_PX**2)
 
 
-def estimate(jobs: Iterable[Job], config: ProtectConfig, *, surrogate: Encoders) -> Estimate:
+def estimate(jobs: Iterable[Job], config: ProtectConfig, *, surrogate: Encoders, evaluate: bool = True) -> Estimate:
     """At the pace that this machine has now. Raises as `measure_pace` does."""
     sizes = [(job.source.width_px, job.source.height_px) for job in jobs]
-    pace = measure_pace(config, surrogate=surrogate)
+    pace = measure_pace(config, surrogate=surrogate, evaluate=evaluate)
     megapixels = sum(width_px * height_px for width_px, height_px in sizes) / 1e6
     return Estimate(len(sizes), megapixels, sum(pace.seconds(*size, config) for size in sizes))

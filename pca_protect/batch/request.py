@@ -27,6 +27,7 @@ class Request:
     mask: a picture that is light where each of the others may change.
     offline: touch no network.
     fallback: permit `auto` to take the embedded test model.
+    evaluate: measure the finished picture beside noise; False leaves those fields of the record empty.
     max_pixels: larger pictures are refused; None takes the reader's limit.
     """
 
@@ -40,6 +41,7 @@ class Request:
     mask: Path | None = None
     offline: bool = False
     fallback: bool = True
+    evaluate: bool = True
     max_pixels: int | None = None
 
     def digest(self, config: ProtectConfig) -> str:

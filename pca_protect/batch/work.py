@@ -71,7 +71,14 @@ def work(
         shown = [picture for _, picture in pictures]
         loaded = surrogate()
         try:
-            return protect_batch(shown, config, surrogate=loaded, masks=[mask] * len(shown), on_step=on_step)
+            return protect_batch(
+                shown,
+                config,
+                surrogate=loaded,
+                masks=[mask] * len(shown),
+                evaluate=request.evaluate,
+                on_step=on_step,
+            )
         except ModelError as error:  # the encoder is there, and cannot do with this picture
             raise PictureError(f"{shown[0].source}: {error}") from error
 

@@ -46,6 +46,7 @@ def run(
     errors: Path | None = None,
     offline: bool = False,
     fallback: bool = True,
+    evaluate: bool = True,
     max_pixels: int | None = None,
     workers: int | None = None,
     address: str | None = None,
@@ -58,7 +59,7 @@ def run(
         watcher: is told of notices, of the encoder, of every finished and failed picture, and of the end.
         existing: what to do with outputs that no earlier run finished.
         errors: a local file for what failed; see `listing.write_errors`.
-        fallback: see `Request`.
+        fallback, evaluate: see `Request`.
         workers: how many at once, each with a GPU where there are any and a CPU core otherwise; None takes all of them.
         address: of a Ray cluster; None takes RAY_ADDRESS, and without that starts Ray on this machine alone.
 
@@ -75,7 +76,18 @@ def run(
         check_errors_file(errors)
     with ExitStack() as held:
         begun = _begin(
-            inputs, output, config, watcher, recursive, existing, delivery, offline, fallback, max_pixels, held
+            inputs,
+            output,
+            config,
+            watcher,
+            recursive,
+            existing,
+            delivery,
+            offline,
+            fallback,
+            evaluate,
+            max_pixels,
+            held,
         )
         tally = _Tally(begun)
         try:
@@ -156,6 +168,7 @@ def _begin(
     delivery: Delivery,
     offline: bool,
     fallback: bool,
+    evaluate: bool,
     max_pixels: int | None,
     held: ExitStack,
 ) -> _Begun:
@@ -195,7 +208,7 @@ def _begin(
         standings = settled(found.tasks, weights_digest=surrogate.digest)
     for url in standings.existing:
         watcher.notice(f"{url}: exists, skipped")
-    orders = Orders(output.root, config, resolved, delivery, surrogate.digest, offline, max_pixels)
+    orders = Orders(output.root, config, resolved, delivery, surrogate.digest, offline, evaluate, max_pixels)
     if standings.to_do:
         targets = frozenset(task.target for task in standings.to_do)
         memory.announce(Planned(delivery.digest(config), surrogate.digest, targets))

@@ -39,6 +39,7 @@ class Orders:
         resolved: the encoders of `config`, the same on every worker.
         weights_sha256: of the encoder that the run was begun with.
         offline: touch no hub.
+        evaluate: see `Request`.
     """
 
     output: str
@@ -47,6 +48,7 @@ class Orders:
     delivery: Delivery
     weights_sha256: str
     offline: bool
+    evaluate: bool
     max_pixels: int | None
 
 
@@ -151,7 +153,10 @@ class Protector:
             return []
         try:
             protected = protect_batch(
-                [picture for _, _, picture in pictures], self._orders.config, surrogate=self._surrogate
+                [picture for _, _, picture in pictures],
+                self._orders.config,
+                surrogate=self._surrogate,
+                evaluate=self._orders.evaluate,
             )
         except Exception as error:  # noqa: BLE001 - see `_failed`
             if len(pictures) == 1:
