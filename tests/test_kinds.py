@@ -270,6 +270,20 @@ def test_configurations_that_make_no_encoder_end_in_one_sentence(tmp_path: Path,
     assert len(str(caught.value)) - len(str(folder)) < 300
 
 
+def test_a_factor_that_a_small_picture_does_not_show():
+    """Strided convolutions make one latent of a side of 64 px, whether the factor is 64 or 128."""
+    vae = models.AutoencoderKLHunyuanVideo(
+        latent_channels=4,
+        down_block_types=("HunyuanVideoDownBlock3D",) * 8,
+        up_block_types=("HunyuanVideoUpBlock3D",) * 8,
+        block_out_channels=(4,) * 8,
+        layers_per_block=1,
+        norm_num_groups=2,
+        spatial_compression_ratio=128,
+    )
+    assert surrogate_of(vae, name="video", origin="memory").multiple == 128
+
+
 class TestInFp32:
     """Proofs are measured in fp32, with the weights as they were published."""
 

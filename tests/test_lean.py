@@ -116,6 +116,15 @@ def test_other_kinds_keep_less_too(make: Callable[[], nn.Module]):
     assert kept_bytes(lean) < 0.9 * kept_bytes(plain)
 
 
+@pytest.mark.parametrize("name", ["AutoencoderKL", "AutoencoderKLHunyuanImage", "AutoencoderKLKVAE"])
+def test_every_normalisation_before_a_silu_keeps_less(name: str):
+    lean = plain_encoder(TINY[name])
+    keep_less(lean)
+    left = [path for path, module in lean.named_modules() if isinstance(module, nn.GroupNorm)]
+    assert all(".attentions." in path for path in left), left
+    assert sum(isinstance(module, NormSiLU) for module in lean.modules()) > 10
+
+
 def test_a_checkpointed_block_is_computed_again_up_to_its_last_normalisation(tiny: Surrogate):
     """Half of a residual block's operations are its second convolution, whose output nobody needs again."""
 
