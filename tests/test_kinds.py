@@ -284,6 +284,17 @@ def test_a_factor_that_a_small_picture_does_not_show():
     assert surrogate_of(vae, name="video", origin="memory").multiple == 128
 
 
+def test_a_factor_at_which_a_small_picture_cannot_be_normalised():
+    """PyTorch refuses to normalise groups of one value, which a picture of 64 px leaves here."""
+    vae = models.AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 7,
+        up_block_types=("UpDecoderBlock2D",) * 7,
+        block_out_channels=(8,) * 7,
+        norm_num_groups=8,
+    )
+    assert surrogate_of(vae, name="deep", origin="memory").multiple == 64
+
+
 class TestInFp32:
     """Proofs are measured in fp32, with the weights as they were published."""
 
