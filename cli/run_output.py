@@ -125,6 +125,8 @@ def show_preview(shown: Preview, measure: Callable[[], Estimate]) -> None:
 
 
 def _one_picture(record: Record) -> str:
+    assert record.protected is not None
+    assert record.noise is not None
     psnr = "unchanged" if record.psnr_db is None else f"PSNR {record.psnr_db:.1f} dB"
     line = ", ".join(
         (
@@ -132,8 +134,7 @@ def _one_picture(record: Record) -> str:
             f"largest change {record.max_change_levels} levels",
             psnr,
             f"visible like {record.visible_levels:.2g} levels",
-            f"posterior moved {record.protected.latent:.0%} of its norm (noise {record.noise.latent:.0%})",
-            f"loss {record.times_noise:.3g}x as far as noise",
+            f"latent shift {record.protected.latent:.0%} (random noise: {record.noise.latent:.0%})",
             f"{record.seconds:.1f} s",
             f"peak {record.peak_megabytes:.0f} MB",
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import cast
@@ -25,6 +25,17 @@ class Posterior:
 
     mean: Tensor
     logvar: Tensor | None
+
+    def each(self) -> list[Posterior]:
+        """One posterior for each image, `(1, C, h, w)`."""
+        logvars = [None] * len(self.mean) if self.logvar is None else torch.split(self.logvar, 1)
+        return [Posterior(mean, logvar) for mean, logvar in zip(torch.split(self.mean, 1), logvars, strict=True)]
+
+
+def concatenate(posteriors: Sequence[Posterior], *, dim: int = 0) -> Posterior:
+    """Posteriors of one encoder along a dimension: images, or parts of one latent."""
+    logvars = [one.logvar for one in posteriors if one.logvar is not None]
+    return Posterior(torch.cat([one.mean for one in posteriors], dim), torch.cat(logvars, dim) if logvars else None)
 
 
 class Encoder(nn.Module):
@@ -153,9 +164,7 @@ class Surrogate:
         nothing from batches anyway.
         """
         if pixels.device.type == "cpu" and len(pixels) > 1:
-            found = [self.posterior(one) for one in torch.split(pixels, 1)]
-            logvars = [one.logvar for one in found if one.logvar is not None]
-            return Posterior(torch.cat([one.mean for one in found]), torch.cat(logvars) if logvars else None)
+            return concatenate([self.posterior(one) for one in torch.split(pixels, 1)])
         posterior = self.encoder(reflect_to_multiple(pixels, self.multiple))
         logvar = posterior.logvar
         return Posterior(posterior.mean.float(), None if logvar is None else logvar.float())
