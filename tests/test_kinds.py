@@ -261,6 +261,7 @@ def test_an_encoder_that_fails_ends_in_one_sentence(tmp_path: Path):
         ("AutoencoderKLHunyuanImage", {"latent_channels": 0}),  # a division by zero
         ("AutoencoderKL", {"latent_channels": -1}),  # PyTorch's RuntimeError
         ("AutoencoderKLWan", {"dim_mult": None}),  # a TypeError
+        ("AutoencoderKL", {"in_channels": "three"}),  # a ValueError, before diffusers sees it
     ],
 )
 def test_configurations_that_make_no_encoder_end_in_one_sentence(tmp_path: Path, name: str, changes: dict[str, object]):

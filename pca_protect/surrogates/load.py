@@ -218,11 +218,11 @@ def _build(config: dict[str, Any], class_name: str, origin: str) -> Encoder:
     if cls is None:
         raise ModelError(f"{origin}: this diffusers has no {class_name}; upgrade with `pip install -U diffusers`")
     known = inspect.signature(cls.__init__).parameters
-    if kind.channels(config) != 3 and kind.channels_key not in known:
-        raise ModelError(
-            f"{origin}: this diffusers' {class_name} takes no {kind.channels_key}; upgrade with `pip install -U diffusers`"
-        )
     try:
+        if kind.channels(config) != 3 and kind.channels_key not in known:
+            raise ModelError(
+                f"{origin}: this diffusers' {class_name} takes no {kind.channels_key}; upgrade with `pip install -U diffusers`"
+            )
         with init_empty_weights():
             vae: nn.Module = cls(**{key: value for key, value in config.items() if key in known})
     except (TypeError, ValueError, IndexError, KeyError, ArithmeticError, AssertionError, RuntimeError) as error:
