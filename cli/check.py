@@ -189,8 +189,7 @@ def _encoder_lines(encoder: EncoderCheck) -> Iterator[str]:
     if shift is not None:
         moved = f"{shift.latent:.1%} of the original's norm; noise as large moves it {shift.noise_latent:.1%}"
         yield f"  moved by the change            {moved}"
-        times = ", ".join(f"{times:.2g} in mode {mode}" for mode, times in shift.times_noise.items())
-        yield f"  loss moved, times noise        {times}"
+        yield f"  gain over noise                {shift.gain_over_noise:.2g}"
 
 
 def _edit_rows(found: Check) -> Iterator[tuple[str, float]]:

@@ -1,4 +1,4 @@
-"""A loss of one's own, run through the program's optimiser and measured by the program's proof.
+"""A loss of one's own, run through the program's optimiser and measured by the program's effect.
 
     python examples/add_a_loss.py --output flattened.png
 
@@ -15,12 +15,12 @@ from PIL import Image
 from torch import Tensor
 
 from pca_protect import ProtectConfig, Surrogate, load_surrogate
+from pca_protect.evaluation import Evaluation, evaluate, largest_change
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import from_pil
 from pca_protect.optimize import Objective
 from pca_protect.perturb import run_recipe
 from pca_protect.pixels import to_pixels, with_pixels
-from pca_protect.proof import Proof, prove
 
 ASTRONAUT = Path(__file__).parent / "astronaut.png"
 FACE = (170, 60, 298, 188)
@@ -36,12 +36,12 @@ def flat_latent(surrogate: Surrogate) -> Objective:
     return lambda pixels: unevenness(surrogate.posterior(pixels).mean).log()
 
 
-def flatten(picture: Picture, surrogate: Surrogate, config: ProtectConfig) -> tuple[Picture, Proof]:
+def flatten(picture: Picture, surrogate: Surrogate, config: ProtectConfig) -> tuple[Picture, Evaluation]:
     """The protected picture, rounded to 8 bits, and what that did to the posterior beside noise of the same budget."""
     clean = to_pixels(picture).to(surrogate.device)
     found = run_recipe(clean, flat_latent(surrogate), config)
     protected = with_pixels(picture, found.pixels)
-    return protected, prove(picture, protected, surrogate=surrogate, config=config)
+    return protected, evaluate(picture, protected, surrogate=surrogate, config=config)
 
 
 def main() -> None:
@@ -50,14 +50,14 @@ def main() -> None:
     output = parser.parse_args().output
     surrogate = load_surrogate("pocket")
     picture = from_pil(Image.open(ASTRONAUT).crop(FACE))
-    protected, proof = flatten(picture, surrogate, ProtectConfig(steps=10))
+    protected, effect = flatten(picture, surrogate, ProtectConfig(steps=10))
     Image.fromarray(protected.rgb).save(output)
     before, after = (
         float(unevenness(surrogate.posterior(to_pixels(one).to(surrogate.device)).mean)) for one in (picture, protected)
     )
-    print(f"largest change {proof.max_change_levels} levels")
+    print(f"largest change {largest_change(picture.rgb, protected.rgb)} levels")
     print(f"unevenness of the latent {before:.3g} -> {after:.3g}")
-    print(f"latent moved {proof.protected.latent:.0%} of its norm, by noise {proof.noise.latent:.0%}")
+    print(f"latent moved {effect.protected.latent:.0%} of its norm, by noise {effect.noise.latent:.0%}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from pca_protect import ProtectConfig, Surrogate, load_surrogate, protect
-from pca_protect.proof import prove
+from pca_protect.evaluation import evaluate
 from pca_protect.surrogates import checkpoint
 from pca_protect.surrogates.adapter import Encoder
 from pca_protect.surrogates.several import several
@@ -65,8 +65,8 @@ def main() -> None:
     record = result.save(output)
     print(f"against {record.vae['name']}: largest change {record.max_change_levels} levels")
     for member in encoders.members:
-        proof = prove(result.original, result.picture, surrogate=member, config=config)
-        print(f"{member.name}: latent moved {proof.protected.latent:.0%}, by noise {proof.noise.latent:.0%}")
+        effect = evaluate(result.original, result.picture, surrogate=member, config=config)
+        print(f"{member.name}: latent moved {effect.protected.latent:.0%}, by noise {effect.noise.latent:.0%}")
 
 
 if __name__ == "__main__":

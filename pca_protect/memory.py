@@ -24,6 +24,9 @@ SMALLEST_TILE_PX = 128
 
 _LARGEST_BATCH = 16
 """More pictures of 512x512 px fill a GPU no better."""
+_LARGEST_WHOLE_PIXELS = 2048**2
+"""Of pictures that are evaluated at once: the attention of most encoders takes time, and on MPS memory, with the square of the
+pixels."""
 _PROBE_SIDE_PX = 128
 _COPIES_BYTES_PER_PIXEL = 16
 """Of the changed picture, the noisy one, and what encoding and reading back take. Measured: peak memory grew by 16 bytes a
@@ -95,6 +98,15 @@ def batch_size(surrogate: Encoders, config: ProtectConfig, *, height: int, width
         return 1
     needed = _needed(surrogate, config, height, width, Fit(config.tile_px, checkpointed=False))
     return int(max(1, min(_LARGEST_BATCH, _room(surrogate.device, config.max_memory_megabytes) / needed)))
+
+
+def whole_fits(surrogate: Surrogate, config: ProtectConfig, *, height: int, width: int, pictures: int) -> bool:
+    """Whether an encoder's forward pass over whole pictures of a size, in one batch off the CPU, fits into memory."""
+    if surrogate.device.type == "mps" or height * width > _LARGEST_WHOLE_PIXELS:
+        return height <= config.tile_px and width <= config.tile_px
+    at_once = 1 if surrogate.device.type == "cpu" else pictures
+    needed = _WORKING_TENSORS * max(_kept(surrogate).plain) * at_once * height * width
+    return needed <= _room(surrogate.device, config.max_memory_megabytes)
 
 
 def _needed(surrogate: Encoders, config: ProtectConfig, height: int, width: int, fit: Fit) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Literal, Protocol
 
 import torch
@@ -19,14 +20,6 @@ class LatentObjective(Protocol):
     """A loss on what one encoder makes of some pictures, signed so that smaller is always better, per image."""
 
     def __call__(self, pixels: Tensor) -> Tensor: ...
-
-    def plain_loss(self, posterior: Posterior) -> Tensor:
-        """The loss for a posterior of the same pictures, in its own unit, `(B,)`."""
-        ...
-
-    def to_minimise(self, loss: Tensor) -> Tensor:
-        """Such a loss on the scale on which it is compared: smaller is better."""
-        ...
 
     @property
     def latest(self) -> Tensor:
@@ -49,6 +42,32 @@ def latent_objective(
     if config.loss == "power":
         return PowerObjective(surrogate, clean)
     return CollapseObjective(surrogate, *config.objective, clean, logarithmic=logarithmic)
+
+
+def latent_loss(config: ProtectConfig, clean: Posterior, *, name: str) -> Callable[[Posterior], Tensor]:
+    """The loss of a configuration's mode in its own unit, for posteriors of the same pictures as the clean one: `(B,)`.
+
+    Args:
+        clean: posterior of the clean pictures.
+        name: of the encoder, for messages.
+
+    Raises:
+        UsageError: target variance `posterior` with an encoder that has no variance.
+    """
+    if config.loss == "power":
+        return lambda posterior: latent_power(posterior.mean, clean.mean)
+    variance = _variance(config.objective[0], clean, name)
+    return lambda posterior: posterior_collapse(posterior.mean, posterior.logvar, variance)
+
+
+def _variance(target_variance: float | Literal["posterior"], clean: Posterior, name: str) -> float | Tensor:
+    if not isinstance(target_variance, str):
+        return target_variance
+    if clean.logvar is None:
+        raise UsageError(
+            f"target variance `posterior` needs an encoder with a variance and {name} has none; give a number"
+        )
+    return clean.logvar.exp()
 
 
 _LEAST = 1e-12
@@ -85,36 +104,25 @@ class CollapseObjective:
         self._surrogate = surrogate
         self._logarithmic = logarithmic
         self.latest = clean.new_zeros(len(clean))
-        self._variance: float | Tensor
+        self._variance: float | Tensor = 1.0
+        self._scale: float | Tensor = 1.0
         if isinstance(target_variance, str):
-            if not surrogate.has_variance:
-                raise UsageError(
-                    f"target variance `posterior` needs an encoder with a variance and {surrogate.name} has none; give a number"
-                )
             with torch.no_grad():
-                logvar = surrogate.posterior(clean).logvar
-            assert logvar is not None
-            self._variance = logvar.exp()
-            self._scale: float | Tensor = self._variance.flatten(start_dim=1).mean(dim=1).clamp(max=1.0)
+                self._variance = _variance(target_variance, surrogate.posterior(clean), surrogate.name)
+            assert isinstance(self._variance, Tensor)
+            self._scale = self._variance.flatten(start_dim=1).mean(dim=1).clamp(max=1.0)
         else:
-            self._variance = target_variance
-            self._scale = min(target_variance, 1.0)
+            self._variance, self._scale = target_variance, min(target_variance, 1.0)
         self._sign = -1.0 if direction == "up" else 1.0
 
     def __call__(self, pixels: Tensor) -> Tensor:
         posterior = self._surrogate.posterior(pixels)
-        loss = self.plain_loss(posterior)
+        loss = posterior_collapse(posterior.mean, posterior.logvar, self._variance)
         self.latest = loss.detach()
         if not self._logarithmic:
-            return self.to_minimise(loss)
+            return self._sign * self._scale * loss
         divergence = self._scale * (loss + self._half_log_variance(posterior))
         return self._sign * divergence.clamp_min(_LEAST).log()
-
-    def plain_loss(self, posterior: Posterior) -> Tensor:
-        return posterior_collapse(posterior.mean, posterior.logvar, self._variance)
-
-    def to_minimise(self, loss: Tensor) -> Tensor:
-        return self._sign * self._scale * loss
 
     def _half_log_variance(self, posterior: Posterior) -> float | Tensor:
         """What makes the loss the divergence; nothing for encoders that return a point."""
@@ -126,7 +134,8 @@ class CollapseObjective:
 
 
 class PowerObjective:
-    """`latent_power` of a surrogate's posterior, to be maximised on a logarithmic scale.
+    """`latent_power` of a surrogate's posterior, to be maximised on a logarithmic scale. The clean pictures are encoded when
+    the objective is first evaluated: a recipe without steps never does.
 
     Args:
         surrogate: the encoder.
@@ -134,21 +143,18 @@ class PowerObjective:
     """
 
     def __init__(self, surrogate: Surrogate, clean: Tensor) -> None:
-        self._surrogate = surrogate
-        with torch.no_grad():
-            self._clean_mean = surrogate.posterior(clean).mean
+        self._surrogate, self._clean = surrogate, clean
         self.latest = clean.new_ones(len(clean))
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        loss = self.plain_loss(self._surrogate.posterior(pixels))
+        loss = latent_power(self._surrogate.posterior(pixels).mean, self._clean_mean)
         self.latest = loss.detach()
-        return self.to_minimise(loss)
-
-    def plain_loss(self, posterior: Posterior) -> Tensor:
-        return latent_power(posterior.mean, self._clean_mean)
-
-    def to_minimise(self, loss: Tensor) -> Tensor:
         return -loss.clamp_min(_LEAST).log()
+
+    @cached_property
+    def _clean_mean(self) -> Tensor:
+        with torch.no_grad():
+            return self._surrogate.posterior(self._clean).mean
 
 
 def with_equal_channels(objective: Callable[[Tensor], Tensor], gray: Sequence[bool]) -> Callable[[Tensor], Tensor]:

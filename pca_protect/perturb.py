@@ -24,7 +24,7 @@ from pca_protect.steps import MomentumStep, SignStep
 from pca_protect.surrogates.adapter import Surrogate
 from pca_protect.surrogates.several import Encoders
 from pca_protect.survival import averaged_over
-from pca_protect.tiling import Window, windows
+from pca_protect.tiling import Window, window_grid, windows
 from pca_protect.transforms import Transform
 from pca_protect.visibility import STEP_PER_VISIBLE_LEVEL, faded
 
@@ -122,9 +122,14 @@ def perturb(
     """
     height, width = batch.size
     seen = seen_sizes(height, width, config)
-    smaller = [SmallerPictures(batch.clean, size, surrogate.device) for size in seen if size != (height, width)]
+    grid_px = window_grid(member.multiple for member in surrogate.members)
+    smaller = [
+        SmallerPictures(batch.clean, size, surrogate.device, grid_px=grid_px)
+        for size in seen
+        if size != (height, width)
+    ]
     changed = [levels.copy() for levels in batch.clean]
-    walk = windows(height, width, tile_px=tile_px)
+    walk = windows(height, width, tile_px=tile_px, grid_px=grid_px)
     transform = averaged_over(config.survive, encoders=len(surrogate.members))
     trained = start_for(surrogate, config)
     for number, window in enumerate(walk):
@@ -141,7 +146,14 @@ def perturb(
         goals = [_mean_over_scales(some, before, transform, generator) for some in looks]
         goal = goals[0] if len(goals) == 1 else mean_of(goals)
         if _is_discreet(config):
-            goal = Discreet(goal, clean, price=config.price, most_levels=config.max_visibility)
+            editable = _editable(batch, window)
+            goal = Discreet(
+                goal,
+                clean,
+                price=config.price,
+                most_levels=config.max_visibility,
+                editable=None if editable is None else editable.to(surrogate.device),
+            )
         start = None
         if trained is not None:
             radius = config.recipe.start_share * _reach(config)
@@ -169,7 +181,10 @@ def perturb(
                 pictures.change(window, kept)
     if config.max_visibility is None:
         return changed
-    return [faded(one, other, config.max_visibility) for one, other in zip(batch.clean, changed, strict=True)]
+    return [
+        faded(one, other, config.max_visibility, mask=mask)
+        for one, other, mask in zip(batch.clean, changed, batch.free, strict=True)
+    ]
 
 
 def _is_discreet(config: ProtectConfig) -> bool:
@@ -226,16 +241,21 @@ def _counted(on_step: Progress | None, window: int, of: int, objective: LatentOb
     return lambda done, steps, _: on_step(window * steps + done, of * steps, float(objective.latest.mean()))
 
 
-def _free(batch: Batch, window: Window) -> Tensor | None:
-    """Where a window may change its pictures, `(B, 1, h, w)` of zeros and ones; None is everywhere."""
-    rows, columns = window.open_of_seen
-    everywhere = (rows.start, columns.start) == (0, 0)
-    if everywhere and all(mask is None for mask in batch.free):
+def _editable(batch: Batch, window: Window) -> Tensor | None:
+    """Where a window's part of the pictures may change, `(B, 1, h, w)` of zeros and ones; None is everywhere."""
+    if all(mask is None for mask in batch.free):
         return None
+    everywhere = np.ones(batch.size, dtype=bool)
+    masks = [(everywhere if mask is None else mask)[window.seen] for mask in batch.free]
+    return torch.from_numpy(np.stack(masks)[:, None].astype(np.float32))
+
+
+def _free(batch: Batch, window: Window) -> Tensor | None:
+    """`_editable` without what windows before this one decided."""
+    editable, (rows, columns) = _editable(batch, window), window.open_of_seen
+    if (rows.start, columns.start) == (0, 0):
+        return editable
     (top, bottom), (left, right) = ((side.start, side.stop) for side in window.seen)
     free = torch.zeros(len(batch.clean), 1, bottom - top, right - left)
-    for one, mask in zip(free, batch.free, strict=True):
-        one[0, rows, columns] = 1.0
-        if mask is not None:
-            one[0] *= torch.from_numpy(mask[window.seen])
+    free[..., rows, columns] = 1.0 if editable is None else editable[..., rows, columns]
     return free

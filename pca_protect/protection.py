@@ -13,23 +13,23 @@ from pathlib import Path
 
 from PIL import Image
 
-from pca_protect import compute
+from pca_protect import compute, evaluation
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import DeviceError, PictureError
+from pca_protect.evaluation import Evaluation, largest_change
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import decode_picture, from_pil, read_picture
 from pca_protect.io.write import encode_picture, largest_change_levels, left_out, output_format, write_bytes
 from pca_protect.memory import Fit, batch_size, first_fit, fits
 from pca_protect.perturb import Batch, Mask, Progress, perturb
-from pca_protect.proof import Proof, prove
-from pca_protect.record import Record, versions
+from pca_protect.record import UNMEASURED, Record, versions
 from pca_protect.regions import free_pixels
 from pca_protect.starts import start_for
 from pca_protect.surrogates.load import load_surrogates
 from pca_protect.surrogates.several import Encoders
 
-WEAK = 2.0
-"""Below so many times the effect of noise, a result is not called a protection without a warning."""
+MIN_GAIN = 1.25
+"""Warn if the gain over noise is below this factor."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,7 @@ def protect(
     *,
     surrogate: Encoders | None = None,
     mask: Mask | None = None,
+    evaluate: bool = True,
     on_step: Progress | None = None,
 ) -> Protected:
     """Perturb a picture within its budget so that diffusion edits of it go wrong.
@@ -127,6 +128,8 @@ def protect(
         config: what to do; the defaults of `ProtectConfig` if None.
         surrogate: an encoder loaded before, or several, to be used for many pictures; loaded from `config.vae` if None.
         mask: `(H, W)`, true where the picture may change; None is everywhere. Fully transparent pixels never change.
+        evaluate: measure the protected picture, see `evaluation.evaluate`. Without it the record's fields for that are None,
+            and nothing warns of a weak protection.
         on_step: progress and cancellation; raise `Cancelled` from it to stop.
 
     Returns:
@@ -141,7 +144,7 @@ def protect(
     original = _as_picture(picture)
     if surrogate is None:
         surrogate = load_surrogates(config.vaes, device=config.device, precision=config.precision)
-    return protect_batch([original], config, surrogate=surrogate, masks=[mask], on_step=on_step)[0]
+    return protect_batch([original], config, surrogate=surrogate, masks=[mask], evaluate=evaluate, on_step=on_step)[0]
 
 
 def protect_batch(
@@ -150,19 +153,21 @@ def protect_batch(
     *,
     surrogate: Encoders,
     masks: Sequence[Mask | None] | None = None,
+    evaluate: bool = True,
     on_step: Progress | None = None,
 ) -> list[Protected]:
-    """`protect` for pictures that are in memory, as many at once as are of one size in a row and fit. What comes out for
-    one does not depend on the others: on the CPU to the byte, on other devices but for the order in which they add.
+    """`protect` for pictures in memory. Consecutive pictures of equal size are grouped into batches that fit in memory. A
+    picture's result is independent of its batch: bit-identical on the CPU, up to floating-point summation order elsewhere.
 
     Args:
         masks: per picture, see `protect`.
+        evaluate: see `protect`.
         on_step: see `protect`; it counts anew for every batch.
 
     Raises:
         PictureError, DeviceError: as `protect`, for the first picture that fails.
     """
-    found: list[list[_Measured]] = [[] for _ in pictures]
+    found: list[list[_Frame]] = [[] for _ in pictures]
     parts = [
         part
         for number, (picture, mask) in enumerate(zip(pictures, masks or [None] * len(pictures), strict=True))
@@ -171,9 +176,9 @@ def protect_batch(
     for (height, width), run in groupby(parts, key=lambda part: (part.picture.height, part.picture.width)):
         at_once = batch_size(surrogate, config, height=height, width=width)
         for chunk in _chunks(list(run), at_once):
-            for part, measured in zip(chunk, _measured(chunk, config, surrogate, on_step), strict=True):
-                found[part.number].append(measured)
-    return [_joined(picture, measured, config, surrogate) for picture, measured in zip(pictures, found, strict=True)]
+            for part, frame in zip(chunk, _worked(chunk, config, surrogate, evaluate, on_step), strict=True):
+                found[part.number].append(frame)
+    return [_joined(picture, frames, config, surrogate) for picture, frames in zip(pictures, found, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -187,10 +192,13 @@ class _Part:
 
 
 @dataclass(frozen=True)
-class _Measured:
-    frame: int
+class _Frame:
+    """One protected frame; `evaluation` is None where none was asked for."""
+
+    number: int
     protected: Picture
-    proof: Proof
+    change_levels: int
+    evaluation: Evaluation | None
     tile_px: int
     seconds: float
 
@@ -218,35 +226,42 @@ def _chunks(parts: list[_Part], at_once: int) -> Iterator[list[_Part]]:
         yield parts[start : start + at_once]
 
 
-def _measured(
-    parts: list[_Part], config: ProtectConfig, surrogate: Encoders, on_step: Progress | None
-) -> list[_Measured]:
-    """Perturb and prove pictures of one size. Where the device runs out of memory nevertheless, first fewer at once and then
-    with checkpoints, which change nothing else, then in smaller windows."""
+def _worked(
+    parts: list[_Part], config: ProtectConfig, surrogate: Encoders, evaluate: bool, on_step: Progress | None
+) -> list[_Frame]:
+    """Protect pictures of one size. Where the device runs out of memory nevertheless, first fewer at once and then with
+    checkpoints, which change nothing else, then in smaller windows."""
     started = time.perf_counter()
     first = parts[0].picture
     fit = first_fit(surrogate, config, height=first.height, width=first.width, source=first.source)
     to_try = fits(config.tile_px)
     for attempt in to_try[to_try.index(fit) :]:
-        found = _attempt(parts, config, surrogate, attempt, on_step)
+        found = _attempt(parts, config, surrogate, attempt, evaluate, on_step)
         if found is not None:
             seconds = (time.perf_counter() - started) / len(parts)
             return [
-                _Measured(part.frame, protected, proof, attempt.tile_px, seconds)
-                for part, (protected, proof) in zip(parts, found, strict=True)
+                _Frame(
+                    part.frame,
+                    protected,
+                    largest_change(part.picture.rgb, protected.rgb),
+                    measured,
+                    attempt.tile_px,
+                    seconds,
+                )
+                for part, (protected, measured) in zip(parts, found, strict=True)
             ]
         compute.empty_cache(surrogate.device)
         if len(parts) > 1:
             halves = parts[: len(parts) // 2], parts[len(parts) // 2 :]
-            return [measured for half in halves for measured in _measured(half, config, surrogate, on_step)]
+            return [frame for half in halves for frame in _worked(half, config, surrogate, evaluate, on_step)]
     raise DeviceError(
         f"{first.source}: {surrogate.device} has no memory for windows of {to_try[-1].tile_px} px; use --device cpu"
     )
 
 
 def _attempt(
-    parts: list[_Part], config: ProtectConfig, surrogate: Encoders, fit: Fit, on_step: Progress | None
-) -> list[tuple[Picture, Proof]] | None:
+    parts: list[_Part], config: ProtectConfig, surrogate: Encoders, fit: Fit, evaluate: bool, on_step: Progress | None
+) -> list[tuple[Picture, Evaluation | None]] | None:
     """None where the device ran out of memory. The error ends here: it would hold on to what the attempt had taken."""
     pictures = [part.picture for part in parts]
     batch = Batch(
@@ -258,33 +273,46 @@ def _attempt(
     try:
         changed = perturb(batch, config, surrogate=encoder, tile_px=fit.tile_px, on_step=on_step)
         shown = [replace(picture, rgb=levels) for picture, levels in zip(pictures, changed, strict=True)]
-        proofs = [
-            prove(part.picture, protected, surrogate=surrogate, config=config, tile_px=fit.tile_px, free=part.free)
+        if not evaluate:
+            return [(protected, None) for protected in shown]
+        return [
+            (
+                protected,
+                evaluation.evaluate(
+                    part.picture,
+                    protected,
+                    surrogate=surrogate,
+                    config=config,
+                    tile_px=fit.tile_px,
+                    free=part.free,
+                    sample_px=None if config.recipe.steps else evaluation.SAMPLE_PX,
+                ),
+            )
             for part, protected in zip(parts, shown, strict=True)
         ]
     except RuntimeError as error:
         if not compute.is_out_of_memory(error):
             raise
         return None
-    return list(zip(shown, proofs, strict=True))
 
 
-def _joined(original: Picture, frames: list[_Measured], config: ProtectConfig, surrogate: Encoders) -> Protected:
+def _joined(original: Picture, frames: list[_Frame], config: ProtectConfig, surrogate: Encoders) -> Protected:
     """The frames of one picture, with a record of the one that is protected least.
 
     Raises:
-        PictureError: what may be seen is so little that rounding left nothing of it in any frame.
+        PictureError: the visibility limit is so low that rounding left no change in any frame.
     """
-    changed = {frame.frame: frame.protected for frame in frames}
+    changed = {frame.number: frame.protected for frame in frames}
     following = tuple(changed.get(number, frame) for number, frame in enumerate(original.following, start=1))
     protected = replace(original, rgb=changed.get(0, original).rgb, following=following)
-    weakest = min((frame.proof for frame in frames), key=lambda proof: proof.times_noise)
-    proof = replace(weakest, max_change_levels=max(frame.proof.max_change_levels for frame in frames))
-    if proof.max_change_levels == 0 and config.max_visibility is not None:
+    change_levels = max(frame.change_levels for frame in frames)
+    if change_levels == 0 and config.max_visibility is not None:
         raise PictureError(
             f"{original.source}: max visibility {config.max_visibility} leaves nothing of the change; raise --max-visibility, or "
             "leave it out"
         )
+    evaluations = [frame.evaluation for frame in frames if frame.evaluation is not None]
+    weakest = min(evaluations, key=lambda one: one.gain_over_noise) if evaluations else None
     record = Record(
         input=None if not original.digest else original.source,
         output=None,
@@ -304,29 +332,30 @@ def _joined(original: Picture, frames: list[_Measured], config: ProtectConfig, s
         test_only=surrogate.embedded,
         device=str(surrogate.device),
         precision=str(surrogate.dtype).removeprefix("torch."),
-        **vars(proof),
+        max_change_levels=change_levels,
+        **(vars(weakest) if weakest is not None else dict.fromkeys(UNMEASURED)),
         start="none" if start_for(surrogate, config) is None else "trained",
         steps=config.recipe.steps,
         tile_px=min(frame.tile_px for frame in frames),
         seconds=sum(frame.seconds for frame in frames),
         peak_megabytes=compute.peak_megabytes(surrogate.device),
-        warnings=(*surrogate.warnings, *original.notes, *_doubts(proof, frames, config)),
+        warnings=(*surrogate.warnings, *original.notes, *_warnings(weakest, frames, config)),
         versions=versions(),
     )
     return Protected(protected, original, record)
 
 
-def _doubts(proof: Proof, frames: list[_Measured], config: ProtectConfig) -> Iterator[str]:
+def _warnings(weakest: Evaluation | None, frames: list[_Frame], config: ProtectConfig) -> Iterator[str]:
     smallest = min(frame.tile_px for frame in frames)
     if smallest < config.tile_px:
         yield (
             f"memory sufficed for windows of {smallest} px instead of {config.tile_px}: the result is not that of a run "
             "with more memory, and protects a little less"
         )
-    if proof.times_noise < WEAK:
+    if weakest is not None and weakest.gain_over_noise < MIN_GAIN:
         yield (
-            f"the loss moved only {proof.times_noise:.2g} times as far as noise of the same budget moves it: this hardly "
-            "protects; use more steps or a larger budget"
+            f"the latent moved only {weakest.gain_over_noise:.2g} times as far as random noise of the same budget moves it: "
+            "this hardly protects; use more steps or a larger budget"
         )
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib import metadata
 
-from pca_protect.proof import Shift
+from pca_protect.evaluation import Evaluation, Shift
 from pca_protect.version import __version__
+
+UNMEASURED = tuple(field.name for field in fields(Evaluation))
+"""Fields of a record that only an evaluation fills."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +25,10 @@ class Record:
     vae: what was optimised against (name, origin, weights hash, latent channels); of several all names, and one hash.
     test_only: every encoder is an embedded test model, so the file is protected against no real editor.
     device, precision: what it ran on.
-    max_change_levels, psnr_db, visible_levels, loss_clean, protected, noise, times_noise: see `Proof`; the largest change is
-        that of the saved file where there is one. Of several frames, scales or encoders the figures are those of the one
-        protected least.
+    max_change_levels: the largest change of any channel of any pixel, in 8-bit levels; of the saved file where there is one.
+    psnr_db, visible_levels, loss_clean, protected, noise, gain_over_noise, evaluation_sample_px, evaluation_tile_px: see
+        `Evaluation`; None where the picture was not evaluated. Of several frames, scales or encoders the figures are those of
+        the one protected least.
     start: what the steps set out from: `trained`, see `starts`, or `none`, the clean picture.
     tile_px: side of the largest window; smaller than configured where memory did not suffice.
     steps, seconds, peak_megabytes: what it cost; seconds cover optimising and measuring, not loading the model. Memory is the
@@ -48,11 +52,13 @@ class Record:
     precision: str
     max_change_levels: int
     psnr_db: float | None
-    visible_levels: float
-    loss_clean: float
-    protected: Shift
-    noise: Shift
-    times_noise: float
+    visible_levels: float | None
+    loss_clean: float | None
+    protected: Shift | None
+    noise: Shift | None
+    gain_over_noise: float | None
+    evaluation_sample_px: int | None
+    evaluation_tile_px: int | None
     start: str
     steps: int
     tile_px: int

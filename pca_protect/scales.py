@@ -57,10 +57,14 @@ class SmallerPictures:
         clean: per picture, `(H, W, 3)` levels.
         size: height and width to see them at.
         device: to work on.
+        grid_px: parts of the smaller pictures start at multiples of this, as the encoder's latent positions do.
     """
 
-    def __init__(self, clean: Sequence[NDArray[np.uint8]], size: tuple[int, int], device: torch.device) -> None:
+    def __init__(
+        self, clean: Sequence[NDArray[np.uint8]], size: tuple[int, int], device: torch.device, *, grid_px: int
+    ) -> None:
         self._device = device
+        self._grid_px = grid_px
         self._clean = from_levels([resized(levels, size) for levels in clean])
         self._now = self._clean.clone()
         height, width = clean[0].shape[:2]
@@ -71,7 +75,7 @@ class SmallerPictures:
     def part(self, window: Window) -> SmallerPart:
         """What a window's change does to these pictures, and its surroundings."""
         rows, columns = (
-            _axis(*lengths, span, self._device)
+            _axis(*lengths, span, self._device, self._grid_px)
             for lengths, span in zip(self._lengths, (window.rows, window.columns), strict=True)
         )
         place = (..., rows.looked_at, columns.looked_at)
@@ -84,7 +88,7 @@ class SmallerPictures:
             change: `(B, 3, h, w)` in units of the [0, 1] range, zero outside of what the window keeps.
         """
         rows, columns = (
-            _axis(*lengths, span, torch.device("cpu"))
+            _axis(*lengths, span, torch.device("cpu"), self._grid_px)
             for lengths, span in zip(self._lengths, (window.rows, window.columns), strict=True)
         )
         part = self._now[..., rows.looked_at, columns.looked_at]
@@ -111,8 +115,9 @@ class SmallerPart:
         return (self.now + torch.nn.functional.pad(small, around)).clamp(0.0, 1.0)
 
 
-def _axis(length: int, smaller: int, span: Span, device: torch.device) -> _Axis:
+def _axis(length: int, smaller: int, span: Span, device: torch.device, grid_px: int) -> _Axis:
     first, matrix = shrinking(length, smaller, span.start, span.stop)
     last = first + len(matrix)
-    begin, end = max(0, first - MARGIN_PX), min(smaller, last + MARGIN_PX)
+    begin = max(0, first - MARGIN_PX) // grid_px * grid_px
+    end = min(smaller, -(-(last + MARGIN_PX) // grid_px) * grid_px)
     return _Axis(slice(begin, end), slice(first - begin, last - begin), torch.from_numpy(matrix).to(device))

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise, product
+
+from pca_protect.errors import UsageError
+
+GRID_PX = 16
+"""Windows start at multiples of this for every encoder: the blocks of JPEG with halved chroma are as large."""
 
 OVERLAP_PX = 64
 """Neighbouring windows share at least so many pixels, so that what is kept of each was seen with its surroundings."""
@@ -53,27 +60,62 @@ class Window:
         return slice(self.rows.first - self.rows.start, None), slice(self.columns.first - self.columns.start, None)
 
 
-def windows(height: int, width: int, *, tile_px: int, multiple: int = 8) -> list[Window]:
-    """Windows of one size, row by row, whose kept parts cover a picture exactly once.
+def window_grid(multiples: Iterable[int]) -> int:
+    """The grid on which windows lie, in pixels: the least common multiple of the encoders' own grids and of `GRID_PX`.
 
     Args:
-        tile_px: no window is larger; a picture that is not larger either is one window.
-        multiple: sides and places of windows are multiples of this where the picture allows it, so that the latent
-            grids of neighbours coincide. A power of two up to `OVERLAP_PX`.
+        multiples: per encoder, see `Surrogate.multiple`.
     """
-    rows, columns = (spans(length, tile_px=tile_px, multiple=multiple) for length in (height, width))
+    return math.lcm(GRID_PX, *multiples)
+
+
+def smallest_tile(grid_px: int) -> int:
+    """The smallest window side for a grid, in pixels: one grid step forward and the overlap."""
+    return grid_px + _overlap(grid_px)
+
+
+def windows(height: int, width: int, *, tile_px: int, grid_px: int = GRID_PX) -> list[Window]:
+    """Windows, row by row, whose kept parts cover a picture exactly once.
+
+    Every window starts on the grid, and so does every kept part: an encoder divides a window into the same latent positions as
+    the whole picture. All windows have one size, but for the last of an axis, which ends with the picture.
+
+    Args:
+        tile_px: longest side of a window; a picture that is not larger is one window.
+        grid_px: see `window_grid`.
+
+    Raises:
+        UsageError: the picture needs several windows, and `tile_px` is below `smallest_tile`.
+    """
+    rows, columns = (spans(length, tile_px=tile_px, grid_px=grid_px) for length in (height, width))
     return [Window(*pair) for pair in product(rows, columns)]
 
 
-def spans(length: int, *, tile_px: int, multiple: int) -> list[Span]:
-    """As few spans as possible of at most `tile_px`, as short as possible, spread evenly; cuts lie in the middle of
-    overlaps."""
+def spans(length: int, *, tile_px: int, grid_px: int) -> list[Span]:
+    """As few spans as possible of at most `tile_px`, as short as possible, spread evenly; cuts lie in the middle of overlaps,
+    on the grid. See `windows`."""
     if length <= tile_px:
         return [Span(0, length, 0, length)]
-    count = -(-(length - OVERLAP_PX) // (tile_px - OVERLAP_PX))
-    exact = -(-(length + (count - 1) * OVERLAP_PX) // count)
-    size = min(-(-exact // multiple) * multiple, tile_px)
-    starts = [(length - size) * number // (count - 1) // multiple * multiple for number in range(count - 1)]
-    starts.append(length - size)
-    cuts = [0, *((right + left + size) // 2 for left, right in pairwise(starts)), length]
-    return [Span(start, start + size, *cut) for start, cut in zip(starts, pairwise(cuts), strict=True)]
+    if tile_px < smallest_tile(grid_px):
+        raise UsageError(
+            f"windows of {tile_px} px are too small for an encoder with a grid of {grid_px} px; use a tile of at least "
+            f"{-(-smallest_tile(grid_px) // 64) * 64}"
+        )
+    on_grid = _round_up(length, grid_px)
+    longest = tile_px // grid_px * grid_px
+    overlap = _overlap(grid_px)
+    count = -(-(on_grid - overlap) // (longest - overlap))
+    size = min(_round_up(-(-(on_grid + (count - 1) * overlap) // count), grid_px), longest)
+    starts = [(on_grid - size) * number // (count - 1) // grid_px * grid_px for number in range(count)]
+    middles = [(right + left + size) // 2 // grid_px * grid_px for left, right in pairwise(starts)]
+    cuts = pairwise([0, *middles, length])
+    return [Span(start, min(start + size, length), *cut) for start, cut in zip(starts, cuts, strict=True)]
+
+
+def _overlap(grid_px: int) -> int:
+    """At least two grid steps, so that the cut in its middle leaves one on either side."""
+    return _round_up(max(OVERLAP_PX, 2 * grid_px), grid_px)
+
+
+def _round_up(length: int, grid_px: int) -> int:
+    return -(-length // grid_px) * grid_px

@@ -290,7 +290,7 @@ def _resized(
     return pixels
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=32)
 def _lanczos(length: int, wanted: int, start: float, stop: float) -> NDArray[np.float32]:
     """What makes `wanted` pixels of an axis out of those between two places: `(wanted, length)`; wider where pixels become
     fewer."""

@@ -11,11 +11,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from pca_protect.pixels import from_levels
 from pca_protect.planes import TO_YCC, blurred, recoloured
+
+Uint8 = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
 
 FLAT_THRESHOLD = 0.03
 """The yardstick on a flat patch, in units of the [0, 1] range: 7.65 levels."""
@@ -29,7 +33,8 @@ STEP_PER_VISIBLE_LEVEL = 7.0
 """Longest step, in levels, for each level of visibility that is allowed: random signs of about seven are that visible."""
 
 _STRIP_PX, _STRIP_MARGIN_PX = 512, 16
-_HALVINGS = 8
+_AIM = 0.995
+"""Share of a visibility limit that is aimed at first: rounding to whole levels adds a little."""
 
 
 class Visibility:
@@ -52,9 +57,20 @@ class Visibility:
         chroma = _blurred(change[:, 1:], _CHROMA_BLUR_PX) / self._threshold
         return luma.square() + _CHROMA_WEIGHT * chroma.square().sum(dim=1, keepdim=True)
 
-    def energy(self, pixels: Tensor) -> Tensor:
-        """The mean of `energy_map`, `(B,)`; 0 for unchanged pictures, lower is less visible."""
-        return self.energy_map(pixels).flatten(start_dim=1).mean(dim=1)
+    def energy(self, pixels: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The mean of `energy_map`, `(B,)`; 0 for unchanged pictures, lower is less visible.
+
+        Args:
+            mask: `(B, 1, H, W)` of zeros and ones, where to average; None is everywhere.
+        """
+        return mean_energy(self.energy_map(pixels), mask)
+
+
+def mean_energy(energy_map: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean of maps `(B, 1, H, W)` over a mask of the same shape, of zeros and ones; None is everywhere. Returns `(B,)`."""
+    if mask is None:
+        return energy_map.flatten(start_dim=1).mean(dim=1)
+    return (energy_map * mask).sum(dim=(1, 2, 3)) / mask.sum(dim=(1, 2, 3)).clamp_min(1.0)
 
 
 def in_levels(energy: float) -> float:
@@ -68,31 +84,42 @@ def energy_of(levels: float) -> float:
     return (levels / (FLAT_THRESHOLD * _LEVELS)) ** 2
 
 
-def visible_levels(clean: NDArray[np.uint8], changed: NDArray[np.uint8]) -> float:
-    """Visibility of a change to a picture `(H, W, 3)` of any size, in levels; see `in_levels`. Made in strips of rows."""
+def visible_levels(clean: Uint8, changed: Uint8, *, mask: Mask | None = None) -> float:
+    """Visibility of a change to a picture `(H, W, 3)` of any size, in levels; see `in_levels`. Computed in strips of rows.
+
+    Args:
+        mask: `(H, W)`, where to average; None is everywhere.
+    """
     height = len(clean)
     total = 0.0
     for top in range(0, height, _STRIP_PX):
         bottom = min(height, top + _STRIP_PX)
         begin, end = max(0, top - _STRIP_MARGIN_PX), min(height, bottom + _STRIP_MARGIN_PX)
         before, after = (from_levels([levels[begin:end]]) for levels in (clean, changed))
-        total += float(Visibility(before).energy_map(after)[..., top - begin : bottom - begin, :].double().sum())
-    return in_levels(total / (height * clean.shape[1]))
+        energy = Visibility(before).energy_map(after)[0, 0, top - begin : bottom - begin].double()
+        total += float((energy if mask is None else energy[torch.from_numpy(mask[top:bottom])]).sum())
+    return in_levels(total / max(1, height * clean.shape[1] if mask is None else int(mask.sum())))
 
 
-def faded(clean: NDArray[np.uint8], changed: NDArray[np.uint8], most_levels: float) -> NDArray[np.uint8]:
-    """The picture with its change made smaller, everywhere by the same factor, until it is no more visible than this."""
-    if visible_levels(clean, changed) <= most_levels:
+def faded(clean: Uint8, changed: Uint8, most_levels: float, *, mask: Mask | None = None) -> Uint8:
+    """The picture with its change scaled down, everywhere by the same factor, until it is no more visible than a limit.
+
+    Visibility is proportional to the factor but for the rounding to whole levels, so two or three evaluations suffice.
+
+    Args:
+        most_levels: the limit, see `visible_levels`.
+        mask: as for `visible_levels`.
+    """
+    visible = visible_levels(clean, changed, mask=mask)
+    if visible <= most_levels:
         return changed
     change = changed.astype(np.float32) - clean
-    shown, low, high = clean.copy(), 0.0, 1.0
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        tried = (clean + middle * change).round().astype(np.uint8)
-        if visible_levels(clean, tried) <= most_levels:
-            shown, low = tried, middle
-        else:
-            high = middle
+    factor, aim, shown = 1.0, _AIM, changed
+    while visible > most_levels:
+        factor *= aim * most_levels / visible
+        aim **= 8
+        shown = (clean + factor * change).round().astype(np.uint8)
+        visible = visible_levels(clean, shown, mask=mask)
     return shown
 
 

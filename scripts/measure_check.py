@@ -23,8 +23,8 @@ from pca_protect.eval.check.posterior import figures_of
 from pca_protect.eval.check.reference import stored_reference
 from pca_protect.eval.check.verdict import judge
 from pca_protect.eval.pictures import pictures_in, square_picture
+from pca_protect.evaluation import with_noise
 from pca_protect.io.picture import Picture
-from pca_protect.proof import with_noise
 from pca_protect.protection import protect
 from pca_protect.record import versions
 from pca_protect.surrogates.adapter import Surrogate

@@ -31,7 +31,7 @@ print(json.dumps({
     "seconds": record.seconds, "peak_megabytes_optimising": before,
     "peak_megabytes": peak_megabytes(resolve_device(record.config["device"])),
     "output_megabytes": Path(target).stat().st_size / 1e6, "max_change_levels": record.max_change_levels,
-    "times_noise": record.times_noise,
+    "gain_over_noise": record.gain_over_noise,
 }))
 """
 

@@ -26,10 +26,10 @@ from pca_protect.eval.metrics.load import load_metrics, visibility
 from pca_protect.eval.pictures import pictures_in
 from pca_protect.eval.statistics import paired_effect, ratio_of_means
 from pca_protect.eval.trial import Trial, prompts_for
+from pca_protect.evaluation import with_noise
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import read_picture
 from pca_protect.perturb import Batch, perturb
-from pca_protect.proof import with_noise
 from pca_protect.tiling import windows
 
 Levels = NDArray[np.uint8]

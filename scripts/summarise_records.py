@@ -36,7 +36,7 @@ def main(paths: Sequence[str]) -> None:
         print(f"\n{mode}: {len(records)} pictures, {vae['name']} {vae['weights_sha256'][:12]}, {records[0]['device']}")
         print(f"  largest change, levels       {spread([r['max_change_levels'] for r in records])}")
         print(f"  PSNR, dB                     {spread([r['psnr_db'] for r in records])}")
-        print(f"  loss, times as far as noise  {spread([r['times_noise'] for r in records])}")
+        print(f"  loss, times as far as noise  {spread([r['gain_over_noise'] for r in records])}")
         print(f"  latent moved, of its norm    {spread([r['protected']['latent'] for r in records])}")
         print(f"    by noise                   {spread([r['noise']['latent'] for r in records])}")
         print(f"  norm left                    {spread([r['protected']['norm'] for r in records])}")

@@ -85,7 +85,8 @@ def test_the_saved_file_keeps_the_limit_and_uses_it(
     assert 0 < shown <= limit
     assert record.visible_levels == shown
     assert np.abs(after.astype(int) - before).max() <= 16
-    assert record.times_noise > 2
+    moves = {"diffusion": record.protected.norm > 1.1, "strong": record.gain_over_noise > 1.8}
+    assert moves.get(mode, record.protected.norm < 0.93 * record.noise.norm)
     if free.visible_levels > limit:
         assert shown > 0.8 * limit
         assert record.protected.latent < free.protected.latent, "nothing is for nothing"
@@ -126,3 +127,15 @@ def test_a_grey_picture_stays_grey(tmp_path: Path, tiny: Surrogate):
     with Image.open(tmp_path / "out.png") as image:
         assert image.mode == "L"
     assert 0 < record.visible_levels <= 0.5
+
+
+@pytest.mark.parametrize("mode", ["diffusion", "strong"])
+def test_the_limit_holds_inside_the_region(pocket: Surrogate, mode: str):
+    image = Image.open(ASTRONAUT).crop((170, 60, 298, 188))
+    config = ProtectConfig(mode=mode, preset="fast", steps=6, max_visibility=0.5, region="40,40,48,48")
+    result = protect(image, config, surrogate=pocket)
+    mask = np.zeros((128, 128), dtype=bool)
+    mask[40:88, 40:88] = True
+    shown = visible_levels(result.original.rgb, result.picture.rgb, mask=mask)
+    assert 0.25 < shown <= 0.5
+    assert result.record.visible_levels == shown

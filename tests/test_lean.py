@@ -9,27 +9,48 @@ import pytest
 import torch
 from conftest import tiny_kl
 from diffusers import AutoencoderKL
-from test_surrogates import small_dc, small_flux2, small_qwen, small_tiny
+from tiny_vaes import TINY
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.kinds import KINDS
 from pca_protect.surrogates.lean import NormSiLU, blocks_of, keep_less
 from pca_protect.surrogates.load import _encoder_of, channels_last, surrogate_of
+from pca_protect.surrogates.one_frame import over_one_frame
 
-KINDS = [tiny_kl, small_flux2, small_qwen, small_tiny, small_dc]
+EVERY = [
+    pytest.param(TINY[name], id=name)
+    for name in (
+        "AutoencoderKL",
+        "AutoencoderKLFlux2",
+        "AutoencoderKLQwenImage",
+        "AutoencoderKLQwenImage21",
+        "AutoencoderKLWan 2.2",
+        "AutoencoderKLHunyuanImage",
+        "AutoencoderKLHunyuanImageRefiner",
+        "AutoencoderKLHunyuanVideo15",
+        "AutoencoderKLHunyuanVideo",
+        "AutoencoderKLLTXVideo",
+        "AutoencoderKLKVAE",
+        "AutoencoderTiny",
+        "AutoencoderDC",
+    )
+]
 
 
 def plain_encoder(make: Callable[[], nn.Module]) -> nn.Module:
-    """As diffusers makes it, frozen."""
-    torch.manual_seed(0)
+    """As diffusers makes it, frozen; with its convolutions over one frame, where it takes videos."""
     vae = make()
-    return _encoder_of(vae, type(vae).__name__).eval().requires_grad_(False)
+    encoder = _encoder_of(vae, type(vae).__name__).eval().requires_grad_(False)
+    over_one_frame(encoder, KINDS[type(vae).__name__])
+    return encoder
 
 
-def moments_and_gradient(encoder: nn.Module, *, height: int = 64, width: int = 96) -> tuple[Tensor, Tensor]:
+def moments_and_gradient(encoder: nn.Module, *, pictures: slice = slice(2)) -> tuple[Tensor, Tensor]:
+    """Mean and gradient for these of two pictures of 64 x 96 px."""
     dtype = next(encoder.parameters()).dtype
-    pixels = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(1)).to(dtype).requires_grad_()
+    pixels = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))[pictures].to(dtype).requires_grad_()
     found = encoder(1.0 * pixels)  # FlopCounterMode cannot follow a gradient to the very input of a module
     loss = found.mean.float().square().sum()
     if found.logvar is not None:
@@ -54,7 +75,7 @@ def kept_bytes(encoder: nn.Module) -> int:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("make", KINDS)
+@pytest.mark.parametrize("make", EVERY)
 def test_values_and_gradients_stay_the_same_to_the_bit(make: Callable[[], nn.Module], dtype: torch.dtype):
     plain = plain_encoder(make).to(dtype)
     lean = copy.deepcopy(plain)
@@ -65,7 +86,7 @@ def test_values_and_gradients_stay_the_same_to_the_bit(make: Callable[[], nn.Mod
         assert one.abs().max() > 0
 
 
-@pytest.mark.parametrize("make", KINDS)
+@pytest.mark.parametrize("make", EVERY)
 def test_checkpointed_returns_the_same_to_the_bit(make: Callable[[], nn.Module]):
     vae = make()
     surrogate = surrogate_of(vae, name="small", origin="memory")
@@ -87,12 +108,21 @@ def test_less_is_kept(tiny: Surrogate):
     assert checkpointed < 0.65 * lean
 
 
-@pytest.mark.parametrize("make", [small_qwen, small_dc])
+@pytest.mark.parametrize("make", [one for one in EVERY if one.id not in ("AutoencoderKL", "AutoencoderTiny")])
 def test_other_kinds_keep_less_too(make: Callable[[], nn.Module]):
     plain = plain_encoder(make)
     lean = copy.deepcopy(plain)
     keep_less(lean)
     assert kept_bytes(lean) < 0.9 * kept_bytes(plain)
+
+
+@pytest.mark.parametrize("name", ["AutoencoderKL", "AutoencoderKLHunyuanImage", "AutoencoderKLKVAE"])
+def test_every_normalisation_before_a_silu_keeps_less(name: str):
+    lean = plain_encoder(TINY[name])
+    keep_less(lean)
+    left = [path for path, module in lean.named_modules() if isinstance(module, nn.GroupNorm)]
+    assert all(".attentions." in path for path in left), left
+    assert sum(isinstance(module, NormSiLU) for module in lean.modules()) > 10
 
 
 def test_a_checkpointed_block_is_computed_again_up_to_its_last_normalisation(tiny: Surrogate):
@@ -146,7 +176,7 @@ def test_pixels_in_any_order_in_memory(arrange: str):
     assert torch.equal(*gradients)
 
 
-@pytest.mark.parametrize("make", KINDS)
+@pytest.mark.parametrize("make", EVERY)
 def test_weights_laid_out_for_tensor_cores_mean_the_same(make: Callable[[], nn.Module]):
     """What CUDA gets, on the CPU: sums may be added in another order there."""
     plain = plain_encoder(make)

@@ -97,7 +97,7 @@ def test_saved_bytes_outside_are_the_inputs(tmp_path: Path, tiny: Surrogate, mod
     inside[35:100, 50:150] = True
     assert np.array_equal(before[~inside], after[~inside])
     assert (before[inside] != after[inside]).mean() > 0.7
-    assert record.times_noise > 1, "the noise control stays inside as well"
+    assert record.gain_over_noise > 1, "the noise control stays inside as well"
 
 
 def test_colour_under_full_transparency_stays(tmp_path: Path, tiny: Surrogate):

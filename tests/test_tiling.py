@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,13 +11,15 @@ import torch
 from conftest import ASTRONAUT, smooth_picture
 from PIL import Image
 
+from pca_protect import perturb as perturb_module
 from pca_protect.config import PUBLISHED_MODES, ProtectConfig
+from pca_protect.errors import UsageError
 from pca_protect.perturb import Batch, perturb
 from pca_protect.pixels import from_levels
 from pca_protect.resize import fitting, resized, shrinking, sizes
-from pca_protect.scales import SmallerPictures
+from pca_protect.scales import SmallerPart, SmallerPictures
 from pca_protect.surrogates.adapter import Surrogate
-from pca_protect.tiling import OVERLAP_PX, spans, windows
+from pca_protect.tiling import OVERLAP_PX, Span, Window, smallest_tile, spans, window_grid, windows
 
 TILE = 128
 
@@ -30,22 +33,67 @@ def one(picture: np.ndarray, config: ProtectConfig, surrogate: Surrogate, **sett
     return perturb(batch, config, surrogate=surrogate, tile_px=config.tile_px, **settings)[0]
 
 
-@pytest.mark.parametrize("multiple", [8, 32])
-@pytest.mark.parametrize("tile_px", [128, 192, 768])
-def test_spans_cover_a_side_once_and_overlap(tile_px: int, multiple: int):
+@pytest.mark.parametrize("grid_px", [16, 32, 48, 128])
+@pytest.mark.parametrize("tile_px", [128, 192, 448, 768])
+def test_spans_lie_on_the_grid_cover_a_side_once_and_overlap(tile_px: int, grid_px: int):
+    if tile_px < smallest_tile(grid_px):
+        with pytest.raises(
+            UsageError, match=rf"windows of {tile_px} px .* grid of {grid_px} px; use a tile of at least"
+        ):
+            spans(4001, tile_px=tile_px, grid_px=grid_px)
+        assert spans(tile_px, tile_px=tile_px, grid_px=grid_px) == [Span(0, tile_px, 0, tile_px)]
+        return
     for length in [*range(8, 600, 7), tile_px, tile_px + 1, 4001, 6016]:
-        found = spans(length, tile_px=tile_px, multiple=multiple)
+        found = spans(length, tile_px=tile_px, grid_px=grid_px)
         assert found[0].start == found[0].first == 0
         assert found[-1].stop == found[-1].last == length
-        assert len({span.stop - span.start for span in found}) == 1, "one shape, one set of convolutions"
+        sides = [-(-(span.stop - span.start) // grid_px) for span in found]
+        assert len(set(sides)) == 1, "one shape after the extension to the grid, one set of convolutions"
         for span in found:
             assert span.start <= span.first < span.last <= span.stop
             assert span.stop - span.start <= tile_px
+            assert span.start % grid_px == span.first % grid_px == 0
         for left, right in pairwise(found):
             assert left.last == right.first
-            assert left.stop - right.start > OVERLAP_PX - multiple
-            assert right.first - right.start >= (OVERLAP_PX - multiple) // 2, "what is kept was seen with surroundings"
-        assert all(span.start % multiple == 0 for span in found[:-1])
+            assert left.stop - right.start >= max(OVERLAP_PX, 2 * grid_px) - (length % -grid_px + grid_px) % grid_px
+            assert right.first - right.start >= grid_px, "what is kept was seen with surroundings"
+
+
+def test_as_few_spans_as_possible():
+    assert [len(spans(length, tile_px=768, grid_px=16)) for length in (768, 769, 1472, 1473, 6016)] == [1, 2, 2, 3, 9]
+
+
+def test_the_grid_of_windows_is_that_of_every_encoder():
+    assert window_grid([8]) == 16, "JPEG with halved chroma has blocks of 16 px"
+    assert window_grid([8, 32]) == 32
+    assert window_grid([24, 16]) == 48
+
+
+@pytest.mark.parametrize("multiple", [8, 32])
+def test_windows_of_an_encoder_lie_on_its_grid(pocket: Surrogate, monkeypatch: pytest.MonkeyPatch, multiple: int):
+    """Every part of every scale that an encoder is given starts where the latent of the whole starts a position."""
+    starts: list[tuple[int, int]] = []
+    real_part, real_windows = SmallerPictures.part, perturb_module.windows
+
+    def part(self: SmallerPictures, window: Window) -> SmallerPart:
+        found = real_part(self, window)
+        starts.append((found.rows.looked_at.start, found.columns.looked_at.start))
+        return found
+
+    def laid(*size: int, **settings: int) -> list[Window]:
+        found = real_windows(*size, **settings)
+        starts.extend((window.rows.start, window.columns.start) for window in found)
+        return found
+
+    monkeypatch.setattr(SmallerPictures, "part", part)
+    monkeypatch.setattr(perturb_module, "windows", laid)
+    one(
+        levels(411, 333),
+        ProtectConfig(tile_px=TILE, steps=1, scales=(170, "native")),
+        replace(pocket, multiple=multiple),
+    )
+    assert len(starts) > 30
+    assert all(begin % max(16, multiple) == 0 for start in starts for begin in start)
 
 
 def test_windows_keep_every_pixel_once_and_know_what_is_decided():
@@ -194,7 +242,7 @@ def test_smaller_pictures_follow_what_windows_decide():
     picture = levels(330, 250)
     changed = (picture.astype(int) + np.random.default_rng(0).integers(-16, 17, picture.shape)).clip(0, 255)
     changed = changed.astype(np.uint8)
-    smaller = SmallerPictures([picture], (80, 106), torch.device("cpu"))
+    smaller = SmallerPictures([picture], (80, 106), torch.device("cpu"), grid_px=16)
     for window in windows(250, 330, tile_px=TILE):
         kept = torch.zeros(1, 3, *picture[window.seen].shape[:2])
         place = (..., *window.kept_of_seen)

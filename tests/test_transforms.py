@@ -312,3 +312,14 @@ def test_dimming_is_one_factor_for_all():
     assert len({round(float(factor.mean()), 6) for factor in factors}) == 30
     with pytest.raises(ValueError, match="from 0 to 1"):
         transforms.dim((0.6, 1.1))
+
+
+def test_shrinking_matrices_of_a_run_are_computed_once():
+    """Three scales of parts that are not square: no matrix is thrown away before its next use."""
+    transforms._lanczos.cache_clear()
+    parts = [torch.rand(1, 3, *size) for size in ((96, 120), (64, 104), (112, 88))]
+    for _ in range(3):
+        for part in parts:
+            transforms.shrink_and_back(0.5)(part, torch.Generator())
+    assert transforms._lanczos.cache_info().misses == 12
+    assert transforms._lanczos.cache_info().hits == 24

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from pca_protect import visibility
 from pca_protect.pixels import from_levels
 from pca_protect.visibility import FLAT_THRESHOLD, Visibility, energy_of, faded, in_levels, visible_levels
 
@@ -167,3 +168,33 @@ def test_fading_leaves_alone_what_is_within_the_limit():
     assert faded(clean, changed, visible_levels(clean, changed)) is changed
     assert np.array_equal(faded(clean, clean, 1e-6), clean)
     assert np.array_equal(faded(clean, changed, 1e-6), clean), "less than any change of a level"
+
+
+def test_a_limit_holds_where_the_picture_may_change():
+    """Averaged over the editable area: a small mask does not thin out what is seen inside it."""
+    clean = photo(90, 80)
+    mask = np.zeros((80, 90), dtype=bool)
+    mask[10:40, 20:60] = True
+    changed = np.where(mask[..., None], noisy(clean, 12), clean)
+    inside = visible_levels(clean, changed, mask=mask)
+    assert inside > 2 * visible_levels(clean, changed)
+    shown = faded(clean, changed, 0.5, mask=mask)
+    assert 0.35 < visible_levels(clean, shown, mask=mask) <= 0.5
+    assert np.array_equal(shown[~mask], clean[~mask])
+
+
+@pytest.mark.parametrize("most", [0.2, 0.7, 2.0])
+def test_fading_evaluates_visibility_three_times_at_most(monkeypatch: pytest.MonkeyPatch, most: float):
+    calls: list[float] = []
+    real = visibility.visible_levels
+
+    def counted(*arguments: object, **settings: object) -> float:
+        calls.append(real(*arguments, **settings))
+        return calls[-1]
+
+    monkeypatch.setattr(visibility, "visible_levels", counted)
+    for seed in range(5):
+        calls.clear()
+        clean = photo(seed=seed)
+        faded(clean, noisy(clean, 16, seed=seed), most)
+        assert 1 <= len(calls) <= (4 if most == 0.2 else 3), "at the lowest limit rounding decides"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pca_protect.eval.check.posterior import middle
 from pca_protect.eval.metrics.classical import psnr
 from pca_protect.eval.metrics.load import visibility
+from pca_protect.evaluation import largest_change
 from pca_protect.io.picture import Picture
-from pca_protect.proof import largest_change
 
 
 @dataclass(frozen=True)

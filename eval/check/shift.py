@@ -1,38 +1,31 @@
-"""How far the change of a picture against its original moved an encoder, beside noise as large."""
+"""How far the change of a picture against its original moved an encoder's latent, beside noise of the same budget."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
-from pca_protect.config import PUBLISHED_MODES, ProtectConfig
+from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
+from pca_protect.evaluation import evaluate
 from pca_protect.io.picture import Picture
-from pca_protect.objective import CollapseObjective
-from pca_protect.pixels import to_pixels
-from pca_protect.proof import with_noise
-from pca_protect.surrogates.adapter import Posterior, Surrogate
-
-_SMALLEST = 1e-30
+from pca_protect.surrogates.adapter import Surrogate
 
 
 @dataclass(frozen=True)
 class Shift:
-    """What the change, and noise as large, did to one encoder's posterior.
+    """What the change, and noise of the same budget, did to one encoder's latent.
 
     Attributes:
         latent, noise_latent: ||m' - m|| / ||m||, the distance of the means in norms of the original's; 0 is unmoved.
         norm, noise_norm: ||m'|| / ||m||; 1 is unchanged, towards 0 is collapse.
-        times_noise: mode -> how many times further the change moved that mode's loss in the direction that the mode wants than
-            noise moved it either way; negative is the other direction.
+        gain_over_noise: `latent` over `noise_latent`; 1 is no better than noise.
     """
 
     latent: float
     noise_latent: float
     norm: float
     noise_norm: float
-    times_noise: dict[str, float]
+    gain_over_noise: float
 
 
 def require_same_size(picture: Picture, original: Picture) -> None:
@@ -53,27 +46,13 @@ def shift_of(picture: Picture, original: Picture, surrogate: Surrogate, *, level
     Args:
         picture, original: of one size.
         levels: the largest change of any channel of any pixel, above 0.
-        seed: draws the noise.
+        seed: of the noise.
     """
-    posteriors = [_posterior(one, surrogate) for one in (original, picture, with_noise(original, levels, seed))]
-    clean, moved, noisy = (posterior.mean for posterior in posteriors)
-    norm = clean.norm().clamp_min(_SMALLEST)
+    found = evaluate(original, picture, surrogate=surrogate, config=ProtectConfig(budget_levels=levels, seed=seed))
     return Shift(
-        latent=float((moved - clean).norm() / norm),
-        noise_latent=float((noisy - clean).norm() / norm),
-        norm=float(moved.norm() / norm),
-        noise_norm=float(noisy.norm() / norm),
-        times_noise={mode: _times_noise(mode, posteriors, surrogate, original) for mode in PUBLISHED_MODES},
+        latent=found.protected.latent,
+        noise_latent=found.noise.latent,
+        norm=found.protected.norm,
+        noise_norm=found.noise.norm,
+        gain_over_noise=found.gain_over_noise,
     )
-
-
-def _posterior(picture: Picture, surrogate: Surrogate) -> Posterior:
-    with torch.no_grad():
-        return surrogate.posterior(to_pixels(picture).to(surrogate.device))
-
-
-def _times_noise(mode: str, posteriors: list[Posterior], surrogate: Surrogate, original: Picture) -> float:
-    """As `proof.prove` has it, for posteriors of the original, the picture and the noisy original."""
-    objective = CollapseObjective(surrogate, *ProtectConfig(mode=mode).objective, to_pixels(original))
-    clean, moved, noisy = (float(objective.to_minimise(objective.plain_loss(one))[0]) for one in posteriors)
-    return (clean - moved) / max(abs(clean - noisy), _SMALLEST)

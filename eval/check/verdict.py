@@ -8,7 +8,7 @@ from typing import Literal
 from pca_protect.eval.check.posterior import FIGURES, Figures
 from pca_protect.eval.check.reference import Reference
 from pca_protect.eval.check.shift import Shift
-from pca_protect.protection import WEAK
+from pca_protect.protection import MIN_GAIN
 
 Looks = Literal["protected", "clean", "unclear"]
 
@@ -81,7 +81,7 @@ def judge(figures: Figures, reference: Reference | None, *, shorter_side_px: int
 
 
 def _beside_original(shift: Shift) -> Verdict:
-    """`WEAK` is where `protect` itself stops to warn that it hardly protected."""
+    """`MIN_GAIN` is where `protect` itself stops to warn that it hardly protected."""
     mode = _mode_of_norm(shift)
     norm = f"the norm is {shift.norm:.2f} times the original's"
     if mode is None:
@@ -90,11 +90,10 @@ def _beside_original(shift: Shift) -> Verdict:
                 "clean", None, f"the change moved the latent no further than noise as large does, and {norm}"
             )
         return Verdict("unclear", None, f"the change moved the latent further than noise as large does, but {norm}")
-    times = shift.times_noise[mode]
-    loss = f"the change moved the loss of mode {mode} {times:.2g} times as far as noise as large does"
-    if times >= WEAK:
-        return Verdict("protected", mode, f"{loss}, and {norm}")
-    return Verdict("unclear", None, f"{norm}, but {loss}, and {WEAK:g} times count as protection")
+    moved = f"the change moved the latent {shift.gain_over_noise:.2g} times as far as noise as large does"
+    if shift.gain_over_noise >= MIN_GAIN:
+        return Verdict("protected", mode, f"{moved}, and {norm}")
+    return Verdict("unclear", None, f"{norm}, but {moved}, and {MIN_GAIN:g} times count as protection")
 
 
 def _mode_of_norm(shift: Shift) -> str | None:

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from pca_protect.errors import ModelError
+from pca_protect.surrogates.kinds import KINDS
 from pca_protect.surrogates.registry import PICKLED
 
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
@@ -39,8 +40,12 @@ _PROJECTION = re.compile(r"\.attentions\.\d+\.(to_[qkv]|to_out\.0)\.weight$")
 _PREFIXES = ("first_stage_model.", "vae.")
 
 
-def read_encoder(path: Path) -> dict[str, Tensor]:
+def read_encoder(path: Path, kind: str | None) -> dict[str, Tensor]:
     """Tensors of `encoder.*` and `quant_conv.*` under today's diffusers names, in the precision they were saved in.
+
+    Args:
+        kind: the diffusers class that the configuration names; None for a file without a configuration. Former names and
+            shapes are translated only for classes that have had some, see `Kind.has_former_names`.
 
     Raises:
         ModelError: pickled, damaged, or without an encoder.
@@ -49,6 +54,7 @@ def read_encoder(path: Path) -> dict[str, Tensor]:
         raise ModelError(
             f"{path}: pickled weights can run code when they are loaded and are refused; convert the file to .safetensors"
         )
+    translates = kind is None or KINDS[kind].has_former_names
     tensors: dict[str, Tensor] = {}
     try:
         with safe_open(path, framework="pt") as file:
@@ -56,8 +62,11 @@ def read_encoder(path: Path) -> dict[str, Tensor]:
             is_ldm = any(name.startswith(_LDM_MARK) for name in saved_names)
             for name, saved_name in saved_names.items():
                 if name.startswith(("encoder.", "quant_conv.")):
-                    today = _today(name, is_ldm=is_ldm)
-                    tensors[today] = _as_linear(today, file.get_tensor(saved_name))
+                    tensor = file.get_tensor(saved_name)
+                    if translates:
+                        name = _today(name, is_ldm=is_ldm)
+                        tensor = _as_linear(name, tensor)
+                    tensors[name] = tensor
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path}: not a readable safetensors file ({error}); download or copy it again") from error
     if not any(name.startswith("encoder.") for name in tensors):

@@ -10,6 +10,7 @@ Checkpointing (Chen et al., 2016, arXiv 1604.06174) computes a block again in th
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -19,21 +20,45 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-_BLOCKS = ("ResnetBlock2D", "AutoencoderTinyBlock", "ResBlock", "EfficientViTBlock", "QwenImageResidualBlock")
+_BLOCKS = (
+    "ResnetBlock2D",
+    "AutoencoderTinyBlock",
+    "ResBlock",
+    "EfficientViTBlock",
+    "QwenImageResidualBlock",
+    "QwenImage21ResidualBlock",
+    "WanResidualBlock",
+    "HunyuanImageResnetBlock",
+    "HunyuanImageRefinerResnetBlock",
+    "HunyuanVideoResnetBlockCausal3D",
+    "HunyuanVideo15ResnetBlock",
+    "LTXVideoResnetBlock3d",
+    "KVAEResnetBlock2D",
+)
 """What diffusers' encoders are made of, by the names of the classes."""
+
+_NORMS_BEFORE_SILU = {
+    "ResnetBlock2D": (("norm1", "norm2"), "nonlinearity"),
+    "HunyuanImageResnetBlock": (("norm1", "norm2"), "nonlinearity"),
+    "KVAEResnetBlock2D": (("norm1", "norm2"), "nonlinearity"),
+    "Encoder": (("conv_norm_out",), "conv_act"),
+    "HunyuanImageEncoder2D": (("norm_out",), "nonlinearity"),
+    "KVAEEncoder2D": (("norm_out",), "nonlinearity"),
+}
+"""Classes that apply one activation behind each of their group normalisations and to nothing else: names of their
+normalisations and of the activation."""
+
+_PADDING_MODES = ("zeros", "replicate", "reflect")
 
 
 def keep_less(encoder: nn.Module) -> None:
-    """Change a frozen encoder in place, its names and weights apart. Convolutions of two and three dimensions that pad with
-    zeros, and group normalisations in front of a SiLU in the blocks that diffusers' KL encoders are made of; everything else
-    stays as it is."""
+    """Change a frozen encoder in place, its names and weights apart: convolutions of two and three dimensions, and group
+    normalisations in front of a SiLU in the classes above. Everything else stays as it is."""
     for module in list(encoder.modules()):
-        if isinstance(module, (nn.Conv2d, nn.Conv3d)) and module.padding_mode == "zeros":
+        if isinstance(module, (nn.Conv2d, nn.Conv3d)) and module.padding_mode in _PADDING_MODES:
             _keep_no_input(module)
-        elif type(module).__name__ == "ResnetBlock2D":
-            _fuse(module, ("norm1", "norm2"), "nonlinearity")
-        elif type(module).__name__ == "Encoder":
-            _fuse(module, ("conv_norm_out",), "conv_act")
+        elif type(module).__name__ in _NORMS_BEFORE_SILU:
+            _fuse(module, *_NORMS_BEFORE_SILU[type(module).__name__])
 
 
 def blocks_of(encoder: nn.Module) -> list[nn.Module]:
@@ -54,14 +79,20 @@ def _keep_no_input(module: nn.Conv2d | nn.Conv3d) -> None:
     """`_conv_forward` is what subclasses come to as well, those that pad by themselves."""
     if isinstance(module.padding, str):
         return
-    module._conv_forward = partial(  # type: ignore[method-assign]
-        _convolved, stride=module.stride, padding=module.padding, dilation=module.dilation, groups=module.groups
-    )
+    convolved = partial(_convolved, stride=module.stride, dilation=module.dilation, groups=module.groups)
+    if module.padding_mode == "zeros":
+        found = partial(convolved, padding=module.padding)
+    else:
+        widths = [width for one in reversed(module.padding) for width in (one, one)]
+        found = partial(_padded, widths=widths, mode=module.padding_mode, convolved=convolved)
+    module._conv_forward = found  # type: ignore[method-assign]
 
 
 def _fuse(block: nn.Module, norms: tuple[str, ...], activation: str) -> None:
-    """Where a block applies one activation behind each of its normalisations and to nothing else."""
-    if not isinstance(getattr(block, activation, None), nn.SiLU) or getattr(block, "time_emb_proj", None) is not None:
+    """Unless the block's activation or normalisations are others, or the activation is applied to a time embedding too."""
+    if not isinstance(getattr(block, activation, None), nn.SiLU):
+        return
+    if any(getattr(block, name, None) is not None for name in ("time_emb_proj", "temb_proj")):
         return
     if not all(isinstance(getattr(block, name, None), nn.GroupNorm) for name in norms):
         return
@@ -81,6 +112,13 @@ class NormSiLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         found: Tensor = _NormSiLU.apply(x, self.weight, self.bias, self.groups, self.epsilon)  # type: ignore[no-untyped-call]
         return found
+
+
+def _padded(
+    x: Tensor, weight: Tensor, bias: Tensor | None, *, widths: list[int], mode: str, convolved: Callable[..., Tensor]
+) -> Tensor:
+    """Edges repeated or reflected by `widths` in the order of `F.pad`, then convolved."""
+    return convolved(F.pad(x, widths, mode), weight, bias, padding=(0,) * (x.ndim - 2))
 
 
 def _convolved(

@@ -4,35 +4,34 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from warnings import warn
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pca_protect import compute
 from pca_protect.config import Device, Precision
-from pca_protect.errors import DeviceError, FallbackWarning, ModelError
+from pca_protect.errors import DeviceError, FallbackWarning, ModelError, first_line
 from pca_protect.surrogates import checkpoint
 from pca_protect.surrogates.adapter import Encoder, Surrogate
+from pca_protect.surrogates.kinds import KINDS, Kind
 from pca_protect.surrogates.lean import keep_less
 from pca_protect.surrogates.locate import Located, locate
+from pca_protect.surrogates.one_frame import over_one_frame
 from pca_protect.surrogates.registry import FALLBACK, embedded_warning
 from pca_protect.surrogates.resolve import Resolved, resolve
 from pca_protect.surrogates.several import Encoders, several
 
-_HAS_VARIANCE = {
-    "AutoencoderKL": True,
-    "AutoencoderKLFlux2": True,
-    "AutoencoderKLQwenImage": True,
-    "AutoencoderTiny": False,
-    "AutoencoderDC": False,
-}
-"""The diffusers classes that can be surrogates."""
+_PROBE_SIDES_PX = (64, 256)
+"""Sides of the blank picture that shows an encoder's factor: small, and large enough for a factor of 128."""
 
-_TAKES_VIDEO = {"AutoencoderKLQwenImage"}
+_QUOTED = 120
+"""Characters of another library's message that a sentence of ours carries at most."""
 
 
 def load_surrogate(
@@ -115,16 +114,23 @@ def surrogate_of(vae: nn.Module, *, name: str, origin: str) -> Surrogate:
     """A copy of the encoder of a diffusers VAE that is in memory already, in the same precision on the same device.
 
     Raises:
-        ModelError: the VAE is of a kind that cannot be a surrogate.
+        ModelError: the VAE is of a kind that cannot be a surrogate, or its weights are not finite.
+        DeviceError: the device has no memory left.
     """
-    kind = type(vae).__name__
-    if kind not in _HAS_VARIANCE:
-        raise ModelError(f"{origin}: a {kind} cannot be a surrogate; known kinds are {', '.join(_HAS_VARIANCE)}")
-    encoder = copy.deepcopy(_encoder_of(vae, kind)).eval().requires_grad_(False)
-    keep_less(encoder)
-    parameter = next(encoder.parameters())
-    multiple, latent_channels = _probe(encoder, parameter.device, parameter.dtype)
-    return Surrogate(name, origin, checkpoint.digest(encoder.state_dict()), encoder, multiple, latent_channels)
+    class_name = type(vae).__name__
+    kind = _kind_named(class_name, origin)
+    original = _coloured(copy.deepcopy(_encoder_of(vae, class_name)), class_name, origin)
+    weights = original.state_dict()
+    _require_finite(weights, origin)
+    identity = checkpoint.digest(weights)
+    parameter = next(original.parameters())
+    device, dtype = parameter.device, parameter.dtype
+    if dtype == torch.float32:
+        encoder, load_fp32 = original, None
+    else:
+        encoder, load_fp32 = copy.deepcopy(original), partial(_fp32_of, original, kind, device, name)
+    multiple, latent_channels = _ready(encoder, kind, device, dtype, name)
+    return Surrogate(name, origin, identity, encoder, multiple, latent_channels, load_fp32=load_fp32)
 
 
 def _load(found: Located, device_name: Device, precision: Precision, compiled: bool) -> Surrogate:
@@ -132,28 +138,8 @@ def _load(found: Located, device_name: Device, precision: Precision, compiled: b
     overflows = entry.overflows_fp16 if entry else _config_says_overflow(found.config)
     device = compute.resolve_device(device_name)
     dtype = compute.resolve_dtype(precision, device, overflows_fp16=overflows, model=found.name)
-    tensors = checkpoint.read_encoder(found.weights)
-    config = found.config or checkpoint.infer_config(tensors, found.weights)
-    encoder = _build(config, found.origin)
-    try:
-        encoder.load_state_dict(tensors, strict=True, assign=True)
-    except RuntimeError as error:
-        first_line = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise ModelError(f"{found.origin}: the weights do not fit the configuration ({first_line})") from error
-    identity = checkpoint.digest(tensors)
-    encoder.eval().requires_grad_(False)
-    keep_less(encoder)
-    try:
-        encoder.to(device=device, dtype=dtype)
-        if device.type == "cuda":
-            channels_last(encoder)
-        multiple, latent_channels = _probe(encoder, device, dtype)
-    except RuntimeError as error:
-        if not compute.is_out_of_memory(error):
-            raise
-        raise DeviceError(
-            f"{found.name}: {device} has no memory for its weights; give fewer or smaller VAEs, or --device cpu"
-        ) from error
+    encoder, kind, identity = _read(found)
+    multiple, latent_channels = _ready(encoder, kind, device, dtype, found.name)
     if compiled:
         encoder.compile()
     warnings = []
@@ -162,7 +148,83 @@ def _load(found: Located, device_name: Device, precision: Precision, compiled: b
         warnings.append(embedded_warning(found.name))
     if not encoder.has_variance:
         warnings.append(f"{found.name} returns a point, not a distribution: only the mean term of the loss applies")
-    return Surrogate(found.name, found.origin, identity, encoder, multiple, latent_channels, tuple(warnings), embedded)
+    return Surrogate(
+        found.name,
+        found.origin,
+        identity,
+        encoder,
+        multiple,
+        latent_channels,
+        tuple(warnings),
+        embedded,
+        load_fp32=None if dtype == torch.float32 else partial(_fp32_again, found, identity, device),
+    )
+
+
+def _read(found: Located) -> tuple[Encoder, Kind, str]:
+    """The encoder as diffusers makes it, on the CPU in the precision of its file, and the digest of its weights."""
+    class_name = None if found.config is None else str(found.config.get("_class_name", "AutoencoderKL"))
+    if class_name is not None:
+        _kind_named(class_name, found.origin)
+    tensors = checkpoint.read_encoder(found.weights, class_name)
+    _require_finite(tensors, found.origin)
+    config = found.config or checkpoint.infer_config(tensors, found.weights)
+    class_name = class_name or str(config["_class_name"])
+    encoder = _build(config, class_name, found.origin)
+    try:
+        encoder.load_state_dict(tensors, strict=True, assign=True)
+    except RuntimeError as error:
+        mismatch = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise ModelError(
+            f"{found.origin}: the weights do not fit the configuration ({_quoted(mismatch)}); give a config.json and weights "
+            "from the same folder"
+        ) from error
+    return encoder, _kind_named(class_name, found.origin), checkpoint.digest(tensors)
+
+
+def _ready(encoder: Encoder, kind: Kind, device: torch.device, dtype: torch.dtype, name: str) -> tuple[int, int]:
+    """Freeze and move an encoder, make it take less time and memory, and try it on a blank picture.
+
+    Returns:
+        Downscaling in pixels a latent, and latent channels.
+
+    Raises:
+        ModelError: the encoder cannot take a picture.
+        DeviceError: the device has no memory left.
+    """
+    encoder.eval().requires_grad_(False)
+    try:
+        over_one_frame(encoder, kind)
+        keep_less(encoder)
+        encoder.to(device=device, dtype=dtype)
+        if device.type == "cuda":
+            channels_last(encoder)
+        return _probe(encoder, device)
+    except (RuntimeError, ValueError) as error:
+        if isinstance(error, RuntimeError) and compute.is_out_of_memory(error):
+            raise DeviceError(
+                f"{name}: {device} has no memory for its weights; give fewer or smaller VAEs, or --device cpu"
+            ) from error
+        raise ModelError(
+            f"{name}: its encoder fails on a blank picture on {device} ({_quoted(first_line(error))}); check that its "
+            "configuration and weights belong together, or give another VAE"
+        ) from error
+
+
+def _fp32_again(found: Located, identity: str, device: torch.device) -> Encoder:
+    """The same encoder in fp32, read once more."""
+    encoder, kind, now = _read(found)
+    if now != identity:
+        raise ModelError(f"{found.origin}: the weights have changed since they were loaded; start again")
+    _ready(encoder, kind, device, torch.float32, found.name)
+    return encoder
+
+
+def _fp32_of(original: Encoder, kind: Kind, device: torch.device, name: str) -> Encoder:
+    """The same encoder in fp32, for one that came from memory."""
+    encoder = copy.deepcopy(original)
+    _ready(encoder, kind, device, torch.float32, name)
+    return encoder
 
 
 def channels_last(encoder: nn.Module) -> None:
@@ -173,33 +235,73 @@ def channels_last(encoder: nn.Module) -> None:
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _build(config: dict[str, Any], origin: str) -> Encoder:
+def _build(config: dict[str, Any], class_name: str, origin: str) -> Encoder:
     """An encoder without weights. The decoder that diffusers would build beside it never gets memory."""
     from accelerate import init_empty_weights  # noqa: PLC0415
     from diffusers import models  # noqa: PLC0415
 
-    kind = config.get("_class_name", "AutoencoderKL")
-    if kind not in _HAS_VARIANCE:
-        raise ModelError(f"{origin}: a {kind} cannot be a surrogate; known kinds are {', '.join(_HAS_VARIANCE)}")
-    cls = getattr(models, kind, None)
+    kind = _kind_named(class_name, origin)
+    cls = getattr(models, class_name, None)
     if cls is None:
-        raise ModelError(f"{origin}: this diffusers has no {kind}; upgrade with `pip install -U diffusers`")
+        raise ModelError(f"{origin}: this diffusers has no {class_name}; upgrade with `pip install -U diffusers`")
     known = inspect.signature(cls.__init__).parameters
     try:
+        if kind.channels(config) != 3 and kind.channels_key not in known:
+            raise ModelError(
+                f"{origin}: this diffusers' {class_name} takes no {kind.channels_key}; upgrade with `pip install -U diffusers`"
+            )
         with init_empty_weights():
             vae: nn.Module = cls(**{key: value for key, value in config.items() if key in known})
-    except (TypeError, ValueError, IndexError) as error:
-        raise ModelError(f"{origin}: its configuration makes no {kind} ({error})") from error
-    return _encoder_of(vae, kind)
+    except (TypeError, ValueError, IndexError, KeyError, ArithmeticError, AssertionError, RuntimeError) as error:
+        raise ModelError(
+            f"{origin}: its configuration makes no {class_name} ({_quoted(first_line(error))}); download config.json again"
+        ) from error
+    return _coloured(_encoder_of(vae, class_name), class_name, origin)
 
 
-def _encoder_of(vae: nn.Module, kind: str) -> Encoder:
+def _kind_named(class_name: str, origin: str) -> Kind:
+    if class_name not in KINDS:
+        article = "an" if class_name[:1] in "AEIOU" else "a"
+        raise ModelError(
+            f"{origin}: {article} {class_name} cannot be a surrogate; give the VAE of an image editor, such as an "
+            "AutoencoderKL (`pca-protect vaes` lists some)"
+        )
+    return KINDS[class_name]
+
+
+def _encoder_of(vae: nn.Module, class_name: str) -> Encoder:
+    kind = KINDS[class_name]
+    config: dict[str, Any] = dict(vae.config)  # type: ignore[arg-type]
     return Encoder(
         vae.encoder,  # type: ignore[arg-type]
         getattr(vae, "quant_conv", None),
-        has_variance=_HAS_VARIANCE[kind],
-        takes_video=kind in _TAKES_VIDEO,
+        has_variance=kind.has_variance,
+        takes_video=kind.takes_video,
+        channels=kind.channels(config),
+        patch=kind.patch(config),
     )
+
+
+def _coloured(encoder: Encoder, class_name: str, origin: str) -> Encoder:
+    """Itself, if it takes pictures in colour."""
+    if encoder.channels not in (3, 4):
+        raise ModelError(
+            f"{origin}: this {class_name} takes {encoder.channels} input channels; give a VAE that takes RGB or RGBA"
+        )
+    return encoder
+
+
+def _require_finite(weights: Mapping[str, Tensor], origin: str) -> None:
+    for name, tensor in weights.items():
+        wide = tensor.float() if tensor.itemsize == 1 else tensor  # PyTorch does not ask this of every fp8
+        if not bool(wide.isfinite().all()):
+            raise ModelError(
+                f"{origin}: tensor {name} holds values that are not finite; download the file again, or give another copy"
+            )
+
+
+def _quoted(message: str) -> str:
+    return textwrap.shorten(message, _QUOTED, placeholder=" ...")
 
 
 def _config_says_overflow(config: dict[str, Any] | None) -> bool:
@@ -208,9 +310,21 @@ def _config_says_overflow(config: dict[str, Any] | None) -> bool:
     return config is not None and bool(config.get("force_upcast")) and config.get("scaling_factor") == 0.13025
 
 
-def _probe(encoder: Encoder, device: torch.device, dtype: torch.dtype) -> tuple[int, int]:
-    """Downscaling and latent channels, measured on a blank picture."""
-    side = 64
-    with torch.no_grad():
-        mean = encoder(torch.zeros(1, 3, side, side, device=device, dtype=dtype)).mean
+def _probe(encoder: Encoder, device: torch.device) -> tuple[int, int]:
+    """Downscaling in pixels a latent, and latent channels, measured on a blank picture. One latent a side does not tell a
+    factor, since strided convolutions never return less than one."""
+    small, large = _PROBE_SIDES_PX
+    try:
+        side, mean = small, _blank_mean(encoder, small, device)
+    except (RuntimeError, ValueError) as error:  # the latter where a normalisation gets a single value
+        if isinstance(error, RuntimeError) and compute.is_out_of_memory(error):
+            raise
+        side, mean = large, _blank_mean(encoder, large, device)
+    if mean.shape[-1] < 2:
+        side, mean = large, _blank_mean(encoder, large, device)
     return side // mean.shape[-1], mean.shape[1]
+
+
+@torch.no_grad()
+def _blank_mean(encoder: Encoder, side_px: int, device: torch.device) -> Tensor:
+    return encoder(torch.zeros(1, 3, side_px, side_px, device=device)).mean  # type: ignore[no-any-return]

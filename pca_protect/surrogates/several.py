@@ -71,6 +71,12 @@ class Surrogates:
         """See `Surrogate.checkpointed`."""
         return Surrogates(tuple(member.checkpointed for member in self.members))
 
+    @cached_property
+    def in_fp32(self) -> Surrogates:
+        """See `Surrogate.in_fp32`; itself if every member is."""
+        members = tuple(member.in_fp32 for member in self.members)
+        return self if members == self.members else Surrogates(members)
+
 
 Encoders = Surrogate | Surrogates
 """What a picture is protected against."""

@@ -1,0 +1,307 @@
+"""What a protection did to the encoders, measured on 8-bit pictures beside a control: noise of the same budget."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pca_protect import compute
+from pca_protect.config import ProtectConfig
+from pca_protect.errors import not_finite
+from pca_protect.io.picture import Picture
+from pca_protect.memory import whole_fits
+from pca_protect.objective import latent_loss
+from pca_protect.pixels import from_levels
+from pca_protect.resize import resized
+from pca_protect.scales import seen_sizes
+from pca_protect.surrogates.adapter import Posterior, Surrogate, concatenate
+from pca_protect.surrogates.several import Encoders
+from pca_protect.tiling import GRID_PX, Window, window_grid, windows
+from pca_protect.visibility import visible_levels
+
+Uint8 = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+
+NOISE_DRAWS = 4
+"""Draws of the noise control, at least: pictures of several windows count one in each window."""
+
+SAMPLE_PX = 96
+"""Side of the square that is evaluated where no gradient step was taken: the whole picture would take twenty times as long as the
+protection. With it, an evaluation takes less than half of the time on pictures of 512 px and more."""
+
+_STRIP_PX = 256
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Distance of a changed picture's posterior from the clean picture's.
+
+    Attributes:
+        latent: ||m' - m|| / ||m||, the distance of the means in norms of the clean mean; 0 is unmoved.
+        norm: ||m'|| / ||m||; 1 is unchanged, towards 0 is collapse.
+        loss: the mode's: posterior collapse in nats, or latent power as a multiple of the clean picture's.
+    """
+
+    latent: float
+    norm: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Attributes:
+    psnr_db: of the protected picture against the original; None if nothing changed.
+    visible_levels: how visible the change is where the picture may change, see `visibility.in_levels`.
+    loss_clean: the loss of the original.
+    protected: shift by the protection.
+    noise: shift by uniform noise of the same budget; latent shift and norm are root mean squares over the draws, the loss is
+        the mean.
+    gain_over_noise: latent shift by the protection over latent shift by noise; 1 is no better than noise. In mode
+        `concentration` the norm says whether the latent shrinks.
+    evaluation_sample_px: side of the square that was evaluated; None is the whole picture.
+    evaluation_tile_px: longest side of the windows in which the picture was encoded; None is at once, as an editor does it.
+    """
+
+    psnr_db: float | None
+    visible_levels: float
+    loss_clean: float
+    protected: Shift
+    noise: Shift
+    gain_over_noise: float
+    evaluation_sample_px: int | None
+    evaluation_tile_px: int | None
+
+
+def evaluate(
+    original: Picture,
+    protected: Picture,
+    *,
+    surrogate: Encoders,
+    config: ProtectConfig,
+    tile_px: int | None = None,
+    free: Mask | None = None,
+    sample_px: int | None = None,
+) -> Evaluation:
+    """Measure a protected picture against every encoder and at every scale that it was protected for. The figures are those of
+    the encoder and scale with the lowest `gain_over_noise`. Encoders compute in fp32 here, whatever their precision.
+
+    Args:
+        tile_px: longest side of the windows in which pictures are encoded that do not fit into memory, in pixels; the
+            configuration's if None. An editor encodes a picture at once, and normalisations see all of it.
+        free: `(H, W)`, where the picture was allowed to change, and the noise is too; None is everywhere.
+        sample_px: evaluate a square of this side in the middle of where the picture was allowed to change; None evaluates the
+            whole picture.
+
+    Raises:
+        ModelError: an encoder returns values that are not finite.
+    """
+    if sample_px is not None:
+        place = _middle(original, free, sample_px)
+        original, protected = (replace(picture, rgb=picture.rgb[place]) for picture in (original, protected))
+        free = None if free is None else free[place]
+    smaller = tile_px or config.tile_px
+    tile = None if _fits_whole(original, surrogate, config) else smaller
+    try:
+        loss_clean, moved, noise = _weakest(original, protected, surrogate, config, free, tile)
+    except RuntimeError as error:
+        if tile is not None or not compute.is_out_of_memory(error):
+            raise
+        compute.empty_cache(surrogate.device)
+        tile = smaller
+        loss_clean, moved, noise = _weakest(original, protected, surrogate, config, free, tile)
+    return Evaluation(
+        psnr_db=_psnr_db(original.rgb, protected.rgb),
+        visible_levels=visible_levels(original.rgb, protected.rgb, mask=free),
+        loss_clean=loss_clean,
+        protected=moved,
+        noise=noise,
+        gain_over_noise=_gain(moved, noise),
+        evaluation_sample_px=sample_px,
+        evaluation_tile_px=tile,
+    )
+
+
+def _fits_whole(original: Picture, surrogate: Encoders, config: ProtectConfig) -> bool:
+    sizes = seen_sizes(original.height, original.width, config)
+    return all(
+        whole_fits(member.in_fp32, config, height=height, width=width, pictures=2 + NOISE_DRAWS)
+        for member in surrogate.members
+        for height, width in sizes
+    )
+
+
+def _weakest(
+    original: Picture,
+    protected: Picture,
+    surrogate: Encoders,
+    config: ProtectConfig,
+    free: Mask | None,
+    tile_px: int | None,
+) -> tuple[float, Shift, Shift]:
+    """The loss of the original and the shifts by protection and noise, of the encoder and scale with the lowest gain."""
+    members = [member.in_fp32 for member in surrogate.members]
+    sizes = seen_sizes(original.height, original.width, config)
+    fewest = min(len(_walk(size, member, tile_px)) for member in members for size in sizes)
+    draws = range(-(-NOISE_DRAWS // fewest))
+    noisy = [with_noise(original, config.budget_levels, config.seed, free, draw=draw).rgb for draw in draws]
+    pictures = [original.rgb, protected.rgb, *noisy]
+    found = [
+        _shifts(seen, member, config, tile_px)
+        for seen in ([_at(levels, size) for levels in pictures] for size in sizes)
+        for member in members
+    ]
+    return min(found, key=lambda shifts: _gain(*shifts[1:]))
+
+
+def with_noise(original: Picture, budget_levels: int, seed: int, free: Mask | None = None, *, draw: int = 0) -> Picture:
+    """The control: the picture with noise uniform over the whole levels of the budget, determined by seed, draw and original,
+    equal in all channels of a grey picture. Drawn in strips of rows, so that it takes no more memory than a copy of the
+    picture.
+
+    Args:
+        budget_levels: largest change of a channel, in 8-bit levels.
+        free: `(H, W)`, where the noise falls; None is everywhere.
+        draw: number of the draw.
+    """
+    key = hashlib.sha256(np.ascontiguousarray(original.rgb).data)
+    key.update((f"{seed}/{draw}" if draw else str(seed)).encode())
+    generator = np.random.default_rng(int.from_bytes(key.digest()[:8], "big"))
+    noisy = original.rgb.copy()
+    for top in range(0, original.height, _STRIP_PX):
+        strip = noisy[top : top + _STRIP_PX]
+        shape = (*strip.shape[:2], 1 if original.gray else 3)
+        noise = generator.integers(-budget_levels, budget_levels, shape, dtype=np.int16, endpoint=True)
+        if free is not None:
+            noise *= free[top : top + _STRIP_PX, :, None]
+        strip[:] = (strip + noise).clip(0, 255)
+    return replace(original, rgb=noisy)
+
+
+def largest_change(clean: Uint8, changed: Uint8) -> int:
+    """Of any channel of any pixel, in levels."""
+    return max(int((np.maximum(*rows) - np.minimum(*rows)).max()) for rows in zip(clean, changed, strict=True))
+
+
+def _middle(picture: Picture, free: Mask | None, side_px: int) -> tuple[slice, slice]:
+    """A square on the grid of windows, around the middle one of the pixels that may change; no larger than the picture."""
+    center = (picture.height // 2, picture.width // 2)
+    if free is not None:
+        rows, columns = np.nonzero(free)
+        center = (int(rows[len(rows) // 2]), int(columns[len(columns) // 2]))
+    starts = (
+        max(0, min(middle - side_px // 2, length - side_px)) // GRID_PX * GRID_PX
+        for middle, length in zip(center, (picture.height, picture.width), strict=True)
+    )
+    top, left = starts
+    return slice(top, top + side_px), slice(left, left + side_px)
+
+
+@torch.no_grad()
+def whole_posterior(pictures: Sequence[Uint8], surrogate: Surrogate, *, tile_px: int | None) -> Posterior:
+    """Posterior of whole pictures, computed at once or window by window: every latent position comes from the window that
+    keeps it.
+
+    Args:
+        pictures: of one size, `(H, W, 3)` each.
+        tile_px: longest side of a window, in pixels; None is one window.
+
+    Returns:
+        Moments `(B, C, h, w)` on the CPU.
+    """
+    rows = []
+    for _, row in groupby(_walk(pictures[0].shape[:2], surrogate, tile_px), key=lambda window: window.rows):
+        parts = [_kept_moments(pictures, window, surrogate) for window in row]
+        rows.append(concatenate(parts, dim=-1))
+    return concatenate(rows, dim=-2)
+
+
+def _walk(size: tuple[int, ...], surrogate: Surrogate, tile_px: int | None) -> list[Window]:
+    return windows(size[0], size[1], tile_px=tile_px or max(size), grid_px=window_grid([surrogate.multiple]))
+
+
+def _kept_moments(pictures: Sequence[Uint8], window: Window, surrogate: Surrogate) -> Posterior:
+    pixels = from_levels([levels[window.seen] for levels in pictures]).to(surrogate.device)
+    posterior = _posterior(pixels, surrogate)
+    rows, columns = (
+        _positions(side, side_px, length, surrogate.multiple)
+        for side, side_px, length in zip(window.kept_of_seen, pixels.shape[-2:], posterior.mean.shape[-2:], strict=True)
+    )
+    place = (..., rows, columns)
+    logvar = posterior.logvar
+    return Posterior(posterior.mean[place].cpu(), None if logvar is None else logvar[place].cpu())
+
+
+def _positions(kept: slice, side_px: int, latent_length: int, multiple: int) -> slice:
+    """Latent positions of the kept pixels along one axis of a window."""
+    position_px = -(-side_px // multiple) * multiple // latent_length
+    return slice(kept.start // position_px, -(-kept.stop // position_px))
+
+
+def _posterior(pixels: Tensor, surrogate: Surrogate) -> Posterior:
+    """In one batch; picture by picture where the device has no memory for that."""
+    try:
+        return surrogate.posterior(pixels)
+    except RuntimeError as error:
+        if len(pixels) == 1 or not compute.is_out_of_memory(error):
+            raise
+    compute.empty_cache(surrogate.device)
+    return concatenate([surrogate.posterior(one) for one in torch.split(pixels, 1)])
+
+
+def _shifts(
+    pictures: Sequence[Uint8], surrogate: Surrogate, config: ProtectConfig, tile_px: int | None
+) -> tuple[float, Shift, Shift]:
+    """The loss of the original, and the shifts by the protection and by noise.
+
+    Args:
+        pictures: the original, the protected picture and the noisy ones.
+
+    Raises:
+        ModelError: the encoder returns values that are not finite.
+    """
+    posterior = whole_posterior(pictures, surrogate, tile_px=tile_px)
+    clean, moved, *noisy = posterior.each()
+    loss = latent_loss(config, clean, name=surrogate.name)
+    before = clean.mean.norm().clamp_min(1e-30)
+
+    def shift(changed: Posterior) -> Shift:
+        distance, norm = (changed.mean - clean.mean).norm(), changed.mean.norm()
+        return Shift(float(distance / before), float(norm / before), float(loss(changed)))
+
+    by_noise = [shift(one) for one in noisy]
+    noise = Shift(
+        latent=_root_mean_square(one.latent for one in by_noise),
+        norm=_root_mean_square(one.norm for one in by_noise),
+        loss=float(np.mean([one.loss for one in by_noise])),
+    )
+    found = (float(loss(clean)), shift(moved), noise)
+    if not all(math.isfinite(value) for value in (found[0], *vars(found[1]).values(), *vars(noise).values())):
+        raise not_finite("for the finished picture")
+    return found
+
+
+def _gain(moved: Shift, noise: Shift) -> float:
+    return moved.latent / max(noise.latent, 1e-30)
+
+
+def _root_mean_square(values: Iterable[float]) -> float:
+    return math.sqrt(float(np.mean(np.square(list(values)))))
+
+
+def _at(levels: Uint8, size: tuple[int, int]) -> Uint8:
+    return levels if levels.shape[:2] == size else resized(levels, size)
+
+
+def _psnr_db(clean: Uint8, changed: Uint8) -> float | None:
+    squares = sum(
+        int(np.square(a.astype(np.int32) - b.astype(np.int32)).sum()) for a, b in zip(clean, changed, strict=True)
+    )
+    return None if squares == 0 else 10 * math.log10(255**2 * clean.size / squares)

@@ -1,0 +1,141 @@
+"""Every diffusers VAE that can be a surrogate, at a size that encodes in milliseconds. Weights are random."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from diffusers import models
+from torch import nn
+
+from pca_protect.surrogates.kinds import KINDS
+
+_STABLE_DIFFUSION = {
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "block_out_channels": (8, 16, 16, 16),
+    "norm_num_groups": 8,
+}
+_WAN = {"base_dim": 8, "z_dim": 4, "dim_mult": [1, 2, 2, 2], "num_res_blocks": 1}
+_WAN_22 = {**_WAN, "decoder_base_dim": 8, "is_residual": True}
+_DC = {
+    "latent_channels": 8,
+    "encoder_block_types": "ResBlock",
+    "decoder_block_types": "ResBlock",
+    "downsample_block_type": "pixel_unshuffle",
+}
+_HUNYUAN = {"in_channels": 3, "out_channels": 3, "latent_channels": 4, "layers_per_block": 1}
+_LTX = {
+    "latent_channels": 8,
+    "block_out_channels": (8, 8, 16, 16),
+    "decoder_block_out_channels": (8, 8, 16, 16),
+    "layers_per_block": (1, 1, 1, 1, 1),
+    "decoder_layers_per_block": (1, 1, 1, 1, 1),
+}
+
+
+def _dc(stages: int) -> dict[str, object]:
+    """With a factor of 2 ** (stages - 1)."""
+    widths = (8,) * (stages - 1) + (16,)
+    return {
+        **_DC,
+        "encoder_block_out_channels": widths,
+        "decoder_block_out_channels": widths,
+        "encoder_layers_per_block": (1,) * stages,
+        "decoder_layers_per_block": (1,) * stages,
+        "encoder_qkv_multiscales": ((),) * stages,
+        "decoder_qkv_multiscales": ((),) * stages,
+    }
+
+
+_SETTINGS: dict[str, dict[str, object]] = {
+    "AutoencoderKL": _STABLE_DIFFUSION,
+    "AutoencoderKL RGBA": {**_STABLE_DIFFUSION, "in_channels": 4, "out_channels": 4},
+    "AutoencoderKLFlux2": {**_STABLE_DIFFUSION, "latent_channels": 32},
+    "AutoencoderKLQwenImage": _WAN,
+    "AutoencoderKLQwenImage RGBA": {**_WAN, "input_channels": 4},
+    "AutoencoderKLQwenImage21": {
+        **_WAN_22,
+        "dim_mult": [1, 2, 2, 2, 2],
+        "temperal_downsample": [False, True, True, True],
+    },
+    "AutoencoderKLWan": _WAN,
+    "AutoencoderKLWan 2.2": {
+        **_WAN_22,
+        "in_channels": 12,
+        "out_channels": 12,
+        "patch_size": 2,
+        "scale_factor_spatial": 16,
+    },
+    "AutoencoderKLHunyuanImage": {
+        **_HUNYUAN,
+        "block_out_channels": (32, 32, 32, 32, 32, 32),
+        "spatial_compression_ratio": 32,
+        "sample_size": 384,
+    },
+    "AutoencoderKLHunyuanImageRefiner": {**_HUNYUAN, "block_out_channels": (8, 16, 16, 16, 16)},
+    "AutoencoderKLHunyuanVideo": {
+        **_HUNYUAN,
+        "block_out_channels": (8, 8, 16, 16),
+        "norm_num_groups": 4,
+    },
+    "AutoencoderKLHunyuanVideo15": {**_HUNYUAN, "block_out_channels": (8, 16, 16, 16, 16)},
+    "AutoencoderKLLTXVideo": _LTX,
+    "AutoencoderKLLTXVideo 0.9.5": {
+        **_LTX,
+        "block_out_channels": (8, 8, 16, 16, 32),
+        "down_block_types": ("LTXVideo095DownBlock3D",) * 4,
+        "spatio_temporal_scaling": (True, True, True, True),
+        "downsample_type": ("spatial", "temporal", "spatiotemporal", "spatiotemporal"),
+    },
+    "AutoencoderKLKVAE": {
+        "channels": 32,
+        "ch_mult": (1, 1, 1, 1),
+        "num_enc_blocks": 1,
+        "num_dec_blocks": 1,
+        "z_channels": 4,
+    },
+    "AutoencoderKLTemporalDecoder": {
+        key: value for key, value in _STABLE_DIFFUSION.items() if key not in ("norm_num_groups", "up_block_types")
+    }
+    | {"block_out_channels": (32, 32, 32, 32)},
+    "AsymmetricAutoencoderKL": {
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "down_block_out_channels": (8, 16, 16, 16),
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "up_block_out_channels": (8, 16, 16, 16),
+        "norm_num_groups": 8,
+    },
+    "ConsistencyDecoderVAE": {
+        "encoder_block_out_channels": (8, 16, 16, 16),
+        "encoder_layers_per_block": 1,
+        "encoder_norm_num_groups": 8,
+        "decoder_block_out_channels": (32, 32),
+        "decoder_down_block_types": ("ResnetDownsampleBlock2D",) * 2,
+        "decoder_up_block_types": ("ResnetUpsampleBlock2D",) * 2,
+        "decoder_layers_per_block": 1,
+    },
+    "AutoencoderTiny": {
+        "encoder_block_out_channels": (8, 8, 8, 8),
+        "decoder_block_out_channels": (8, 8, 8, 8),
+        "num_encoder_blocks": (1, 1, 1, 1),
+        "num_decoder_blocks": (1, 1, 1, 1),
+    },
+    "AutoencoderDC": _dc(3),
+    "AutoencoderDC f128": _dc(8),
+}
+
+
+def _made(name: str) -> Callable[[], nn.Module]:
+    def make() -> nn.Module:
+        torch.manual_seed(0)
+        vae: nn.Module = getattr(models, name.split()[0])(**_SETTINGS[name])
+        return vae.eval()
+
+    return make
+
+
+TINY: dict[str, Callable[[], nn.Module]] = {name: _made(name) for name in _SETTINGS}
+"""Makes a VAE, in eval mode, with the same weights every time. Keys are class names; a variant has a word behind it."""
+
+assert {name.split()[0] for name in TINY} == KINDS.keys()
