@@ -6,6 +6,7 @@ import copy
 import inspect
 from collections.abc import Sequence
 from dataclasses import replace
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 
 from pca_protect import compute
 from pca_protect.config import Device, Precision
-from pca_protect.errors import DeviceError, ModelError
+from pca_protect.errors import DeviceError, ModelError, first_line
 from pca_protect.surrogates import checkpoint
 from pca_protect.surrogates.adapter import Encoder, Surrogate
 from pca_protect.surrogates.lean import keep_less
@@ -25,12 +26,13 @@ _HAS_VARIANCE = {
     "AutoencoderKL": True,
     "AutoencoderKLFlux2": True,
     "AutoencoderKLQwenImage": True,
+    "AutoencoderKLWan": True,
     "AutoencoderTiny": False,
     "AutoencoderDC": False,
 }
 """The diffusers classes that can be surrogates."""
 
-_TAKES_VIDEO = {"AutoencoderKLQwenImage"}
+_TAKES_VIDEO = {"AutoencoderKLQwenImage", "AutoencoderKLWan"}
 
 
 def load_surrogate(
@@ -107,14 +109,14 @@ def _load(found: Located, device_name: Device, precision: Precision, compiled: b
     overflows = entry.overflows_fp16 if entry else _config_says_overflow(found.config)
     device = compute.resolve_device(device_name)
     dtype = compute.resolve_dtype(precision, device, overflows_fp16=overflows, model=found.name)
-    tensors = checkpoint.read_encoder(found.weights)
-    config = found.config or checkpoint.infer_config(tensors, found.weights)
+    kind = None if found.config is None else found.config.get("_class_name", "AutoencoderKL")
+    tensors = checkpoint.read_encoder(found.weights, kind)
+    config = found.config or checkpoint.infer_config(tensors, found.weights[0])
     encoder = _build(config, found.origin)
-    try:
-        encoder.load_state_dict(tensors, strict=True, assign=True)
-    except RuntimeError as error:
-        first_line = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise ModelError(f"{found.origin}: the weights do not fit the configuration ({first_line})") from error
+    if problem := checkpoint.misfit(encoder.state_dict(), tensors):
+        remedy = "both files of one model" if found.config else "the whole diffusers folder"
+        raise ModelError(f"{found.origin}: the weights do not fit the configuration ({problem}); give {remedy}")
+    encoder.load_state_dict(tensors, strict=True, assign=True)
     identity = checkpoint.digest(tensors)
     encoder.eval().requires_grad_(False)
     keep_less(encoder)
@@ -163,7 +165,10 @@ def _build(config: dict[str, Any], origin: str) -> Encoder:
         with init_empty_weights():
             vae: nn.Module = cls(**{key: value for key, value in config.items() if key in known})
     except (TypeError, ValueError, IndexError) as error:
-        raise ModelError(f"{origin}: its configuration makes no {kind} ({error})") from error
+        reason = shorten(first_line(error), 120, placeholder=" ...")
+        raise ModelError(
+            f"{origin}: its configuration makes no {kind} ({reason}); download both files again"
+        ) from error
     return _encoder_of(vae, kind)
 
 
