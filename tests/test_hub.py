@@ -119,11 +119,13 @@ class Client:
         options = ["--vae", vae, "--steps", "2", "--device", "cpu", "-o", str(self.folder / "out"), "--json", *more]
         return ["run", str(self.picture), *options]
 
-    def commands(self, *commands: list[str], endpoint: str | None = None) -> list[tuple[int, str, str]]:
+    def commands(
+        self, *commands: list[str], endpoint: str | None = None, **environment: str
+    ) -> list[tuple[int, str, str]]:
         """Exit code, stdout and stderr of each `pca-protect` command."""
         done = subprocess.run(
             [sys.executable, "-c", COMMANDS, json.dumps(commands)],
-            env=self.environment(endpoint),
+            env=self.environment(endpoint, **environment),
             cwd=self.folder,
             capture_output=True,
             text=True,
@@ -342,6 +344,13 @@ def test_impossible_settings_are_one_sentence(
 ) -> None:
     hub.repositories["owner/tiny-vae"] = repository(vae_files, CONFIG, WEIGHTS)
     assert_refused(client.locate("owner/tiny-vae", **environment), says)
+
+
+def test_an_impossible_setting_of_the_hub_client_stops_an_embedded_model_too(client: Client) -> None:
+    """diffusers imports the hub client, whatever is loaded."""
+    (answer,) = client.commands(client.arguments("pocket"), HF_HUB_DOWNLOAD_TIMEOUT="abc")
+    assert_one_error(answer, 3, "check the variables HF_*")
+    assert client.outputs == []
 
 
 def test_what_was_damaged_on_the_way_is_removed_and_a_rerun_downloads(

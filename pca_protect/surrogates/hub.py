@@ -24,18 +24,32 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 _ADDRESS = re.compile(r"https?://[^\s'\")]+")
 
 
+def require_client() -> None:
+    """Import the settings of the hub client, which diffusers imports too, by themselves: where that fails inside of others,
+    these print it or raise it as it is.
+
+    Raises:
+        ModelError: a variable HF_* has an impossible value, or the client is not whole.
+    """
+    try:
+        import huggingface_hub.constants  # noqa: PLC0415, F401
+    except (ImportError, ValueError) as error:
+        raise ModelError(
+            f"huggingface_hub cannot be used ({_short(first_line(error))}); check the variables HF_*, or upgrade it with "
+            "`pip install -U huggingface_hub`"
+        ) from error
+
+
 def cached(repo_id: str, filename: str) -> Path | None:
     """A file of a hub repository if it is in the local cache. Touches no network.
 
     Raises:
         ModelError: no repository can have this id, or the hub client cannot be used.
     """
-    try:
-        import huggingface_hub.constants  # noqa: PLC0415, F401 - by itself first: where it fails inside others, these print
-        from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415
-        from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
-    except (ImportError, ValueError) as error:
-        raise _unusable(error) from error
+    require_client()
+    from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415
+    from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
+
     try:
         path = try_to_load_from_cache(repo_id, filename)
     except HFValidationError as error:
@@ -198,13 +212,6 @@ def _digest_of(file: IO[bytes]) -> str:
     while chunk := file.read(_CHUNK_BYTES):
         sha.update(chunk)
     return sha.hexdigest()
-
-
-def _unusable(error: Exception) -> ModelError:
-    return ModelError(
-        f"huggingface_hub cannot be used ({_short(first_line(error))}); check the variables HF_*, or upgrade it with "
-        "`pip install -U huggingface_hub`"
-    )
 
 
 def _short(reason: str) -> str:

@@ -15,7 +15,7 @@ from torch import nn
 from pca_protect import compute
 from pca_protect.config import Device, Precision
 from pca_protect.errors import DeviceError, ModelError, first_line
-from pca_protect.surrogates import checkpoint
+from pca_protect.surrogates import checkpoint, hub
 from pca_protect.surrogates.adapter import Encoder, Surrogate
 from pca_protect.surrogates.lean import keep_less
 from pca_protect.surrogates.locate import Located, locate
@@ -151,6 +151,7 @@ def channels_last(encoder: nn.Module) -> None:
 
 def _build(config: dict[str, Any], origin: str) -> Encoder:
     """An encoder without weights. The decoder that diffusers would build beside it never gets memory."""
+    hub.require_client()
     from accelerate import init_empty_weights  # noqa: PLC0415
     from diffusers import models  # noqa: PLC0415
 
