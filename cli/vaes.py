@@ -9,7 +9,7 @@ from pca_protect.cli import console, options
 from pca_protect.surrogates.hub import at_hand
 from pca_protect.surrogates.registry import REGISTRY, SurrogateEntry
 
-_HEADER = ("NAME", "HUB ID", "EDITORS", "LATENT", "ENCODER", "LICENCE", "STATUS")
+_HEADER = ("NAME", "HUB ID", "LATENT", "ENCODER", "LICENCE", "STATUS", "COVERS (? unverified)")
 
 
 def vaes(as_json: options.AsJson = False) -> None:
@@ -28,11 +28,11 @@ def _row(entry: SurrogateEntry) -> tuple[str, ...]:
     return (
         entry.name,
         entry.repo_id or "(in the package)",
-        entry.family,
         f"{entry.latent_channels} ch",
         f"{entry.encoder_megabytes} MB",
         entry.licence,
         _status(entry),
+        ", ".join([*entry.covers, *(f"{name}?" for name in entry.covers_unverified)]),
     )
 
 
@@ -41,6 +41,4 @@ def _status(entry: SurrogateEntry) -> str:
         return "built in"
     if at_hand(entry):
         return "cached"
-    if entry.unavailable:
-        return "removed"
     return "gated" if entry.gated else "download"

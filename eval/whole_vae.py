@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pca_protect.errors import ModelError, first_line
 from pca_protect.surrogates.adapter import reflect_to_multiple
 from pca_protect.surrogates.locate import locate
+from pca_protect.surrogates.weight_files import variant_of
 
 
 def load_whole_vae(name: str, *, device: torch.device, offline: bool = False) -> Any:  # noqa: ANN401 - of many classes
@@ -31,9 +32,9 @@ def load_whole_vae(name: str, *, device: torch.device, offline: bool = False) ->
     kind = found.config.get("_class_name", "AutoencoderKL")
     try:
         vae: nn.Module = getattr(diffusers, kind).from_pretrained(
-            found.weights.parent,
+            found.weights[0].parent,
             use_safetensors=True,
-            variant="fp16" if ".fp16." in found.weights.name else None,
+            variant=variant_of(found.weights[0]),
             torch_dtype=torch.float32,
             local_files_only=True,
         )

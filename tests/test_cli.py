@@ -311,9 +311,12 @@ def test_version_and_vaes(tmp_path: Path):
     pocket = next(row for row in rows if row["name"] == "pocket")
     assert pocket["embedded"]
     assert pocket["at_hand"]
-    assert next(row for row in rows if row["name"] == "sd21")["unavailable"]
+    flux1 = next(row for row in rows if row["name"] == "flux1")
+    assert flux1["covers"] == ["Z-Image"]
+    assert "FLUX.1 dev" in flux1["covers_unverified"]
     table = command("vaes", cwd=tmp_path).stdout.splitlines()
     assert table[0].split()[0] == "NAME"
+    assert any(line.startswith("flux1 ") and "Z-Image, FLUX.1 dev?" in line for line in table)
     assert len(table) == len(rows) + 1
 
 

@@ -275,11 +275,6 @@ def test_an_unknown_name_is_refused_with_a_hint():
         load_editor("??", device="cpu")
 
 
-def test_an_editor_that_was_taken_down_is_refused():
-    with pytest.raises(ModelError, match="sd21: its publisher removed it from the hub; give the folder of a copy"):
-        load_editor("sd21", device="cpu")
-
-
 @pytest.mark.filterwarnings("ignore:The `local_dir_use_symlinks` argument is deprecated")  # diffusers' own use of it
 def test_an_editor_comes_out_of_the_hubs_cache(
     folder: Path, editor: Editor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

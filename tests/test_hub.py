@@ -37,7 +37,7 @@ from pca_protect.surrogates.locate import locate
 name, offline = json.loads(sys.argv[1])
 try:
     found = locate(name, offline=offline)
-    answer = {"name": found.name, "origin": found.origin, "config": found.config, "weights": str(found.weights)}
+    answer = {"name": found.name, "origin": found.origin, "config": found.config, "weights": str(found.weights[0])}
 except PcaProtectError as error:
     answer = {"error": type(error).__name__, "exit_code": error.exit_code, "message": str(error)}
 assert "torch" not in sys.modules
@@ -119,11 +119,13 @@ class Client:
         options = ["--vae", vae, "--steps", "2", "--device", "cpu", "-o", str(self.folder / "out"), "--json", *more]
         return ["run", str(self.picture), *options]
 
-    def commands(self, *commands: list[str], endpoint: str | None = None) -> list[tuple[int, str, str]]:
+    def commands(
+        self, *commands: list[str], endpoint: str | None = None, **environment: str
+    ) -> list[tuple[int, str, str]]:
         """Exit code, stdout and stderr of each `pca-protect` command."""
         done = subprocess.run(
             [sys.executable, "-c", COMMANDS, json.dumps(commands)],
-            env=self.environment(endpoint),
+            env=self.environment(endpoint, **environment),
             cwd=self.folder,
             capture_output=True,
             text=True,
@@ -179,6 +181,7 @@ def assert_refused(answer: dict[str, Any], *parts: str, exit_code: int = 3) -> N
     """A failure that is one sentence with these parts, not a page of somebody else's."""
     assert answer.get("exit_code") == exit_code, answer
     assert answer["message"].count("\n") == 0
+    assert len(answer["message"]) <= 300
     for part in parts:
         assert part in answer["message"]
 
@@ -320,10 +323,98 @@ def test_hub_in_trouble(hub: HubServer, client: Client) -> None:
             assert_refused(answer, f"the hub answered {status.value}", "try again later")
 
 
+def test_too_many_requests_are_not_waited_out(hub: HubServer, client: Client) -> None:
+    """huggingface_hub alone would wait for the day that is asked for."""
+    hub.repositories["owner/busy"] = Repository(refusal=(HTTPStatus.TOO_MANY_REQUESTS, {"Retry-After": "86400"}))
+    answer = client.locate("owner/busy", seconds=20)
+    assert_refused(answer, "the hub answered 429", "owner/busy (vae/config.json)", "try again in 86400 s")
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"ALL_PROXY": "socks://127.0.0.1:9/"}, "Unknown scheme for proxy URL"),
+        ({"HF_TOKEN": "hf_ä"}, "HF_TOKEN"),
+        ({"HF_HUB_DOWNLOAD_TIMEOUT": "abc"}, "check the variables HF_*"),
+    ],
+    ids=["proxy", "token", "timeout"],
+)
+def test_impossible_settings_are_one_sentence(
+    hub: HubServer, client: Client, vae_files: dict[str, bytes], environment: dict[str, str], says: str
+) -> None:
+    hub.repositories["owner/tiny-vae"] = repository(vae_files, CONFIG, WEIGHTS)
+    assert_refused(client.locate("owner/tiny-vae", **environment), says)
+
+
+def test_an_impossible_setting_of_the_hub_client_stops_an_embedded_model_too(client: Client) -> None:
+    """diffusers imports the hub client, whatever is loaded."""
+    (answer,) = client.commands(client.arguments("pocket"), HF_HUB_DOWNLOAD_TIMEOUT="abc")
+    assert_one_error(answer, 3, "check the variables HF_*")
+    assert client.outputs == []
+
+
+def test_what_was_damaged_on_the_way_is_removed_and_a_rerun_downloads(
+    hub: HubServer, client: Client, vae_files: dict[str, bytes]
+) -> None:
+    hub.repositories["owner/tiny-vae"] = repository(vae_files, CONFIG, WEIGHTS)
+    hub.damage = True
+    assert_refused(client.locate("owner/tiny-vae"), WEIGHTS, "SHA-256", "run again")
+    hub.damage = False
+    assert Path(client.locate("owner/tiny-vae")["weights"]).read_bytes() == vae_files[WEIGHTS]
+
+
+def test_a_cached_file_that_cannot_be_parsed_is_named_and_once_deleted_comes_anew(
+    hub: HubServer, client: Client, vae_files: dict[str, bytes]
+) -> None:
+    hub.repositories["owner/tiny-vae"] = repository(vae_files, CONFIG, WEIGHTS)
+    weights = Path(client.locate("owner/tiny-vae")["weights"])
+    stored = (weights.parent / CONFIG).resolve()
+    stored.write_bytes(b"<html>")
+    assert_refused(client.locate("owner/tiny-vae"), f"{stored}: not readable as JSON", "delete it")
+    stored.unlink()
+    assert client.locate("owner/tiny-vae")["config"] == json.loads(vae_files[CONFIG])
+
+
+def test_offline_the_missing_file_is_named(hub: HubServer, client: Client, vae_files: dict[str, bytes]) -> None:
+    hub.repositories["owner/tiny-vae"] = repository(vae_files, CONFIG, WEIGHTS)
+    found = client.locate("owner/tiny-vae")
+    assert_refused(
+        client.locate("owner/other", offline=True), "owner/other (vae/config.json) is not in the local cache"
+    )
+    Path(found["weights"]).unlink()
+    assert_refused(
+        client.locate("owner/tiny-vae", offline=True), f"owner/tiny-vae ({WEIGHTS}) is not in the local cache"
+    )
+
+
+def test_shards_come_with_their_index(hub: HubServer, client: Client, vae_files: dict[str, bytes]) -> None:
+    """The shard of the decoder is neither downloaded nor missed."""
+    encoder, decoder = (f"diffusion_pytorch_model-0000{number}-of-00002.safetensors" for number in (1, 2))
+    index = {"weight_map": {"encoder.conv_in.weight": encoder, "decoder.conv_in.weight": decoder}}
+    files = {CONFIG: vae_files[CONFIG], f"{WEIGHTS}.index.json": json.dumps(index).encode()}
+    hub.repositories["owner/shards"] = Repository(files)
+    assert_refused(client.locate("owner/shards"), f"no {WEIGHTS}", "download or copy the weights too")
+
+    files = {**files, encoder: b"first", decoder: b"second"}
+    hub.repositories["owner/shards"] = Repository(files)
+    found = client.locate("owner/shards")
+    assert Path(found["weights"]).read_bytes() == b"first"
+    assert client.locate("owner/shards", offline=True) == found
+    assert hub.downloads(decoder) == []
+    Path(found["weights"]).unlink()
+    assert_refused(client.locate("owner/shards", offline=True), f"owner/shards ({encoder}) is not in the local cache")
+
+
+def test_a_gated_repository_of_the_registry_names_a_copy(hub: HubServer, client: Client) -> None:
+    hub.repositories["stabilityai/stable-diffusion-3-medium-diffusers"] = GATED
+    answer = client.locate("sd3")
+    assert_refused(answer, "is gated", "hf auth login", "use --vae v2ray/stable-diffusion-3-medium-diffusers")
+
+
 def test_something_else_in_place_of_the_hub(hub: HubServer, client: Client) -> None:
     """A captive portal says 200 to everything."""
     hub.repositories["owner/tiny-vae"] = Repository(refusal=(HTTPStatus.OK, {}))
-    assert_refused(client.locate("owner/tiny-vae"), "does not seem to be served by a Hugging Face Hub", "network")
+    assert_refused(client.locate("owner/tiny-vae"), "so it does not seem", "check the network")
 
 
 @pytest.mark.parametrize("name", ["owner/tiny-vae", "sd"])
@@ -351,10 +442,6 @@ def test_unknown_name_and_impossible_id_ask_nothing(hub: HubServer, client: Clie
     assert_refused(client.locate("sdlx"), "unknown VAE 'sdlx'", "did you mean sdxl?", exit_code=2)
     assert_refused(client.locate("owner/tiny--vae"), "not a valid hub id", "owner/name")
     assert hub.asked == []
-
-
-def test_taken_down_repository_says_so(client: Client) -> None:
-    assert_refused(client.locate("sd21"), "its publisher removed it", "use sd")
 
 
 def test_command_line_with_a_hub(hub: HubServer, client: Client, vae_files: dict[str, bytes]) -> None:

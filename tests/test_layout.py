@@ -88,7 +88,13 @@ def test_direction_of_imports(module: str):
     assert not [name for name in used if belongs_to(name, forbidden)]
 
 
-@pytest.mark.parametrize("module", ["pca_protect.config", "pca_protect.errors", "pca_protect.surrogates.registry"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("pca_protect.config", "pca_protect.errors", "pca_protect.surrogates.registry"),
+        *("pca_protect.surrogates.names", "pca_protect.surrogates.weight_files"),
+    ],
+)
 def test_the_lightest_modules_import_the_standard_library_only(module: str):
     used = {name.split(".")[0] for name in imports(MODULES[module], top_level_only=False)}
     assert used <= {*sys.stdlib_module_names, "pca_protect"}

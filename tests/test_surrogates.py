@@ -193,8 +193,13 @@ def test_a_missing_device_is_said():
 def test_the_registry_is_complete_and_consistent():
     assert {"pocket", "sd", "sd14", "sd15", "sd21", "sdxl", "sdxl-refiner", "sd3", "sd35"} <= REGISTRY.keys()
     assert {"flux1", "flux2", "qwen-image", "z-image", "sana", "taesd", "taesdxl", "taesd3", "taef1"} <= REGISTRY.keys()
+    assert {"qwen-image-2.1", "cogview4", "sana-1.1"} <= REGISTRY.keys()
     for name, entry in REGISTRY.items():
         assert entry.name == name
+        assert not set(entry.covers) & set(entry.covers_unverified)
+        assert entry.covers or entry.covers_unverified or entry.note or entry.embedded
+        assert entry.gated or not entry.ungated_copy
+        assert entry.encoder_megabytes < entry.whole_megabytes
         assert entry.licence
         assert entry.embedded or entry.repo_id.count("/") == 1
 

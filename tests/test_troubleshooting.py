@@ -75,7 +75,6 @@ COMMANDS = [
     f"protect maker.jpg {QUICK}",
     "protect photo.png --steps 1 -o auto.png",
     "protect photo.png --vae sd --offline -o sd.png",
-    "protect photo.png --vae sd21 --offline -o sd21.png",
     "protect photo.png --vae weights.ckpt -o weights.png",
     "protect photo.png --vae no-vae -o folder.png",
     "protect photo.png --vae pocket-tiny --steps 1 -o tiny-vae.png",

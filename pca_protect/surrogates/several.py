@@ -6,11 +6,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 
 import torch
 
 from pca_protect.errors import UsageError
 from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.checkpoint import same_weights
 
 
 @dataclass(frozen=True)
@@ -18,19 +20,17 @@ class Surrogates:
     """Two or more surrogates that a picture is protected against at once, on one device. Read like one.
 
     Raises:
-        UsageError: two have the same weights.
+        UsageError: two have the same weights, in whatever precision they were saved, see `checkpoint.same_weights`.
     """
 
     members: tuple[Surrogate, ...]
 
     def __post_init__(self) -> None:
-        names: dict[str, str] = {}
-        for member in self.members:
-            if member.digest in names:
+        for one, other in combinations(self.members, 2):
+            if one.digest == other.digest or same_weights(one.encoder.state_dict(), other.encoder.state_dict()):
                 raise UsageError(
-                    f"VAEs {names[member.digest]} and {member.name} have the same weights; give one of them, it covers both"
+                    f"VAEs {one.name} and {other.name} have the same weights; give one of them, it covers both"
                 )
-            names[member.digest] = member.name
 
     @property
     def name(self) -> str:
