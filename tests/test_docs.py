@@ -323,7 +323,7 @@ def test_method_has_the_constants_of_the_code():
         f"G_{{{visibility._CHROMA_BLUR_PX}}} * \\delta_B",
         f"T = {visibility.FLAT_THRESHOLD} + \\sqrt{{G_{visibility._SURROUNDINGS_PX:g} *",
         f"at most {discretion._FASTEST} a step",
-        f"below {pca_protect.protection.WEAK:g} the program",
+        f"below {pca_protect.protection.MIN_GAIN:g} the program",
         f"above {ProtectConfig.tile_px} pixels",
         f"walks {PRESETS['paper'].steps} times",
     ):
