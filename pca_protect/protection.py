@@ -161,6 +161,7 @@ def protect_batch(
     Raises:
         PictureError, DeviceError: as `protect`, for the first picture that fails.
     """
+    compute.reset_peak(surrogate.device)
     found: list[list[_Measured]] = [[] for _ in pictures]
     parts = [
         part

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from pca_protect import compute
 from pca_protect.errors import DeviceError, ModelError
 from pca_protect.io.picture import Picture
 from pca_protect.losses import posterior_collapse
@@ -57,7 +58,9 @@ def figures_of(picture: Picture, surrogate: Surrogate) -> Figures:
     """
     try:
         figures = _figures_of(picture, surrogate)
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not compute.is_out_of_memory(error):
+            raise
         raise DeviceError(
             f"{picture.source}: {surrogate.device} has no memory for {picture.width}x{picture.height} px with "
             f"{surrogate.name}; use --device cpu"
