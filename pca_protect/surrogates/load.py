@@ -19,6 +19,7 @@ from pca_protect.surrogates.adapter import Encoder, Surrogate
 from pca_protect.surrogates.lean import keep_less
 from pca_protect.surrogates.locate import Located, locate
 from pca_protect.surrogates.registry import FALLBACK, PREFERRED, embedded_warning
+from pca_protect.surrogates.self_test import require_agreement
 from pca_protect.surrogates.several import Encoders, several
 
 _HAS_VARIANCE = {
@@ -36,7 +37,7 @@ _TAKES_VIDEO = {"AutoencoderKLQwenImage"}
 def load_surrogate(
     name: str = "auto",
     *,
-    device: Device = "auto",
+    device: Device | torch.device = "auto",
     precision: Precision = "auto",
     offline: bool = False,
     compiled: bool = False,
@@ -50,7 +51,8 @@ def load_surrogate(
     Args:
         name: a name of `REGISTRY`, a hub id, a diffusers folder, or a `.safetensors` file. `auto` takes the Stable
             Diffusion VAE if it is cached or can be downloaded, and the embedded `pocket` with a warning otherwise.
-        device: `auto` prefers cuda, then mps, then cpu.
+        device: `auto` prefers cuda, then mps, then cpu; `cuda:1`, or a `torch.device`, names one of several. An
+            accelerator has to encode two test pictures as the CPU does, see `self_test`.
         precision: `auto` is bf16 on CUDA devices that do it natively and fp32 elsewhere.
         offline: touch no network; only embedded models, local files and the hub's local cache.
         compiled: let `torch.compile` translate the encoder when it is first used, and again for pictures of another size.
@@ -59,7 +61,8 @@ def load_surrogate(
     Raises:
         UsageError: the name means nothing.
         ModelError: the model cannot be fetched, or its files are damaged, pickled or of an unknown kind.
-        DeviceError: the device is not there or has no memory left, or the model overflows in this precision.
+        DeviceError: the device is not there, has no memory left or computes another result than the CPU, or the model overflows
+            in this precision.
     """
     if name != "auto":
         return _load(locate(name, offline=offline), device, precision, compiled)
@@ -74,7 +77,7 @@ def load_surrogate(
 def load_surrogates(
     names: Sequence[str],
     *,
-    device: Device = "auto",
+    device: Device | torch.device = "auto",
     precision: Precision = "auto",
     offline: bool = False,
 ) -> Encoders:
@@ -102,7 +105,7 @@ def surrogate_of(vae: nn.Module, *, name: str, origin: str) -> Surrogate:
     return Surrogate(name, origin, checkpoint.digest(encoder.state_dict()), encoder, multiple, latent_channels)
 
 
-def _load(found: Located, device_name: Device, precision: Precision, compiled: bool) -> Surrogate:
+def _load(found: Located, device_name: Device | torch.device, precision: Precision, compiled: bool) -> Surrogate:
     entry = found.entry
     overflows = entry.overflows_fp16 if entry else _config_says_overflow(found.config)
     device = compute.resolve_device(device_name)
@@ -118,11 +121,16 @@ def _load(found: Located, device_name: Device, precision: Precision, compiled: b
     identity = checkpoint.digest(tensors)
     encoder.eval().requires_grad_(False)
     keep_less(encoder)
+    on_cpu = None if device.type == "cpu" else copy.deepcopy(encoder).float()
     try:
         encoder.to(device=device, dtype=dtype)
         if device.type == "cuda":
             channels_last(encoder)
         multiple, latent_channels = _probe(encoder, device, dtype)
+        surrogate = Surrogate(found.name, found.origin, identity, encoder, multiple, latent_channels)
+        if on_cpu is not None:
+            reference = replace(surrogate, encoder=on_cpu)
+            require_agreement(reference.posterior, surrogate.posterior, device=device, dtype=dtype, name=found.name)
     except RuntimeError as error:
         if not compute.is_out_of_memory(error):
             raise
@@ -136,7 +144,7 @@ def _load(found: Located, device_name: Device, precision: Precision, compiled: b
         warnings.append(embedded_warning(entry.name))
     if not encoder.has_variance:
         warnings.append(f"{found.name} returns a point, not a distribution: only the mean term of the loss applies")
-    return Surrogate(found.name, found.origin, identity, encoder, multiple, latent_channels, tuple(warnings))
+    return replace(surrogate, warnings=tuple(warnings))
 
 
 def channels_last(encoder: nn.Module) -> None:
