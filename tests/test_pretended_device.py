@@ -17,9 +17,15 @@ from tiny_vaes import TINY
 from torch import Tensor, nn
 
 from pca_protect import DeviceError, ProtectConfig, Protected, load_surrogate, protect
+from pca_protect.eval.arms.denoiser import denoiser_of
+from pca_protect.eval.arms.perturb import Target, objective_and_start, request_for
+from pca_protect.eval.arms.registry import ARMS, CONTROLS
+from pca_protect.eval.check.posterior import figures_of
 from pca_protect.eval.editors.load import load_editor
 from pca_protect.eval.editors.registry import EditSettings
+from pca_protect.eval.whole_vae import decoded, latent_mean, load_whole_vae
 from pca_protect.io.picture import Picture
+from pca_protect.perturb import run_recipe
 from pca_protect.pixels import to_pixels
 from pca_protect.protection import protect_batch
 from pca_protect.surrogates import self_test
@@ -245,6 +251,49 @@ def test_every_editor_edits_as_on_the_cpu(
 def pipelines() -> dict[str, Path]:
     """Folders of editors, as they are needed."""
     return {}
+
+
+@pytest.fixture(scope="module")
+def target(machine: Machine, pipelines: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Target:
+    """What the compared methods differentiate: an encoder, and a UNet behind it."""
+    sort = "stable-diffusion"
+    if sort not in pipelines:
+        pipelines[sort] = tiny_editors.save(tiny_editors.EDITORS[sort](), tmp_path_factory.mktemp("editor") / sort)
+    editor = load_editor(str(pipelines[sort]), device=machine.kind)
+    return Target(editor.surrogate, denoiser_of(editor))
+
+
+@pytest.mark.parametrize("name", [name for name, arm in ARMS.items() if not arm.mode and name not in CONTROLS])
+def test_every_compared_method_optimises(target: Target, name: str):
+    request, clean = request_for(ARMS[name], steps=2), to_pixels(picture(64)).to(target.surrogate.device)
+    generator = torch.Generator().manual_seed(0)
+    objective, start = objective_and_start(ARMS[name], clean, target, config=request, generator=generator)
+    change = run_recipe(clean, objective, request, start=start).pixels - clean
+    assert change.device == target.surrogate.device
+    assert 0 < float(change.abs().max()) <= request.budget_levels / 255 + 1e-6
+
+
+def test_a_picture_is_checked_as_on_the_cpu(load: Load):
+    there, on_cpu = (figures_of(picture(), load("pocket", **where)) for where in ({}, {"device": "cpu"}))
+    assert vars(there) == pytest.approx(vars(on_cpu), rel=1e-3)
+
+
+def test_a_whole_vae_decodes_as_on_the_cpu(machine: Machine, folders: dict[str, Path]):
+    decodings = []
+    for device in (machine.kind, "cpu"):
+        vae = load_whole_vae(str(folders[KL]), device=torch.device(device))
+        decodings.append(decoded(vae, latent_mean(vae, to_pixels(picture()).to(device))).cpu())
+    assert torch.allclose(*decodings, atol=1e-4)
+
+
+def test_windows_scales_and_uploads_in_half_precision(machine: Machine, load: Load):
+    request = REQUESTS["scales and uploads in windows"]
+    surrogate = load("pocket", precision="bf16" if machine.kind == "cuda" else "fp16")
+    config = ProtectConfig(**{"steps": 2, **request.config, "mode": "diffusion"})  # type: ignore[arg-type]
+    found = protect(request.shown, config, surrogate=surrogate)
+    assert 0 < found.record.max_change_levels <= config.budget_levels
+    on_cpu = protect(request.shown, config, surrogate=load("pocket", device="cpu"))
+    assert found.record.protected.latent == pytest.approx(on_cpu.record.protected.latent, rel=0.1)
 
 
 @pytest.mark.parametrize("half", ["forward", "backward"])

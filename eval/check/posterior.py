@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.linalg import vector_norm
 from torch.nn import functional as F
 
 from pca_protect import compute
@@ -76,12 +77,12 @@ def _figures_of(picture: Picture, surrogate: Surrogate) -> Figures:
         posterior = surrogate.posterior(pixels)
         smoothed = surrogate.posterior(_smoothed(pixels)).mean
         recompressed = surrogate.posterior(to_pixels(_recompressed(picture)).to(surrogate.device)).mean
-    norm, elements = float(posterior.mean.norm()), posterior.mean.numel()
+    norm, elements = float(vector_norm(posterior.mean)), posterior.mean.numel()
     return Figures(
         norm=norm / math.sqrt(elements),
         nats=float(posterior_collapse(posterior.mean, posterior.logvar, 1.0)[0]) / elements,
-        smoothed=float(smoothed.norm()) / max(norm, 1e-30),
-        recompressed=float(recompressed.norm()) / max(norm, 1e-30),
+        smoothed=float(vector_norm(smoothed)) / max(norm, 1e-30),
+        recompressed=float(vector_norm(recompressed)) / max(norm, 1e-30),
     )
 
 

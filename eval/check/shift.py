@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch.linalg import vector_norm
 
 from pca_protect.config import PUBLISHED_MODES, ProtectConfig
 from pca_protect.errors import UsageError
@@ -57,12 +58,12 @@ def shift_of(picture: Picture, original: Picture, surrogate: Surrogate, *, level
     """
     posteriors = [_posterior(one, surrogate) for one in (original, picture, with_noise(original, levels, seed))]
     clean, moved, noisy = (posterior.mean for posterior in posteriors)
-    norm = clean.norm().clamp_min(_SMALLEST)
+    norm = vector_norm(clean).clamp_min(_SMALLEST)
     return Shift(
-        latent=float((moved - clean).norm() / norm),
-        noise_latent=float((noisy - clean).norm() / norm),
-        norm=float(moved.norm() / norm),
-        noise_norm=float(noisy.norm() / norm),
+        latent=float(vector_norm(moved - clean) / norm),
+        noise_latent=float(vector_norm(noisy - clean) / norm),
+        norm=float(vector_norm(moved) / norm),
+        noise_norm=float(vector_norm(noisy) / norm),
         times_noise={mode: _times_noise(mode, posteriors, surrogate, original) for mode in PUBLISHED_MODES},
     )
 
