@@ -70,14 +70,13 @@ def test_bf16_is_refused_on_a_cpu_that_emulates_it(supported: bool, monkeypatch:
             found = compute.resolve_dtype("bf16", torch.device(device), overflows_fp16=True, model="one")
             assert found == torch.bfloat16
         else:
-            with pytest.raises(DeviceError, match="90 times slower than fp32; use --precision fp32"):
+            with pytest.raises(DeviceError, match="50 times slower than fp32; use --precision fp32"):
                 compute.resolve_dtype("bf16", torch.device(device), overflows_fp16=True, model="one")
 
 
 @pytest.mark.skipif(not Path("/proc/cpuinfo").exists() or platform.machine() != "x86_64", reason="no list of features")
 def test_bf16_takes_avx512():
-    if "avx512" not in Path("/proc/cpuinfo").read_text():
-        assert not compute.cpu_has_bf16()
+    assert compute.cpu_has_bf16() == ("avx512bw" in Path("/proc/cpuinfo").read_text())
 
 
 Change = Callable[[Tensor], Tensor]

@@ -25,6 +25,7 @@ from pca_protect.eval.editors.load import load_editor
 from pca_protect.eval.editors.registry import EditSettings
 from pca_protect.eval.whole_vae import decoded, latent_mean, load_whole_vae
 from pca_protect.io.picture import Picture
+from pca_protect.memory import batch_size
 from pca_protect.perturb import run_recipe
 from pca_protect.pixels import to_pixels
 from pca_protect.protection import protect_batch
@@ -179,6 +180,7 @@ def test_batches_are_for_cuda_alone(machine: Machine, load: Load):
         machine.clear()
         found = protect_batch(pictures, ProtectConfig(steps=1, batch=batch), surrogate=load(KL))
         assert machine.largest_batch == (3 if machine.kind == "cuda" else 1)
+    assert batch_size(load(KL), ProtectConfig(), height=64, width=72) == (16 if machine.kind == "cuda" else 1)
     alone = protect(pictures[2], ProtectConfig(steps=1), surrogate=load(KL))
     assert np.mean(found[2].picture.rgb != alone.picture.rgb) < 0.02
 
