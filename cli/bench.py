@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
@@ -12,7 +12,7 @@ from pca_protect.cli import bench_output as output
 from pca_protect.cli import options
 from pca_protect.cli.bench_edits import editing, prompts, purify, report, transfer
 from pca_protect.cli.extras import needs_extra
-from pca_protect.config import Device, ProtectConfig
+from pca_protect.config import ProtectConfig
 from pca_protect.eval.cost.config import FULL, QUICK
 
 bench_app = typer.Typer(
@@ -94,7 +94,7 @@ def cost(
         vae=vae,
         steps=steps,
         seed=seed,
-        device=device,  # type: ignore[arg-type]  # the configuration validates it
+        device=device,
         images=None if images is None else str(images),
         **output.given(sizes_px=size, rounds=rounds),
     )
@@ -124,7 +124,7 @@ def testbed(
         out,
         edit_images=edit_images,
         quick=quick,
-        device=cast(Device, device),
+        device=device,
         seed=seed,
         on_progress=output.progress(),
     )

@@ -138,7 +138,7 @@ def editing(
     base = editing_config.quick(str(images)) if quick else EditingConfig(str(images))
     config = replace(
         base,
-        device=device,  # type: ignore[arg-type]  # the configuration validates it
+        device=device,
         precision=precision,  # type: ignore[arg-type]
         batch=batch,
         seed=seed,
@@ -196,7 +196,7 @@ def prompts(
     """
     config = replace(
         editing_config.prompts(str(images), quick=quick),
-        device=device,  # type: ignore[arg-type]
+        device=device,
         precision=precision,  # type: ignore[arg-type]
         batch=batch,
         seed=seed,
@@ -247,7 +247,7 @@ def transfer(
     base = transfer_config.quick(str(images)) if quick else TransferConfig(str(images))
     config = replace(
         base,
-        device=device,  # type: ignore[arg-type]
+        device=device,
         precision=precision,  # type: ignore[arg-type]
         preset=preset,
         budget_levels=budget,
@@ -300,7 +300,7 @@ def purify(
     base = purify_config.quick(str(images)) if quick else PurifyConfig(str(images))
     config = replace(
         base,
-        device=device,  # type: ignore[arg-type]
+        device=device,
         precision=precision,  # type: ignore[arg-type]
         editor=editor,
         budget_levels=budget,

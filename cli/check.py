@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pca_protect.cli import bench_output, console, options
 from pca_protect.cli.extras import needs_extra
-from pca_protect.config import Device, ProtectConfig
+from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
 from pca_protect.eval.check.sheet_file import sheet_file
 from pca_protect.eval.editors.registry import EDITORS
@@ -94,7 +94,7 @@ def check(
 ) -> None:
     """How protected is a picture? Its posterior beside that of clean pictures, the change against its original beside noise,
     and an edit of it."""
-    ProtectConfig(seed=seed, device=cast(Device, device))  # validates both
+    ProtectConfig(seed=seed, device=device)  # validates both
     if edit is None and (editor is not None or output is not None):
         given = f"--editor {editor}" if editor is not None else f"--output {output}"
         raise UsageError(f"{given}: is for edits, and none was asked for; add --edit PROMPT")
@@ -114,7 +114,7 @@ def check(
             prompt=edit,
             editor=editor or _EDITOR,
             seed=seed,
-            device=cast(Device, device),
+            device=device,
             offline=offline,
             on_progress=bench_output.progress() if sys.stderr.isatty() else None,
         )

@@ -137,7 +137,7 @@ Batch = Annotated[
     typer.Option(metavar="N", help="Pictures of one size to work on at once.", show_default=_HIDDEN_DEFAULT),
 ]
 Seed = Annotated[int, typer.Option(metavar="N", help="Draws the noise that the result is compared with.")]
-DeviceName = Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")]
+DeviceName = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.")]
 PrecisionName = Annotated[str, typer.Option(metavar="auto|fp32|bf16|fp16", help="Number format of the encoder.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Touch no network: embedded, local and cached models only.")]
 NoFallback = Annotated[

@@ -14,7 +14,7 @@ from pca_protect.batch.run import preview
 from pca_protect.batch.run import run as run_batch
 from pca_protect.cli import options
 from pca_protect.cli.run_output import Reporter, show_preview
-from pca_protect.config import Device, Direction, Precision, ProtectConfig, parse_scales
+from pca_protect.config import Direction, Precision, ProtectConfig, parse_scales
 from pca_protect.errors import ModelError, PcaProtectError, PictureError, UsageError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def run(
         max_memory_megabytes=max_memory,
         batch=batch,
         vae=tuple(vae) if vae else ProtectConfig.vae,
-        device=cast(Device, device),
+        device=device,
         precision=cast(Precision, precision),
     )
     remote = [name for name in (*(pictures or ()), output or "") if "://" in name]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
 from pca_protect.cli import console, options
 from pca_protect.cli.extras import needs_extra
-from pca_protect.config import Device, ProtectConfig
+from pca_protect.config import ProtectConfig
 from pca_protect.io.limits import MAX_PIXELS
 
 HOST, PORT = "127.0.0.1", 7860
@@ -32,7 +32,7 @@ def ui(
     max_upload: MaxUpload = 200,
 ) -> None:
     """Serve a page on this machine where pictures are dropped, protected and compared. Nothing is uploaded anywhere else."""
-    ProtectConfig(device=cast(Device, device))  # validates it
+    ProtectConfig(device=device)  # validates it
     # Read when gradio and the hub's client are imported.
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
     with needs_extra("ui"):
@@ -53,4 +53,4 @@ def ui(
         if open_page:
             typer.launch(address)
 
-    Web(host=host, port=port, device=cast(Device, device), offline=offline, limits=limits, on_ready=ready).run()
+    Web(host=host, port=port, device=device, offline=offline, limits=limits, on_ready=ready).run()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
@@ -18,7 +19,8 @@ Loss = Literal["collapse", "power"]
 StepRuleName = Literal["sign", "momentum"]
 ScheduleName = Literal["constant", "linear", "cosine"]
 StartName = Literal["none", "trained"]
-Device = Literal["auto", "cpu", "cuda", "mps"]
+Device = Literal["auto", "cpu", "cuda", "mps"] | str
+"""`cuda:N` is the CUDA device of that index."""
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
@@ -152,10 +154,11 @@ class ProtectConfig:
         tile_px: larger pictures are worked on in windows of at most so many pixels a side, a multiple of 64 from 128 up.
         max_memory_megabytes: use smaller windows and batches to keep the process, or on CUDA the device's memory, below
             this; None goes by what is free.
-        batch: pictures of one size to work on at once; None is one on the CPU and what fits, up to 16, on CUDA.
+        batch: pictures of one size to work on at once, fewer where memory is short; None is one on the CPU and on MPS, and
+            what fits, up to 16, on CUDA.
         vae: surrogate name, hub id, folder or `.safetensors` file; `auto` takes the Stable Diffusion VAE where it can
             be had and the embedded `pocket` otherwise. Several, to protect against all of them at once.
-        device: `auto` prefers cuda, then mps, then cpu.
+        device: `auto` prefers cuda, then mps, then cpu; `cuda:1` is the second CUDA device.
         precision: of the encoder; the loss is always computed in fp32. `auto` is bf16 on CUDA devices that do it
             well and fp32 elsewhere.
 
@@ -186,7 +189,7 @@ class ProtectConfig:
             object.__setattr__(self, "vae", self.vae[0])
         _one_of("mode", self.mode, MODES)
         _one_of("preset", self.preset, PRESETS)
-        _one_of("device", self.device, ("auto", "cpu", "cuda", "mps"))
+        require_device_name(self.device)
         _one_of("precision", self.precision, ("auto", "fp32", "bf16", "fp16"))
         if self.direction is not None:
             _one_of("direction", self.direction, ("up", "down"))
@@ -351,6 +354,18 @@ def parse_scales(text: str) -> tuple[int | Literal["native"], ...]:
         raise UsageError(
             f"scales {text!r} are not sizes in pixels and `native`, between commas; 512,native say"
         ) from None
+
+
+def require_device_name(device: str) -> None:
+    """Check the name of a device.
+
+    Raises:
+        UsageError: it is none of `auto`, `cpu`, `cuda`, `cuda:N` and `mps`.
+    """
+    if device not in ("auto", "cpu", "cuda", "mps") and not re.fullmatch(r"cuda:(0|[1-9]\d?)", str(device)):
+        raise UsageError(
+            f"unknown device {device!r}; choose auto, cpu, cuda, cuda:N (the CUDA device of index N) or mps"
+        )
 
 
 def _one_of(what: str, value: object, choices: object) -> None:

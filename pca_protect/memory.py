@@ -90,14 +90,18 @@ def smaller_tiles(tile_px: int) -> list[int]:
 
 
 def batch_size(surrogate: Encoders, config: ProtectConfig, *, height: int, width: int) -> int:
-    """How many pictures of a size to work on at once: as configured, one on the CPU, which gains nothing, and what fits on
-    other devices."""
-    if config.batch is not None:
-        return config.batch
-    if surrogate.device.type == "cpu":
+    """How many pictures of a size to work on at once: at most as configured, and no more than fit into memory, where the graphs
+    of all of them exist until the backward pass. Unless configured, one on the CPU, which gains nothing, and on MPS, where a
+    large tensor aborts the process."""
+    at_most = config.batch
+    if at_most is None:
+        at_most = _LARGEST_BATCH if surrogate.device.type == "cuda" else 1
+    if at_most == 1:
         return 1
     needed = _needed(surrogate, config, height, width, Fit(config.tile_px, checkpointed=False))
-    return int(max(1, min(_LARGEST_BATCH, _room(surrogate.device, config.max_memory_megabytes) / needed)))
+    if surrogate.device.type == "cpu":
+        needed += _COPIES_BYTES_PER_PIXEL * height * width
+    return int(max(1, min(at_most, _room(surrogate.device, config.max_memory_megabytes) / needed)))
 
 
 def whole_fits(surrogate: Surrogate, config: ProtectConfig, *, height: int, width: int, pictures: int) -> bool:

@@ -167,6 +167,7 @@ def protect_batch(
     Raises:
         PictureError, DeviceError: as `protect`, for the first picture that fails.
     """
+    compute.reset_peak(surrogate.device)
     found: list[list[_Frame]] = [[] for _ in pictures]
     parts = [
         part

@@ -32,7 +32,7 @@ class Record:
     start: what the steps set out from: `trained`, see `starts`, or `none`, the clean picture.
     tile_px: side of the largest window; smaller than configured where memory did not suffice.
     steps, seconds, peak_megabytes: what it cost; seconds cover optimising and measuring, not loading the model. Memory is the
-        device's on CUDA and the whole process's elsewhere.
+        device's on CUDA and MPS and the whole process's on the CPU.
     warnings: what the user has to know.
     versions: of the packages that decide the bytes.
     """

@@ -17,6 +17,7 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 
+from pca_protect import compute
 from pca_protect.surrogates.adapter import Surrogate
 from pca_protect.surrogates.load import load_surrogate
 
@@ -52,6 +53,12 @@ def tiny(tiny_folder: Path) -> Surrogate:
 @pytest.fixture(scope="session")
 def pocket() -> Surrogate:
     return load_surrogate("pocket", device="cpu")
+
+
+@pytest.fixture
+def bf16_on_any_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Emulated bf16 is refused for its speed; its values are right."""
+    monkeypatch.setattr(compute, "cpu_has_bf16", lambda: True)
 
 
 def smooth_picture(width: int, height: int, channels: int = 3, seed: int = 0) -> Image.Image:

@@ -338,6 +338,7 @@ def test_the_noise_is_that_of_training_whatever_an_editor_samples_with(
         assert torch.equal(found.errors(latents, generators(1)), wanted)
 
 
+@pytest.mark.usefixtures("bf16_on_any_cpu")
 def test_the_denoiser_is_in_full_precision(folder: Path, editor: Editor, picture: Rgb):
     lower = load_editor(str(folder), device="cpu", precision="bf16")
     full, found = (errors(denoiser_of(one), picture) for one in (editor, lower))

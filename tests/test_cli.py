@@ -143,6 +143,7 @@ BAD_REQUESTS = {
     "unknown vae": (["photo.png", "--vae", "pokcet"], 2, "did you mean pocket?"),
     "unknown device": (["photo.png", "--device", "gpu"], 2, "unknown device 'gpu'"),
     "absent device": (["photo.png", "--vae", "pocket", "--device", "mps"], 3, "device mps is not available"),
+    "absent index": (["photo.png", "--vae", "pocket", "--device", "cuda:7"], 3, "device cuda:7 is not available"),
     "absent model": (["photo.png", "--vae", "sd", "--offline"], 3, "not in the local cache"),
     "budget 0": (["photo.png", "--budget", "0"], 2, "budget 0"),
     "budget -1": (["photo.png", "--budget", "-1"], 2, "budget -1"),

@@ -1,4 +1,4 @@
-"""Threads within what a container grants."""
+"""Threads within what a container grants, and the errors that mean exhausted memory."""
 
 from __future__ import annotations
 
@@ -50,3 +50,28 @@ def test_threads_are_only_ever_brought_down_and_not_where_the_user_said_how_many
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes. Error code 12 (Cannot allocate memory)",
+        "DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes.",
+        "FIND was unable to find an engine to execute this computation",
+        "HIP out of memory. Tried to allocate 2.00 GiB.",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED_WORKSPACE",
+    ],
+)
+def test_exhausted_memory_is_recognised(words: str):
+    """Those of CUDA and MPS are met in tests/test_pretended_device.py."""
+    assert compute.is_out_of_memory(RuntimeError(words))
+
+
+def test_other_errors_are_no_lack_of_memory():
+    assert compute.is_out_of_memory(torch.OutOfMemoryError())
+    for words in (
+        "CUDA error: an illegal memory access was encountered",
+        "cuDNN error: CUDNN_STATUS_NOT_SUPPORTED",
+        "",
+    ):
+        assert not compute.is_out_of_memory(RuntimeError(words))

@@ -134,6 +134,7 @@ def test_its_surrogate_is_the_encoder_of_its_vae(any_editor: Editor, folders: di
     assert torch.equal(surrogate.posterior(pixels).mean, same.posterior(pixels).mean)
 
 
+@pytest.mark.usefixtures("bf16_on_any_cpu")
 def test_precision_is_of_the_pipeline_and_not_of_surrogate_or_digest(
     any_editor: Editor, folders: dict[str, Path], sort: str
 ):

@@ -115,6 +115,15 @@ def test_one_picture_at_a_time_on_the_cpu_unless_told_otherwise(tiny: Surrogate)
     assert batch_size(tiny, ProtectConfig(batch=5), height=64, width=64) == 5
 
 
+def test_a_batch_is_no_larger_than_memory(tiny: Surrogate, monkeypatch: pytest.MonkeyPatch):
+    """The graphs of all its pictures exist until the backward pass."""
+    config = ProtectConfig(batch=5)
+    one = memory._needed(tiny, config, 64, 64, Fit(768, checkpointed=False)) + 16 * 64 * 64
+    for room, pictures in ((0.5, 1), (1.5, 1), (3.1, 3), (9.0, 5)):
+        monkeypatch.setattr(memory, "_room", lambda device, limit, room=room: room * one)
+        assert batch_size(tiny, config, height=64, width=64) == pictures
+
+
 def test_running_out_halves_the_batch_then_the_windows_and_the_result_is_the_same(
     tiny: Surrogate, monkeypatch: pytest.MonkeyPatch
 ):

@@ -175,6 +175,7 @@ def test_auto_precision_on_the_cpu_is_fp32(tiny: Surrogate):
         resolve_dtype("fp16", torch.device("cpu"), overflows_fp16=False, model="tiny")
 
 
+@pytest.mark.usefixtures("bf16_on_any_cpu")
 def test_bf16_runs_and_returns_float32(tiny_folder: Path, tiny: Surrogate):
     half = load_surrogate(str(tiny_folder), device="cpu", precision="bf16")
     posterior = half.posterior(picture())

@@ -19,9 +19,10 @@ from filelock import FileLock
 from huggingface_hub import constants
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from pretended_device import pretending
 
 import pca_protect.protection
-from pca_protect import PcaProtectError
+from pca_protect import PcaProtectError, compute
 from pca_protect.cli import console
 from pca_protect.cli.main import app, protect_app
 from pca_protect.memory import Fit
@@ -184,6 +185,17 @@ def _elsewhere() -> Iterator[tuple[str, list[str]]]:
     """On other machines: with no GPU, no network, little memory, few packages."""
     command = f"protect photo.png {QUICK} --device cuda -o cuda.png"
     yield command, lines_of(command)
+    with pretending("cuda"):
+        command = f"protect photo.png {QUICK} --device cuda:7 -o seventh.png"
+        yield command, lines_of(command)
+    with pretending("mps") as machine:
+        machine.breaks_padding_over = 256
+        command = f"protect photo.png {QUICK} --device mps -o mps.png"
+        yield command, lines_of(command)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compute, "cpu_has_bf16", lambda: False)
+        command = f"protect photo.png {QUICK} --precision bf16 --device cpu -o bf16.png"
+        yield command, lines_of(command)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(constants, "HF_HUB_OFFLINE", False)
         patch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import cast
 
 from pca_protect.batch.delivery import Delivery
-from pca_protect.config import PRESETS, Device, ProtectConfig, parse_scales
+from pca_protect.config import PRESETS, ProtectConfig, parse_scales
 from pca_protect.errors import UsageError
 from pca_protect.surrogates.hub import at_hand
 from pca_protect.surrogates.registry import FALLBACK, PREFERRED, REGISTRY, SurrogateEntry
@@ -104,7 +103,7 @@ class Wanted:
             scales=parse_scales(self.seen),
             region=None if self.part in ("", "paint") else self.part,
             vae=self.vaes,
-            device=cast(Device, device),
+            device=device,
         )
 
     @property

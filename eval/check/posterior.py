@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.linalg import vector_norm
 from torch.nn import functional as F
 
+from pca_protect import compute
 from pca_protect.errors import DeviceError, ModelError
 from pca_protect.io.picture import Picture
 from pca_protect.losses import posterior_collapse
@@ -57,7 +59,9 @@ def figures_of(picture: Picture, surrogate: Surrogate) -> Figures:
     """
     try:
         figures = _figures_of(picture, surrogate)
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not compute.is_out_of_memory(error):
+            raise
         raise DeviceError(
             f"{picture.source}: {surrogate.device} has no memory for {picture.width}x{picture.height} px with "
             f"{surrogate.name}; use --device cpu"
@@ -73,12 +77,12 @@ def _figures_of(picture: Picture, surrogate: Surrogate) -> Figures:
         posterior = surrogate.posterior(pixels)
         smoothed = surrogate.posterior(_smoothed(pixels)).mean
         recompressed = surrogate.posterior(to_pixels(_recompressed(picture)).to(surrogate.device)).mean
-    norm, elements = float(posterior.mean.norm()), posterior.mean.numel()
+    norm, elements = float(vector_norm(posterior.mean)), posterior.mean.numel()
     return Figures(
         norm=norm / math.sqrt(elements),
         nats=float(posterior_collapse(posterior.mean, posterior.logvar, 1.0)[0]) / elements,
-        smoothed=float(smoothed.norm()) / max(norm, 1e-30),
-        recompressed=float(recompressed.norm()) / max(norm, 1e-30),
+        smoothed=float(vector_norm(smoothed)) / max(norm, 1e-30),
+        recompressed=float(vector_norm(recompressed)) / max(norm, 1e-30),
     )
 
 

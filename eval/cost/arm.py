@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
@@ -34,7 +33,7 @@ class Arm:
             Anything else is a method of `eval/arms/registry.py`, optimised as published posterior collapse is.
         vae: what `load_surrogate` takes; for `published` a diffusers folder.
         picture: what to run on, repeated to fill a batch.
-        device: resolved.
+        device: resolved; a CUDA device other than the current one with its index.
         unet: for methods that look through one, and for no other arm: an embedded editor, whose own copy of `vae` then
             stands in front of it, or random weights behind `vae`.
     """
@@ -42,7 +41,7 @@ class Arm:
     name: str
     vae: str
     picture: Picture
-    device: Literal["cpu", "cuda", "mps"]
+    device: str
     precision: Precision
     steps: int
     rounds: int

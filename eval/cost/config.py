@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from pca_protect.config import Device
+from pca_protect.config import Device, require_device_name
 from pca_protect.errors import UsageError
 from pca_protect.eval.arms.registry import ARMS, arms_named
 
@@ -60,8 +60,7 @@ class CostConfig:
             raise UsageError(f"rounds {self.rounds} is not at least 1; 3 or more give a median")
         if self.seed < 0:
             raise UsageError(f"seed {self.seed} is negative; give a whole number from 0 on")
-        if self.device not in ("auto", "cpu", "cuda", "mps"):
-            raise UsageError(f"unknown device {self.device!r}; choose auto, cpu, cuda or mps")
+        require_device_name(self.device)
         arms_named(self.methods)
         foreign = [name for name in self.methods if name not in METHODS]
         if foreign:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, cast
 
 import torch
 
@@ -42,7 +41,7 @@ def groups_of(config: CostConfig, device: torch.device) -> list[list[Arm]]:
         name="bare",
         vae=config.vae,
         picture=_picture(config, config.size_px),
-        device=cast(Literal["cpu", "cuda", "mps"], device.type),
+        device=str(device),
         precision="auto",
         steps=config.steps,
         rounds=config.rounds,

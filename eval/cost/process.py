@@ -46,11 +46,14 @@ def _measure(arm: Arm, wait_for_turn: Callable[[], None]) -> Measured:
     run, vae, dtype = _prepare(arm)
     precision = str(dtype).removeprefix("torch.")
     weights = _megabytes_now(device)
+    compute.reset_peak(device)
     try:
         first = _timed(run, 1, device, lambda: None)  # warms up: allocates, compiles, chooses algorithms
         wait_for_turn()
         seconds = [_timed(run, arm.steps, device, wait_for_turn) for _ in range(arm.rounds)]
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not compute.is_out_of_memory(error):
+            raise
         return Measured(vae, precision, [], weights, compute.peak_megabytes(device), "out of memory")
     peak = compute.peak_megabytes(device)
     return Measured(
@@ -108,4 +111,6 @@ class _Stopwatch:
 def _megabytes_now(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device) / 1e6
+    if device.type == "mps":
+        return torch.mps.current_allocated_memory() / 1e6
     return float(psutil.Process().memory_info().rss) / 1e6

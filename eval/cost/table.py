@@ -121,7 +121,7 @@ def _verdict(
         limit = CHECKPOINT_SHARE * _above_weights(beside["published"])
         target = f"ratio <= {CHECKPOINT_LIMIT}, memory above weights <= {CHECKPOINT_SHARE} of published"
         return target, None if ratio is None else ratio <= CHECKPOINT_LIMIT and _above_weights(measured) <= limit
-    if arm.device == "cuda" and arm.name in ("ours", "ours-compiled") and arm.precision == "bf16":
+    if arm.device.startswith("cuda") and arm.name in ("ours", "ours-compiled") and arm.precision == "bf16":
         fast = None if ratio is None else ratio <= 1 / GPU_SPEED_UP
         if arm.batch > 1:
             return f"ratio <= {1 / GPU_SPEED_UP}", fast

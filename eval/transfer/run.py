@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch.linalg import vector_norm
 
 from pca_protect import compute
 from pca_protect.config import ProtectConfig
@@ -186,6 +187,9 @@ class _Work:
                 clean, now = (
                     target.posterior(to_pixels(Picture(rgb)).to(target.device)).mean for rgb in (picture, changed)
                 )
-            norm = clean.norm()
-            found[name] = {"latent": float((now - clean).norm() / norm), "norm-lost": float(1 - now.norm() / norm)}
+            norm = vector_norm(clean)
+            found[name] = {
+                "latent": float(vector_norm(now - clean) / norm),
+                "norm-lost": float(1 - vector_norm(now) / norm),
+            }
         return found

@@ -85,7 +85,7 @@ class _Pool:
 
 def _pool(config: ProtectConfig, workers: int | None, resources: dict[str, float]) -> _Pool:
     gpus = int(resources.get("GPU", 0))
-    on_gpu = config.device == "cuda" or (config.device == "auto" and gpus > 0)
+    on_gpu = config.device.startswith("cuda") or (config.device == "auto" and gpus > 0)
     there = 1 if config.device == "mps" else gpus if on_gpu else int(resources.get("CPU", 0))
     return _Pool(workers or max(1, there), 1 if on_gpu else 0)
 

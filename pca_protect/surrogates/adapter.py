@@ -163,9 +163,9 @@ class Surrogate:
 
         On the CPU pictures are encoded one by one: convolutions add in another order for another batch size, the sign of
         a gradient near zero may turn, and a picture's bytes would depend on what it was grouped with. The CPU gains
-        nothing from batches anyway.
+        nothing from batches anyway. On MPS too: Metal aborts the process when a tensor exceeds its largest buffer.
         """
-        if pixels.device.type == "cpu" and len(pixels) > 1:
+        if pixels.device.type in ("cpu", "mps") and len(pixels) > 1:
             return concatenate([self.posterior(one) for one in torch.split(pixels, 1)])
         posterior = self.encoder(reflect_to_multiple(pixels, self.multiple))
         logvar = posterior.logvar

@@ -174,8 +174,7 @@ class _NormSiLU(torch.autograd.Function):
         groups: int,
         epsilon: float,
     ) -> Tensor:
-        if not (x.is_contiguous() or _has_channels_last(x)):
-            x = x.contiguous()
+        x = _as_kernels_read(x)
         normal, mean, rstd = _normalised(x, weight, bias, groups, epsilon)
         ctx.save_for_backward(x, mean, rstd)
         ctx.weight, ctx.bias, ctx.groups, ctx.epsilon = weight, bias, groups, epsilon
@@ -187,6 +186,7 @@ class _NormSiLU(torch.autograd.Function):
         x, mean, rstd = ctx.saved_tensors
         normal, _, _ = _normalised(x, ctx.weight, ctx.bias, ctx.groups, ctx.epsilon)
         of_normal = torch.ops.aten.silu_backward.grad_input(gradient, normal, grad_input=normal)
+        of_normal = _as_kernels_read(of_normal)
         size = (x.shape[0], x.shape[1], x[0, 0].numel(), ctx.groups)
         mask = (True, False, False)
         found = torch.ops.aten.native_group_norm_backward(of_normal, x, mean, rstd, ctx.weight, *size, mask)
@@ -200,6 +200,14 @@ def _normalised(
     size = (x.shape[0], x.shape[1], x[0, 0].numel(), groups)
     normal, mean, rstd = torch.native_group_norm(x, weight, bias, *size, epsilon)
     return normal, mean, rstd
+
+
+def _as_kernels_read(x: Tensor) -> Tensor:
+    """In a memory format that group normalisation reads: channels-last on the CPU only. Elsewhere PyTorch up to 2.13 refuses it
+    in the forward pass, and reads it as contiguous in the backward pass without a check (`group_norm.cpp`)."""
+    if x.is_contiguous() or (x.device.type == "cpu" and _has_channels_last(x)):
+        return x
+    return x.contiguous()
 
 
 def _has_channels_last(x: Tensor) -> bool:

@@ -25,6 +25,7 @@ from pca_protect.surrogates.locate import Located, locate
 from pca_protect.surrogates.one_frame import over_one_frame
 from pca_protect.surrogates.registry import FALLBACK, embedded_warning
 from pca_protect.surrogates.resolve import Resolved, resolve
+from pca_protect.surrogates.self_test import require_agreement
 from pca_protect.surrogates.several import Encoders, several
 
 _PROBE_SIDES_PX = (64, 256)
@@ -37,7 +38,7 @@ _QUOTED = 120
 def load_surrogate(
     name: str = "auto",
     *,
-    device: Device = "auto",
+    device: Device | torch.device = "auto",
     precision: Precision = "auto",
     offline: bool = False,
     compiled: bool = False,
@@ -52,7 +53,8 @@ def load_surrogate(
     Args:
         name: a name of `REGISTRY`, a hub id, a diffusers folder, or a `.safetensors` file. `auto` takes the Stable
             Diffusion VAE if it is cached or can be downloaded, and otherwise the embedded `pocket` with a `FallbackWarning`.
-        device: `auto` prefers cuda, then mps, then cpu.
+        device: `auto` prefers cuda, then mps, then cpu; `cuda:1`, or a `torch.device`, names one of several. An
+            accelerator has to encode two test pictures as the CPU does, see `self_test`.
         precision: `auto` is bf16 on CUDA devices that do it natively and fp32 elsewhere.
         offline: touch no network; only embedded models, local files and the hub's local cache.
         compiled: let `torch.compile` translate the encoder when it is first used, and again for pictures of another size.
@@ -62,7 +64,8 @@ def load_surrogate(
     Raises:
         UsageError: the name means nothing.
         ModelError: the model cannot be fetched, or its files are damaged, pickled or of an unknown kind.
-        DeviceError: the device is not there or has no memory left, or the model overflows in this precision.
+        DeviceError: the device is not there, has no memory left or computes another result than the CPU, or the model overflows
+            in this precision.
     """
     resolved = resolve((name,), offline=offline, fallback=fallback)
     _warn(resolved)
@@ -72,7 +75,7 @@ def load_surrogate(
 def load_surrogates(
     names: Sequence[str],
     *,
-    device: Device = "auto",
+    device: Device | torch.device = "auto",
     precision: Precision = "auto",
     offline: bool = False,
     fallback: bool = True,
@@ -88,7 +91,7 @@ def load_surrogates(
 
 
 def load_resolved(
-    resolved: Resolved, *, device: Device = "auto", precision: Precision = "auto", offline: bool = False
+    resolved: Resolved, *, device: Device | torch.device = "auto", precision: Precision = "auto", offline: bool = False
 ) -> Encoders:
     """`load_surrogates` for names resolved earlier. A fallback is in the surrogate's warnings, without a Python warning."""
     return several(_members(resolved, device, precision, offline=offline))
@@ -100,7 +103,7 @@ def _warn(resolved: Resolved) -> None:
 
 
 def _members(
-    resolved: Resolved, device: Device, precision: Precision, *, offline: bool, compiled: bool = False
+    resolved: Resolved, device: Device | torch.device, precision: Precision, *, offline: bool, compiled: bool = False
 ) -> list[Surrogate]:
     found = [_load(locate(name, offline=offline), device, precision, compiled) for name in resolved.names]
     if not resolved.fallback_warning:
@@ -133,13 +136,18 @@ def surrogate_of(vae: nn.Module, *, name: str, origin: str) -> Surrogate:
     return Surrogate(name, origin, identity, encoder, multiple, latent_channels, load_fp32=load_fp32)
 
 
-def _load(found: Located, device_name: Device, precision: Precision, compiled: bool) -> Surrogate:
+def _load(found: Located, device_name: Device | torch.device, precision: Precision, compiled: bool) -> Surrogate:
     entry = found.entry
     overflows = entry.overflows_fp16 if entry else _config_says_overflow(found.config)
     device = compute.resolve_device(device_name)
     dtype = compute.resolve_dtype(precision, device, overflows_fp16=overflows, model=found.name)
     encoder, kind, identity = _read(found)
+    on_cpu = None if device.type == "cpu" else copy.deepcopy(encoder)
     multiple, latent_channels = _ready(encoder, kind, device, dtype, found.name)
+    surrogate = Surrogate(found.name, found.origin, identity, encoder, multiple, latent_channels)
+    if on_cpu is not None:
+        _ready(on_cpu, kind, torch.device("cpu"), torch.float32, found.name)
+        _require_agreement(replace(surrogate, encoder=on_cpu), surrogate, device)
     if compiled:
         encoder.compile()
     warnings = []
@@ -148,17 +156,34 @@ def _load(found: Located, device_name: Device, precision: Precision, compiled: b
         warnings.append(embedded_warning(found.name))
     if not encoder.has_variance:
         warnings.append(f"{found.name} returns a point, not a distribution: only the mean term of the loss applies")
-    return Surrogate(
-        found.name,
-        found.origin,
-        identity,
-        encoder,
-        multiple,
-        latent_channels,
-        tuple(warnings),
-        embedded,
+    return replace(
+        surrogate,
+        warnings=tuple(warnings),
+        embedded=embedded,
         load_fp32=None if dtype == torch.float32 else partial(_fp32_again, found, identity, device),
     )
+
+
+def _require_agreement(on_cpu: Surrogate, surrogate: Surrogate, device: torch.device) -> None:
+    """See `self_test.require_agreement`.
+
+    Raises:
+        DeviceError: the device computes another result than the CPU, or has no memory left.
+    """
+    name = surrogate.name
+    try:
+        require_agreement(
+            on_cpu.posterior,
+            surrogate.posterior,
+            device=device,
+            dtype=surrogate.dtype,
+            name=name,
+            multiple=surrogate.multiple,
+        )
+    except RuntimeError as error:
+        if not compute.is_out_of_memory(error):
+            raise
+        raise _no_memory(name, device) from error
 
 
 def _read(found: Located) -> tuple[Encoder, Kind, str]:
@@ -198,13 +223,15 @@ def _ready(encoder: Encoder, kind: Kind, device: torch.device, dtype: torch.dtyp
         return _probe(encoder, device)
     except (RuntimeError, ValueError) as error:
         if isinstance(error, RuntimeError) and compute.is_out_of_memory(error):
-            raise DeviceError(
-                f"{name}: {device} has no memory for its weights; give fewer or smaller VAEs, or --device cpu"
-            ) from error
+            raise _no_memory(name, device) from error
         raise ModelError(
             f"{name}: its encoder fails on a blank picture on {device} ({_quoted(first_line(error))}); check that its "
             "configuration and weights belong together, or give another VAE"
         ) from error
+
+
+def _no_memory(name: str, device: torch.device) -> DeviceError:
+    return DeviceError(f"{name}: {device} has no memory for its weights; give fewer or smaller VAEs, or --device cpu")
 
 
 def _fp32_again(found: Located, identity: str, device: torch.device) -> Encoder:
