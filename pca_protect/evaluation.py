@@ -17,7 +17,7 @@ from pca_protect import compute
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import not_finite
 from pca_protect.io.picture import Picture
-from pca_protect.memory import whole_fits
+from pca_protect.memory import evaluated_at_once
 from pca_protect.objective import latent_loss
 from pca_protect.pixels import from_levels
 from pca_protect.resize import resized
@@ -132,7 +132,7 @@ def evaluate(
 def _fits_whole(original: Picture, surrogate: Encoders, config: ProtectConfig) -> bool:
     sizes = seen_sizes(original.height, original.width, config)
     return all(
-        whole_fits(member.in_fp32, config, height=height, width=width, pictures=2 + NOISE_DRAWS)
+        evaluated_at_once(member.in_fp32, config, height=height, width=width, pictures=1)
         for member in surrogate.members
         for height, width in sizes
     )
@@ -205,20 +205,21 @@ def _middle(picture: Picture, free: Mask | None, side_px: int) -> tuple[slice, s
 
 
 @torch.no_grad()
-def whole_posterior(pictures: Sequence[Uint8], surrogate: Surrogate, *, tile_px: int | None) -> Posterior:
+def whole_posterior(pictures: Sequence[Uint8], surrogate: Surrogate, *, tile_px: int | None, at_once: int) -> Posterior:
     """Posterior of whole pictures, computed at once or window by window: every latent position comes from the window that
     keeps it.
 
     Args:
         pictures: of one size, `(H, W, 3)` each.
         tile_px: longest side of a window, in pixels; None is one window.
+        at_once: pictures in a batch.
 
     Returns:
         Moments `(B, C, h, w)` on the CPU.
     """
     rows = []
     for _, row in groupby(_walk(pictures[0].shape[:2], surrogate, tile_px), key=lambda window: window.rows):
-        parts = [_kept_moments(pictures, window, surrogate) for window in row]
+        parts = [_kept_moments(pictures, window, surrogate, at_once) for window in row]
         rows.append(concatenate(parts, dim=-1))
     return concatenate(rows, dim=-2)
 
@@ -227,9 +228,9 @@ def _walk(size: tuple[int, ...], surrogate: Surrogate, tile_px: int | None) -> l
     return windows(size[0], size[1], tile_px=tile_px or max(size), grid_px=window_grid([surrogate.multiple]))
 
 
-def _kept_moments(pictures: Sequence[Uint8], window: Window, surrogate: Surrogate) -> Posterior:
+def _kept_moments(pictures: Sequence[Uint8], window: Window, surrogate: Surrogate, at_once: int) -> Posterior:
     pixels = from_levels([levels[window.seen] for levels in pictures]).to(surrogate.device)
-    posterior = _posterior(pixels, surrogate)
+    posterior = _posterior(pixels, surrogate, at_once)
     rows, columns = (
         _positions(side, side_px, length, surrogate.multiple)
         for side, side_px, length in zip(window.kept_of_seen, pixels.shape[-2:], posterior.mean.shape[-2:], strict=True)
@@ -245,15 +246,15 @@ def _positions(kept: slice, side_px: int, latent_length: int, multiple: int) -> 
     return slice(kept.start // position_px, -(-kept.stop // position_px))
 
 
-def _posterior(pixels: Tensor, surrogate: Surrogate) -> Posterior:
-    """In one batch; picture by picture where the device has no memory for that."""
+def _posterior(pixels: Tensor, surrogate: Surrogate, at_once: int) -> Posterior:
+    """In batches; picture by picture where the device has no memory for them nevertheless."""
     try:
-        return surrogate.posterior(pixels)
+        return concatenate([surrogate.posterior(batch) for batch in torch.split(pixels, at_once)])
     except RuntimeError as error:
-        if len(pixels) == 1 or not compute.is_out_of_memory(error):
+        if at_once == 1 or not compute.is_out_of_memory(error):
             raise
     compute.empty_cache(surrogate.device)
-    return concatenate([surrogate.posterior(one) for one in torch.split(pixels, 1)])
+    return _posterior(pixels, surrogate, 1)
 
 
 def _shifts(
@@ -267,7 +268,9 @@ def _shifts(
     Raises:
         ModelError: the encoder returns values that are not finite.
     """
-    posterior = whole_posterior(pictures, surrogate, tile_px=tile_px)
+    height, width = (min(side, tile_px or side) for side in pictures[0].shape[:2])
+    at_once = evaluated_at_once(surrogate, config, height=height, width=width, pictures=len(pictures))
+    posterior = whole_posterior(pictures, surrogate, tile_px=tile_px, at_once=max(1, at_once))
     clean, moved, *noisy = posterior.each()
     loss = latent_loss(config, clean, name=surrogate.name)
     before = clean.mean.norm().clamp_min(1e-30)

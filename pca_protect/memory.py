@@ -18,15 +18,16 @@ from pca_protect.scales import encoded_pixels
 from pca_protect.surrogates.adapter import Surrogate
 from pca_protect.surrogates.lean import blocks_of
 from pca_protect.surrogates.several import Encoders
-from pca_protect.tiling import windows
+from pca_protect.tiling import GRID_PX, smallest_tile, window_grid, windows
 
 SMALLEST_TILE_PX = 128
 
 _LARGEST_BATCH = 16
 """More pictures of 512x512 px fill a GPU no better."""
-_LARGEST_WHOLE_PIXELS = 2048**2
-"""Of pictures that are evaluated at once: the attention of most encoders takes time, and on MPS memory, with the square of the
-pixels."""
+_LARGEST_WHOLE_PIXELS = {"mps": 768**2}
+_LARGEST_WHOLE_PIXELS_ELSEWHERE = 2048**2
+"""Of pictures that are evaluated at once, by device: the attention of most encoders takes time, and on MPS memory, with the
+square of the pixels."""
 _PROBE_SIDE_PX = 128
 _COPIES_BYTES_PER_PIXEL = 16
 """Of the changed picture, the noisy one, and what encoding and reading back take. Measured: peak memory grew by 16 bytes a
@@ -53,9 +54,10 @@ class Fit:
     checkpointed: bool
 
 
-def fits(tile_px: int) -> list[Fit]:
+def fits(surrogate: Encoders, tile_px: int) -> list[Fit]:
     """What to try, in this order: as much time as is saved by keeping things, and the largest windows, which protect best."""
-    return [Fit(side, checkpointed) for side in smaller_tiles(tile_px) for checkpointed in (False, True)]
+    sides = smaller_tiles(tile_px, grid_px=_grid_px(surrogate))
+    return [Fit(side, checkpointed) for side in sides for checkpointed in (False, True)]
 
 
 def first_fit(surrogate: Encoders, config: ProtectConfig, *, height: int, width: int, source: str) -> Fit:
@@ -67,11 +69,11 @@ def first_fit(surrogate: Encoders, config: ProtectConfig, *, height: int, width:
     room = _room(surrogate.device, config.max_memory_megabytes)
     if surrogate.device.type == "cpu":
         room -= _COPIES_BYTES_PER_PIXEL * height * width
-    for fit in fits(config.tile_px):
+    for fit in fits(surrogate, config.tile_px):
         needed = _needed(surrogate, config, height, width, fit)
         if needed <= room:
             return fit
-    smallest = windows(height, width, tile_px=fit.tile_px)[0].seen
+    smallest = windows(height, width, tile_px=fit.tile_px, grid_px=_grid_px(surrogate))[0].seen
     side_px = max(side.stop - side.start for side in smallest)
     remedy = "close other programs or use another device"
     if config.max_memory_megabytes:
@@ -83,10 +85,16 @@ def first_fit(surrogate: Encoders, config: ProtectConfig, *, height: int, width:
     )
 
 
-def smaller_tiles(tile_px: int) -> list[int]:
-    """A tile side and those to fall back to, in descending order: its quarters, in multiples of 64 px, and the smallest."""
+def smaller_tiles(tile_px: int, *, grid_px: int = GRID_PX) -> list[int]:
+    """A tile side and those to fall back to, in descending order: its quarters, in multiples of 64 px, down to the smallest
+    that the grid allows."""
+    least = max(SMALLEST_TILE_PX, -(-smallest_tile(grid_px) // 64) * 64)
     quarters = {tile_px * part // 256 * 64 for part in (4, 3, 2, 1)}
-    return sorted({max(side, min(SMALLEST_TILE_PX, tile_px)) for side in quarters}, reverse=True)
+    return sorted({max(side, min(least, tile_px)) for side in quarters}, reverse=True)
+
+
+def _grid_px(surrogate: Encoders) -> int:
+    return window_grid(member.multiple for member in surrogate.members)
 
 
 def batch_size(surrogate: Encoders, config: ProtectConfig, *, height: int, width: int) -> int:
@@ -104,13 +112,14 @@ def batch_size(surrogate: Encoders, config: ProtectConfig, *, height: int, width
     return int(max(1, min(at_most, _room(surrogate.device, config.max_memory_megabytes) / needed)))
 
 
-def whole_fits(surrogate: Surrogate, config: ProtectConfig, *, height: int, width: int, pictures: int) -> bool:
-    """Whether an encoder's forward pass over whole pictures of a size, in one batch off the CPU, fits into memory."""
-    if surrogate.device.type == "mps" or height * width > _LARGEST_WHOLE_PIXELS:
-        return height <= config.tile_px and width <= config.tile_px
-    at_once = 1 if surrogate.device.type == "cpu" else pictures
-    needed = _WORKING_TENSORS * max(_kept(surrogate).plain) * at_once * height * width
-    return needed <= _room(surrogate.device, config.max_memory_megabytes)
+def evaluated_at_once(surrogate: Surrogate, config: ProtectConfig, *, height: int, width: int, pictures: int) -> int:
+    """How many of some pictures of a size fit into memory for a forward pass of an encoder; 0 if not even one does."""
+    kind = surrogate.device.type
+    if height * width > _LARGEST_WHOLE_PIXELS.get(kind, _LARGEST_WHOLE_PIXELS_ELSEWHERE):
+        return 0
+    needed = _WORKING_TENSORS * max(_kept(surrogate).plain) * height * width
+    fitting = int(_room(surrogate.device, config.max_memory_megabytes) / needed)
+    return min(fitting, pictures if kind == "cuda" else 1)
 
 
 def _needed(surrogate: Encoders, config: ProtectConfig, height: int, width: int, fit: Fit) -> float:
@@ -119,7 +128,7 @@ def _needed(surrogate: Encoders, config: ProtectConfig, height: int, width: int,
 
 
 def _needed_by(surrogate: Surrogate, config: ProtectConfig, height: int, width: int, fit: Fit) -> float:
-    window = windows(height, width, tile_px=fit.tile_px)[0]
+    window = windows(height, width, tile_px=fit.tile_px, grid_px=window_grid([surrogate.multiple]))[0]
     pixels = encoded_pixels(window, height, width, config)
     kept = _kept(surrogate)
     needed = (kept.checkpointed if fit.checkpointed else sum(kept.plain)) + _WORKING_TENSORS * max(kept.plain)

@@ -235,7 +235,7 @@ def _worked(
     started = time.perf_counter()
     first = parts[0].picture
     fit = first_fit(surrogate, config, height=first.height, width=first.width, source=first.source)
-    to_try = fits(config.tile_px)
+    to_try = fits(surrogate, config.tile_px)
     for attempt in to_try[to_try.index(fit) :]:
         found = _attempt(parts, config, surrogate, attempt, evaluate, on_step)
         if found is not None:

@@ -109,7 +109,7 @@ def test_in_windows_as_on_the_whole_picture(
     found = protect(Image.fromarray(picture.rgb), config, surrogate=surrogate)
     whole = evaluate(picture, found.picture, surrogate=surrogate, config=config)
     assert whole.evaluation_tile_px is None
-    monkeypatch.setattr(evaluation, "whole_fits", lambda *_, **__: False)
+    monkeypatch.setattr(evaluation, "evaluated_at_once", lambda *_, **__: 0)
     parts = evaluate(picture, found.picture, surrogate=surrogate, config=config)
     assert parts.evaluation_tile_px == tile_px
     assert parts.gain_over_noise == pytest.approx(whole.gain_over_noise, rel=0.05)
@@ -134,7 +134,7 @@ def test_protection_in_windows_is_that_in_one_piece(pocket: Surrogate, factor: i
 @pytest.mark.parametrize("tile_px", [None, 128])
 def test_posteriors_are_put_together_from_windows(pocket: Surrogate, tile_px: int | None):
     pictures = [crop(0, 0, 301, 203).rgb, crop(100, 100, 301, 203).rgb]
-    posterior = whole_posterior(pictures, pocket, tile_px=tile_px)
+    posterior = whole_posterior(pictures, pocket, tile_px=tile_px, at_once=2)
     assert posterior.mean.shape == posterior.logvar.shape == (2, 4, 26, 38)
     for number, levels in enumerate(pictures):
         expected = norm_of(pocket, levels)[0]
@@ -180,21 +180,23 @@ def test_without_steps_a_sample_is_evaluated(pocket: Surrogate):
     assert protect(image, ProtectConfig(steps=1), surrogate=pocket).record.evaluation_sample_px is None
 
 
-@pytest.mark.parametrize("room", [1, 90 * 70])
-def test_a_device_out_of_memory_is_given_less_at_a_time(tiny: Surrogate, monkeypatch: pytest.MonkeyPatch, room: int):
+@pytest.mark.parametrize(("pixels_at_once", "tile_px"), [(190 * 70, None), (128 * 72, 128)])
+def test_a_device_out_of_memory_is_given_less_at_a_time(
+    tiny: Surrogate, monkeypatch: pytest.MonkeyPatch, pixels_at_once: int, tile_px: int | None
+):
     """First picture by picture, then window by window; the figures stay as they are but for the windows."""
     original = crop(0, 0, 190, 70)
     config = ProtectConfig(tile_px=128)
     calm = evaluate(original, original, surrogate=tiny, config=config)
-    limit = {1: 190 * 70, 90 * 70: 128 * 72}[room]
     real = Surrogate.posterior
 
     def tight(self: Surrogate, pixels: torch.Tensor) -> object:
-        if pixels[:, 0].numel() > limit:
+        if pixels[:, 0].numel() > pixels_at_once:
             raise torch.OutOfMemoryError
         return real(self, pixels)
 
     monkeypatch.setattr(Surrogate, "posterior", tight)
+    monkeypatch.setattr(evaluation, "evaluated_at_once", lambda *_, **__: 6)
     tense = evaluate(original, original, surrogate=tiny, config=config)
-    assert tense.evaluation_tile_px == (None if room == 1 else 128)
-    assert tense.noise.latent == pytest.approx(calm.noise.latent, rel=1e-6 if room == 1 else 0.2)
+    assert tense.evaluation_tile_px == tile_px
+    assert tense.noise.latent == pytest.approx(calm.noise.latent, rel=1e-6 if tile_px is None else 0.2)

@@ -32,17 +32,18 @@ def test_tiles_shrink_in_quarters():
     assert smaller_tiles(768) == [768, 576, 384, 192]
     assert smaller_tiles(256) == [256, 192, 128]
     assert smaller_tiles(128) == [128]
+    assert smaller_tiles(768, grid_px=128) == [768, 576, 384], "a grid of 128 px takes windows of three steps"
 
 
-def test_checkpoints_come_before_smaller_windows():
-    assert fits(256) == [Fit(side, checkpointed) for side in (256, 192, 128) for checkpointed in (False, True)]
+def test_checkpoints_come_before_smaller_windows(tiny: Surrogate):
+    assert fits(tiny, 256) == [Fit(side, checkpointed) for side in (256, 192, 128) for checkpointed in (False, True)]
 
 
 def test_a_limit_that_checkpoints_meet_changes_no_byte(tiny: Surrogate, monkeypatch: pytest.MonkeyPatch):
     """Room for what they take, and not for what is taken without: measured, as everything here, on the real encoder."""
     picture = Picture(np.asarray(smooth_picture(260, 200)))
     config = ProtectConfig(steps=2)
-    plain, checkpointed = (memory._needed(tiny, config, 200, 260, fit) for fit in fits(768)[:2])
+    plain, checkpointed = (memory._needed(tiny, config, 200, 260, fit) for fit in fits(tiny, 768)[:2])
     assert checkpointed < plain
     monkeypatch.setattr(memory, "_room", lambda device, limit: (plain + checkpointed) / 2 + 16 * 200 * 260)
     assert first_fit(tiny, config, height=200, width=260, source="x") == Fit(768, True)
@@ -158,6 +159,6 @@ def test_running_out_halves_the_batch_then_the_windows_and_the_result_is_the_sam
 
     monkeypatch.setattr(protection, "perturb", only_small)
     record = protection.protect_batch(pictures[:1], config, surrogate=tiny)[0].record
-    assert tried == [(fit.checkpointed, fit.tile_px) for fit in fits(256)]
+    assert tried == [(fit.checkpointed, fit.tile_px) for fit in fits(tiny, 256)]
     assert record.tile_px == 128
     assert any("windows of 128 px instead of 256" in warning for warning in record.warnings)
