@@ -158,7 +158,8 @@ class ProtectConfig:
             what fits, up to 16, on CUDA.
         vae: surrogate name, hub id, folder or `.safetensors` file; `auto` takes the Stable Diffusion VAE where it can
             be had and the embedded `pocket` otherwise. Several, to protect against all of them at once.
-        device: `auto` prefers cuda, then mps, then cpu; `cuda:1` is the second CUDA device.
+        device: `auto` prefers cuda, then mps, then cpu; `cuda:1` is the second CUDA device. A `torch.device` is taken by its
+            name.
         precision: of the encoder; the loss is always computed in fp32. `auto` is bf16 on CUDA devices that do it
             well and fp32 elsewhere.
 
@@ -187,6 +188,7 @@ class ProtectConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.vae, str) and len(self.vae) == 1:  # the same request as its only one
             object.__setattr__(self, "vae", self.vae[0])
+        object.__setattr__(self, "device", str(self.device))
         _one_of("mode", self.mode, MODES)
         _one_of("preset", self.preset, PRESETS)
         require_device_name(self.device)

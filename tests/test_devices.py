@@ -33,6 +33,12 @@ def test_nothing_stays_pretended():
     assert not torch.__future__.get_overwrite_module_params_on_conversion()
 
 
+def test_a_request_takes_a_device_by_its_name():
+    assert ProtectConfig(device=torch.device("cuda", 1)) == ProtectConfig(device="cuda:1")
+    with pytest.raises(UsageError, match="unknown device 'xpu'"):
+        ProtectConfig(device=torch.device("xpu"))
+
+
 @pytest.mark.parametrize("device", ["cuda:1", torch.device("cuda", 1)], ids=["name", "device"])
 def test_the_second_of_two_devices(tiny_folder: Path, device: str | torch.device):
     """Tensors of the first would not mix with it."""
