@@ -16,6 +16,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 from PIL import Image
+from tiny_vaes import STABLE_DIFFUSION
 
 from pca_protect import compute
 from pca_protect.surrogates.adapter import Surrogate
@@ -28,13 +29,7 @@ ASTRONAUT = ROOT / "examples" / "astronaut.png"
 def tiny_kl(latent_channels: int = 4, seed: int = 0) -> AutoencoderKL:
     """A real KL autoencoder with 8x downscaling that encodes and back-propagates in a tenth of a second."""
     torch.manual_seed(seed)
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(8, 16, 16, 16),
-        latent_channels=latent_channels,
-        norm_num_groups=8,
-    )
+    return AutoencoderKL(**STABLE_DIFFUSION, latent_channels=latent_channels)
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import tiny_kl
 from hub_server import GATED, Cut, HubServer, Repository, deaf_port, hub_server
 from PIL import Image
 
@@ -139,17 +140,7 @@ class Client:
 @pytest.fixture(scope="module")
 def vae_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """A tiny VAE as diffusers saves it: its configuration, and its weights in every form."""
-    import torch
-    from diffusers import AutoencoderKL
-
-    torch.manual_seed(0)
-    vae = AutoencoderKL(
-        block_out_channels=(8, 16, 16, 16),
-        norm_num_groups=8,
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4,
-    )
+    vae = tiny_kl()
     folder = tmp_path_factory.mktemp("vae")
     vae.save_pretrained(folder)
     vae.save_pretrained(folder, safe_serialization=False)

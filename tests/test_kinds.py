@@ -12,7 +12,7 @@ import torch
 from conftest import smooth_picture
 from diffusers import models
 from safetensors.torch import load_file, save_file
-from tiny_vaes import TINY
+from tiny_vaes import TINY, is_close, moments
 from torch import Tensor, nn
 
 from pca_protect import ModelError, ProtectConfig, load_surrogate, protect
@@ -79,29 +79,10 @@ def spoiled(folder: Path, **tensors: Tensor) -> None:
     save_file({**load_file(folder / WEIGHTS), **tensors}, folder / WEIGHTS)
 
 
-def as_published(vae: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Mean and log-variance as the pipelines of diffusers get them: [-1, 1], opaque, one frame."""
-    x = 2 * pixels - 1
-    first = next(parameter for name, parameter in vae.encoder.named_parameters() if name.endswith("weight"))
-    if "4" in str(vae.config.get("in_channels")) or vae.config.get("input_channels") == 4:
-        x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
-    is_video = first.ndim == 5 or "QwenImage21" in type(vae).__name__
-    with torch.no_grad():
-        encoded = vae.encode(x.unsqueeze(2) if is_video else x)
-    if not hasattr(encoded, "latent_dist"):
-        return encoded[0], None
-    return encoded.latent_dist.mean.flatten(1, -3), encoded.latent_dist.logvar.flatten(1, -3)
-
-
-def is_close(one: Tensor, other: Tensor) -> bool:
-    """To rounding: sums in another order than diffusers' 3-D convolutions add in."""
-    return one.shape == other.shape and bool((one - other).abs().max() <= 1e-5 * other.abs().max())
-
-
 def test_encodes_as_diffusers_does(case: Case):
     multiple, channels = MULTIPLE_AND_CHANNELS[case.name]
     pixels = torch.rand(1, 3, max(64, multiple), 2 * max(64, multiple), generator=torch.Generator().manual_seed(1))
-    mean, logvar = as_published(case.vae, pixels)
+    mean, logvar = moments(case.vae, pixels)
     same = is_close if KINDS[case.name.split()[0]].causal else torch.equal
     for surrogate in (case.loaded, case.copied):
         assert (surrogate.multiple, surrogate.latent_channels) == (multiple, channels)

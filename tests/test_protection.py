@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from conftest import ASTRONAUT, smooth_picture
 from PIL import Image
+from tiny_vaes import TINY
 
 from pca_protect import Cancelled, PictureError, ProtectConfig, UsageError, load_surrogate, protect
 from pca_protect.config import MODES
@@ -95,12 +95,7 @@ def test_posterior_variance_and_custom_direction(photo: Path, tiny: Surrogate):
 
 
 def test_an_encoder_without_variance_is_said_in_the_record(tmp_path: Path, photo: Path):
-    from diffusers import AutoencoderTiny
-
-    torch.manual_seed(0)
-    AutoencoderTiny(encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4).save_pretrained(
-        tmp_path / "t"
-    )
+    TINY["AutoencoderTiny"]().save_pretrained(tmp_path / "t")
     surrogate = load_surrogate(str(tmp_path / "t"), device="cpu")
     record = protect(photo, ProtectConfig(steps=3), surrogate=surrogate).record
     assert any("mean term" in warning for warning in record.warnings)

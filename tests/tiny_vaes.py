@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from diffusers import models
-from torch import nn
+from diffusers import ModelMixin, models
+from torch import Tensor
 
 from pca_protect.surrogates.kinds import KINDS
 
-_STABLE_DIFFUSION = {
+STABLE_DIFFUSION = {
     "down_block_types": ("DownEncoderBlock2D",) * 4,
     "up_block_types": ("UpDecoderBlock2D",) * 4,
     "block_out_channels": (8, 16, 16, 16),
@@ -49,9 +49,9 @@ def _dc(stages: int) -> dict[str, object]:
 
 
 _SETTINGS: dict[str, dict[str, object]] = {
-    "AutoencoderKL": _STABLE_DIFFUSION,
-    "AutoencoderKL RGBA": {**_STABLE_DIFFUSION, "in_channels": 4, "out_channels": 4},
-    "AutoencoderKLFlux2": {**_STABLE_DIFFUSION, "latent_channels": 32},
+    "AutoencoderKL": STABLE_DIFFUSION,
+    "AutoencoderKL RGBA": {**STABLE_DIFFUSION, "in_channels": 4, "out_channels": 4},
+    "AutoencoderKLFlux2": {**STABLE_DIFFUSION, "latent_channels": 32},
     "AutoencoderKLQwenImage": _WAN,
     "AutoencoderKLQwenImage RGBA": {**_WAN, "input_channels": 4},
     "AutoencoderKLQwenImage21": {
@@ -96,7 +96,7 @@ _SETTINGS: dict[str, dict[str, object]] = {
         "z_channels": 4,
     },
     "AutoencoderKLTemporalDecoder": {
-        key: value for key, value in _STABLE_DIFFUSION.items() if key not in ("norm_num_groups", "up_block_types")
+        key: value for key, value in STABLE_DIFFUSION.items() if key not in ("norm_num_groups", "up_block_types")
     }
     | {"block_out_channels": (32, 32, 32, 32)},
     "AsymmetricAutoencoderKL": {
@@ -126,16 +126,40 @@ _SETTINGS: dict[str, dict[str, object]] = {
 }
 
 
-def _made(name: str) -> Callable[[], nn.Module]:
-    def make() -> nn.Module:
+def _made(name: str) -> Callable[[], ModelMixin]:
+    def make() -> ModelMixin:
         torch.manual_seed(0)
-        vae: nn.Module = getattr(models, name.split()[0])(**_SETTINGS[name])
+        vae: ModelMixin = getattr(models, name.split()[0])(**_SETTINGS[name])
         return vae.eval()
 
     return make
 
 
-TINY: dict[str, Callable[[], nn.Module]] = {name: _made(name) for name in _SETTINGS}
+TINY: dict[str, Callable[[], ModelMixin]] = {name: _made(name) for name in _SETTINGS}
 """Makes a VAE, in eval mode, with the same weights every time. Keys are class names; a variant has a word behind it."""
 
 assert {name.split()[0] for name in TINY} == KINDS.keys()
+
+
+def class_of(name: str) -> str:
+    """The diffusers class of a key of `TINY`."""
+    return name.split()[0]
+
+
+def moments(vae: ModelMixin, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Mean and log-variance as the pipelines of diffusers get them: [-1, 1], opaque, one frame."""
+    x = 2 * pixels - 1
+    first = next(parameter for name, parameter in vae.encoder.named_parameters() if name.endswith("weight"))
+    if "4" in str(vae.config.get("in_channels")) or vae.config.get("input_channels") == 4:
+        x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
+    is_video = first.ndim == 5 or "QwenImage21" in type(vae).__name__
+    with torch.no_grad():
+        encoded = vae.encode(x.unsqueeze(2) if is_video else x)
+    if not hasattr(encoded, "latent_dist"):
+        return encoded[0], None
+    return encoded.latent_dist.mean.flatten(1, -3), encoded.latent_dist.logvar.flatten(1, -3)
+
+
+def is_close(one: Tensor, other: Tensor) -> bool:
+    """To rounding: sums in another order than diffusers' 3-D convolutions add in."""
+    return one.shape == other.shape and bool((one - other).abs().max() <= 1e-5 * other.abs().max())

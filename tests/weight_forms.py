@@ -1,4 +1,4 @@
-"""One small VAE of every kind, and every form in which people have its files.
+"""Every form in which people have the files of a VAE.
 
 Names of other code bases are written down here from listings of published checkpoints, and not inverted from the program.
 """
@@ -12,75 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from conftest import tiny_kl
-from diffusers import (
-    AutoencoderDC,
-    AutoencoderKLFlux2,
-    AutoencoderKLQwenImage,
-    AutoencoderKLWan,
-    AutoencoderTiny,
-    ModelMixin,
-)
+from diffusers import ModelMixin
 from safetensors.torch import load_file, save_file
+from tiny_vaes import TINY
 from torch import Tensor, nn
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"
 
 Form = Callable[[ModelMixin, Path], Path]
-"""Writes the files of a VAE into an empty folder and returns what is given to `--vae`."""
-
-
-def _flux2() -> AutoencoderKLFlux2:
-    return AutoencoderKLFlux2(block_out_channels=(8, 16, 16, 16), norm_num_groups=8)
-
-
-def _qwen() -> AutoencoderKLQwenImage:
-    return AutoencoderKLQwenImage(base_dim=8, z_dim=4, dim_mult=[1, 2, 2, 4], num_res_blocks=1)
-
-
-def _wan() -> AutoencoderKLWan:
-    return AutoencoderKLWan(
-        base_dim=8, z_dim=4, dim_mult=[1, 2, 4], num_res_blocks=2, temperal_downsample=[False, True]
-    )
-
-
-def _tiny() -> AutoencoderTiny:
-    return AutoencoderTiny(
-        encoder_block_out_channels=(8, 8, 8, 8),
-        decoder_block_out_channels=(8, 8, 8, 8),
-        num_encoder_blocks=(1, 2, 1, 2),
-        num_decoder_blocks=(1, 1, 1, 1),
-    )
-
-
-def _dc() -> AutoencoderDC:
-    return AutoencoderDC(
-        latent_channels=8,
-        encoder_block_types="ResBlock",
-        decoder_block_types="ResBlock",
-        encoder_block_out_channels=(8, 8, 16),
-        decoder_block_out_channels=(8, 8, 16),
-        encoder_layers_per_block=(1, 1, 1),
-        decoder_layers_per_block=(1, 1, 1),
-        encoder_qkv_multiscales=((), (), ()),
-        decoder_qkv_multiscales=((), (), ()),
-    )
-
-
-KINDS: dict[str, Callable[[], ModelMixin]] = {
-    "AutoencoderKL": tiny_kl,
-    "AutoencoderKLFlux2": _flux2,
-    "AutoencoderKLQwenImage": _qwen,
-    "AutoencoderKLWan": _wan,
-    "AutoencoderTiny": _tiny,
-    "AutoencoderDC": _dc,
-}
-
-
-def small_vae(kind: str) -> ModelMixin:
-    torch.manual_seed(0)
-    return KINDS[kind]().eval()
+"""Writes the files of a VAE into a folder that does not exist yet and returns what is given to `--vae`."""
 
 
 # --- forms that work ------------------------------------------------------------------------------------------------
@@ -105,13 +46,14 @@ def variant(name: str, dtype: torch.dtype) -> Form:
 
 
 def sharded(vae: ModelMixin, at: Path) -> Path:
-    vae.save_pretrained(at, max_shard_size="20KB")
+    vae.save_pretrained(at, max_shard_size=_bytes_of(vae) // 4)
     assert len(list(at.glob("*-of-*"))) > 1
     return at
 
 
 def sharded_variant(vae: ModelMixin, at: Path) -> Path:
-    nn.Module.to(copy.deepcopy(vae), torch.float16).save_pretrained(at, max_shard_size="10KB", variant="fp16")
+    half = nn.Module.to(copy.deepcopy(vae), torch.float16)
+    half.save_pretrained(at, max_shard_size=_bytes_of(half) // 4, variant="fp16")
     assert (at / f"{WEIGHTS}.index.fp16.json").is_file()
     return at
 
@@ -131,10 +73,12 @@ def renamed_alone(vae: ModelMixin, at: Path) -> Path:
     return at
 
 
-def _tensors(vae: ModelMixin, at: Path) -> dict[str, Tensor]:
-    scratch = at.parent / f"{at.name}-scratch"
-    vae.save_pretrained(scratch)
-    return load_file(scratch / WEIGHTS)
+def _bytes_of(vae: ModelMixin) -> int:
+    return sum(tensor.nbytes for tensor in vae.state_dict().values())
+
+
+def _tensors(vae: ModelMixin) -> dict[str, Tensor]:
+    return {name: tensor.contiguous() for name, tensor in vae.state_dict().items()}
 
 
 def _bare(tensors: dict[str, Tensor], path: Path) -> Path:
@@ -144,20 +88,20 @@ def _bare(tensors: dict[str, Tensor], path: Path) -> Path:
 
 
 def diffusers_names(vae: ModelMixin, at: Path) -> Path:
-    return _bare(_tensors(vae, at), at / "any-name.safetensors")
+    return _bare(_tensors(vae), at / "any-name.safetensors")
 
 
 def publishers_names(vae: ModelMixin, at: Path) -> Path:
-    return _bare(published(vae, at), at / "any-name.safetensors")
+    return _bare(published(vae), at / "any-name.safetensors")
 
 
 def full_checkpoint(vae: ModelMixin, at: Path) -> Path:
-    tensors = {f"first_stage_model.{name}": tensor for name, tensor in whole_published(vae, at).items()}
+    tensors = {f"first_stage_model.{name}": tensor for name, tensor in whole_published(vae).items()}
     return _bare({**tensors, "model.diffusion_model.out.weight": torch.zeros(1)}, at / "model.safetensors")
 
 
 def all_in_one(vae: ModelMixin, at: Path) -> Path:
-    tensors = {f"vae.{name}": tensor for name, tensor in whole_published(vae, at).items()}
+    tensors = {f"vae.{name}": tensor for name, tensor in whole_published(vae).items()}
     others = {"text_encoders.t5.encoder.block.0.weight": torch.zeros(1), "encoder.embed.weight": torch.zeros(1)}
     return _bare({**tensors, **others}, at / "model.safetensors")
 
@@ -165,8 +109,7 @@ def all_in_one(vae: ModelMixin, at: Path) -> Path:
 def with_decoder(vae: ModelMixin, at: Path) -> Path:
     """TAESD's encoder and decoder in one file, each a `Sequential`."""
     tensors = {
-        re.sub(r"^(encoder|decoder)\.layers\.", r"taesd_\1.", name): tensor
-        for name, tensor in _tensors(vae, at).items()
+        re.sub(r"^(encoder|decoder)\.layers\.", r"taesd_\1.", name): tensor for name, tensor in _tensors(vae).items()
     }
     return _bare(tensors, at / "taesd.safetensors")
 
@@ -177,9 +120,9 @@ def beside_foreign_config(vae: ModelMixin, at: Path) -> Path:
     return path
 
 
-def published(vae: ModelMixin, at: Path) -> dict[str, Tensor]:
-    """Tensors as the code base names them that the kind comes from; DC-AE's are taken as diffusers has them."""
-    tensors = _tensors(vae, at)
+def published(vae: ModelMixin) -> dict[str, Tensor]:
+    """Tensors as the code base names them that the kind comes from."""
+    tensors = _tensors(vae)
     kind = type(vae).__name__
     if kind in ("AutoencoderKL", "AutoencoderKLFlux2"):
         renamed = {_ldm(name): tensor for name, tensor in tensors.items()}
@@ -190,19 +133,17 @@ def published(vae: ModelMixin, at: Path) -> dict[str, Tensor]:
             name: tensor[:, :, None, None].contiguous() if ".attn_1." in name and tensor.ndim == 2 else tensor
             for name, tensor in renamed.items()
         }
-    if kind in ("AutoencoderKLQwenImage", "AutoencoderKLWan"):
-        return {_wan_original(name): tensor for name, tensor in tensors.items()}
     if kind == "AutoencoderTiny":  # two files; this is the encoder's
         start = "encoder.layers."
         return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
-    return tensors
+    return {_wan_original(name): tensor for name, tensor in tensors.items()}
 
 
-def whole_published(vae: ModelMixin, at: Path) -> dict[str, Tensor]:
+def whole_published(vae: ModelMixin) -> dict[str, Tensor]:
     """The same with the decoder; of TAESD as its own class names them, which has an encoder and a decoder."""
     if type(vae).__name__ != "AutoencoderTiny":
-        return published(vae, at)
-    return {_taesd_original(name): tensor for name, tensor in _tensors(vae, at).items()}
+        return published(vae)
+    return {_taesd_original(name): tensor for name, tensor in _tensors(vae).items()}
 
 
 def _ldm(name: str) -> str:
@@ -243,7 +184,7 @@ def _wan_original(name: str) -> str:
     return name
 
 
-WORKING: dict[str, Form] = {
+WITH_CONFIG: dict[str, Form] = {
     "diffusers folder": folder,
     "pipeline folder with `vae/`": pipeline,
     "folder, fp16 variant": variant("fp16", torch.float16),
@@ -253,16 +194,42 @@ WORKING: dict[str, Form] = {
     "folder, sharded fp16 variant": sharded_variant,
     "index of shards": index_itself,
     "folder with `config.json` and `vae.safetensors`": renamed_with_config,
+}
+WITHOUT_CONFIG: dict[str, Form] = {
     "folder with nothing but `vae.safetensors`": renamed_alone,
     "single file, names of diffusers": diffusers_names,
+}
+PUBLISHERS_NAMES: dict[str, Form] = {
     "single file, names of the publisher": publishers_names,
     "single file beside another model's `config.json`": beside_foreign_config,
+}
+IN_A_CHECKPOINT: dict[str, Form] = {
     "full checkpoint (`first_stage_model.*`)": full_checkpoint,
     "all-in-one file (`vae.*`)": all_in_one,
     "TAESD's encoder and decoder in one file": with_decoder,
 }
+GROUPS: dict[str, dict[str, Form]] = {
+    "with `config.json`": WITH_CONFIG,
+    "without it": WITHOUT_CONFIG,
+    "publisher's names": PUBLISHERS_NAMES,
+    "in a checkpoint": IN_A_CHECKPOINT,
+}
+"""Forms of which a VAE is loaded from all or from none."""
 
-ONLY_FOR = {"TAESD's encoder and decoder in one file": ("AutoencoderTiny",)}
+WORKING: dict[str, Form] = {form: write for group in GROUPS.values() for form, write in group.items()}
+
+PUBLISHED = (
+    *("AutoencoderKL", "AutoencoderKLFlux2", "AutoencoderKLQwenImage", "AutoencoderKLQwenImage RGBA"),
+    *("AutoencoderKLWan", "AutoencoderTiny"),
+)
+"""VAEs of which safetensors files under other names than those of diffusers are common."""
+
+
+def is_published_in(form: str, name: str) -> bool:
+    """Whether people have the VAE `name` of `TINY` in this form."""
+    if form == "TAESD's encoder and decoder in one file":
+        return name == "AutoencoderTiny"
+    return name in PUBLISHED if form in PUBLISHERS_NAMES or form in IN_A_CHECKPOINT else name in TINY
 
 
 # --- forms that are refused -----------------------------------------------------------------------------------------
@@ -344,7 +311,7 @@ def other_network(vae: ModelMixin, at: Path) -> Path:
 
 
 def decoder_alone(vae: ModelMixin, at: Path) -> Path:
-    tensors = {name: tensor for name, tensor in _tensors(vae, at).items() if name.startswith("decoder.")}
+    tensors = {name: tensor for name, tensor in _tensors(vae).items() if name.startswith("decoder.")}
     if type(vae).__name__ == "AutoencoderTiny":
         tensors = {_taesd_original(name).removeprefix("decoder."): tensor for name, tensor in tensors.items()}
     return _bare(tensors, at / "decoder.safetensors")
