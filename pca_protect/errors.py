@@ -18,6 +18,13 @@ def first_line(error: Exception) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
+def quoted(text: str, characters: int) -> str:
+    """A name or message out of a file, to be part of a sentence: one line of at most `characters` characters, with a question
+    mark for each that is not printable, such as those of terminal escape sequences."""
+    line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+    return line if len(line) <= characters else f"{line[: characters - 3]}..."
+
+
 class PcaProtectError(Exception):
     """Base of everything this library raises on purpose."""
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -251,6 +252,96 @@ def test_another_config_at_the_top_of_a_pipeline_is_passed_over(tmp_path: Path):
     tiny_kl().save_pretrained(tmp_path / "vae")
     (tmp_path / "config.json").write_text('{"model_type": "clip"}')
     assert load_surrogate(str(tmp_path), device="cpu").origin == str(tmp_path / "vae")
+
+
+LONG = "x" * 400
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"_class_name": f"Autoencoder{LONG}"}, "cannot be a surrogate; give the VAE"),
+        ({"_class_name": "Autoencoder\nKL"}, "an Autoencoder KL cannot be a surrogate"),
+        ({"_class_name": "Autoencoder\x1b[2J\ud800"}, r"an Autoencoder\?\[2J\? cannot be a surrogate"),
+        ({"encoder_block_out_channels": LONG}, "its configuration makes no AutoencoderTiny"),
+        ({"encoder_block_out_channels": [LONG] * 4}, "its configuration makes no AutoencoderTiny"),
+        ({"act_fn": LONG}, "its configuration makes no AutoencoderTiny"),
+        ({"in_channels": 10**400}, "its configuration makes no AutoencoderTiny"),
+    ],
+)
+def test_a_message_quotes_little_of_a_configuration(
+    vaes: dict[str, ModelMixin], tmp_path: Path, changes: dict[str, object], says: str
+):
+    vaes["AutoencoderTiny"].save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, **changes}))
+    with pytest.raises(ModelError, match=says) as caught:
+        load_surrogate(str(tmp_path), device="cpu")
+    one_sentence(caught.value, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "says"),
+    [
+        (f"encoder.{LONG}", torch.zeros(1), "unknown tensor encoder.xxx"),
+        ("encoder.\n.weight", torch.zeros(1), "unknown tensor encoder. .weight"),
+        (f"encoder.{LONG}", torch.full((1,), torch.nan), "holds values that are not finite"),
+        ("encoder.layers.0.weight", torch.zeros((1,) * 200), "do not fit the configuration"),
+    ],
+)
+def test_a_message_quotes_little_of_the_weights(
+    vaes: dict[str, ModelMixin], tmp_path: Path, name: str, tensor: Tensor, says: str
+):
+    vaes["AutoencoderTiny"].save_pretrained(tmp_path)
+    weights = tmp_path / "diffusion_pytorch_model.safetensors"
+    save_file({**load_file(weights), name: tensor}, weights)
+    with pytest.raises(ModelError, match=says) as caught:
+        load_surrogate(str(tmp_path), device="cpu")
+    one_sentence(caught.value, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        ([f"{letter}{LONG[:230]}.safetensors" for letter in "ab"], "several .safetensors files"),
+        ([f"{LONG[:240]}.ckpt"], "convert the weights to safetensors"),
+        ([f"{LONG[:220]}-00001-of-00002.safetensors"], "without their index"),
+    ],
+)
+def test_a_message_quotes_little_of_file_names(tmp_path: Path, names: list[str], says: str):
+    TINY["AutoencoderTiny"]().save_config(tmp_path)
+    for name in names:
+        (tmp_path / name).touch()
+    with pytest.raises(ModelError, match=says) as caught:
+        load_surrogate(str(tmp_path), device="cpu")
+    one_sentence(caught.value, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        (LONG[:200], "which is not there; copy or download it too"),
+        (LONG, "has no map of tensors to shards"),
+        ("\ud800", "has no map of tensors to shards"),
+    ],
+)
+def test_an_index_with_a_name_that_no_file_has(vaes: dict[str, ModelMixin], tmp_path: Path, name: str, says: str):
+    """A system refuses names over 255 bytes even to the question whether there is such a file."""
+    at = WORKING["folder, sharded"](vaes["AutoencoderTiny"], tmp_path / "sharded")
+    index = at / "diffusion_pytorch_model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"encoder.a": f"{name}.safetensors"}}))
+    with pytest.raises(ModelError, match=says) as caught:
+        load_surrogate(str(at), device="cpu")
+    one_sentence(caught.value, at)
+
+
+@pytest.mark.parametrize(
+    "name", [LONG, f"{LONG}/{LONG}", f"/{LONG}", f"{LONG}.safetensors", "a\0b", "a\0b.safetensors"]
+)
+def test_a_name_that_no_file_can_have(name: str):
+    with pytest.raises((ModelError, UsageError)) as caught:
+        load_surrogate(name, device="cpu", offline=True)
+    assert len(str(caught.value).replace(name, "")) <= 250
 
 
 def test_variants_by_name():

@@ -8,18 +8,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from pca_protect.errors import ModelError, first_line
+from pca_protect.errors import ModelError, first_line, quoted
 from pca_protect.surrogates.names import bare_names, is_linear_projection, spelling_of, translated
 from pca_protect.surrogates.registry import PICKLED
 
 _LFS_POINTER = b"version https://git-lfs"
+
+_NAME = 90
+"""Characters of a tensor's name that a sentence of ours carries at most."""
 
 _STORAGE_RELATIVE = 2.0**-7
 """Relative distance of two values that are roundings of one value to bf16 (at most 2^-8), fp16 or fp32, with a margin of 2."""
@@ -63,11 +65,12 @@ def misfit(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
     for name, tensor in expected.items():
         if name not in found:
             missing = len(expected.keys() - found.keys())
-            return f"no tensor {name}" + (f" and {missing - 1} more" if missing > 1 else "")
+            return f"no tensor {quoted(name, _NAME)}" + (f" and {missing - 1} more" if missing > 1 else "")
         if found[name].shape != tensor.shape:
-            return f"{name} is {tuple(found[name].shape)}, not {tuple(tensor.shape)}"
+            shape = quoted(str(tuple(found[name].shape)), 40)
+            return f"{quoted(name, _NAME)} is {shape}, not {tuple(tensor.shape)}"
     unexpected = [name for name in found if name not in expected]
-    return f"unknown tensor {unexpected[0]}" if unexpected else ""
+    return f"unknown tensor {quoted(unexpected[0], _NAME)}" if unexpected else ""
 
 
 def infer_config(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
@@ -138,7 +141,7 @@ def _tensor_names(path: Path) -> list[str]:
         reason = error.strerror or first_line(error)
         raise ModelError(f"{path}: cannot be read ({reason}); check the file and its permissions") from error
     except SafetensorError as error:
-        reason = shorten(first_line(error), 80, placeholder=" ...")
+        reason = quoted(first_line(error), 80)
         where = path.resolve()  # of a download the file itself: the hub's cache would link to it again
         raise ModelError(
             f"{where}: not a readable safetensors file ({reason}); delete it, then download or copy it again"

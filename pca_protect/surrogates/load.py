@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from pca_protect import compute
 from pca_protect.config import Device, Precision
-from pca_protect.errors import DeviceError, FallbackWarning, ModelError, first_line
+from pca_protect.errors import DeviceError, FallbackWarning, ModelError, first_line, quoted
 from pca_protect.surrogates import checkpoint, hub
 from pca_protect.surrogates.adapter import Encoder, Surrogate
 from pca_protect.surrogates.kinds import KINDS, Kind
@@ -33,6 +32,8 @@ _PROBE_SIDES_PX = (64, 256)
 
 _QUOTED = 120
 """Characters of another library's message that a sentence of ours carries at most."""
+_NAME = 90
+"""Characters of a class or tensor name that a sentence of ours carries at most."""
 
 
 def load_surrogate(
@@ -225,7 +226,7 @@ def _ready(encoder: Encoder, kind: Kind, device: torch.device, dtype: torch.dtyp
         if isinstance(error, RuntimeError) and compute.is_out_of_memory(error):
             raise _no_memory(name, device) from error
         raise ModelError(
-            f"{name}: its encoder fails on a blank picture on {device} ({_quoted(first_line(error))}); check that its "
+            f"{name}: its encoder fails on a blank picture on {device} ({quoted(first_line(error), _QUOTED)}); check that its "
             "configuration and weights belong together, or give another VAE"
         ) from error
 
@@ -278,7 +279,8 @@ def _build(config: dict[str, Any], class_name: str, origin: str) -> Encoder:
             vae: nn.Module = cls(**{key: value for key, value in config.items() if key in known})
     except (TypeError, ValueError, IndexError, KeyError, ArithmeticError, AssertionError, RuntimeError) as error:
         raise ModelError(
-            f"{origin}: its configuration makes no {class_name} ({_quoted(first_line(error))}); download config.json again"
+            f"{origin}: its configuration makes no {class_name} ({quoted(first_line(error), _QUOTED)}); download "
+            "config.json again"
         ) from error
     return _coloured(_encoder_of(vae, class_name), class_name, origin)
 
@@ -287,7 +289,7 @@ def _kind_named(class_name: str, origin: str) -> Kind:
     if class_name not in KINDS:
         article = "an" if class_name[:1] in "AEIOU" else "a"
         raise ModelError(
-            f"{origin}: {article} {class_name} cannot be a surrogate; give the VAE of an image editor, such as an "
+            f"{origin}: {article} {quoted(class_name, _NAME)} cannot be a surrogate; give the VAE of an image editor, such as an "
             "AutoencoderKL (`pca-protect vaes` lists some)"
         )
     return KINDS[class_name]
@@ -318,14 +320,11 @@ def _coloured(encoder: Encoder, class_name: str, origin: str) -> Encoder:
 def _require_finite(weights: Mapping[str, Tensor], origin: str) -> None:
     for name, tensor in weights.items():
         wide = tensor.float() if tensor.itemsize == 1 else tensor  # PyTorch does not ask this of every fp8
-        if not bool(wide.isfinite().all()):
+        if not bool(wide.flatten().isfinite().all()):
             raise ModelError(
-                f"{origin}: tensor {name} holds values that are not finite; download the file again, or give another copy"
+                f"{origin}: tensor {quoted(name, _NAME)} holds values that are not finite; download the file again, or "
+                "give another copy"
             )
-
-
-def _quoted(message: str) -> str:
-    return textwrap.shorten(message, _QUOTED, placeholder=" ...")
 
 
 def _config_says_overflow(config: dict[str, Any] | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import partial
 from importlib import resources
@@ -52,9 +53,9 @@ def locate(name: str, *, offline: bool) -> Located:
     if entry is not None:
         return _from_registry(entry, offline=offline)
     path = Path(name).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - before Python 3.14, pathlib raises for a name that is too long
         return _from_folder(path, name, None)
-    if path.is_file():
+    if os.path.isfile(path):  # noqa: PTH113
         return Located(str(path), str(path), config_beside(path), weights_at(path), None)
     if looks_like_hub_id(name):
         return _from_hub(name, None, name, entry=None, offline=offline)

@@ -6,10 +6,9 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path, PurePath
-from textwrap import shorten
 from typing import Any
 
-from pca_protect.errors import ModelError, first_line
+from pca_protect.errors import ModelError, first_line, quoted
 from pca_protect.surrogates.registry import PICKLED
 
 CONFIG = "config.json"
@@ -20,6 +19,8 @@ VARIANTS = ("fp32", "fp16", "bf16")
 PICKLED_WEIGHTS = "diffusion_pytorch_model.bin"
 """The same weights as diffusers saved them before safetensors. Never taken, only mentioned."""
 
+_LONGEST_NAME_BYTES = 255
+"""Of a file on the usual file systems, which answer even the question for a longer one with an error."""
 _BARE = "vae.safetensors"
 _STEM = "diffusion_pytorch_model."
 _VARIANT = re.compile(r"diffusion_pytorch_model\.(?!safetensors)([a-zA-Z_]\w*)[.-].*safetensors")
@@ -55,7 +56,7 @@ def weights_in(folder: Path) -> tuple[Path, ...]:
         if name in files:
             return weights_at(files[name])
     if len(whole) > 1:
-        offered = shorten(", ".join(whole), 100, placeholder=" ...")
+        offered = quoted(", ".join(whole), 100)
         raise ModelError(f"{folder}: contains several .safetensors files ({offered}); give one of them by its path")
     if any(_SHARD.search(name) for name in files):
         raise ModelError(f"{folder}: contains shards of weights without their index {INDEX}; copy or download it too")
@@ -75,7 +76,9 @@ def weights_at(path: Path) -> tuple[Path, ...]:
     shards = [path.parent / name for name in shards_named_by(path)]
     for shard in shards:
         if not shard.is_file():
-            raise ModelError(f"{path}: names the shard {shard.name}, which is not there; copy or download it too")
+            raise ModelError(
+                f"{path}: names the shard {quoted(shard.name, 100)}, which is not there; copy or download it too"
+            )
     return tuple(shards)
 
 
@@ -145,7 +148,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        reason = shorten(first_line(error), 80, placeholder=" ...")
+        reason = quoted(first_line(error), 80)
         raise ModelError(
             f"{where}: not readable as JSON ({reason}); delete it, then download or copy it again"
         ) from error
@@ -159,12 +162,14 @@ def no_safetensors(where: str, files: list[str]) -> str:
     pickled = [file for file in files if Path(file).suffix.lower() in PICKLED]
     if pickled:
         return (
-            f"{where}: no {WEIGHTS} (it has {pickled[0]}, and pickled weights can run code when loaded); convert the weights "
-            "to safetensors"
+            f"{where}: no {WEIGHTS} (it has {quoted(pickled[0], 60)}, and pickled weights can run code when loaded); convert the "
+            "weights to safetensors"
         )
     return f"{where}: no {WEIGHTS} or another .safetensors file; download or copy the weights too"
 
 
 def _is_shard(name: object) -> bool:
-    """A plain file name: an index must not lead out of its folder."""
-    return isinstance(name, str) and name.endswith(".safetensors") and PurePath(name).name == name and "\\" not in name
+    """A plain file name that a disk can hold: an index must not lead out of its folder."""
+    if not isinstance(name, str) or not name.isprintable() or len(name.encode()) > _LONGEST_NAME_BYTES:
+        return False
+    return name.endswith(".safetensors") and PurePath(name).name == name and "\\" not in name
