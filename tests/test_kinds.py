@@ -360,7 +360,7 @@ def test_windows_too_small_for_the_grid_end_in_one_sentence(tmp_path: Path):
     surrogate = surrogate_of(TINY["AutoencoderDC f128"](), name="coarse", origin="memory")
     image, config = smooth_picture(400, 130), ProtectConfig(tile_px=192, steps=1)
     with pytest.raises(
-        UsageError, match="windows of 192 px are too small .* grid of 128 px; use a tile of at least 384"
+        UsageError, match=r"windows of 192 px are too small .* grid of 128 px; use a tile of at least 384"
     ):
         protect(image, config, surrogate=surrogate)
     for wide, tile_px in ((smooth_picture(190, 130), 192), (image, 384)):
