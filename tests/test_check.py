@@ -12,7 +12,7 @@ import measure_clean
 import numpy as np
 import pytest
 import torch
-from conftest import ASTRONAUT, ROOT, smooth_picture
+from conftest import ASTRONAUT, ROOT, smooth_picture, tiny_kl
 from PIL import Image
 from tiny_editors import SIDE, save, stable_diffusion
 
@@ -264,6 +264,13 @@ def test_without_names_every_encoder_at_hand_is_asked():
     surrogates, warnings = load_encoders(["pocket", "pocket"], device="cpu", offline=True)
     assert len(surrogates) == 1
     assert "pocket has the weights of pocket and is not checked again" in warnings
+
+
+def test_a_copy_in_bf16_is_not_checked_again(tiny_folder: Path, tmp_path: Path):
+    tiny_kl().bfloat16().save_pretrained(tmp_path, variant="bf16")
+    surrogates, warnings = load_encoders([str(tiny_folder), str(tmp_path)], device="cpu", offline=True)
+    assert [surrogate.name for surrogate in surrogates] == [str(tiny_folder)]
+    assert warnings == (f"{tmp_path} has the weights of {tiny_folder} and is not checked again",)
 
 
 def test_clean_pictures_of_ones_own(tiny_folder: Path, tiny: Surrogate, tmp_path: Path):

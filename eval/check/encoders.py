@@ -10,12 +10,14 @@ from pca_protect.surrogates.adapter import Surrogate
 from pca_protect.surrogates.hub import at_hand
 from pca_protect.surrogates.load import load_surrogate
 from pca_protect.surrogates.registry import REGISTRY, embedded_warning
+from pca_protect.surrogates.several import is_same_encoder
 
 
 def load_encoders(
     names: Sequence[str], *, device: Device, offline: bool
 ) -> tuple[tuple[Surrogate, ...], tuple[str, ...]]:
-    """Encoders with different weights, in fp32 as the stored figures of clean pictures were measured.
+    """Encoders with different weights, whatever precision they were saved in. All run in fp32, as the stored figures of clean
+    pictures were measured.
 
     Args:
         names: what `load_surrogate` takes; if empty, the embedded ones and those of the registry in the local cache. Of
@@ -28,7 +30,7 @@ def load_encoders(
     Raises:
         UsageError, ModelError, DeviceError: see `load_surrogate`.
     """
-    loaded: dict[str, Surrogate] = {}
+    loaded: list[Surrogate] = []
     warnings: list[str] = []
     for name in names or [entry.name for entry in REGISTRY.values() if at_hand(entry)]:
         try:
@@ -38,10 +40,11 @@ def load_encoders(
                 raise
             warnings.append(f"{name} is left out: {error}")
             continue
-        same = loaded.setdefault(surrogate.digest, surrogate)
-        if same is not surrogate:
+        same = next((earlier for earlier in loaded if is_same_encoder(earlier, surrogate)), None)
+        if same is not None:
             warnings.append(f"{name} has the weights of {same.name} and is not checked again")
             continue
+        loaded.append(surrogate)
         # That embedded models are a test bed is part of every answer.
         warnings += [text for text in surrogate.warnings if text != embedded_warning(surrogate.name)]
-    return tuple(loaded.values()), tuple(warnings)
+    return tuple(loaded), tuple(warnings)

@@ -15,19 +15,24 @@ from pca_protect.surrogates.adapter import Surrogate
 from pca_protect.surrogates.checkpoint import same_weights
 
 
+def is_same_encoder(one: Surrogate, other: Surrogate) -> bool:
+    """Whether two surrogates have the same weights, in whatever precision they were saved, see `checkpoint.same_weights`."""
+    return one.digest == other.digest or same_weights(one.encoder.state_dict(), other.encoder.state_dict())
+
+
 @dataclass(frozen=True)
 class Surrogates:
     """Two or more surrogates that a picture is protected against at once, on one device. Read like one.
 
     Raises:
-        UsageError: two have the same weights, in whatever precision they were saved, see `checkpoint.same_weights`.
+        UsageError: two have the same weights, see `is_same_encoder`.
     """
 
     members: tuple[Surrogate, ...]
 
     def __post_init__(self) -> None:
         for one, other in combinations(self.members, 2):
-            if one.digest == other.digest or same_weights(one.encoder.state_dict(), other.encoder.state_dict()):
+            if is_same_encoder(one, other):
                 raise UsageError(
                     f"VAEs {one.name} and {other.name} have the same weights; give one of them, it covers both"
                 )
