@@ -24,6 +24,8 @@ from conftest import tiny_kl
 from hub_server import GATED, Cut, HubServer, Repository, deaf_port, hub_server
 from PIL import Image
 
+from pca_protect.surrogates.registry import REGISTRY
+
 CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 FP16_WEIGHTS = "diffusion_pytorch_model.fp16.safetensors"
@@ -33,12 +35,14 @@ SD_REPOSITORY = "stabilityai/sd-vae-ft-mse"
 LOCATE = """
 import json, sys
 from pca_protect.errors import PcaProtectError
+from pca_protect.surrogates.hub import at_hand
 from pca_protect.surrogates.locate import locate
 
 name, offline = json.loads(sys.argv[1])
 try:
     found = locate(name, offline=offline)
     answer = {"name": found.name, "origin": found.origin, "config": found.config, "weights": str(found.weights[0])}
+    answer["at_hand"] = found.entry is not None and at_hand(found.entry)
 except PcaProtectError as error:
     answer = {"error": type(error).__name__, "exit_code": error.exit_code, "message": str(error)}
 assert "torch" not in sys.modules
@@ -400,6 +404,28 @@ def test_a_gated_repository_of_the_registry_names_a_copy(hub: HubServer, client:
     hub.repositories["stabilityai/stable-diffusion-3-medium-diffusers"] = GATED
     answer = client.locate("sd3")
     assert_refused(answer, "is gated", "hf auth login", "use --vae v2ray/stable-diffusion-3-medium-diffusers")
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [("flux1", "black-forest-labs/FLUX.1-schnell"), ("sd21", "stabilityai/stable-diffusion-2-1")],
+)
+def test_another_repository_with_the_vae_is_taken_if_it_is_cached(
+    hub: HubServer, client: Client, vae_files: dict[str, bytes], name: str, other: str
+) -> None:
+    """It is never downloaded, and what the registry names first is preferred."""
+    hub.repositories[other] = repository(vae_files, CONFIG, WEIGHTS, folder="vae/")
+    assert_refused(client.locate(name), REGISTRY[name].repo_id, "is not on the hub")
+    theirs = client.locate(other)
+    asked = len(hub.asked)
+    for offline in (True, False):
+        found = client.locate(name, offline=offline)
+        assert (found["name"], found["origin"], found["weights"]) == (name, other, theirs["weights"])
+        assert found["at_hand"]
+    assert len(hub.asked) == asked
+    hub.repositories[REGISTRY[name].repo_id] = repository(vae_files, CONFIG, WEIGHTS, folder="vae/")
+    client.locate(REGISTRY[name].repo_id)
+    assert client.locate(name, offline=True)["origin"] == REGISTRY[name].repo_id
 
 
 def test_something_else_in_place_of_the_hub(hub: HubServer, client: Client) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pca_protect import DeviceError, ModelError, UsageError, load_surrogate
 from pca_protect.compute import resolve_device, resolve_dtype
 from pca_protect.surrogates.adapter import Surrogate, reflect_to_multiple
-from pca_protect.surrogates.registry import REGISTRY
+from pca_protect.surrogates.registry import REGISTRY, looks_like_hub_id
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -200,6 +200,7 @@ def test_the_registry_is_complete_and_consistent():
         assert not set(entry.covers) & set(entry.covers_unverified)
         assert entry.covers or entry.covers_unverified or entry.note or entry.embedded
         assert entry.gated or not entry.ungated_copy
+        assert all(looks_like_hub_id(other) and other != entry.repo_id for other in entry.also_at)
         assert entry.encoder_megabytes < entry.whole_megabytes
         assert entry.licence
         assert entry.embedded or entry.repo_id.count("/") == 1

@@ -57,6 +57,20 @@ def cached(repo_id: str, filename: str) -> Path | None:
     return Path(path) if isinstance(path, str) else None
 
 
+def cached_vae(repo_id: str, prefix: str) -> tuple[Path, tuple[Path, ...]] | None:
+    """Configuration and weights of a VAE if all of them are in the local cache. Touches no network.
+
+    Args:
+        prefix: folder of the repository that the VAE is in, empty or ending in a slash.
+
+    Raises:
+        ModelError: see `cached`; or an index of shards is damaged.
+    """
+    config = cached(repo_id, prefix + CONFIG)
+    weights = None if config is None else found_weights(partial(cached, repo_id), prefix)
+    return None if config is None or weights is None else (config, weights)
+
+
 def require_online(repo_id: str, prefixes: Sequence[str], *, offline: bool) -> None:
     """For a repository that is not in the local cache as a whole.
 
@@ -235,4 +249,4 @@ def _unreachable(what: str, reason: object) -> str:
 def at_hand(entry: SurrogateEntry) -> bool:
     """Whether a registered surrogate loads without a download. Touches no network."""
     prefix = f"{entry.subfolder}/" if entry.subfolder else ""
-    return entry.embedded or found_weights(partial(cached, entry.repo_id), prefix) is not None
+    return entry.embedded or any(cached_vae(repo_id, prefix) for repo_id in (entry.repo_id, *entry.also_at))

@@ -98,20 +98,20 @@ def _from_hub(
     that come first and are not there, `vae/` or the full precision, and fail without a network.
     """
     prefixes = ("vae/", "") if subfolder is None else (f"{subfolder}/" if subfolder else "",)
-    for prefix in prefixes:
-        config = hub.cached(repo_id, prefix + CONFIG)
-        weights = None if config is None else found_weights(partial(hub.cached, repo_id), prefix)
-        if config is not None and weights is not None:
-            return Located(name, repo_id, read_json(config), weights, entry)
+    for cached_id in (repo_id, *(entry.also_at if entry else ())):
+        for prefix in prefixes:
+            if found := hub.cached_vae(cached_id, prefix):
+                config, weights = found
+                return Located(name, cached_id, read_json(config), weights, entry)
     hub.require_online(repo_id, prefixes, offline=offline)
     fetch = partial(hub.fetch, repo_id, ungated_copy=entry.ungated_copy if entry else "")
     for prefix in prefixes:
-        config = fetch(prefix + CONFIG)
-        if config is None:
+        fetched = fetch(prefix + CONFIG)
+        if fetched is None:
             continue
-        weights = found_weights(fetch, prefix)
-        if weights is not None:
-            return Located(name, repo_id, read_json(config), weights, entry)
+        downloaded = found_weights(fetch, prefix)
+        if downloaded is not None:
+            return Located(name, repo_id, read_json(fetched), downloaded, entry)
         refused = hub.offers(repo_id, prefix + PICKLED_WEIGHTS)
         raise ModelError(no_safetensors(repo_id, [PICKLED_WEIGHTS] if refused else []))
     raise ModelError(

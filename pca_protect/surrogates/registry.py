@@ -30,6 +30,8 @@ class SurrogateEntry:
         note: what is known of the files beyond that, and what is not.
         gated: the publisher asks for a login and an acceptance first.
         ungated_copy: a repository of somebody else with the same VAE, as its uploader says, that needs no login.
+        also_at: repositories said to have the same VAE in the same subfolder. One in the local cache is used if `repo_id` is not
+            there; none is downloaded.
         overflows_fp16: known to return infinities in fp16.
         has_variance: False for encoders that return a point, for which only the loss's mean term exists.
     """
@@ -47,6 +49,7 @@ class SurrogateEntry:
     note: str = ""
     gated: bool = False
     ungated_copy: str = ""
+    also_at: tuple[str, ...] = ()
     overflows_fp16: bool = False
     has_variance: bool = True
 
@@ -126,6 +129,7 @@ _ENTRIES = (
         335,
         covers=("Stable Diffusion 2.x",),
         note="a mirror by others: the publisher removed its own repository",
+        also_at=("stabilityai/stable-diffusion-2-1",),
     ),
     SurrogateEntry(
         "sdxl",
@@ -204,6 +208,7 @@ _ENTRIES = (
         covers=("Z-Image",),
         covers_unverified=("FLUX.1 dev", "FLUX.1 schnell", *_FLUX1_FAMILY),
         note="Z-Image's copy: FLUX.1's own repositories ask for a login; others found the two bit-identical",
+        also_at=("black-forest-labs/FLUX.1-schnell", "black-forest-labs/FLUX.1-dev"),
     ),
     SurrogateEntry(
         "flux2",
