@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pca_protect.batch.estimate import Estimate
     from pca_protect.record import Record
-    from pca_protect.surrogates.several import Encoders
+    from pca_protect.surrogates.encoder import Encoders
 
 _LISTED = 20
 """So many failures are listed; more would push the summary off the screen."""

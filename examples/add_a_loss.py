@@ -15,12 +15,12 @@ from PIL import Image
 from torch import Tensor
 
 from pca_protect import ProtectConfig, Surrogate, load_surrogate
+from pca_protect.attack.pgd import Objective
+from pca_protect.engine import run_recipe
+from pca_protect.eval.pictures import to_pixels, with_pixels
 from pca_protect.evaluation import Evaluation, evaluate, largest_change
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import from_pil
-from pca_protect.optimize import Objective
-from pca_protect.perturb import run_recipe
-from pca_protect.pixels import to_pixels, with_pixels
 
 ASTRONAUT = Path(__file__).parent / "astronaut.png"
 FACE = (170, 60, 298, 188)

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from pca_protect import ProtectConfig, Surrogate, load_surrogate, protect
 from pca_protect.evaluation import evaluate
 from pca_protect.surrogates import checkpoint
-from pca_protect.surrogates.adapter import Encoder
-from pca_protect.surrogates.several import several
+from pca_protect.surrogates.encoder import Encoder, several
 
 ASTRONAUT = Path(__file__).parent / "astronaut.png"
 FACE = (170, 60, 298, 188)

@@ -16,7 +16,6 @@ from pca_protect.errors import UsageError
 
 Direction = Literal["up", "down"]
 Loss = Literal["collapse", "power"]
-StepRuleName = Literal["sign", "momentum"]
 ScheduleName = Literal["constant", "linear", "cosine"]
 StartName = Literal["none", "trained"]
 Device = Literal["auto", "cpu", "cuda", "mps"] | str
@@ -82,7 +81,6 @@ class Recipe:
     """
 
     steps: int
-    step_rule: StepRuleName
     schedule: ScheduleName
     relative_step: float
     momentum: float
@@ -96,12 +94,11 @@ class Recipe:
 
 PRESETS: dict[str, Recipe] = {
     # 16/255 with steps of 2/255 in the published settings, hence an eighth.
-    "paper": Recipe(40, "sign", "constant", 1 / 8, 0.0, False, "the published loop, step for step"),
+    "paper": Recipe(40, "constant", 1 / 8, 0.0, False, "the published loop, step for step"),
     # Step lengths, momentum and the share of the start were chosen on photographs that no result is reported on; longer first
     # steps win at every number of steps once they decay.
     "instant": Recipe(
         0,
-        "momentum",
         "linear",
         3 / 2,
         0.3,
@@ -113,7 +110,6 @@ PRESETS: dict[str, Recipe] = {
     ),
     "fast": Recipe(
         8,
-        "momentum",
         "linear",
         3 / 2,
         0.3,
@@ -123,8 +119,8 @@ PRESETS: dict[str, Recipe] = {
         start="trained",
         start_share=0.3,
     ),
-    "balanced": Recipe(40, "momentum", "cosine", 3 / 5, 0.7, True, "the default: goes further at equal steps"),
-    "strong": Recipe(120, "momentum", "cosine", 3 / 5, 0.7, True, "three times the steps"),
+    "balanced": Recipe(40, "cosine", 3 / 5, 0.7, True, "the default: goes further at equal steps"),
+    "strong": Recipe(120, "cosine", 3 / 5, 0.7, True, "three times the steps"),
 }
 
 
@@ -312,6 +308,7 @@ class ProtectConfig:
             "target_variance": variance,
             "direction": direction,
             "price": self.price,
+            "step_rule": "momentum" if self.recipe.momentum else "sign",  # sign steps are momentum with a decay of 0
             **recipe,
         }
 

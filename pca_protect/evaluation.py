@@ -13,19 +13,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pca_protect import compute
+from pca_protect.attack.posterior import Posterior, concatenate
+from pca_protect.attack.visibility import visible_levels
 from pca_protect.config import ProtectConfig
+from pca_protect.device import empty_cache, is_out_of_memory
+from pca_protect.engine import latent_loss
 from pca_protect.errors import not_finite
+from pca_protect.image.resize import resized
+from pca_protect.image.scales import seen_sizes
+from pca_protect.image.tensors import from_levels
+from pca_protect.image.tiling import GRID_PX, Window, window_grid, windows
 from pca_protect.io.picture import Picture
 from pca_protect.memory import evaluated_at_once
-from pca_protect.objective import latent_loss
-from pca_protect.pixels import from_levels
-from pca_protect.resize import resized
-from pca_protect.scales import seen_sizes
-from pca_protect.surrogates.adapter import Posterior, Surrogate, concatenate
-from pca_protect.surrogates.several import Encoders
-from pca_protect.tiling import GRID_PX, Window, window_grid, windows
-from pca_protect.visibility import visible_levels
+from pca_protect.surrogates.encoder import Encoders, Surrogate
 
 Uint8 = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -112,9 +112,9 @@ def evaluate(
     try:
         loss_clean, moved, noise = _weakest(original, protected, surrogate, config, free, tile)
     except RuntimeError as error:
-        if tile is not None or not compute.is_out_of_memory(error):
+        if tile is not None or not is_out_of_memory(error):
             raise
-        compute.empty_cache(surrogate.device)
+        empty_cache(surrogate.device)
         tile = smaller
         loss_clean, moved, noise = _weakest(original, protected, surrogate, config, free, tile)
     return Evaluation(
@@ -251,9 +251,9 @@ def _posterior(pixels: Tensor, surrogate: Surrogate, at_once: int) -> Posterior:
     try:
         return concatenate([surrogate.posterior(batch) for batch in torch.split(pixels, at_once)])
     except RuntimeError as error:
-        if at_once == 1 or not compute.is_out_of_memory(error):
+        if at_once == 1 or not is_out_of_memory(error):
             raise
-    compute.empty_cache(surrogate.device)
+    empty_cache(surrogate.device)
     return _posterior(pixels, surrogate, 1)
 
 

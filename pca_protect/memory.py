@@ -14,11 +14,10 @@ from torch import Tensor, nn
 
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import PictureError
-from pca_protect.scales import encoded_pixels
-from pca_protect.surrogates.adapter import Surrogate
-from pca_protect.surrogates.lean import blocks_of
-from pca_protect.surrogates.several import Encoders
-from pca_protect.tiling import GRID_PX, smallest_tile, window_grid, windows
+from pca_protect.image.scales import encoded_pixels
+from pca_protect.image.tiling import GRID_PX, smallest_tile, window_grid, windows
+from pca_protect.surrogates.encoder import Encoders, Surrogate
+from pca_protect.surrogates.memory_efficient import blocks_of
 
 SMALLEST_TILE_PX = 128
 

@@ -13,20 +13,20 @@ from pathlib import Path
 
 from PIL import Image
 
-from pca_protect import compute, evaluation
+from pca_protect import evaluation
 from pca_protect.config import ProtectConfig
+from pca_protect.device import empty_cache, is_out_of_memory, peak_megabytes, reset_peak
+from pca_protect.engine import Batch, Mask, Progress, perturb, start_for
 from pca_protect.errors import DeviceError, PictureError
 from pca_protect.evaluation import Evaluation, largest_change
+from pca_protect.image.masks import free_pixels
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import decode_picture, from_pil, read_picture
 from pca_protect.io.write import encode_picture, largest_change_levels, left_out, output_format, write_bytes
 from pca_protect.memory import Fit, batch_size, first_fit, fits
-from pca_protect.perturb import Batch, Mask, Progress, perturb
 from pca_protect.record import UNMEASURED, Record, versions
-from pca_protect.regions import free_pixels
-from pca_protect.starts import start_for
+from pca_protect.surrogates.encoder import Encoders
 from pca_protect.surrogates.load import load_surrogates
-from pca_protect.surrogates.several import Encoders
 
 MIN_GAIN = 1.25
 """Warn if the gain over noise is below this factor."""
@@ -167,7 +167,7 @@ def protect_batch(
     Raises:
         PictureError, DeviceError: as `protect`, for the first picture that fails.
     """
-    compute.reset_peak(surrogate.device)
+    reset_peak(surrogate.device)
     found: list[list[_Frame]] = [[] for _ in pictures]
     parts = [
         part
@@ -251,7 +251,7 @@ def _worked(
                 )
                 for part, (protected, measured) in zip(parts, found, strict=True)
             ]
-        compute.empty_cache(surrogate.device)
+        empty_cache(surrogate.device)
         if len(parts) > 1:
             halves = parts[: len(parts) // 2], parts[len(parts) // 2 :]
             return [frame for half in halves for frame in _worked(half, config, surrogate, evaluate, on_step)]
@@ -292,7 +292,7 @@ def _attempt(
             for part, protected in zip(parts, shown, strict=True)
         ]
     except RuntimeError as error:
-        if not compute.is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         return None
 
@@ -339,7 +339,7 @@ def _joined(original: Picture, frames: list[_Frame], config: ProtectConfig, surr
         steps=config.recipe.steps,
         tile_px=min(frame.tile_px for frame in frames),
         seconds=sum(frame.seconds for frame in frames),
-        peak_megabytes=compute.peak_megabytes(surrogate.device),
+        peak_megabytes=peak_megabytes(surrogate.device),
         warnings=(*surrogate.warnings, *original.notes, *_warnings(weakest, frames, config)),
         versions=versions(),
     )

@@ -18,25 +18,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pca_protect.config import ProtectConfig
-from pca_protect.constraints import LinfBall
-from pca_protect.ensemble import at_corners, mean_of
-from pca_protect.eval.arms.noise import uniform_noise
-from pca_protect.eval.arms.perturb import generator_for, protected
-from pca_protect.eval.environment import environment
-from pca_protect.eval.pictures import Rgb, pictures_in, square_picture
-from pca_protect.eval.statistics import ratio_of_means
-from pca_protect.objective import latent_objective
-from pca_protect.optimize import Objective, optimize
-from pca_protect.perturb import run_recipe
-from pca_protect.pixels import from_levels, to_levels
-from pca_protect.schedules import cosine
-from pca_protect.steps import MomentumStep, StepRule
-from pca_protect.surrogates.adapter import Surrogate
-from pca_protect.surrogates.load import load_surrogate
-from pca_protect.surrogates.several import several
-from pca_protect.survival import BETWEEN_ENCODERS
-from pca_protect.transforms import (
+from pca_protect.attack.ensemble import at_corners, mean_of
+from pca_protect.attack.pgd import LinfBall, MomentumStep, Objective, StepRule, cosine, optimize
+from pca_protect.attack.transforms import (
+    BETWEEN_ENCODERS,
     Transform,
     blur,
     chain,
@@ -48,6 +33,16 @@ from pca_protect.transforms import (
     shift,
     shrink_and_back,
 )
+from pca_protect.config import ProtectConfig
+from pca_protect.engine import latent_objective, run_recipe
+from pca_protect.eval.arms.noise import uniform_noise
+from pca_protect.eval.arms.perturb import generator_for, protected
+from pca_protect.eval.environment import environment
+from pca_protect.eval.pictures import Rgb, pictures_in, square_picture
+from pca_protect.eval.statistics import ratio_of_means
+from pca_protect.image.tensors import from_levels, to_levels
+from pca_protect.surrogates.encoder import Surrogate, several
+from pca_protect.surrogates.load import load_surrogate
 
 RADIUS = ProtectConfig.budget_levels / 255
 RELATIVE_STEP, MOMENTUM = 0.8, 0.7

@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
             found = json.loads(done.stdout) if done.returncode == 0 else {"error": done.stderr.splitlines()[-1]}
             rows.append({"picture": path.name, "asked_tile_px": tile_px, **found})
             print(json.dumps(rows[-1]), flush=True)
-    from pca_protect.compute import resolve_device  # noqa: PLC0415 - after the processes that need the memory
+    from pca_protect.device import resolve_device  # noqa: PLC0415 - after the processes that need the memory
 
     content = {
         "vae": options.vae,

@@ -22,15 +22,15 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
+from pca_protect.attack.objectives import CollapseObjective
 from pca_protect.config import ProtectConfig
 from pca_protect.eval.cost.random_vae import save_random_vae
 from pca_protect.eval.environment import environment
 from pca_protect.eval.pictures import pictures_in, square_picture
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import read_picture
-from pca_protect.objective import CollapseObjective
 from pca_protect.protection import protect
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.encoder import Surrogate
 from pca_protect.surrogates.load import load_surrogate
 
 SD_WIDTHS = (128, 256, 512, 512)

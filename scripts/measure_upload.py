@@ -26,9 +26,9 @@ from pca_protect.eval.metrics.load import visibility
 from pca_protect.eval.pictures import Rgb, pictures_in
 from pca_protect.eval.purify.filters import FILTERS
 from pca_protect.eval.styles import STYLES
+from pca_protect.image.resize import fitting, resized
+from pca_protect.image.tensors import from_levels
 from pca_protect.io.read import read_picture
-from pca_protect.pixels import from_levels
-from pca_protect.resize import fitting, resized
 
 POSTED_PX = 1080
 NOISE, PUBLISHED = "noise", "the published loop, mode diffusion"

@@ -21,13 +21,12 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
+from pca_protect.attack.pgd import Objective, cosine
+from pca_protect.attack.universal import STARTS, UNIT, Start, read_starts
+from pca_protect.attack.visibility import Discreet
 from pca_protect.config import MODES, ProtectConfig
-from pca_protect.discretion import Discreet
-from pca_protect.objective import latent_objective
-from pca_protect.optimize import Objective
-from pca_protect.schedules import cosine
-from pca_protect.starts import STARTS, UNIT, Start, read_starts
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.engine import latent_objective
+from pca_protect.surrogates.encoder import Surrogate
 from pca_protect.surrogates.load import load_surrogate
 
 SIDE_PX = 64

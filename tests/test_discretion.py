@@ -13,12 +13,11 @@ from PIL import Image
 from torch import Tensor
 
 from pca_protect import PictureError, ProtectConfig, Surrogate, protect
+from pca_protect.attack.visibility import Discreet, Visibility, energy_of, visible_levels
 from pca_protect.config import MODES
-from pca_protect.discretion import Discreet
 from pca_protect.io.picture import Picture
 from pca_protect.protection import protect_batch
 from pca_protect.record import Record
-from pca_protect.visibility import Visibility, energy_of, visible_levels
 
 
 def nothing(pixels: Tensor) -> Tensor:

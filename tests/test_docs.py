@@ -23,7 +23,9 @@ from documents import DOCUMENTS, Block, anchors_of, blocks_of, links_of, prose_o
 import pca_protect.batch.estimate
 import pca_protect.protection
 import pca_protect.surrogates.load
-from pca_protect import DeviceError, ProtectConfig, discretion, visibility
+from pca_protect import DeviceError, ProtectConfig
+from pca_protect.attack import visibility
+from pca_protect.attack import visibility as discretion
 from pca_protect.cli.main import app, protect_app
 from pca_protect.config import PRESETS
 

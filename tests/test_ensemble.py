@@ -16,17 +16,17 @@ from PIL import Image
 from torch import Tensor
 
 from pca_protect import ModelError, ProtectConfig, UsageError, load_surrogate, protect
+from pca_protect.attack.ensemble import mean_of
+from pca_protect.attack.objectives import CollapseObjective, PowerObjective
+from pca_protect.attack.pgd import Objective
+from pca_protect.attack.visibility import Discreet
 from pca_protect.batch.request import Request
 from pca_protect.batch.run import run
-from pca_protect.discretion import Discreet
-from pca_protect.ensemble import mean_of
 from pca_protect.evaluation import evaluate
 from pca_protect.io.picture import Picture
-from pca_protect.objective import CollapseObjective, PowerObjective
-from pca_protect.optimize import Objective
 from pca_protect.protection import MIN_GAIN, protect_batch
+from pca_protect.surrogates.encoder import Surrogates, several
 from pca_protect.surrogates.load import load_surrogates
-from pca_protect.surrogates.several import Surrogates, several
 
 
 @pytest.fixture(scope="module")

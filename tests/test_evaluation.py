@@ -14,11 +14,11 @@ from PIL import Image
 from torch import nn
 
 from pca_protect import ProtectConfig, Surrogate, evaluation, protect
+from pca_protect.attack.losses import posterior_collapse
 from pca_protect.config import MODES
 from pca_protect.evaluation import NOISE_DRAWS, SAMPLE_PX, evaluate, whole_posterior, with_noise
+from pca_protect.image.tensors import from_levels
 from pca_protect.io.picture import Picture
-from pca_protect.losses import posterior_collapse
-from pca_protect.pixels import from_levels
 from pca_protect.record import UNMEASURED
 
 

@@ -17,10 +17,9 @@ from torch import Tensor, nn
 
 from pca_protect import ModelError, ProtectConfig, load_surrogate, protect
 from pca_protect.surrogates import checkpoint
-from pca_protect.surrogates.adapter import Encoder, Surrogate, fold_patches
+from pca_protect.surrogates.encoder import Encoder, Surrogate, Surrogates, fold_patches
 from pca_protect.surrogates.kinds import KINDS
 from pca_protect.surrogates.load import _encoder_of, surrogate_of
-from pca_protect.surrogates.several import Surrogates
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 

@@ -61,27 +61,14 @@ def test_direction_of_imports(module: str):
         forbidden += ("pca_protect.cli", "pca_protect.eval", "typer", "rich", "gradio")
         if not belongs_to(module, ("pca_protect.cluster",)):
             forbidden += ("ray", "fsspec")
-    pure = (
-        "losses",
-        "constraints",
-        "steps",
-        "schedules",
-        "optimize",
-        "tiling",
-        "resize",
-        "transforms",
-        "planes",
-        "discretion",
-        "ensemble",
-    )
-    if module.removeprefix("pca_protect.") in pure:
-        forbidden += ("pca_protect.io", "pca_protect.surrogates", "pca_protect.protection")
+    if belongs_to(module, ("pca_protect.attack", "pca_protect.image")):
+        forbidden += ("pca_protect.surrogates", "pca_protect.protection", "pca_protect.engine")
     if not belongs_to(module, ("pca_protect.batch", "pca_protect.cluster", "pca_protect.cli", "pca_protect.eval")):
         forbidden += ("pca_protect.batch",)
     if belongs_to(module, ("pca_protect.io",)):
         forbidden += ("torch", "pca_protect.surrogates")
     if module == "pca_protect.surrogates.resolve":
-        forbidden += ("torch", "diffusers", "pca_protect.surrogates.load", "pca_protect.surrogates.adapter")
+        forbidden += ("torch", "diffusers", "pca_protect.surrogates.load", "pca_protect.surrogates.encoder")
     if not belongs_to(module, ("pca_protect.cluster", "pca_protect.cli")):
         forbidden += ("pca_protect.cluster",)
     used = set(imports(MODULES[module], top_level_only=False))

@@ -13,10 +13,10 @@ from tiny_vaes import TINY
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.encoder import Surrogate
 from pca_protect.surrogates.kinds import KINDS
-from pca_protect.surrogates.lean import NormSiLU, blocks_of, keep_less
 from pca_protect.surrogates.load import _encoder_of, channels_last, surrogate_of
+from pca_protect.surrogates.memory_efficient import NormSiLU, blocks_of, keep_less
 from pca_protect.surrogates.one_frame import over_one_frame
 
 EVERY = [

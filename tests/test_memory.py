@@ -16,7 +16,7 @@ from torch import nn
 from pca_protect import PictureError, ProtectConfig, memory, protect, protection
 from pca_protect.io.picture import Picture
 from pca_protect.memory import Fit, _kept, batch_size, first_fit, fits, smaller_tiles
-from pca_protect.surrogates.adapter import Encoder, Surrogate
+from pca_protect.surrogates.encoder import Encoder, Surrogate
 
 
 def used_megabytes() -> float:

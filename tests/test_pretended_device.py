@@ -17,23 +17,22 @@ from tiny_vaes import TINY
 from torch import Tensor, nn
 
 from pca_protect import DeviceError, ProtectConfig, Protected, load_surrogate, protect
+from pca_protect.engine import run_recipe
 from pca_protect.eval.arms.denoiser import denoiser_of
 from pca_protect.eval.arms.perturb import Target, objective_and_start, request_for
 from pca_protect.eval.arms.registry import ARMS, CONTROLS
 from pca_protect.eval.check.posterior import figures_of
 from pca_protect.eval.editors.load import load_editor
 from pca_protect.eval.editors.registry import EditSettings
+from pca_protect.eval.pictures import to_pixels
 from pca_protect.eval.whole_vae import decoded, latent_mean, load_whole_vae
 from pca_protect.evaluation import NOISE_DRAWS
 from pca_protect.io.picture import Picture
 from pca_protect.memory import batch_size
-from pca_protect.perturb import run_recipe
-from pca_protect.pixels import to_pixels
 from pca_protect.protection import protect_batch
 from pca_protect.surrogates import self_test
-from pca_protect.surrogates.adapter import Surrogate
-from pca_protect.surrogates.lean import NormSiLU
-from pca_protect.surrogates.several import Encoders, several
+from pca_protect.surrogates.encoder import Encoders, Surrogate, several
+from pca_protect.surrogates.memory_efficient import NormSiLU
 
 KL = "AutoencoderKL"
 

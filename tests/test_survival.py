@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pca_protect import ProtectConfig, Surrogate, protect
+from pca_protect.attack.transforms import SURVIVAL, averaged_over
 from pca_protect.config import SURVIVE
-from pca_protect.pixels import from_levels
-from pca_protect.scales import seen_sizes
-from pca_protect.survival import SURVIVAL, averaged_over
+from pca_protect.image.scales import seen_sizes
+from pca_protect.image.tensors import from_levels
 
 Levels = NDArray[np.uint8]
 

@@ -11,15 +11,16 @@ import torch
 from conftest import ASTRONAUT, smooth_picture
 from PIL import Image
 
-from pca_protect import perturb as perturb_module
+from pca_protect import engine as perturb_module
 from pca_protect.config import PUBLISHED_MODES, ProtectConfig
+from pca_protect.engine import Batch, perturb
 from pca_protect.errors import UsageError
-from pca_protect.perturb import Batch, perturb
-from pca_protect.pixels import from_levels
-from pca_protect.resize import fitting, resized, shrinking, sizes
-from pca_protect.scales import SmallerPart, SmallerPictures
-from pca_protect.surrogates.adapter import Surrogate
-from pca_protect.tiling import OVERLAP_PX, Span, Window, smallest_tile, spans, window_grid, windows
+from pca_protect.image.lanczos import shrinking
+from pca_protect.image.resize import fitting, resized, sizes
+from pca_protect.image.scales import SmallerPart, SmallerPictures
+from pca_protect.image.tensors import from_levels
+from pca_protect.image.tiling import OVERLAP_PX, Span, Window, smallest_tile, spans, window_grid, windows
+from pca_protect.surrogates.encoder import Surrogate
 
 TILE = 128
 

@@ -11,12 +11,12 @@ from conftest import smooth_picture, tiny_kl
 from tiny_editors import SIDE, stable_diffusion
 
 from pca_protect import ProtectConfig, UsageError
-from pca_protect.ensemble import mean_of
+from pca_protect.attack.ensemble import mean_of
+from pca_protect.attack.objectives import CollapseObjective
+from pca_protect.engine import run_recipe
 from pca_protect.eval.results import Finished
 from pca_protect.eval.transfer.config import TransferConfig
 from pca_protect.eval.transfer.run import measure_transfer
-from pca_protect.objective import CollapseObjective
-from pca_protect.perturb import run_recipe
 from pca_protect.surrogates.load import load_surrogate
 
 NAMES = ("one", "two", "three")

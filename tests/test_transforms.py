@@ -12,10 +12,10 @@ from conftest import ASTRONAUT, smooth_picture
 from PIL import Image
 from torch import Tensor
 
-from pca_protect import transforms
+from pca_protect.attack import transforms
+from pca_protect.attack.transforms import Transform, chain, jpeg, one_of
 from pca_protect.eval.purify.filters import FILTERS
-from pca_protect.resize import shrinking
-from pca_protect.transforms import Transform, chain, jpeg, one_of
+from pca_protect.image.lanczos import shrinking
 
 LANCZOS = Image.Resampling.LANCZOS
 

@@ -22,7 +22,8 @@ from PIL.PngImagePlugin import PngInfo
 from pretended_device import pretending
 
 import pca_protect.protection
-from pca_protect import PcaProtectError, compute
+from pca_protect import PcaProtectError
+from pca_protect import device as device_module
 from pca_protect.cli import console
 from pca_protect.cli.main import app, protect_app
 from pca_protect.memory import Fit
@@ -193,7 +194,7 @@ def _elsewhere() -> Iterator[tuple[str, list[str]]]:
         command = f"protect photo.png {QUICK} --device mps -o mps.png"
         yield command, lines_of(command)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compute, "cpu_has_bf16", lambda: False)
+        patch.setattr(device_module, "cpu_has_bf16", lambda: False)
         command = f"protect photo.png {QUICK} --precision bf16 --device cpu -o bf16.png"
         yield command, lines_of(command)
     with pytest.MonkeyPatch.context() as patch:

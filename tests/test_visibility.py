@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from pca_protect import visibility
-from pca_protect.pixels import from_levels
-from pca_protect.visibility import FLAT_THRESHOLD, Visibility, energy_of, faded, in_levels, visible_levels
+from pca_protect.attack import visibility
+from pca_protect.attack.visibility import FLAT_THRESHOLD, Visibility, energy_of, faded, in_levels, visible_levels
+from pca_protect.image.tensors import from_levels
 
 Levels = NDArray[np.uint8]
 

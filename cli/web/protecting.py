@@ -19,6 +19,7 @@ from pca_protect.cli.web.names import protected_names
 from pca_protect.cli.web.shelf import Shelf
 from pca_protect.cli.web.uploads import Upload, Uploads
 from pca_protect.config import ProtectConfig
+from pca_protect.engine import Mask
 from pca_protect.errors import Cancelled, DeviceError, PcaProtectError, UsageError
 from pca_protect.io.header import Header
 from pca_protect.io.picture import Picture
@@ -26,11 +27,10 @@ from pca_protect.io.plan import PROTECTED, TEST_ONLY
 from pca_protect.io.read import from_pil
 from pca_protect.io.write import encode_picture, output_format
 from pca_protect.memory import batch_size
-from pca_protect.perturb import Mask
 from pca_protect.protection import Protected, protect
 from pca_protect.record import Record
+from pca_protect.surrogates.encoder import Encoders
 from pca_protect.surrogates.resolve import AUTO
-from pca_protect.surrogates.several import Encoders
 
 AMPLIFICATION = 8
 MASK_NAME = "mask.png"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 
+from pca_protect.engine import Mask
 from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.registry import EMBEDDED
 from pca_protect.eval.metrics.load import visibility
@@ -17,7 +18,6 @@ from pca_protect.eval.testbed.sheet import contact_sheet
 from pca_protect.eval.trial import prompts_for
 from pca_protect.evaluation import with_noise
 from pca_protect.io.picture import Picture
-from pca_protect.perturb import Mask
 
 _TITLE_LETTERS = 24
 """Of the sheet's title for each picture across: what fits above it."""

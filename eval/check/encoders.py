@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pca_protect.config import Device
 from pca_protect.errors import ModelError
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.encoder import Surrogate
 from pca_protect.surrogates.hub import at_hand
 from pca_protect.surrogates.load import load_surrogate
 from pca_protect.surrogates.registry import REGISTRY, embedded_warning

@@ -8,7 +8,7 @@ from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
 from pca_protect.evaluation import evaluate
 from pca_protect.io.picture import Picture
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.encoder import Surrogate
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pca_protect.config import ProtectConfig
+from pca_protect.image.scales import encoded_pixels
+from pca_protect.image.tiling import windows
 from pca_protect.io.picture import Picture
 from pca_protect.io.plan import Job
 from pca_protect.protection import protect
-from pca_protect.scales import encoded_pixels
-from pca_protect.surrogates.several import Encoders
-from pca_protect.tiling import windows
+from pca_protect.surrogates.encoder import Encoders
 
 _SIDE_PX = 256
 _STEPS = (1, 3)

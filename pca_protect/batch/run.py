@@ -27,7 +27,7 @@ from pca_protect.surrogates.registry import PREFERRED
 from pca_protect.surrogates.resolve import Resolved, foresee, needs_download, resolve
 
 if TYPE_CHECKING:
-    from pca_protect.surrogates.several import Encoders
+    from pca_protect.surrogates.encoder import Encoders
 
 
 class Watcher(Protocol):

@@ -15,18 +15,18 @@ from pca_protect.batch.pipeline import Stages, run_pipeline
 from pca_protect.batch.request import Request
 from pca_protect.batch.settle import output_key
 from pca_protect.config import ProtectConfig
+from pca_protect.engine import Progress
 from pca_protect.errors import ModelError, PictureError
+from pca_protect.image.masks import read_mask
 from pca_protect.io.limits import MAX_PIXELS
 from pca_protect.io.picture import Picture
 from pca_protect.io.plan import Job
 from pca_protect.io.read import read_picture
 from pca_protect.io.write import output_format, write_bytes
 from pca_protect.memory import batch_size
-from pca_protect.perturb import Progress
 from pca_protect.protection import Protected, protect_batch
 from pca_protect.record import Record
-from pca_protect.regions import read_mask
-from pca_protect.surrogates.several import Encoders
+from pca_protect.surrogates.encoder import Encoders
 
 
 def work(

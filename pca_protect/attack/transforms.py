@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pca_protect.planes import TO_RGB, TO_YCC, blurred, recoloured
-from pca_protect.resize import lanczos
+from pca_protect.image.lanczos import lanczos
+from pca_protect.image.tensors import TO_RGB, TO_YCC, blurred, recoloured
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 """Pixels `(B, 3, H, W)` in [0, 1], from 8 px a side up, and a generator on the CPU -> such pixels, differentiable, of the
@@ -297,3 +297,23 @@ def _lanczos(length: int, wanted: int, start: float, stop: float) -> NDArray[np.
     factor = (stop - start) / wanted
     centers = start + (np.arange(wanted) + 0.5) * factor
     return lanczos(centers, np.arange(length) + 0.5, max(1.0, factor)).astype(np.float32)
+
+
+_HALF = shrink_and_back(0.5)
+
+SURVIVAL: dict[str, Transform] = {
+    "jpeg": one_of([chain(), jpeg((60, 90))]),
+    "social": one_of([chain(), jpeg((60, 90)), _HALF, chain(jpeg((65, 85)), _HALF)]),
+}
+"""By destination: one of these, drawn anew in every step, and sometimes none."""
+
+BETWEEN_ENCODERS = chain(shift(7), dim((0.6, 1.0)), gaussian_noise(0.06), one_of([chain(), jpeg((60, 90))]))
+"""What makes a perturbation depend less on the encoders it is made against, and hold better for another."""
+
+
+def averaged_over(survive: str | None, *, encoders: int) -> Transform | None:
+    """What happens to the picture before an encoder looks at it, in every step anew; None is nothing."""
+    parts = [SURVIVAL[survive]] if survive else []
+    if encoders > 1:
+        parts.append(BETWEEN_ENCODERS)
+    return chain(*parts) if parts else None

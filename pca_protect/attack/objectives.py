@@ -10,10 +10,11 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from pca_protect.config import Direction, ProtectConfig
+from pca_protect.attack.losses import latent_power, posterior_collapse
+from pca_protect.attack.posterior import Posterior
+from pca_protect.config import Direction
 from pca_protect.errors import UsageError
-from pca_protect.losses import latent_power, posterior_collapse
-from pca_protect.surrogates.adapter import Posterior, Surrogate
+from pca_protect.surrogates.encoder import Surrogate
 
 
 class LatentObjective(Protocol):
@@ -25,39 +26,6 @@ class LatentObjective(Protocol):
     def latest(self) -> Tensor:
         """The loss when it was last asked for, for progress, `(B,)`."""
         ...
-
-
-def latent_objective(
-    surrogate: Surrogate, config: ProtectConfig, clean: Tensor, *, logarithmic: bool = False
-) -> LatentObjective:
-    """What a configuration's mode asks of one encoder.
-
-    Args:
-        clean: the clean pixels `(B, 3, H, W)`.
-        logarithmic: see `CollapseObjective`.
-
-    Raises:
-        UsageError: as `CollapseObjective`.
-    """
-    if config.loss == "power":
-        return PowerObjective(surrogate, clean)
-    return CollapseObjective(surrogate, *config.objective, clean, logarithmic=logarithmic)
-
-
-def latent_loss(config: ProtectConfig, clean: Posterior, *, name: str) -> Callable[[Posterior], Tensor]:
-    """The loss of a configuration's mode in its own unit, for posteriors of the same pictures as the clean one: `(B,)`.
-
-    Args:
-        clean: posterior of the clean pictures.
-        name: of the encoder, for messages.
-
-    Raises:
-        UsageError: target variance `posterior` with an encoder that has no variance.
-    """
-    if config.loss == "power":
-        return lambda posterior: latent_power(posterior.mean, clean.mean)
-    variance = _variance(config.objective[0], clean, name)
-    return lambda posterior: posterior_collapse(posterior.mean, posterior.logvar, variance)
 
 
 def _variance(target_variance: float | Literal["posterior"], clean: Posterior, name: str) -> float | Tensor:

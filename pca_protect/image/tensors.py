@@ -1,9 +1,13 @@
-"""Brightness and colour of pixel tensors as planes of their own, and planes blurred."""
+"""8-bit pictures as float tensors and back; brightness and colour of tensors, and planes blurred."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 # JFIF 1.02 (1992): brightness, and two differences of colour from it, around zero.
@@ -25,3 +29,15 @@ def blurred(planes: Tensor, sigma_px: float, *, reach_px: int) -> Tensor:
     padded = F.pad(planes, (reach_px, reach_px, reach_px, reach_px), mode="replicate")
     across = F.conv2d(padded, kernel[:, :, None, :], groups=channels)
     return F.conv2d(across, kernel[:, :, :, None], groups=channels)
+
+
+def from_levels(levels: Sequence[NDArray[np.uint8]]) -> Tensor:
+    """Pictures of one size, `(H, W, 3)` each, as float32 `(B, 3, H, W)` in [0, 1]."""
+    return torch.from_numpy(np.stack(levels)).permute(0, 3, 1, 2).float() / 255.0
+
+
+def to_levels(pixels: Tensor) -> list[NDArray[np.uint8]]:
+    """`(B, 3, H, W)` in [0, 1] as one `(H, W, 3)` array a picture, rounded to the nearest level. Rounding, unlike
+    truncation, keeps a perturbation of whole levels within its budget."""
+    levels = (pixels.detach().float().clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)
+    return list(levels.permute(0, 2, 3, 1).contiguous().cpu().numpy())

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pca_protect.optimize import Objective
+from pca_protect.attack.pgd import Objective
 
 
 def mean_of(objectives: Sequence[Objective]) -> Objective:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pca_protect.config import ProtectConfig
-from pca_protect.pixels import from_levels
-from pca_protect.resize import resized, shrinking, sizes
-from pca_protect.tiling import Span, Window
+from pca_protect.image.lanczos import shrinking
+from pca_protect.image.resize import resized, sizes
+from pca_protect.image.tensors import from_levels
+from pca_protect.image.tiling import Span, Window
 
 MARGIN_PX = 64
 """Of a smaller picture so much is looked at around what a window changes."""

@@ -10,23 +10,35 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pca_protect.config import ProtectConfig
-from pca_protect.constraints import LinfBall, Masked
-from pca_protect.discretion import Discreet
-from pca_protect.ensemble import at_corners, mean_of
-from pca_protect.objective import LatentObjective, latent_objective, with_equal_channels
-from pca_protect.optimize import Objective, OnStep, Optimized, optimize
-from pca_protect.pixels import from_levels, to_levels
-from pca_protect.scales import SmallerPart, SmallerPictures, seen_sizes
-from pca_protect.schedules import SCHEDULES
-from pca_protect.starts import start_for
-from pca_protect.steps import MomentumStep, SignStep
-from pca_protect.surrogates.adapter import Surrogate
-from pca_protect.surrogates.several import Encoders
-from pca_protect.survival import averaged_over
-from pca_protect.tiling import Window, window_grid, windows
-from pca_protect.transforms import Transform
-from pca_protect.visibility import STEP_PER_VISIBLE_LEVEL, faded
+from pca_protect.attack.ensemble import at_corners, mean_of
+from pca_protect.attack.losses import latent_power, posterior_collapse
+from pca_protect.attack.objectives import (
+    CollapseObjective,
+    LatentObjective,
+    PowerObjective,
+    _variance,
+    with_equal_channels,
+)
+from pca_protect.attack.pgd import (
+    SCHEDULES,
+    LinfBall,
+    Masked,
+    MomentumStep,
+    Objective,
+    OnStep,
+    Optimized,
+    optimize,
+)
+from pca_protect.attack.posterior import Posterior
+from pca_protect.attack.transforms import Transform, averaged_over
+from pca_protect.attack.universal import Start, _starts
+from pca_protect.attack.visibility import STEP_PER_VISIBLE_LEVEL, Discreet, faded
+from pca_protect.config import PRESETS, ProtectConfig
+from pca_protect.errors import UsageError
+from pca_protect.image.scales import SmallerPart, SmallerPictures, seen_sizes
+from pca_protect.image.tensors import from_levels, to_levels
+from pca_protect.image.tiling import Window, window_grid, windows
+from pca_protect.surrogates.encoder import Encoders, Surrogate
 
 Levels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -79,7 +91,7 @@ def run_recipe(
         clean,
         objective,
         constraint=ball if free is None else Masked(ball, free),
-        step_rule=SignStep() if recipe.step_rule == "sign" else MomentumStep(recipe.momentum),
+        step_rule=MomentumStep(recipe.momentum),
         schedule=SCHEDULES[recipe.schedule],
         step_size=recipe.relative_step * _reach(config),
         steps=recipe.steps,
@@ -259,3 +271,77 @@ def _free(batch: Batch, window: Window) -> Tensor | None:
     free = torch.zeros(len(batch.clean), 1, bottom - top, right - left)
     free[..., rows, columns] = 1.0 if editable is None else editable[..., rows, columns]
     return free
+
+
+def latent_objective(
+    surrogate: Surrogate, config: ProtectConfig, clean: Tensor, *, logarithmic: bool = False
+) -> LatentObjective:
+    """What a configuration's mode asks of one encoder.
+
+    Args:
+        clean: the clean pixels `(B, 3, H, W)`.
+        logarithmic: see `CollapseObjective`.
+
+    Raises:
+        UsageError: as `CollapseObjective`.
+    """
+    if config.loss == "power":
+        return PowerObjective(surrogate, clean)
+    return CollapseObjective(surrogate, *config.objective, clean, logarithmic=logarithmic)
+
+
+def latent_loss(config: ProtectConfig, clean: Posterior, *, name: str) -> Callable[[Posterior], Tensor]:
+    """The loss of a configuration's mode in its own unit, for posteriors of the same pictures as the clean one: `(B,)`.
+
+    Args:
+        clean: posterior of the clean pictures.
+        name: of the encoder, for messages.
+
+    Raises:
+        UsageError: target variance `posterior` with an encoder that has no variance.
+    """
+    if config.loss == "power":
+        return lambda posterior: latent_power(posterior.mean, clean.mean)
+    variance = _variance(config.objective[0], clean, name)
+    return lambda posterior: posterior_collapse(posterior.mean, posterior.logvar, variance)
+
+
+def start_for(surrogate: Encoders, config: ProtectConfig) -> Start | None:
+    """The trained start that a request is worked on from; None is the clean picture.
+
+    Starts are trained for single encoders, the modes as they are, and pictures at their own size.
+
+    Raises:
+        UsageError: there is none, and the preset takes no steps of its own.
+        ModelError: the file with the starts is damaged.
+    """
+    if config.recipe.start == "none":
+        return None
+    missing = _missing(surrogate, config)
+    if missing is None:
+        return _starts()[_key(surrogate, config)]
+    if PRESETS[config.preset].steps == 0:
+        raise UsageError(f"preset {config.preset} is a trained start, and {missing}; use --preset fast")
+    return None
+
+
+def _missing(surrogate: Encoders, config: ProtectConfig) -> str | None:
+    """Why there is no start; None where there is one."""
+    if len(surrogate.members) > 1:
+        return "trained starts are for one encoder at a time"
+    if config.mode_label == "custom":
+        return "there is no trained start for another target variance or direction than the mode's"
+    if set(config.scales) - {"native"}:
+        return "trained starts are for the picture's own size"
+    if config.survive is not None:
+        return f"only steps can be averaged over what is to be outlasted (--survive {config.survive})"
+    if _key(surrogate, config) not in _starts():
+        return (
+            f"there is no trained start for {surrogate.name} in mode {config.mode} "
+            "(scripts/train_starts.py trains them, for a minute or so)"
+        )
+    return None
+
+
+def _key(surrogate: Encoders, config: ProtectConfig) -> str:
+    return f"{surrogate.digest}/{config.mode}"
