@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from pca_protect import ProtectConfig, Surrogate, load_surrogate, protect
+from pca_protect.engine import criteria
 from pca_protect.evaluation import evaluate
 from pca_protect.surrogates import checkpoint
 from pca_protect.surrogates.encoder import Encoder, several
@@ -64,7 +65,7 @@ def main() -> None:
     record = result.save(output)
     print(f"against {record.vae['name']}: largest change {record.max_change_levels} levels")
     for member in encoders.members:
-        effect = evaluate(result.original, result.picture, surrogate=member, config=config)
+        effect = evaluate(result.original, result.picture, surrogate=member, criteria=criteria(config))
         print(f"{member.name}: latent moved {effect.protected.latent:.0%}, by noise {effect.noise.latent:.0%}")
 
 

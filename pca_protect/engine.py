@@ -1,4 +1,7 @@
-"""Pictures of any size, window by window and scale by scale: levels in, perturbed levels out."""
+"""From a request to an attack: pictures of any size, window by window and scale by scale, levels in, perturbed levels out.
+
+Below `protection` this is the only module that reads a `ProtectConfig`; what it calls takes plain arguments.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pca_protect.attack.ensemble import at_corners, mean_of
-from pca_protect.attack.losses import latent_power, posterior_collapse
 from pca_protect.attack.objectives import (
     CollapseObjective,
     LatentObjective,
     PowerObjective,
-    _variance,
     with_equal_channels,
 )
 from pca_protect.attack.pgd import (
@@ -29,15 +30,17 @@ from pca_protect.attack.pgd import (
     Optimized,
     optimize,
 )
-from pca_protect.attack.posterior import Posterior
 from pca_protect.attack.transforms import Transform, averaged_over
-from pca_protect.attack.universal import Start, _starts
+from pca_protect.attack.universal import Start, trained_starts
 from pca_protect.attack.visibility import STEP_PER_VISIBLE_LEVEL, Discreet, faded
 from pca_protect.config import PRESETS, ProtectConfig
 from pca_protect.errors import UsageError
-from pca_protect.image.scales import SmallerPart, SmallerPictures, seen_sizes
+from pca_protect.evaluation import Criteria
+from pca_protect.image.resize import sizes
+from pca_protect.image.scales import SmallerPart, SmallerPictures
 from pca_protect.image.tensors import from_levels, to_levels
 from pca_protect.image.tiling import Window, window_grid, windows
+from pca_protect.memory import Demand
 from pca_protect.surrogates.encoder import Encoders, Surrogate
 
 Levels = NDArray[np.uint8]
@@ -108,6 +111,52 @@ def _reach(config: ProtectConfig) -> float:
     if config.max_visibility is not None:
         reach = min(reach, STEP_PER_VISIBLE_LEVEL * config.max_visibility)
     return reach / 255
+
+
+def seen_sizes(height: int, width: int, config: ProtectConfig) -> list[tuple[int, int]]:
+    """Heights and widths at which editors will see a picture, from the smallest on."""
+    return sizes(height, width, config.scales, longest_px=config.posted_px)
+
+
+def demand(config: ProtectConfig, *, height: int, width: int) -> Demand:
+    """What pictures of a size ask of memory under a configuration."""
+    return Demand(height, width, seen_sizes(height, width, config), config.tile_px, config.max_memory_megabytes)
+
+
+def criteria(config: ProtectConfig, *, tile_px: int | None = None) -> Criteria:
+    """What pictures protected under a configuration are measured by.
+
+    Args:
+        tile_px: see `Criteria`; the configuration's if None.
+    """
+    return Criteria(
+        config.budget_levels,
+        config.seed,
+        None if config.loss == "power" else config.objective[0],
+        config.scales,
+        config.posted_px,
+        tile_px or config.tile_px,
+        config.max_memory_megabytes,
+    )
+
+
+def latent_objective(
+    surrogate: Surrogate, config: ProtectConfig, clean: Tensor, *, logarithmic: bool = False
+) -> LatentObjective:
+    """What a configuration's mode asks of one encoder.
+
+    Args:
+        clean: the clean pixels `(B, 3, H, W)`.
+        logarithmic: see `CollapseObjective`.
+
+    Raises:
+        UsageError: as `CollapseObjective`.
+    """
+    if config.loss == "power":
+        return PowerObjective(surrogate.posterior, clean)
+    return CollapseObjective(
+        surrogate.posterior, *config.objective, clean, logarithmic=logarithmic, name=surrogate.name
+    )
 
 
 def perturb(
@@ -273,39 +322,6 @@ def _free(batch: Batch, window: Window) -> Tensor | None:
     return free
 
 
-def latent_objective(
-    surrogate: Surrogate, config: ProtectConfig, clean: Tensor, *, logarithmic: bool = False
-) -> LatentObjective:
-    """What a configuration's mode asks of one encoder.
-
-    Args:
-        clean: the clean pixels `(B, 3, H, W)`.
-        logarithmic: see `CollapseObjective`.
-
-    Raises:
-        UsageError: as `CollapseObjective`.
-    """
-    if config.loss == "power":
-        return PowerObjective(surrogate, clean)
-    return CollapseObjective(surrogate, *config.objective, clean, logarithmic=logarithmic)
-
-
-def latent_loss(config: ProtectConfig, clean: Posterior, *, name: str) -> Callable[[Posterior], Tensor]:
-    """The loss of a configuration's mode in its own unit, for posteriors of the same pictures as the clean one: `(B,)`.
-
-    Args:
-        clean: posterior of the clean pictures.
-        name: of the encoder, for messages.
-
-    Raises:
-        UsageError: target variance `posterior` with an encoder that has no variance.
-    """
-    if config.loss == "power":
-        return lambda posterior: latent_power(posterior.mean, clean.mean)
-    variance = _variance(config.objective[0], clean, name)
-    return lambda posterior: posterior_collapse(posterior.mean, posterior.logvar, variance)
-
-
 def start_for(surrogate: Encoders, config: ProtectConfig) -> Start | None:
     """The trained start that a request is worked on from; None is the clean picture.
 
@@ -319,7 +335,7 @@ def start_for(surrogate: Encoders, config: ProtectConfig) -> Start | None:
         return None
     missing = _missing(surrogate, config)
     if missing is None:
-        return _starts()[_key(surrogate, config)]
+        return trained_starts()[_key(surrogate, config)]
     if PRESETS[config.preset].steps == 0:
         raise UsageError(f"preset {config.preset} is a trained start, and {missing}; use --preset fast")
     return None
@@ -335,7 +351,7 @@ def _missing(surrogate: Encoders, config: ProtectConfig) -> str | None:
         return "trained starts are for the picture's own size"
     if config.survive is not None:
         return f"only steps can be averaged over what is to be outlasted (--survive {config.survive})"
-    if _key(surrogate, config) not in _starts():
+    if _key(surrogate, config) not in trained_starts():
         return (
             f"there is no trained start for {surrogate.name} in mode {config.mode} "
             "(scripts/train_starts.py trains them, for a minute or so)"

@@ -7,20 +7,19 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pca_protect.attack.objectives import latent_loss
 from pca_protect.attack.posterior import Posterior, concatenate
 from pca_protect.attack.visibility import visible_levels
-from pca_protect.config import ProtectConfig
 from pca_protect.device import empty_cache, is_out_of_memory
-from pca_protect.engine import latent_loss
 from pca_protect.errors import not_finite
-from pca_protect.image.resize import resized
-from pca_protect.image.scales import seen_sizes
+from pca_protect.image.resize import resized, sizes
 from pca_protect.image.tensors import from_levels
 from pca_protect.image.tiling import GRID_PX, Window, window_grid, windows
 from pca_protect.io.picture import Picture
@@ -80,13 +79,35 @@ class Evaluation:
     evaluation_tile_px: int | None
 
 
+@dataclass(frozen=True)
+class Criteria:
+    """What a protected picture is measured by; `engine.criteria` makes them from a request.
+
+    Attributes:
+        budget_levels: of the noise control, in 8-bit levels.
+        seed: of the noise control.
+        target_variance: of the loss `posterior_collapse`; None is `latent_power`.
+        scales, posted_px: sizes at which the picture is seen, see `resize.sizes`.
+        tile_px: longest side of the windows in which pictures are encoded that do not fit into memory, in pixels. An editor
+            encodes a picture at once, and normalisations see all of it.
+        max_megabytes: the user's limit on memory, None if there is none.
+    """
+
+    budget_levels: int
+    seed: int
+    target_variance: float | Literal["posterior"] | None
+    scales: tuple[int | Literal["native"], ...]
+    posted_px: int | None
+    tile_px: int
+    max_megabytes: int | None
+
+
 def evaluate(
     original: Picture,
     protected: Picture,
     *,
     surrogate: Encoders,
-    config: ProtectConfig,
-    tile_px: int | None = None,
+    criteria: Criteria,
     free: Mask | None = None,
     sample_px: int | None = None,
 ) -> Evaluation:
@@ -94,8 +115,7 @@ def evaluate(
     the encoder and scale with the lowest `gain_over_noise`. Encoders compute in fp32 here, whatever their precision.
 
     Args:
-        tile_px: longest side of the windows in which pictures are encoded that do not fit into memory, in pixels; the
-            configuration's if None. An editor encodes a picture at once, and normalisations see all of it.
+        criteria: see `Criteria`.
         free: `(H, W)`, where the picture was allowed to change, and the noise is too; None is everywhere.
         sample_px: evaluate a square of this side in the middle of where the picture was allowed to change; None evaluates the
             whole picture.
@@ -107,16 +127,15 @@ def evaluate(
         place = _middle(original, free, sample_px)
         original, protected = (replace(picture, rgb=picture.rgb[place]) for picture in (original, protected))
         free = None if free is None else free[place]
-    smaller = tile_px or config.tile_px
-    tile = None if _fits_whole(original, surrogate, config) else smaller
+    tile = None if _fits_whole(original, surrogate, criteria) else criteria.tile_px
     try:
-        loss_clean, moved, noise = _weakest(original, protected, surrogate, config, free, tile)
+        loss_clean, moved, noise = _weakest(original, protected, surrogate, criteria, free, tile)
     except RuntimeError as error:
         if tile is not None or not is_out_of_memory(error):
             raise
         empty_cache(surrogate.device)
-        tile = smaller
-        loss_clean, moved, noise = _weakest(original, protected, surrogate, config, free, tile)
+        tile = criteria.tile_px
+        loss_clean, moved, noise = _weakest(original, protected, surrogate, criteria, free, tile)
     return Evaluation(
         psnr_db=_psnr_db(original.rgb, protected.rgb),
         visible_levels=visible_levels(original.rgb, protected.rgb, mask=free),
@@ -129,12 +148,16 @@ def evaluate(
     )
 
 
-def _fits_whole(original: Picture, surrogate: Encoders, config: ProtectConfig) -> bool:
-    sizes = seen_sizes(original.height, original.width, config)
+def _sizes(original: Picture, criteria: Criteria) -> list[tuple[int, int]]:
+    return sizes(original.height, original.width, criteria.scales, longest_px=criteria.posted_px)
+
+
+def _fits_whole(original: Picture, surrogate: Encoders, criteria: Criteria) -> bool:
+    seen = _sizes(original, criteria)
     return all(
-        evaluated_at_once(member.in_fp32, config, height=height, width=width, pictures=1)
+        evaluated_at_once(member.in_fp32, height=height, width=width, pictures=1, max_megabytes=criteria.max_megabytes)
         for member in surrogate.members
-        for height, width in sizes
+        for height, width in seen
     )
 
 
@@ -142,20 +165,20 @@ def _weakest(
     original: Picture,
     protected: Picture,
     surrogate: Encoders,
-    config: ProtectConfig,
+    criteria: Criteria,
     free: Mask | None,
     tile_px: int | None,
 ) -> tuple[float, Shift, Shift]:
     """The loss of the original and the shifts by protection and noise, of the encoder and scale with the lowest gain."""
     members = [member.in_fp32 for member in surrogate.members]
-    sizes = seen_sizes(original.height, original.width, config)
-    fewest = min(len(_walk(size, member, tile_px)) for member in members for size in sizes)
+    seen = _sizes(original, criteria)
+    fewest = min(len(_walk(size, member, tile_px)) for member in members for size in seen)
     draws = range(-(-NOISE_DRAWS // fewest))
-    noisy = [with_noise(original, config.budget_levels, config.seed, free, draw=draw).rgb for draw in draws]
+    noisy = [with_noise(original, criteria.budget_levels, criteria.seed, free, draw=draw).rgb for draw in draws]
     pictures = [original.rgb, protected.rgb, *noisy]
     found = [
-        _shifts(seen, member, config, tile_px)
-        for seen in ([_at(levels, size) for levels in pictures] for size in sizes)
+        _shifts(resized_pictures, member, criteria, tile_px)
+        for resized_pictures in ([_at(levels, size) for levels in pictures] for size in seen)
         for member in members
     ]
     return min(found, key=lambda shifts: _gain(*shifts[1:]))
@@ -258,7 +281,7 @@ def _posterior(pixels: Tensor, surrogate: Surrogate, at_once: int) -> Posterior:
 
 
 def _shifts(
-    pictures: Sequence[Uint8], surrogate: Surrogate, config: ProtectConfig, tile_px: int | None
+    pictures: Sequence[Uint8], surrogate: Surrogate, criteria: Criteria, tile_px: int | None
 ) -> tuple[float, Shift, Shift]:
     """The loss of the original, and the shifts by the protection and by noise.
 
@@ -269,10 +292,12 @@ def _shifts(
         ModelError: the encoder returns values that are not finite.
     """
     height, width = (min(side, tile_px or side) for side in pictures[0].shape[:2])
-    at_once = evaluated_at_once(surrogate, config, height=height, width=width, pictures=len(pictures))
+    at_once = evaluated_at_once(
+        surrogate, height=height, width=width, pictures=len(pictures), max_megabytes=criteria.max_megabytes
+    )
     posterior = whole_posterior(pictures, surrogate, tile_px=tile_px, at_once=max(1, at_once))
     clean, moved, *noisy = posterior.each()
-    loss = latent_loss(config, clean, name=surrogate.name)
+    loss = latent_loss(clean, target_variance=criteria.target_variance, name=surrogate.name)
     before = clean.mean.norm().clamp_min(1e-30)
 
     def shift(changed: Posterior) -> Shift:

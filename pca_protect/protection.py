@@ -16,7 +16,7 @@ from PIL import Image
 from pca_protect import evaluation
 from pca_protect.config import ProtectConfig
 from pca_protect.device import empty_cache, is_out_of_memory, peak_megabytes, reset_peak
-from pca_protect.engine import Batch, Mask, Progress, perturb, start_for
+from pca_protect.engine import Batch, Mask, Progress, criteria, demand, perturb, start_for
 from pca_protect.errors import DeviceError, PictureError
 from pca_protect.evaluation import Evaluation, largest_change
 from pca_protect.image.masks import free_pixels
@@ -175,7 +175,7 @@ def protect_batch(
         for part in _parts(number, picture, mask, config)
     ]
     for (height, width), run in groupby(parts, key=lambda part: (part.picture.height, part.picture.width)):
-        at_once = batch_size(surrogate, config, height=height, width=width)
+        at_once = batch_size(surrogate, demand(config, height=height, width=width), at_most=config.batch)
         for chunk in _chunks(list(run), at_once):
             for part, frame in zip(chunk, _worked(chunk, config, surrogate, evaluate, on_step), strict=True):
                 found[part.number].append(frame)
@@ -234,7 +234,7 @@ def _worked(
     checkpoints, which change nothing else, then in smaller windows."""
     started = time.perf_counter()
     first = parts[0].picture
-    fit = first_fit(surrogate, config, height=first.height, width=first.width, source=first.source)
+    fit = first_fit(surrogate, demand(config, height=first.height, width=first.width), source=first.source)
     to_try = fits(surrogate, config.tile_px)
     for attempt in to_try[to_try.index(fit) :]:
         found = _attempt(parts, config, surrogate, attempt, evaluate, on_step)
@@ -283,8 +283,7 @@ def _attempt(
                     part.picture,
                     protected,
                     surrogate=surrogate,
-                    config=config,
-                    tile_px=fit.tile_px,
+                    criteria=criteria(config, tile_px=fit.tile_px),
                     free=part.free,
                     sample_px=None if config.recipe.steps else evaluation.SAMPLE_PX,
                 ),

@@ -95,7 +95,7 @@ def operations_of_step(surrogate: Surrogate, height: int, width: int) -> int:
     shapes = replace(surrogate, encoder=copy.deepcopy(surrogate.encoder).to("meta"))
     pixels = torch.zeros(1, 3, height, width, device="meta", requires_grad=True)
     with FlopCounterMode(display=False) as counter:
-        CollapseObjective(shapes, 1.0, "up", pixels.detach())(pixels).sum().backward()
+        CollapseObjective(shapes.posterior, 1.0, "up", pixels.detach())(pixels).sum().backward()
     return int(counter.get_total_flops())
 
 

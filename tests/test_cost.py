@@ -277,7 +277,9 @@ def test_the_published_loop_and_our_preset_walk_alike(
         vae, astronaut_crop, target_variance=target.target_variance, ascend=target.direction == "up", steps=steps
     )
     config = ProtectConfig(mode=mode, preset="paper", steps=steps)
-    ours = run_recipe(astronaut_crop, CollapseObjective(tiny, *config.objective, astronaut_crop), config).pixels
+    ours = run_recipe(
+        astronaut_crop, CollapseObjective(tiny.posterior, *config.objective, astronaut_crop), config
+    ).pixels
     assert torch.allclose(theirs, ours, rtol=0, atol=1e-6)
     assert float((theirs - astronaut_crop).abs().max()) == pytest.approx(min(2 * steps, 16) / 255, abs=1e-6)
     assert all(parameter.grad is not None for parameter in vae.encoder.parameters()), "its waste is part of its cost"

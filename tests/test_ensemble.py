@@ -22,6 +22,7 @@ from pca_protect.attack.pgd import Objective
 from pca_protect.attack.visibility import Discreet
 from pca_protect.batch.request import Request
 from pca_protect.batch.run import run
+from pca_protect.engine import criteria
 from pca_protect.evaluation import evaluate
 from pca_protect.io.picture import Picture
 from pca_protect.protection import MIN_GAIN, protect_batch
@@ -72,7 +73,7 @@ def lengths(gradient: Tensor) -> Tensor:
 
 def test_the_gradient_is_the_mean_of_gradients_made_equally_long(both: Surrogates):
     clean = pixels_of()
-    goals = [CollapseObjective(member, 1.0, "up", clean) for member in both.members]
+    goals = [CollapseObjective(member.posterior, 1.0, "up", clean) for member in both.members]
     at = near(clean)
     each = [gradient_of(goal, at) for goal in goals]
     common = sum(map(lengths, each)) / 2
@@ -87,7 +88,7 @@ def test_the_gradient_is_the_mean_of_gradients_made_equally_long(both: Surrogate
 
 def test_a_member_of_another_scale_weighs_the_same(both: Surrogates):
     clean = pixels_of()
-    one, two = (CollapseObjective(member, 1.0, "up", clean) for member in both.members)
+    one, two = (CollapseObjective(member.posterior, 1.0, "up", clean) for member in both.members)
     at = near(clean)
     plain, scaled = (mean_of([one, other]) for other in (two, lambda x: 1000 * two(x)))
     directions = [gradient / lengths(gradient) for gradient in (gradient_of(plain, at), gradient_of(scaled, at))]
@@ -96,7 +97,7 @@ def test_a_member_of_another_scale_weighs_the_same(both: Surrogates):
 
 def test_a_value_is_the_same_whether_it_is_differentiated_or_not(both: Surrogates):
     clean = pixels_of()
-    goal = mean_of([CollapseObjective(member, 1.0, "up", clean) for member in both.members])
+    goal = mean_of([CollapseObjective(member.posterior, 1.0, "up", clean) for member in both.members])
     at = near(clean)
     torch.testing.assert_close(goal(at.clone().requires_grad_()).detach(), goal(at), rtol=1e-6, atol=0)
 
@@ -106,7 +107,7 @@ def test_logarithmic_objectives_are_not_blown_up(both: Surrogates, levels: float
     """They are zero at the clean pixels, and hardly more where a window before this one changed some of them; what they are
     weighed against, the price of visibility, is not divided by that."""
     clean = pixels_of()
-    goals = [PowerObjective(member, clean) for member in both.members]
+    goals = [PowerObjective(member.posterior, clean) for member in both.members]
     before = near(clean, levels)
     at = near(before)
     gradient = gradient_of(mean_of(goals), at)
@@ -117,7 +118,7 @@ def test_logarithmic_objectives_are_not_blown_up(both: Surrogates, levels: float
 
 def test_one_that_does_not_move_is_no_nan(both: Surrogates):
     clean = pixels_of()
-    goal = PowerObjective(both.members[0], clean)
+    goal = PowerObjective(both.members[0].posterior, clean)
     still = mean_of([goal, lambda pixels: 0 * pixels.sum(dim=(1, 2, 3))])
     at = near(clean)
     gradient = gradient_of(still, at)
@@ -147,7 +148,7 @@ def test_the_graph_of_one_encoder_is_in_memory_at_a_time(both: Surrogates):
         return objective
 
     clean = pixels_of(1)
-    goals = [counted(PowerObjective(member, clean)) for member in both.members]
+    goals = [counted(PowerObjective(member.posterior, clean)) for member in both.members]
     goal = Discreet(mean_of(goals), clean, price=0.0)
     pixels = near(clean).requires_grad_()
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda one: one.tensor):
@@ -188,7 +189,9 @@ def test_every_member_is_evaluated_and_the_record_has_the_weakest(
 ):
     config = ProtectConfig(mode=mode, vae=("pocket", "pocket-tiny", "pocket-16"), max_visibility=limit, steps=20)
     found = protect(face, config, surrogate=embedded)
-    effects = [evaluate(face, found.picture, surrogate=member, config=config) for member in embedded.members]
+    effects = [
+        evaluate(face, found.picture, surrogate=member, criteria=criteria(config)) for member in embedded.members
+    ]
     gains = [effect.gain_over_noise for effect in effects]
     if mode == "concentration":
         assert all(effect.protected.norm < 0.93 * effect.noise.norm for effect in effects)
@@ -202,7 +205,7 @@ def test_every_member_is_evaluated_and_the_record_has_the_weakest(
     record = found.record
     assert record.gain_over_noise == pytest.approx(min(gains)), "the record has the one protected least"
     assert any("hardly protects" in warning for warning in record.warnings) == (min(gains) < MIN_GAIN)
-    turned = evaluate(face, found.picture, surrogate=Surrogates(embedded.members[::-1]), config=config)
+    turned = evaluate(face, found.picture, surrogate=Surrogates(embedded.members[::-1]), criteria=criteria(config))
     assert turned.gain_over_noise == record.gain_over_noise, "whichever comes first"
     assert record.max_change_levels <= 16
     assert limit is None or record.visible_levels <= limit
@@ -215,7 +218,7 @@ def test_more_encoders_than_one_protect_better_against_all(face: Picture, embedd
     alone = protect(face, config, surrogate=embedded.members[0])
 
     def worst(picture: Picture) -> float:
-        effects = [evaluate(face, picture, surrogate=member, config=config) for member in embedded.members]
+        effects = [evaluate(face, picture, surrogate=member, criteria=criteria(config)) for member in embedded.members]
         return math.log(min(effect.protected.loss for effect in effects))
 
     assert worst(together.picture) > 2 * worst(alone.picture)

@@ -39,7 +39,7 @@ def published_loop(surrogate: Surrogate, x: Tensor, mode: str) -> Tensor:
 def test_preset_paper_is_the_published_algorithm_step_for_step(tiny: Surrogate, mode: str):
     x = pictures(1)
     config = ProtectConfig(mode=mode, preset="paper")
-    found = run_recipe(x, CollapseObjective(tiny, *config.objective, x), config).pixels
+    found = run_recipe(x, CollapseObjective(tiny.posterior, *config.objective, x), config).pixels
     expected = published_loop(tiny, x, mode)
     assert torch.equal(found, expected)
     change = found - x
@@ -64,7 +64,7 @@ def test_images_of_a_batch_never_influence_one_another(tiny: Surrogate, rule, mo
     x = pictures(3)
 
     def perturbed(pixels: Tensor) -> Tensor:
-        objective = CollapseObjective(tiny, *ProtectConfig(mode=mode).objective, pixels)
+        objective = CollapseObjective(tiny.posterior, *ProtectConfig(mode=mode).objective, pixels)
         return run(pixels, objective, step_rule=rule()).pixels
 
     together = perturbed(x)
@@ -93,7 +93,7 @@ def test_keeps_the_best_iterate_of_each_image():
 
 def test_the_walk_starts_at_the_clean_pictures(tiny: Surrogate):
     x = pictures(2)
-    objective = CollapseObjective(tiny, 1.0, "up", x)
+    objective = CollapseObjective(tiny.posterior, 1.0, "up", x)
     seen: list[Tensor] = []
     run(x, objective, on_step=lambda *step: seen.append(step[-1]))
     assert torch.equal(seen[0], objective(x).detach())
@@ -101,7 +101,7 @@ def test_the_walk_starts_at_the_clean_pictures(tiny: Surrogate):
 
 def test_callback_counts_and_cancels(tiny: Surrogate):
     x = pictures(1)
-    objective = CollapseObjective(tiny, 1.0, "up", x)
+    objective = CollapseObjective(tiny.posterior, 1.0, "up", x)
     calls = []
     run(x, objective, on_step=lambda done, steps, values: calls.append((done, steps, values.shape)))
     assert calls == [(done, 5, (1,)) for done in range(6)]
@@ -152,7 +152,7 @@ def test_balanced_goes_at_least_as_far_as_paper(pocket: Surrogate, astronaut_cro
     reached = {}
     for preset in ("paper", "balanced"):
         config = ProtectConfig(mode=mode, preset=preset)
-        objective = CollapseObjective(pocket, *config.objective, astronaut_crop)
+        objective = CollapseObjective(pocket.posterior, *config.objective, astronaut_crop)
         reached[preset] = float(objective(run_recipe(astronaut_crop, objective, config).pixels).detach())
     assert reached["balanced"] <= reached["paper"]
 

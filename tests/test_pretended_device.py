@@ -17,7 +17,7 @@ from tiny_vaes import TINY
 from torch import Tensor, nn
 
 from pca_protect import DeviceError, ProtectConfig, Protected, load_surrogate, protect
-from pca_protect.engine import run_recipe
+from pca_protect.engine import demand, run_recipe
 from pca_protect.eval.arms.denoiser import denoiser_of
 from pca_protect.eval.arms.perturb import Target, objective_and_start, request_for
 from pca_protect.eval.arms.registry import ARMS, CONTROLS
@@ -185,7 +185,8 @@ def test_batches_are_for_cuda_alone(machine: Machine, load: Load):
     machine.clear()
     protect(pictures[0], ProtectConfig(steps=1), surrogate=load(KL))
     assert machine.largest_batch == (2 + NOISE_DRAWS if machine.kind == "cuda" else 1), "an evaluation is one batch"
-    assert batch_size(load(KL), ProtectConfig(), height=64, width=72) == (16 if machine.kind == "cuda" else 1)
+    at_once = batch_size(load(KL), demand(ProtectConfig(), height=64, width=72), at_most=None)
+    assert at_once == (16 if machine.kind == "cuda" else 1)
     alone = protect(pictures[2], ProtectConfig(steps=1), surrogate=load(KL))
     assert np.mean(found[2].picture.rgb != alone.picture.rgb) < 0.02
 

@@ -78,7 +78,7 @@ def test_a_start_fills_any_budget_and_no_more(encoders: dict[str, Surrogate], fa
     protected = protect(face, config, surrogate=encoders["pocket"])
     assert protected.record.max_change_levels == budget
     change = protected.picture.rgb.astype(int) - face.rgb
-    tile = starts._starts()[f"{encoders['pocket'].digest}/diffusion"].tile
+    tile = starts.trained_starts()[f"{encoders['pocket'].digest}/diffusion"].tile
     expected = (face.rgb + (budget * tile.repeat(1, 2, 2)[:, :96, :96]).permute(1, 2, 0).numpy()).clip(
         0, 255
     ) - face.rgb

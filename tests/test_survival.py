@@ -15,7 +15,7 @@ from PIL import Image
 from pca_protect import ProtectConfig, Surrogate, protect
 from pca_protect.attack.transforms import SURVIVAL, averaged_over
 from pca_protect.config import SURVIVE
-from pca_protect.image.scales import seen_sizes
+from pca_protect.engine import seen_sizes
 from pca_protect.image.tensors import from_levels
 
 Levels = NDArray[np.uint8]

@@ -109,7 +109,10 @@ def test_an_editor_of_another_size_is_refused(config: TransferConfig, tmp_path: 
 
 def test_an_ensemble_moves_every_member(models: Path):
     pixels = torch.rand(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    members = [CollapseObjective(load_surrogate(str(models / name), device="cpu"), 1.0, "up", pixels) for name in NAMES]
+    members = [
+        CollapseObjective(load_surrogate(str(models / name), device="cpu").posterior, 1.0, "up", pixels)
+        for name in NAMES
+    ]
     moved = run_recipe(pixels, mean_of(members), ProtectConfig(preset="fast")).pixels
     for member in members:
         assert float(member(moved)[0]) < float(member(pixels)[0])

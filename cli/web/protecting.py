@@ -19,7 +19,7 @@ from pca_protect.cli.web.names import protected_names
 from pca_protect.cli.web.shelf import Shelf
 from pca_protect.cli.web.uploads import Upload, Uploads
 from pca_protect.config import ProtectConfig
-from pca_protect.engine import Mask
+from pca_protect.engine import Mask, demand
 from pca_protect.errors import Cancelled, DeviceError, PcaProtectError, UsageError
 from pca_protect.io.header import Header
 from pca_protect.io.picture import Picture
@@ -179,7 +179,15 @@ def _one(
     job.report(f"Reading {which}", before)
     picture = uploads.read(upload)
     frames = 1 + len(picture.following)
-    at_once = batch_size(encoders, asked.config, height=picture.height, width=picture.width) if frames > 1 else 1
+    at_once = (
+        batch_size(
+            encoders,
+            demand(asked.config, height=picture.height, width=picture.width),
+            at_most=asked.config.batch,
+        )
+        if frames > 1
+        else 1
+    )
     runs = _Runs(math.ceil(frames / at_once))
 
     def on_step(steps_done: int, steps: int, _: float) -> None:

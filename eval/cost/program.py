@@ -50,7 +50,7 @@ def _ours(arm: Arm) -> Prepared:
 
     def run(steps: int, on_step: Callable[[], None]) -> None:
         config = ProtectConfig(mode=MODE, preset="paper", steps=steps)
-        objective = CollapseObjective(surrogate, *config.objective, clean)
+        objective = CollapseObjective(surrogate.posterior, *config.objective, clean)
         run_recipe(clean, objective, config, on_step=lambda done, of, values: on_step())
 
     return run, surrogate.name, surrogate.dtype

@@ -122,9 +122,9 @@ def optimize(
 ) -> Optimized:
     """Minimise an objective over perturbations inside a constraint, starting from none unless told otherwise.
 
-    With `MomentumStep(0.0)`, whose steps are the gradient's signs, `constant` and `keep_best=False` this is the published loop (Guo
-    et al., arXiv 2408.10901): the perturbation is clamped to the budget, the picture it is added to is clamped to [0, 1] for the encoder, and that
-    second clamp is not written back into the perturbation.
+    With `MomentumStep(0.0)`, which takes sign steps, `constant` and `keep_best=False` this is the published loop (Guo et al.,
+    arXiv 2408.10901): the perturbation is clamped to the budget, the picture it is added to is clamped to [0, 1] for the
+    encoder, and that second clamp is not written back into the perturbation.
 
     Args:
         pixels: clean pixels `(B, 3, H, W)` in [0, 1], on the device and in the precision to work in.

@@ -50,7 +50,12 @@ class Start:
 
 
 @lru_cache(maxsize=1)
-def _starts() -> dict[str, Start]:
+def trained_starts() -> dict[str, Start]:
+    """Of `STARTS`, by name; read once.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
     return {key: Start(tile.float() / UNIT) for key, (tile, _) in read_starts(STARTS).items()}
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pca_protect.config import ProtectConfig
+from pca_protect.image.resize import sizes
 from pca_protect.image.scales import encoded_pixels
 from pca_protect.image.tiling import windows
 from pca_protect.io.picture import Picture
@@ -50,7 +51,9 @@ class Pace:
         if not width_px or not height_px:
             return 0.0
         walk = windows(height_px, width_px, tile_px=config.tile_px)
-        encoded = len(walk) * encoded_pixels(walk[0], height_px, width_px, config)  # what windows share, for each
+        encoded = len(walk) * encoded_pixels(
+            walk[0], height_px, width_px, sizes(height_px, width_px, config.scales, longest_px=config.posted_px)
+        )  # what windows share, for each
         return (
             config.recipe.steps * self.seconds_per_step_and_pixel * encoded
             + self.seconds_per_pixel * width_px * height_px

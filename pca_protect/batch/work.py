@@ -15,7 +15,7 @@ from pca_protect.batch.pipeline import Stages, run_pipeline
 from pca_protect.batch.request import Request
 from pca_protect.batch.settle import output_key
 from pca_protect.config import ProtectConfig
-from pca_protect.engine import Progress
+from pca_protect.engine import Progress, demand
 from pca_protect.errors import ModelError, PictureError
 from pca_protect.image.masks import read_mask
 from pca_protect.io.limits import MAX_PIXELS
@@ -64,7 +64,7 @@ def work(
 
     @lru_cache(maxsize=256)
     def together(width_px: int, height_px: int) -> int:
-        return batch_size(surrogate(), config, height=height_px, width=width_px)
+        return batch_size(surrogate(), demand(config, height=height_px, width=width_px), at_most=config.batch)
 
     def optimise(pictures: Sequence[tuple[Job, Picture]]) -> Sequence[Protected]:
         on_picture(pictures[0][0])

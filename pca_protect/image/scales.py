@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pca_protect.config import ProtectConfig
 from pca_protect.image.lanczos import shrinking
-from pca_protect.image.resize import resized, sizes
+from pca_protect.image.resize import resized
 from pca_protect.image.tensors import from_levels
 from pca_protect.image.tiling import Span, Window
 
@@ -20,16 +19,16 @@ MARGIN_PX = 64
 """Of a smaller picture so much is looked at around what a window changes."""
 
 
-def seen_sizes(height: int, width: int, config: ProtectConfig) -> list[tuple[int, int]]:
-    """Heights and widths at which editors will see a picture, from the smallest on."""
-    return sizes(height, width, config.scales, longest_px=config.posted_px)
+def encoded_pixels(window: Window, height: int, width: int, sizes: Iterable[tuple[int, int]]) -> float:
+    """Approximate number of pixels that an encoder is given for a gradient of a window of a picture.
 
-
-def encoded_pixels(window: Window, height: int, width: int, config: ProtectConfig) -> float:
-    """About how many pixels an encoder is given for a gradient of a window of a picture, over all scales."""
+    Args:
+        height, width: of the picture.
+        sizes: heights and widths at which the picture is seen.
+    """
     rows, columns = (span.stop - span.start for span in (window.rows, window.columns))
     area = 0.0
-    for size in seen_sizes(height, width, config):
+    for size in sizes:
         around = 0 if size == (height, width) else 2 * MARGIN_PX
         area += min(size[0], rows * size[0] / height + around) * min(size[1], columns * size[1] / width + around)
     return area
