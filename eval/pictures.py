@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from pca_protect.errors import PictureError, UsageError
-from pca_protect.image.tensors import from_levels, to_levels
+from pca_protect.image.tensors import to_tensor, to_uint8
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import read_picture
 
@@ -77,9 +77,9 @@ def made_picture(size_px: int, seed: int) -> Picture:
 
 def to_pixels(picture: Picture) -> Tensor:
     """Colour as float32 `(1, 3, H, W)` in [0, 1]."""
-    return from_levels([picture.rgb])
+    return to_tensor([picture.rgb])
 
 
 def with_pixels(picture: Picture, pixels: Tensor) -> Picture:
     """The same picture with colour from `(1, 3, H, W)` in [0, 1]."""
-    return replace(picture, rgb=to_levels(pixels)[0])
+    return replace(picture, rgb=to_uint8(pixels)[0])

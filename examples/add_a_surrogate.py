@@ -17,7 +17,7 @@ from pca_protect import ProtectConfig, Surrogate, load_surrogate, protect
 from pca_protect.engine import criteria
 from pca_protect.evaluation import evaluate
 from pca_protect.surrogates import checkpoint
-from pca_protect.surrogates.encoder import Encoder, several
+from pca_protect.surrogates.encoder import Encoder, ensemble
 
 ASTRONAUT = Path(__file__).parent / "astronaut.png"
 FACE = (170, 60, 298, 188)
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("half.png"))
     output = parser.parse_args().output
     pocket = load_surrogate("pocket")
-    encoders = several([pocket, half_size(pocket)])
+    encoders = ensemble([pocket, half_size(pocket)])
     config = ProtectConfig(mode="diffusion", preset="fast")
     result = protect(Image.open(ASTRONAUT).crop(FACE), config, surrogate=encoders)
     record = result.save(output)

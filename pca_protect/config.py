@@ -31,7 +31,7 @@ class Mode:
         loss: `collapse` is the published loss, see `losses.posterior_collapse`; `power` is `losses.latent_power`.
         target_variance: v of the published loss; None for others.
         direction: of the loss.
-        price: of a visible energy of 1 beside the logarithm of the loss, see `discretion.Discreet`; 0 is none.
+        price: of a visible energy of 1 beside the logarithm of the loss, see `VisibilityPenalty`; 0 is none.
         aim: one phrase.
     """
 
@@ -56,7 +56,7 @@ SURVIVE = {
     "jpeg": "JPEG compression",
     "social": "an upload: JPEG, made smaller, both",
 }
-"""What `survive` takes; see `survival.SURVIVAL`."""
+"""What `survive` takes; see `transforms.EOT_PRESETS`."""
 
 _POSTED_PX = {"social": 1080}
 """Longer side of what such a place stores of larger pictures."""
@@ -74,7 +74,7 @@ class Recipe:
         relative_step: the first one, in budgets.
         finer: factor on steps where the best perturbation lies between the budget's corners, which few long steps would only
             jump about: where the loss goes down, and where what shows has a price.
-        start: `trained` begins at a perturbation that was trained in advance, see `starts`, where the encoder has one, and
+        start: `trained` begins at a perturbation that was trained in advance, see `universal`, where the encoder has one, and
             at the clean picture otherwise; a recipe without steps needs one.
         start_share: so much of that perturbation. All of it lies near the budget's corners, which few steps hardly leave.
         steps_down: gradient steps where the loss goes down, if not as many: no one perturbation takes from every picture.
@@ -132,7 +132,7 @@ class ProtectConfig:
         mode: `diffusion` (edits change little), `concentration` (edits are ruined) or `strong` (edits are ruined, with less to
             see).
         preset: how the optimiser walks: `instant`, `paper`, `fast`, `balanced` or `strong`. `instant` is for encoders with a
-            trained start alone, see `starts`.
+            trained start alone, see `universal`.
         budget_levels: the largest change of any channel of any pixel in the saved 8-bit file, 1 to 255.
         steps: gradient steps; None takes the preset's. 0 is for `instant` alone.
         max_visibility: at most so visible, see `visibility.in_levels`: levels of a change of brightness on a flat patch that
@@ -240,13 +240,13 @@ class ProtectConfig:
         return replace(
             recipe,
             steps=steps if self.steps is None else self.steps,
-            relative_step=recipe.relative_step * (1.0 if self.to_corners else recipe.finer),
+            relative_step=recipe.relative_step * (1.0 if self.saturates else recipe.finer),
             finer=1.0,
             steps_down=None,
         )
 
     @property
-    def to_corners(self) -> bool:
+    def saturates(self) -> bool:
         """Whether the best perturbation lies near the budget's corners: where the loss goes up, and nothing that shows has a
         price."""
         return not self._goes_down and self.price == 0 and self.max_visibility is None

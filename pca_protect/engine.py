@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from pca_protect.attack.ensemble import at_corners, mean_of
+from pca_protect.attack.ensemble import fill_budget, mean_of
 from pca_protect.attack.objectives import (
     CollapseObjective,
     LatentObjective,
@@ -30,21 +29,19 @@ from pca_protect.attack.pgd import (
     Optimized,
     optimize,
 )
-from pca_protect.attack.transforms import Transform, averaged_over
-from pca_protect.attack.universal import Start, trained_starts
-from pca_protect.attack.visibility import STEP_PER_VISIBLE_LEVEL, Discreet, faded
+from pca_protect.attack.transforms import Transform, eot_transform
+from pca_protect.attack.universal import UniversalPerturbation, trained_starts
+from pca_protect.attack.visibility import STEP_PER_VISIBLE_LEVEL, VisibilityPenalty, scale_to_visibility
 from pca_protect.config import PRESETS, ProtectConfig
 from pca_protect.errors import UsageError
 from pca_protect.evaluation import Criteria
 from pca_protect.image.resize import sizes
 from pca_protect.image.scales import SmallerPart, SmallerPictures
-from pca_protect.image.tensors import from_levels, to_levels
+from pca_protect.image.tensors import Mask, Uint8Image, to_tensor, to_uint8
 from pca_protect.image.tiling import Window, window_grid, windows
 from pca_protect.memory import Demand
-from pca_protect.surrogates.encoder import Encoders, Surrogate
+from pca_protect.surrogates.encoder import AnySurrogate, Surrogate
 
-Levels = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
 Progress = Callable[[int, int, float], None]
 """Called with (steps done, steps in all, the loss in its own unit, against the first encoder at the first scale). Raising from
 it ends the run and leaves no file behind."""
@@ -60,7 +57,7 @@ class Batch:
         gray: per picture, whether its channels have to stay equal.
     """
 
-    clean: list[Levels]
+    clean: list[Uint8Image]
     free: list[Mask | None]
     gray: list[bool]
 
@@ -163,10 +160,10 @@ def perturb(
     batch: Batch,
     config: ProtectConfig,
     *,
-    surrogate: Encoders,
+    surrogate: AnySurrogate,
     tile_px: int,
     on_step: Progress | None = None,
-) -> list[Levels]:
+) -> list[Uint8Image]:
     """Perturb pictures of one size within the budget, window by window, for every encoder, and for every scale that the
     configuration names.
 
@@ -191,27 +188,29 @@ def perturb(
     ]
     changed = [levels.copy() for levels in batch.clean]
     walk = windows(height, width, tile_px=tile_px, grid_px=grid_px)
-    transform = averaged_over(config.survive, encoders=len(surrogate.members))
+    transform = eot_transform(config.survive, encoders=len(surrogate.members))
     trained = start_for(surrogate, config)
     for number, window in enumerate(walk):
         free = _free(batch, window)
         if free is not None and not bool(free.any()):
             continue
         clean, before = (
-            from_levels([levels[window.seen] for levels in pictures]).to(surrogate.device)
+            to_tensor([levels[window.seen] for levels in pictures]).to(surrogate.device)
             for pictures in (batch.clean, changed)
         )
         parts = [(pictures.part(window), pictures.factor) for pictures in smaller]
-        looks = [_looks(clean, parts, config, member, close=(height, width) in seen) for member in surrogate.members]
+        terms = [
+            _scale_terms(clean, parts, config, member, close=(height, width) in seen) for member in surrogate.members
+        ]
         generator = torch.Generator().manual_seed(config.seed + number)  # the same for all pictures of a batch
-        goals = [_mean_over_scales(some, before, transform, generator) for some in looks]
+        goals = [_mean_over_scales(some, before, transform, generator) for some in terms]
         goal = goals[0] if len(goals) == 1 else mean_of(goals)
         if _is_discreet(config):
             editable = _editable(batch, window)
-            goal = Discreet(
+            goal = VisibilityPenalty(
                 goal,
                 clean,
-                price=config.price,
+                weight=config.price,
                 most_levels=config.max_visibility,
                 editable=None if editable is None else editable.to(surrogate.device),
             )
@@ -226,24 +225,24 @@ def perturb(
             free=None if free is None else free.to(surrogate.device),
             start=start,
             comparable=transform is None and len(goals) == 1 and config.max_visibility is None,
-            on_step=_counted(on_step, number, len(walk), looks[0][0].objective),
+            on_step=_counted(on_step, number, len(walk), terms[0][0].objective),
         )
         pixels = found.pixels
-        if len(goals) > 1 and config.to_corners:
-            pixels = at_corners(pixels, clean, radius=config.budget_levels / 255)
-        after = to_levels(pixels)
+        if len(goals) > 1 and config.saturates:
+            pixels = fill_budget(pixels, clean, radius=config.budget_levels / 255)
+        after = to_uint8(pixels)
         for levels, one in zip(changed, after, strict=True):
             levels[window.kept] = one[window.kept_of_seen]
         if smaller:
             kept = torch.zeros_like(before, device="cpu")
             place = (..., *window.kept_of_seen)
-            kept[place] = from_levels(after)[place] - before.cpu()[place]
+            kept[place] = to_tensor(after)[place] - before.cpu()[place]
             for pictures in smaller:
                 pictures.change(window, kept)
     if config.max_visibility is None:
         return changed
     return [
-        faded(one, other, config.max_visibility, mask=mask)
+        scale_to_visibility(one, other, config.max_visibility, mask=mask)
         for one, other, mask in zip(batch.clean, changed, batch.free, strict=True)
     ]
 
@@ -253,7 +252,7 @@ def _is_discreet(config: ProtectConfig) -> bool:
 
 
 @dataclass(frozen=True)
-class _Look:
+class _ScaleTerm:
     """The loss of one encoder at one scale: of the window itself, or of a smaller picture that it is a part of."""
 
     objective: LatentObjective
@@ -261,36 +260,36 @@ class _Look:
     factor: float = 1.0
 
 
-def _looks(
+def _scale_terms(
     clean: Tensor,
     parts: Sequence[tuple[SmallerPart, float]],
     config: ProtectConfig,
     surrogate: Surrogate,
     *,
     close: bool,
-) -> list[_Look]:
+) -> list[_ScaleTerm]:
     logarithmic = _is_discreet(config)
-    looks = [_Look(latent_objective(surrogate, config, clean, logarithmic=logarithmic))] if close else []
+    terms = [_ScaleTerm(latent_objective(surrogate, config, clean, logarithmic=logarithmic))] if close else []
     for part, factor in parts:
         objective = latent_objective(surrogate, config, part.clean, logarithmic=logarithmic)
         # A sum over the latent grows with the picture, a logarithm does not.
-        looks.append(_Look(objective, part, 1.0 if logarithmic else factor))
-    return looks
+        terms.append(_ScaleTerm(objective, part, 1.0 if logarithmic else factor))
+    return terms
 
 
 def _mean_over_scales(
-    looks: Sequence[_Look], before: Tensor, transform: Transform | None, generator: torch.Generator
+    terms: Sequence[_ScaleTerm], before: Tensor, transform: Transform | None, generator: torch.Generator
 ) -> Objective:
     """The mean over scales of the loss per pixel, times the window's pixels; where it is differentiated, of what a transform
     makes of the pictures."""
 
     def objective(pixels: Tensor) -> Tensor:
         values = []
-        for look in looks:
-            shown = pixels if look.part is None else look.part.with_change(pixels - before)
+        for term in terms:
+            shown = pixels if term.part is None else term.part.with_change(pixels - before)
             if transform is not None and pixels.requires_grad:
                 shown = transform(shown, generator)
-            values.append(look.factor * look.objective(shown))
+            values.append(term.factor * term.objective(shown))
         return torch.stack(values).mean(dim=0) if len(values) > 1 else values[0]
 
     return objective
@@ -322,7 +321,7 @@ def _free(batch: Batch, window: Window) -> Tensor | None:
     return free
 
 
-def start_for(surrogate: Encoders, config: ProtectConfig) -> Start | None:
+def start_for(surrogate: AnySurrogate, config: ProtectConfig) -> UniversalPerturbation | None:
     """The trained start that a request is worked on from; None is the clean picture.
 
     Starts are trained for single encoders, the modes as they are, and pictures at their own size.
@@ -341,7 +340,7 @@ def start_for(surrogate: Encoders, config: ProtectConfig) -> Start | None:
     return None
 
 
-def _missing(surrogate: Encoders, config: ProtectConfig) -> str | None:
+def _missing(surrogate: AnySurrogate, config: ProtectConfig) -> str | None:
     """Why there is no start; None where there is one."""
     if len(surrogate.members) > 1:
         return "trained starts are for one encoder at a time"
@@ -359,5 +358,5 @@ def _missing(surrogate: Encoders, config: ProtectConfig) -> str | None:
     return None
 
 
-def _key(surrogate: Encoders, config: ProtectConfig) -> str:
+def _key(surrogate: AnySurrogate, config: ProtectConfig) -> str:
     return f"{surrogate.digest}/{config.mode}"

@@ -11,7 +11,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pca_protect.attack.objectives import latent_loss
@@ -20,14 +19,11 @@ from pca_protect.attack.visibility import visible_levels
 from pca_protect.device import empty_cache, is_out_of_memory
 from pca_protect.errors import not_finite
 from pca_protect.image.resize import resized, sizes
-from pca_protect.image.tensors import from_levels
+from pca_protect.image.tensors import Mask, Uint8Image, to_tensor
 from pca_protect.image.tiling import GRID_PX, Window, window_grid, windows
 from pca_protect.io.picture import Picture
 from pca_protect.memory import evaluated_at_once
-from pca_protect.surrogates.encoder import Encoders, Surrogate
-
-Uint8 = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
+from pca_protect.surrogates.encoder import AnySurrogate, Surrogate
 
 NOISE_DRAWS = 4
 """Draws of the noise control, at least: pictures of several windows count one in each window."""
@@ -106,7 +102,7 @@ def evaluate(
     original: Picture,
     protected: Picture,
     *,
-    surrogate: Encoders,
+    surrogate: AnySurrogate,
     criteria: Criteria,
     free: Mask | None = None,
     sample_px: int | None = None,
@@ -152,7 +148,7 @@ def _sizes(original: Picture, criteria: Criteria) -> list[tuple[int, int]]:
     return sizes(original.height, original.width, criteria.scales, longest_px=criteria.posted_px)
 
 
-def _fits_whole(original: Picture, surrogate: Encoders, criteria: Criteria) -> bool:
+def _fits_whole(original: Picture, surrogate: AnySurrogate, criteria: Criteria) -> bool:
     seen = _sizes(original, criteria)
     return all(
         evaluated_at_once(member.in_fp32, height=height, width=width, pictures=1, max_megabytes=criteria.max_megabytes)
@@ -164,7 +160,7 @@ def _fits_whole(original: Picture, surrogate: Encoders, criteria: Criteria) -> b
 def _weakest(
     original: Picture,
     protected: Picture,
-    surrogate: Encoders,
+    surrogate: AnySurrogate,
     criteria: Criteria,
     free: Mask | None,
     tile_px: int | None,
@@ -208,7 +204,7 @@ def with_noise(original: Picture, budget_levels: int, seed: int, free: Mask | No
     return replace(original, rgb=noisy)
 
 
-def largest_change(clean: Uint8, changed: Uint8) -> int:
+def largest_change(clean: Uint8Image, changed: Uint8Image) -> int:
     """Of any channel of any pixel, in levels."""
     return max(int((np.maximum(*rows) - np.minimum(*rows)).max()) for rows in zip(clean, changed, strict=True))
 
@@ -228,7 +224,9 @@ def _middle(picture: Picture, free: Mask | None, side_px: int) -> tuple[slice, s
 
 
 @torch.no_grad()
-def whole_posterior(pictures: Sequence[Uint8], surrogate: Surrogate, *, tile_px: int | None, at_once: int) -> Posterior:
+def whole_posterior(
+    pictures: Sequence[Uint8Image], surrogate: Surrogate, *, tile_px: int | None, at_once: int
+) -> Posterior:
     """Posterior of whole pictures, computed at once or window by window: every latent position comes from the window that
     keeps it.
 
@@ -251,8 +249,8 @@ def _walk(size: tuple[int, ...], surrogate: Surrogate, tile_px: int | None) -> l
     return windows(size[0], size[1], tile_px=tile_px or max(size), grid_px=window_grid([surrogate.multiple]))
 
 
-def _kept_moments(pictures: Sequence[Uint8], window: Window, surrogate: Surrogate, at_once: int) -> Posterior:
-    pixels = from_levels([levels[window.seen] for levels in pictures]).to(surrogate.device)
+def _kept_moments(pictures: Sequence[Uint8Image], window: Window, surrogate: Surrogate, at_once: int) -> Posterior:
+    pixels = to_tensor([levels[window.seen] for levels in pictures]).to(surrogate.device)
     posterior = _posterior(pixels, surrogate, at_once)
     rows, columns = (
         _positions(side, side_px, length, surrogate.multiple)
@@ -281,7 +279,7 @@ def _posterior(pixels: Tensor, surrogate: Surrogate, at_once: int) -> Posterior:
 
 
 def _shifts(
-    pictures: Sequence[Uint8], surrogate: Surrogate, criteria: Criteria, tile_px: int | None
+    pictures: Sequence[Uint8Image], surrogate: Surrogate, criteria: Criteria, tile_px: int | None
 ) -> tuple[float, Shift, Shift]:
     """The loss of the original, and the shifts by the protection and by noise.
 
@@ -324,11 +322,11 @@ def _root_mean_square(values: Iterable[float]) -> float:
     return math.sqrt(float(np.mean(np.square(list(values)))))
 
 
-def _at(levels: Uint8, size: tuple[int, int]) -> Uint8:
+def _at(levels: Uint8Image, size: tuple[int, int]) -> Uint8Image:
     return levels if levels.shape[:2] == size else resized(levels, size)
 
 
-def _psnr_db(clean: Uint8, changed: Uint8) -> float | None:
+def _psnr_db(clean: Uint8Image, changed: Uint8Image) -> float | None:
     squares = sum(
         int(np.square(a.astype(np.int32) - b.astype(np.int32)).sum()) for a, b in zip(clean, changed, strict=True)
     )

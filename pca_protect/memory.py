@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pca_protect.errors import PictureError
 from pca_protect.image.scales import encoded_pixels
 from pca_protect.image.tiling import GRID_PX, smallest_tile, window_grid, windows
-from pca_protect.surrogates.encoder import Encoders, Surrogate
+from pca_protect.surrogates.encoder import AnySurrogate, Surrogate
 from pca_protect.surrogates.memory_efficient import blocks_of
 
 SMALLEST_TILE_PX = 128
@@ -41,7 +41,7 @@ smaller ones it is taken to give back none: with a threshold of 4 MB the peak wa
 
 
 @dataclass(frozen=True)
-class Fit:
+class MemoryPlan:
     """How to work on a window so that its gradient fits into memory.
 
     Attributes:
@@ -53,10 +53,10 @@ class Fit:
     checkpointed: bool
 
 
-def fits(surrogate: Encoders, tile_px: int) -> list[Fit]:
+def candidate_plans(surrogate: AnySurrogate, tile_px: int) -> list[MemoryPlan]:
     """What to try, in this order: as much time as is saved by keeping things, and the largest windows, which protect best."""
     sides = smaller_tiles(tile_px, grid_px=_grid_px(surrogate))
-    return [Fit(side, checkpointed) for side in sides for checkpointed in (False, True)]
+    return [MemoryPlan(side, checkpointed) for side in sides for checkpointed in (False, True)]
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ class Demand:
     max_megabytes: int | None = None
 
 
-def first_fit(surrogate: Encoders, demand: Demand, *, source: str) -> Fit:
-    """The first of `fits` that goes into memory for one picture.
+def choose_plan(surrogate: AnySurrogate, demand: Demand, *, source: str) -> MemoryPlan:
+    """The first of `candidate_plans` that goes into memory for one picture.
 
     Args:
         source: of the picture, for messages.
@@ -89,7 +89,7 @@ def first_fit(surrogate: Encoders, demand: Demand, *, source: str) -> Fit:
     room = _room(surrogate.device, demand.max_megabytes)
     if surrogate.device.type == "cpu":
         room -= _COPIES_BYTES_PER_PIXEL * demand.height * demand.width
-    for fit in fits(surrogate, demand.tile_px):
+    for fit in candidate_plans(surrogate, demand.tile_px):
         needed = _needed(surrogate, demand, fit)
         if needed <= room:
             return fit
@@ -113,11 +113,11 @@ def smaller_tiles(tile_px: int, *, grid_px: int = GRID_PX) -> list[int]:
     return sorted({max(side, min(least, tile_px)) for side in quarters}, reverse=True)
 
 
-def _grid_px(surrogate: Encoders) -> int:
+def _grid_px(surrogate: AnySurrogate) -> int:
     return window_grid(member.multiple for member in surrogate.members)
 
 
-def batch_size(surrogate: Encoders, demand: Demand, *, at_most: int | None) -> int:
+def batch_size(surrogate: AnySurrogate, demand: Demand, *, at_most: int | None) -> int:
     """How many pictures of a size to work on at once: at most `at_most`, and no more than fit into memory, where the graphs
     of all of them exist until the backward pass. If None, one on the CPU, which gains nothing, and on MPS, where a
     large tensor aborts the process."""
@@ -125,7 +125,7 @@ def batch_size(surrogate: Encoders, demand: Demand, *, at_most: int | None) -> i
         at_most = _LARGEST_BATCH if surrogate.device.type == "cuda" else 1
     if at_most == 1:
         return 1
-    needed = _needed(surrogate, demand, Fit(demand.tile_px, checkpointed=False))
+    needed = _needed(surrogate, demand, MemoryPlan(demand.tile_px, checkpointed=False))
     if surrogate.device.type == "cpu":
         needed += _COPIES_BYTES_PER_PIXEL * demand.height * demand.width
     return int(max(1, min(at_most, _room(surrogate.device, demand.max_megabytes) / needed)))
@@ -143,12 +143,12 @@ def evaluated_at_once(
     return min(fitting, pictures if kind == "cuda" else 1)
 
 
-def _needed(surrogate: Encoders, demand: Demand, fit: Fit) -> float:
+def _needed(surrogate: AnySurrogate, demand: Demand, fit: MemoryPlan) -> float:
     """Bytes for the gradient of one window at every scale, of the greediest encoder: they take turns."""
     return max(_needed_by(member, demand, fit) for member in surrogate.members)
 
 
-def _needed_by(surrogate: Surrogate, demand: Demand, fit: Fit) -> float:
+def _needed_by(surrogate: Surrogate, demand: Demand, fit: MemoryPlan) -> float:
     height, width = demand.height, demand.width
     window = windows(height, width, tile_px=fit.tile_px, grid_px=window_grid([surrogate.multiple]))[0]
     pixels = encoded_pixels(window, height, width, demand.sizes)

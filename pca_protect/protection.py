@@ -16,16 +16,17 @@ from PIL import Image
 from pca_protect import evaluation
 from pca_protect.config import ProtectConfig
 from pca_protect.device import empty_cache, is_out_of_memory, peak_megabytes, reset_peak
-from pca_protect.engine import Batch, Mask, Progress, criteria, demand, perturb, start_for
+from pca_protect.engine import Batch, Progress, criteria, demand, perturb, start_for
 from pca_protect.errors import DeviceError, PictureError
 from pca_protect.evaluation import Evaluation, largest_change
 from pca_protect.image.masks import free_pixels
+from pca_protect.image.tensors import Mask
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import decode_picture, from_pil, read_picture
 from pca_protect.io.write import encode_picture, largest_change_levels, left_out, output_format, write_bytes
-from pca_protect.memory import Fit, batch_size, first_fit, fits
+from pca_protect.memory import MemoryPlan, batch_size, candidate_plans, choose_plan
 from pca_protect.record import UNMEASURED, Record, versions
-from pca_protect.surrogates.encoder import Encoders
+from pca_protect.surrogates.encoder import AnySurrogate
 from pca_protect.surrogates.load import load_surrogates
 
 MIN_GAIN = 1.25
@@ -108,7 +109,7 @@ def protect(
     picture: str | Path | Image.Image | Picture,
     config: ProtectConfig | None = None,
     *,
-    surrogate: Encoders | None = None,
+    surrogate: AnySurrogate | None = None,
     mask: Mask | None = None,
     evaluate: bool = True,
     on_step: Progress | None = None,
@@ -151,7 +152,7 @@ def protect_batch(
     pictures: Sequence[Picture],
     config: ProtectConfig,
     *,
-    surrogate: Encoders,
+    surrogate: AnySurrogate,
     masks: Sequence[Mask | None] | None = None,
     evaluate: bool = True,
     on_step: Progress | None = None,
@@ -228,14 +229,14 @@ def _chunks(parts: list[_Part], at_once: int) -> Iterator[list[_Part]]:
 
 
 def _worked(
-    parts: list[_Part], config: ProtectConfig, surrogate: Encoders, evaluate: bool, on_step: Progress | None
+    parts: list[_Part], config: ProtectConfig, surrogate: AnySurrogate, evaluate: bool, on_step: Progress | None
 ) -> list[_Frame]:
     """Protect pictures of one size. Where the device runs out of memory nevertheless, first fewer at once and then with
     checkpoints, which change nothing else, then in smaller windows."""
     started = time.perf_counter()
     first = parts[0].picture
-    fit = first_fit(surrogate, demand(config, height=first.height, width=first.width), source=first.source)
-    to_try = fits(surrogate, config.tile_px)
+    fit = choose_plan(surrogate, demand(config, height=first.height, width=first.width), source=first.source)
+    to_try = candidate_plans(surrogate, config.tile_px)
     for attempt in to_try[to_try.index(fit) :]:
         found = _attempt(parts, config, surrogate, attempt, evaluate, on_step)
         if found is not None:
@@ -261,7 +262,12 @@ def _worked(
 
 
 def _attempt(
-    parts: list[_Part], config: ProtectConfig, surrogate: Encoders, fit: Fit, evaluate: bool, on_step: Progress | None
+    parts: list[_Part],
+    config: ProtectConfig,
+    surrogate: AnySurrogate,
+    fit: MemoryPlan,
+    evaluate: bool,
+    on_step: Progress | None,
 ) -> list[tuple[Picture, Evaluation | None]] | None:
     """None where the device ran out of memory. The error ends here: it would hold on to what the attempt had taken."""
     pictures = [part.picture for part in parts]
@@ -296,7 +302,7 @@ def _attempt(
         return None
 
 
-def _joined(original: Picture, frames: list[_Frame], config: ProtectConfig, surrogate: Encoders) -> Protected:
+def _joined(original: Picture, frames: list[_Frame], config: ProtectConfig, surrogate: AnySurrogate) -> Protected:
     """The frames of one picture, with a record of the one that is protected least.
 
     Raises:

@@ -25,7 +25,6 @@ import pca_protect.protection
 import pca_protect.surrogates.load
 from pca_protect import DeviceError, ProtectConfig
 from pca_protect.attack import visibility
-from pca_protect.attack import visibility as discretion
 from pca_protect.cli.main import app, protect_app
 from pca_protect.config import PRESETS
 
@@ -324,7 +323,7 @@ def test_method_has_the_constants_of_the_code():
         f"G_{{{visibility._LUMA_BLUR_PX}}} * \\delta_Y",
         f"G_{{{visibility._CHROMA_BLUR_PX}}} * \\delta_B",
         f"T = {visibility.FLAT_THRESHOLD} + \\sqrt{{G_{visibility._SURROUNDINGS_PX:g} *",
-        f"at most {discretion._FASTEST} a step",
+        f"at most {visibility._FASTEST} a step",
         f"below {pca_protect.protection.MIN_GAIN:g} the program",
         f"above {ProtectConfig.tile_px} pixels",
         f"walks {PRESETS['paper'].steps} times",

@@ -18,7 +18,7 @@ from pca_protect.attack.losses import posterior_collapse
 from pca_protect.config import MODES
 from pca_protect.engine import criteria
 from pca_protect.evaluation import NOISE_DRAWS, SAMPLE_PX, evaluate, whole_posterior, with_noise
-from pca_protect.image.tensors import from_levels
+from pca_protect.image.tensors import to_tensor
 from pca_protect.io.picture import Picture
 from pca_protect.record import UNMEASURED
 
@@ -37,7 +37,7 @@ def coarser(surrogate: Surrogate, factor: int) -> Surrogate:
 
 def norm_of(surrogate: Surrogate, levels: NDArray[np.uint8]) -> torch.Tensor:
     with torch.no_grad():
-        return surrogate.posterior(from_levels([levels])).mean
+        return surrogate.posterior(to_tensor([levels])).mean
 
 
 def test_figures_are_what_the_formulas_say(tiny: Surrogate):
@@ -55,7 +55,7 @@ def test_figures_are_what_the_formulas_say(tiny: Surrogate):
     assert found.noise.latent == pytest.approx(by_noise, rel=1e-5)
     assert found.gain_over_noise == pytest.approx(found.protected.latent / by_noise, rel=1e-5)
     with torch.no_grad():
-        posterior = tiny.posterior(from_levels([protected.rgb]))
+        posterior = tiny.posterior(to_tensor([protected.rgb]))
     assert found.protected.loss == pytest.approx(
         float(posterior_collapse(posterior.mean, posterior.logvar, 1.0)), rel=1e-5
     )

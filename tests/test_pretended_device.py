@@ -31,7 +31,7 @@ from pca_protect.io.picture import Picture
 from pca_protect.memory import batch_size
 from pca_protect.protection import protect_batch
 from pca_protect.surrogates import self_test
-from pca_protect.surrogates.encoder import Encoders, Surrogate, several
+from pca_protect.surrogates.encoder import AnySurrogate, Surrogate, ensemble
 from pca_protect.surrogates.memory_efficient import NormSiLU
 
 KL = "AutoencoderKL"
@@ -166,7 +166,7 @@ def test_every_request_protects_as_on_the_cpu(load: Load, name: str):
         mask[8:40, 10:60] = True
 
     def protected(**where: str) -> Protected:
-        encoders: Encoders = several([load(encoder, **where) for encoder in request.encoders])
+        encoders: AnySurrogate = ensemble([load(encoder, **where) for encoder in request.encoders])
         if request.checkpointed:
             encoders = encoders.checkpointed
         return protect(request.shown, config, surrogate=encoders, mask=mask)

@@ -19,8 +19,9 @@ from pca_protect.cli.web.names import protected_names
 from pca_protect.cli.web.shelf import Shelf
 from pca_protect.cli.web.uploads import Upload, Uploads
 from pca_protect.config import ProtectConfig
-from pca_protect.engine import Mask, demand
+from pca_protect.engine import demand
 from pca_protect.errors import Cancelled, DeviceError, PcaProtectError, UsageError
+from pca_protect.image.tensors import Mask
 from pca_protect.io.header import Header
 from pca_protect.io.picture import Picture
 from pca_protect.io.plan import PROTECTED, TEST_ONLY
@@ -29,7 +30,7 @@ from pca_protect.io.write import encode_picture, output_format
 from pca_protect.memory import batch_size
 from pca_protect.protection import Protected, protect
 from pca_protect.record import Record
-from pca_protect.surrogates.encoder import Encoders
+from pca_protect.surrogates.encoder import AnySurrogate
 from pca_protect.surrogates.resolve import AUTO
 
 AMPLIFICATION = 8
@@ -167,7 +168,7 @@ def _one(
     which: str,
     share: tuple[float, float],
     uploads: Uploads,
-    encoders: Encoders,
+    encoders: AnySurrogate,
     shelf: Shelf,
 ) -> Result:
     """One picture, from its upload to the shelf.

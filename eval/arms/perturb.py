@@ -20,7 +20,7 @@ from pca_protect.eval.arms.noise import uniform_noise
 from pca_protect.eval.arms.registry import NOISE_LINF, NOISE_VISIBLE, Arm
 from pca_protect.eval.pictures import Rgb, to_pixels, with_pixels
 from pca_protect.io.picture import Picture
-from pca_protect.surrogates.encoder import Encoders, Surrogate
+from pca_protect.surrogates.encoder import AnySurrogate, Surrogate
 
 METHOD_PRESET = "paper"
 """How every method is optimised, the published posterior collapse included: 40 sign steps of an eighth of the budget, the
@@ -60,7 +60,7 @@ def perturb(arm: Arm, picture: Rgb, target: Target, *, budget_levels: int, seed:
     return with_pixels(original, found.pixels).rgb
 
 
-def protected(picture: Rgb, config: ProtectConfig, surrogate: Encoders) -> Rgb:
+def protected(picture: Rgb, config: ProtectConfig, surrogate: AnySurrogate) -> Rgb:
     """A picture `(H, W, 3)` as the program makes it, without what the program measures of it."""
     return perturb_batch(Batch([picture], [None], [False]), config, surrogate=surrogate, tile_px=config.tile_px)[0]
 

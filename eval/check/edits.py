@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 
-from pca_protect.engine import Mask
 from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.registry import EMBEDDED
 from pca_protect.eval.metrics.load import visibility
@@ -17,6 +16,7 @@ from pca_protect.eval.styles import STYLES
 from pca_protect.eval.testbed.sheet import contact_sheet
 from pca_protect.eval.trial import prompts_for
 from pca_protect.evaluation import with_noise
+from pca_protect.image.tensors import Mask
 from pca_protect.io.picture import Picture
 
 _TITLE_LETTERS = 24

@@ -24,7 +24,7 @@ from pca_protect.eval.transfer.config import TransferConfig
 from pca_protect.eval.transfer.table import EDITS, NOISE, Matrix, Source, transfer_rows
 from pca_protect.eval.trial import Trial, prompts_for
 from pca_protect.io.picture import Picture
-from pca_protect.surrogates.encoder import Surrogate, several
+from pca_protect.surrogates.encoder import Surrogate, ensemble
 from pca_protect.surrogates.load import load_surrogate
 
 
@@ -174,7 +174,7 @@ class _Work:
         request = ProtectConfig(
             mode=mode, preset=config.preset, budget_levels=config.budget_levels, vae=source.members, seed=config.seed
         )
-        against = several([self._targets[name] for name in source.members])
+        against = ensemble([self._targets[name] for name in source.members])
         return protected(picture, request, against)
 
     def _shift(self, picture: Rgb, changed: Rgb) -> dict[str, dict[str, float]]:

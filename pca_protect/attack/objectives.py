@@ -154,7 +154,7 @@ def with_equal_channels(objective: Callable[[Tensor], Tensor], gray: Sequence[bo
     gradient, and every step along it, is the same in all three.
 
     Args:
-        objective: see `optimize.Objective`.
+        objective: see `pgd.Objective`.
         gray: per picture.
     """
     if not any(gray):

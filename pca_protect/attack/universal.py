@@ -27,7 +27,7 @@ UNIT = 127
 
 
 @dataclass(frozen=True)
-class Start:
+class UniversalPerturbation:
     """A tile `(3, side, side)` in [-1, 1], fractions of the budget."""
 
     tile: Tensor
@@ -50,13 +50,13 @@ class Start:
 
 
 @lru_cache(maxsize=1)
-def trained_starts() -> dict[str, Start]:
+def trained_starts() -> dict[str, UniversalPerturbation]:
     """Of `STARTS`, by name; read once.
 
     Raises:
         ModelError: the file is damaged.
     """
-    return {key: Start(tile.float() / UNIT) for key, (tile, _) in read_starts(STARTS).items()}
+    return {key: UniversalPerturbation(tile.float() / UNIT) for key, (tile, _) in read_starts(STARTS).items()}
 
 
 def read_starts(path: Path) -> dict[str, tuple[Tensor, dict[str, object]]]:

@@ -15,7 +15,7 @@ from pca_protect.image.tiling import windows
 from pca_protect.io.picture import Picture
 from pca_protect.io.plan import Job
 from pca_protect.protection import protect
-from pca_protect.surrogates.encoder import Encoders
+from pca_protect.surrogates.encoder import AnySurrogate
 
 _SIDE_PX = 256
 _STEPS = (1, 3)
@@ -60,7 +60,7 @@ class Pace:
         )
 
 
-def measure_pace(config: ProtectConfig, *, surrogate: Encoders, evaluate: bool = True) -> Pace:
+def measure_pace(config: ProtectConfig, *, surrogate: AnySurrogate, evaluate: bool = True) -> Pace:
     """Optimises a picture of noise a few steps long; writes nothing.
 
     Args:
@@ -83,7 +83,7 @@ def measure_pace(config: ProtectConfig, *, surrogate: Encoders, evaluate: bool =
     return Pace(per_step / _SIDE_PX**2, max(few - per_step, 0.0) / _SIDE_PX**2)
 
 
-def estimate(jobs: Iterable[Job], config: ProtectConfig, *, surrogate: Encoders, evaluate: bool = True) -> Estimate:
+def estimate(jobs: Iterable[Job], config: ProtectConfig, *, surrogate: AnySurrogate, evaluate: bool = True) -> Estimate:
     """At the pace that this machine has now. Raises as `measure_pace` does."""
     sizes = [(job.source.width_px, job.source.height_px) for job in jobs]
     pace = measure_pace(config, surrogate=surrogate, evaluate=evaluate)

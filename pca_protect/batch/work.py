@@ -26,7 +26,7 @@ from pca_protect.io.write import output_format, write_bytes
 from pca_protect.memory import batch_size
 from pca_protect.protection import Protected, protect_batch
 from pca_protect.record import Record
-from pca_protect.surrogates.encoder import Encoders
+from pca_protect.surrogates.encoder import AnySurrogate
 
 
 def work(
@@ -34,7 +34,7 @@ def work(
     request: Request,
     config: ProtectConfig,
     *,
-    surrogate: Callable[[], Encoders],
+    surrogate: Callable[[], AnySurrogate],
     state: State | None,
     part: int | None,
     report: Callable[[Outcome], None],

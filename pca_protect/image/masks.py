@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from pca_protect.config import parse_region
 from pca_protect.errors import PictureError, UsageError
+from pca_protect.image.tensors import Mask
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import MAX_PIXELS, read_picture
-
-Mask = NDArray[np.bool_]
 
 _FACE_MARGIN = 0.3
 """Detectors draw their boxes around eyes, nose and mouth; so much of the box is added on every side."""

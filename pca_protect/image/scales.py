@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pca_protect.image.lanczos import shrinking
 from pca_protect.image.resize import resized
-from pca_protect.image.tensors import from_levels
+from pca_protect.image.tensors import to_tensor
 from pca_protect.image.tiling import Span, Window
 
 MARGIN_PX = 64
@@ -65,7 +65,7 @@ class SmallerPictures:
     ) -> None:
         self._device = device
         self._grid_px = grid_px
-        self._clean = from_levels([resized(levels, size) for levels in clean])
+        self._clean = to_tensor([resized(levels, size) for levels in clean])
         self._now = self._clean.clone()
         height, width = clean[0].shape[:2]
         self._lengths = ((height, size[0]), (width, size[1]))

@@ -98,7 +98,7 @@ class Surrogate:
 
     @property
     def members(self) -> tuple[Surrogate, ...]:
-        """Itself: read as several are, see `Surrogates`."""
+        """Itself: read as several are, see `SurrogateEnsemble`."""
         return (self,)
 
     @property
@@ -174,7 +174,7 @@ def fold_patches(x: Tensor, side: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Surrogates:
+class SurrogateEnsemble:
     """Two or more surrogates that a picture is protected against at once, on one device. Read like one.
 
     Raises:
@@ -225,21 +225,21 @@ class Surrogates:
         return all(member.embedded for member in self.members)
 
     @cached_property
-    def checkpointed(self) -> Surrogates:
+    def checkpointed(self) -> SurrogateEnsemble:
         """See `Surrogate.checkpointed`."""
-        return Surrogates(tuple(member.checkpointed for member in self.members))
+        return SurrogateEnsemble(tuple(member.checkpointed for member in self.members))
 
     @cached_property
-    def in_fp32(self) -> Surrogates:
+    def in_fp32(self) -> SurrogateEnsemble:
         """See `Surrogate.in_fp32`; itself if every member is."""
         members = tuple(member.in_fp32 for member in self.members)
-        return self if members == self.members else Surrogates(members)
+        return self if members == self.members else SurrogateEnsemble(members)
 
 
-Encoders = Surrogate | Surrogates
+AnySurrogate = Surrogate | SurrogateEnsemble
 """What a picture is protected against."""
 
 
-def several(members: Sequence[Surrogate]) -> Encoders:
+def ensemble(members: Sequence[Surrogate]) -> AnySurrogate:
     """One surrogate as it is, more together."""
-    return members[0] if len(members) == 1 else Surrogates(tuple(members))
+    return members[0] if len(members) == 1 else SurrogateEnsemble(tuple(members))

@@ -18,10 +18,10 @@ from pca_protect.config import Device, Precision
 from pca_protect.device import is_out_of_memory, resolve_device, resolve_dtype
 from pca_protect.errors import DeviceError, FallbackWarning, ModelError, first_line
 from pca_protect.surrogates import checkpoint, hub
-from pca_protect.surrogates.encoder import Encoder, Encoders, Surrogate, several
+from pca_protect.surrogates.encoder import AnySurrogate, Encoder, Surrogate, ensemble
 from pca_protect.surrogates.kinds import KINDS, Kind
 from pca_protect.surrogates.locate import Located, locate
-from pca_protect.surrogates.memory_efficient import keep_less
+from pca_protect.surrogates.memory_efficient import reduce_saved_activations
 from pca_protect.surrogates.one_frame import over_one_frame
 from pca_protect.surrogates.registry import FALLBACK, embedded_warning
 from pca_protect.surrogates.resolve import Resolved, resolve
@@ -78,7 +78,7 @@ def load_surrogates(
     precision: Precision = "auto",
     offline: bool = False,
     fallback: bool = True,
-) -> Encoders:
+) -> AnySurrogate:
     """Load what a configuration names, see `ProtectConfig.vaes`: one as `load_surrogate` returns it, several together.
 
     Raises:
@@ -91,9 +91,9 @@ def load_surrogates(
 
 def load_resolved(
     resolved: Resolved, *, device: Device | torch.device = "auto", precision: Precision = "auto", offline: bool = False
-) -> Encoders:
+) -> AnySurrogate:
     """`load_surrogates` for names resolved earlier. A fallback is in the surrogate's warnings, without a Python warning."""
-    return several(_members(resolved, device, precision, offline=offline))
+    return ensemble(_members(resolved, device, precision, offline=offline))
 
 
 def _warn(resolved: Resolved) -> None:
@@ -215,7 +215,7 @@ def _ready(encoder: Encoder, kind: Kind, device: torch.device, dtype: torch.dtyp
     encoder.eval().requires_grad_(False)
     try:
         over_one_frame(encoder, kind)
-        keep_less(encoder)
+        reduce_saved_activations(encoder)
         encoder.to(device=device, dtype=dtype)
         if device.type == "cuda":
             channels_last(encoder)

@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save_file
 
-from pca_protect.attack import universal as starts
+from pca_protect.attack import universal
 from pca_protect.attack.pgd import LinfBall, MomentumStep, constant, optimize
-from pca_protect.attack.universal import STARTS, Start, read_starts
+from pca_protect.attack.universal import STARTS, UniversalPerturbation, read_starts
 from pca_protect.config import MODES, ProtectConfig
 from pca_protect.engine import Batch, perturb, start_for
 from pca_protect.errors import ModelError, UsageError
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import from_pil
 from pca_protect.protection import MIN_GAIN, protect
-from pca_protect.surrogates.encoder import Surrogate, several
+from pca_protect.surrogates.encoder import Surrogate, ensemble
 from pca_protect.surrogates.load import load_surrogate
 
 EMBEDDED = ("pocket", "pocket-b", "pocket-16", "pocket-tiny")
@@ -58,7 +58,7 @@ def test_every_embedded_encoder_has_a_start_for_every_mode(encoders: dict[str, S
     for tile, about in found.values():
         assert tile.dtype == torch.int8
         assert tile.shape == (3, 64, 64)
-        assert int(tile.abs().max()) <= starts.UNIT
+        assert int(tile.abs().max()) <= universal.UNIT
         assert about["held_out"]["gain"] > max(0, about["held_out"]["noise_gain"])
     assert STARTS.stat().st_size < 2_000_000
 
@@ -78,7 +78,7 @@ def test_a_start_fills_any_budget_and_no_more(encoders: dict[str, Surrogate], fa
     protected = protect(face, config, surrogate=encoders["pocket"])
     assert protected.record.max_change_levels == budget
     change = protected.picture.rgb.astype(int) - face.rgb
-    tile = starts.trained_starts()[f"{encoders['pocket'].digest}/diffusion"].tile
+    tile = universal.trained_starts()[f"{encoders['pocket'].digest}/diffusion"].tile
     expected = (face.rgb + (budget * tile.repeat(1, 2, 2)[:, :96, :96]).permute(1, 2, 0).numpy()).clip(
         0, 255
     ) - face.rgb
@@ -155,7 +155,7 @@ def test_instant_refuses_other_encoders_and_says_what_to_do(
     with pytest.raises(UsageError, match=r"no trained start for .*train_starts\.py.*--preset fast"):
         protect(face, ProtectConfig(preset="instant"), surrogate=tiny)
     with pytest.raises(UsageError, match="one encoder at a time"):
-        protect(face, ProtectConfig(preset="instant"), surrogate=several(list(encoders.values())[:2]))
+        protect(face, ProtectConfig(preset="instant"), surrogate=ensemble(list(encoders.values())[:2]))
 
 
 def test_fast_says_what_it_set_out_from(tiny: Surrogate, encoders: dict[str, Surrogate], face: Picture):
@@ -205,7 +205,7 @@ def test_a_start_is_part_of_what_a_digest_covers(monkeypatch: pytest.MonkeyPatch
 
 
 def test_tiles_are_counted_from_the_corner_of_the_picture():
-    start = Start(torch.arange(3 * 64).float().view(3, 1, 64).expand(3, 64, 64) / 192)
+    start = UniversalPerturbation(torch.arange(3 * 64).float().view(3, 1, 64).expand(3, 64, 64) / 192)
     part = start.over(slice(5, 9), slice(60, 70), radius=2.0, gray=[False, True])
     assert part.shape == (2, 3, 4, 10)
     assert part[0, 1, 0].tolist() == pytest.approx([2 * (64 + column % 64) / 192 for column in range(60, 70)])
