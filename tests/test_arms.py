@@ -181,7 +181,7 @@ def test_arms_without_steps_need_a_trained_start(pocket_editor: Editor, target: 
     assert np.array_equal(found, run(name, picture, trained, seed=1))
     clean, *others = (posterior_of(pocket_editor.surrogate, rgb).mean for rgb in (picture, found, noise))
     by_start, by_noise = (float((one - clean).norm()) for one in others)
-    assert by_start > 1.2 * by_noise, "how far is a question for photographs, see test_starts.py"
+    assert by_start > 1.2 * by_noise, "how far is a question for photographs, see test_universal.py"
 
 
 def test_methods_of_the_denoiser_get_what_they_want(pocket_editor: Editor, picture: Rgb):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from pca_protect.config import parse_region
 from pca_protect.errors import PictureError, UsageError
-from pca_protect.image.tensors import Mask
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import MAX_PIXELS, read_picture
+
+if TYPE_CHECKING:  # the module behind it imports torch
+    from pca_protect.image.tensors import Mask
 
 _FACE_MARGIN = 0.3
 """Detectors draw their boxes around eyes, nose and mouth; so much of the box is added on every side."""
