@@ -89,11 +89,11 @@ def choose_plan(surrogate: AnySurrogate, demand: Demand, *, source: str) -> Memo
     room = _room(surrogate.device, demand.max_megabytes)
     if surrogate.device.type == "cpu":
         room -= _COPIES_BYTES_PER_PIXEL * demand.height * demand.width
-    for fit in candidate_plans(surrogate, demand.tile_px):
-        needed = _needed(surrogate, demand, fit)
+    for plan in candidate_plans(surrogate, demand.tile_px):
+        needed = _needed(surrogate, demand, plan)
         if needed <= room:
-            return fit
-    smallest = windows(demand.height, demand.width, tile_px=fit.tile_px, grid_px=_grid_px(surrogate))[0].seen
+            return plan
+    smallest = windows(demand.height, demand.width, tile_px=plan.tile_px, grid_px=_grid_px(surrogate))[0].seen
     side_px = max(side.stop - side.start for side in smallest)
     remedy = "close other programs or use another device"
     if demand.max_megabytes:
@@ -118,9 +118,13 @@ def _grid_px(surrogate: AnySurrogate) -> int:
 
 
 def batch_size(surrogate: AnySurrogate, demand: Demand, *, at_most: int | None) -> int:
-    """How many pictures of a size to work on at once: at most `at_most`, and no more than fit into memory, where the graphs
-    of all of them exist until the backward pass. If None, one on the CPU, which gains nothing, and on MPS, where a
-    large tensor aborts the process."""
+    """Number of pictures of a size to work on at once: no more than fit into memory, where the graphs of all of them exist
+    until the backward pass.
+
+    Args:
+        at_most: upper limit. If None, 16 on CUDA, and 1 on the CPU, which gains nothing by batches, and on MPS, where a large
+            tensor aborts the process.
+    """
     if at_most is None:
         at_most = _LARGEST_BATCH if surrogate.device.type == "cuda" else 1
     if at_most == 1:
@@ -143,17 +147,17 @@ def evaluated_at_once(
     return min(fitting, pictures if kind == "cuda" else 1)
 
 
-def _needed(surrogate: AnySurrogate, demand: Demand, fit: MemoryPlan) -> float:
+def _needed(surrogate: AnySurrogate, demand: Demand, plan: MemoryPlan) -> float:
     """Bytes for the gradient of one window at every scale, of the greediest encoder: they take turns."""
-    return max(_needed_by(member, demand, fit) for member in surrogate.members)
+    return max(_needed_by(member, demand, plan) for member in surrogate.members)
 
 
-def _needed_by(surrogate: Surrogate, demand: Demand, fit: MemoryPlan) -> float:
+def _needed_by(surrogate: Surrogate, demand: Demand, plan: MemoryPlan) -> float:
     height, width = demand.height, demand.width
-    window = windows(height, width, tile_px=fit.tile_px, grid_px=window_grid([surrogate.multiple]))[0]
+    window = windows(height, width, tile_px=plan.tile_px, grid_px=window_grid([surrogate.multiple]))[0]
     pixels = encoded_pixels(window, height, width, demand.sizes)
     kept = _kept(surrogate)
-    needed = (kept.checkpointed if fit.checkpointed else sum(kept.plain)) + _WORKING_TENSORS * max(kept.plain)
+    needed = (kept.checkpointed if plan.checkpointed else sum(kept.plain)) + _WORKING_TENSORS * max(kept.plain)
     if surrogate.device.type == "cpu":
         needed += sum(size for size in kept.plain if size * pixels < _GIVEN_BACK_BYTES)
     return needed * pixels

@@ -235,9 +235,9 @@ def _worked(
     checkpoints, which change nothing else, then in smaller windows."""
     started = time.perf_counter()
     first = parts[0].picture
-    fit = choose_plan(surrogate, demand(config, height=first.height, width=first.width), source=first.source)
+    plan = choose_plan(surrogate, demand(config, height=first.height, width=first.width), source=first.source)
     to_try = candidate_plans(surrogate, config.tile_px)
-    for attempt in to_try[to_try.index(fit) :]:
+    for attempt in to_try[to_try.index(plan) :]:
         found = _attempt(parts, config, surrogate, attempt, evaluate, on_step)
         if found is not None:
             seconds = (time.perf_counter() - started) / len(parts)
@@ -265,7 +265,7 @@ def _attempt(
     parts: list[_Part],
     config: ProtectConfig,
     surrogate: AnySurrogate,
-    fit: MemoryPlan,
+    plan: MemoryPlan,
     evaluate: bool,
     on_step: Progress | None,
 ) -> list[tuple[Picture, Evaluation | None]] | None:
@@ -276,9 +276,9 @@ def _attempt(
         [part.free for part in parts],
         [picture.gray for picture in pictures],
     )
-    encoder = surrogate.checkpointed if fit.checkpointed else surrogate
+    encoder = surrogate.checkpointed if plan.checkpointed else surrogate
     try:
-        changed = perturb(batch, config, surrogate=encoder, tile_px=fit.tile_px, on_step=on_step)
+        changed = perturb(batch, config, surrogate=encoder, tile_px=plan.tile_px, on_step=on_step)
         shown = [replace(picture, rgb=levels) for picture, levels in zip(pictures, changed, strict=True)]
         if not evaluate:
             return [(protected, None) for protected in shown]
@@ -289,7 +289,7 @@ def _attempt(
                     part.picture,
                     protected,
                     surrogate=surrogate,
-                    criteria=criteria(config, tile_px=fit.tile_px),
+                    criteria=criteria(config, tile_px=plan.tile_px),
                     free=part.free,
                     sample_px=None if config.recipe.steps else evaluation.SAMPLE_PX,
                 ),
