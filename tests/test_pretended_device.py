@@ -349,7 +349,7 @@ def test_the_loop_is_counted_by_step(machine: Machine, load: Load):
     uploads, downloads, syncs = (more - less for less, more in zip(*counted, strict=True))
     assert not uploads
     assert not downloads
-    assert all(line.startswith("pca_protect/optimize.py:") for line in syncs)
+    assert all(line.startswith("pca_protect/attack/pgd.py:") for line in syncs)
 
 
 def test_the_pretence_keeps_the_rules_of_the_device(machine: Machine):
