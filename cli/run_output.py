@@ -148,7 +148,8 @@ def _evaluation(record: Record, *, verbose: bool) -> Iterator[str]:
         return
     yield "unchanged" if record.psnr_db is None else f"PSNR {record.psnr_db:.1f} dB"
     yield f"visible like {record.visible_levels:.2g} levels"
-    yield f"latent shift {record.protected.latent:.0%} (random noise: {record.noise.latent:.0%})"
+    sample = f", in a square of {record.evaluation_sample_px} px" if record.evaluation_sample_px else ""
+    yield f"latent shift {record.protected.latent:.0%} (random noise: {record.noise.latent:.0%}{sample})"
     if verbose:
         yield f"loss {record.loss_clean:.4g} to {record.protected.loss:.4g}"
         yield f"gain over noise {record.gain_over_noise:.3g}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from pca_protect import ProtectConfig, Surrogate, evaluation, protect
+from pca_protect import ProtectConfig, Surrogate, evaluation, load_surrogate, protect
 from pca_protect.attack.losses import posterior_collapse
 from pca_protect.config import MODES
 from pca_protect.engine import criteria
@@ -201,3 +202,14 @@ def test_a_device_out_of_memory_is_given_less_at_a_time(
     tense = evaluate(original, original, surrogate=tiny, criteria=criteria(config))
     assert tense.evaluation_tile_px == tile_px
     assert tense.noise.latent == pytest.approx(calm.noise.latent, rel=1e-6 if tile_px is None else 0.2)
+
+
+@pytest.mark.usefixtures("bf16_on_any_cpu")
+def test_encoders_compute_in_fp32_whatever_the_precision_of_the_attack(tiny: Surrogate, tiny_folder: Path):
+    half = load_surrogate(str(tiny_folder), device="cpu", precision="bf16")
+    original = crop(100, 40, 90, 70)
+    protected = protect(Image.fromarray(original.rgb), ProtectConfig(steps=1), surrogate=half)
+    assert protected.record.precision == "bfloat16"
+    found = evaluate(original, protected.picture, surrogate=tiny, criteria=criteria(ProtectConfig()))
+    assert protected.record.protected == found.protected
+    assert protected.record.noise == found.noise

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from tiny_vaes import TINY
 from torch import Tensor, nn
 
-from pca_protect import ModelError, ProtectConfig, load_surrogate, protect
+from pca_protect import ModelError, ProtectConfig, UsageError, load_surrogate, protect
 from pca_protect.surrogates import checkpoint
 from pca_protect.surrogates.encoder import Encoder, Surrogate, SurrogateEnsemble, fold_patches
 from pca_protect.surrogates.kinds import KINDS
@@ -352,3 +352,15 @@ class TestInFp32:
         spoiled(folder, **{"encoder.conv_in.bias": tensors["encoder.conv_in.bias"] + 1})
         with pytest.raises(ModelError, match="the weights have changed since they were loaded; start again"):
             _ = half.in_fp32
+
+
+def test_windows_too_small_for_the_grid_end_in_one_sentence(tmp_path: Path):
+    """At a factor of 128 two windows of 192 px would have no overlap; a picture of one window needs none."""
+    surrogate = surrogate_of(TINY["AutoencoderDC f128"](), name="coarse", origin="memory")
+    image, config = smooth_picture(400, 130), ProtectConfig(tile_px=192, steps=1)
+    with pytest.raises(
+        UsageError, match=r"windows of 192 px are too small .* grid of 128 px; use a tile of at least 384"
+    ):
+        protect(image, config, surrogate=surrogate)
+    for wide, tile_px in ((smooth_picture(190, 130), 192), (image, 384)):
+        assert protect(wide, replace(config, tile_px=tile_px), surrogate=surrogate).record.tile_px == tile_px

@@ -117,6 +117,7 @@ NOT_PRODUCED = {
     "nothing is painted": "the same",
     "reads pictures with the encoder": "the same; tests/test_web_work.py",
     "was given the picture at": "the same",
+    "are too small for an encoder": "needs an encoder with a coarse grid; tests/test_kinds.py has one",
     "was measured with other settings": "takes two benchmarks; tests/test_results.py",
 }
 """Messages that are looked for in the source instead, and why."""

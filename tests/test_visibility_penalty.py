@@ -138,3 +138,17 @@ def test_the_limit_holds_inside_the_region(pocket: Surrogate, mode: str):
     shown = visible_levels(result.original.rgb, result.picture.rgb, mask=mask)
     assert 0.25 < shown <= 0.5
     assert result.record.visible_levels == shown
+
+
+def test_the_violation_is_measured_where_the_picture_may_change():
+    """A change of 5.1 levels in a quarter of the picture is below the limit on average, and above it in that quarter."""
+    clean = torch.full((1, 3, 40, 40), 0.5)
+    editable = torch.zeros(1, 1, 40, 40)
+    editable[..., :20, :20] = 1.0
+    shown = clean + editable * 5.1 / 255
+    found = [
+        prices(VisibilityPenalty(nothing, clean, weight=2.0, most_levels=4.0, editable=where), clean, shown)[0]
+        for where in (None, editable)
+    ]
+    assert found[0] == pytest.approx(2.0, rel=1e-4)
+    assert found[1] > 2.1
