@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pca_protect.batch.estimate import Estimate
     from pca_protect.record import Record
-    from pca_protect.surrogates.several import Encoders
+    from pca_protect.surrogates.encoder import AnySurrogate
 
 _LISTED = 20
 """So many failures are listed; more would push the summary off the screen."""
@@ -53,7 +53,7 @@ class Reporter:
     def notice(self, sentence: str) -> None:
         self._bar.print_above(lambda: console.say(sentence))
 
-    def loaded(self, surrogate: Encoders) -> None:
+    def loaded(self, surrogate: AnySurrogate) -> None:
         self._known_warnings = surrogate.warnings
         self._test_only = surrogate.embedded
         if not self._is_first:

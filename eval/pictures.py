@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from torch import Tensor
 
 from pca_protect.errors import PictureError, UsageError
+from pca_protect.image.tensors import to_tensor, to_uint8
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import read_picture
 
@@ -70,3 +73,13 @@ def made_picture(size_px: int, seed: int) -> Picture:
     smooth = np.asarray(coarse.resize((size_px, size_px), Image.Resampling.BICUBIC)).astype(np.int16)
     texture = generator.integers(-12, 13, (size_px, size_px, 1))
     return Picture((smooth + texture).clip(0, 255).astype(np.uint8), source=f"made from seed {seed}")
+
+
+def to_pixels(picture: Picture) -> Tensor:
+    """Colour as float32 `(1, 3, H, W)` in [0, 1]."""
+    return to_tensor([picture.rgb])
+
+
+def with_pixels(picture: Picture, pixels: Tensor) -> Picture:
+    """The same picture with colour from `(1, 3, H, W)` in [0, 1]."""
+    return replace(picture, rgb=to_uint8(pixels)[0])

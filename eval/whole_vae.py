@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pca_protect.errors import ModelError, first_line
-from pca_protect.surrogates.adapter import reflect_to_multiple
+from pca_protect.surrogates.encoder import reflect_to_multiple
 from pca_protect.surrogates.locate import locate
 from pca_protect.surrogates.weight_files import variant_of
 

@@ -15,12 +15,12 @@ from PIL import Image
 from torch import Tensor
 
 from pca_protect import ProtectConfig, Surrogate, load_surrogate
+from pca_protect.attack.pgd import Objective
+from pca_protect.engine import criteria, run_recipe
+from pca_protect.eval.pictures import to_pixels, with_pixels
 from pca_protect.evaluation import Evaluation, evaluate, largest_change
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import from_pil
-from pca_protect.optimize import Objective
-from pca_protect.perturb import run_recipe
-from pca_protect.pixels import to_pixels, with_pixels
 
 ASTRONAUT = Path(__file__).parent / "astronaut.png"
 FACE = (170, 60, 298, 188)
@@ -41,7 +41,7 @@ def flatten(picture: Picture, surrogate: Surrogate, config: ProtectConfig) -> tu
     clean = to_pixels(picture).to(surrogate.device)
     found = run_recipe(clean, flat_latent(surrogate), config)
     protected = with_pixels(picture, found.pixels)
-    return protected, evaluate(picture, protected, surrogate=surrogate, config=config)
+    return protected, evaluate(picture, protected, surrogate=surrogate, criteria=criteria(config))
 
 
 def main() -> None:

@@ -14,10 +14,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from pca_protect import ProtectConfig, Surrogate, load_surrogate, protect
+from pca_protect.engine import criteria
 from pca_protect.evaluation import evaluate
 from pca_protect.surrogates import checkpoint
-from pca_protect.surrogates.adapter import Encoder
-from pca_protect.surrogates.several import several
+from pca_protect.surrogates.encoder import Encoder, ensemble
 
 ASTRONAUT = Path(__file__).parent / "astronaut.png"
 FACE = (170, 60, 298, 188)
@@ -59,13 +59,13 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("half.png"))
     output = parser.parse_args().output
     pocket = load_surrogate("pocket")
-    encoders = several([pocket, half_size(pocket)])
+    encoders = ensemble([pocket, half_size(pocket)])
     config = ProtectConfig(mode="diffusion", preset="fast")
     result = protect(Image.open(ASTRONAUT).crop(FACE), config, surrogate=encoders)
     record = result.save(output)
     print(f"against {record.vae['name']}: largest change {record.max_change_levels} levels")
     for member in encoders.members:
-        effect = evaluate(result.original, result.picture, surrogate=member, config=config)
+        effect = evaluate(result.original, result.picture, surrogate=member, criteria=criteria(config))
         print(f"{member.name}: latent moved {effect.protected.latent:.0%}, by noise {effect.noise.latent:.0%}")
 
 

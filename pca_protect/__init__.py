@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pca_protect.version import __version__
 
 if TYPE_CHECKING:
+    from pca_protect.attack.losses import posterior_collapse
     from pca_protect.config import ProtectConfig
     from pca_protect.errors import (
         Cancelled,
@@ -21,10 +22,9 @@ if TYPE_CHECKING:
         PictureError,
         UsageError,
     )
-    from pca_protect.losses import posterior_collapse
     from pca_protect.protection import Protected, protect
     from pca_protect.record import Record
-    from pca_protect.surrogates.adapter import Surrogate
+    from pca_protect.surrogates.encoder import Surrogate
     from pca_protect.surrogates.load import load_surrogate
 
 _HOMES = {
@@ -37,10 +37,10 @@ _HOMES = {
     "ProtectConfig": "config",
     "Protected": "protection",
     "Record": "record",
-    "Surrogate": "surrogates.adapter",
+    "Surrogate": "surrogates.encoder",
     "UsageError": "errors",
     "load_surrogate": "surrogates.load",
-    "posterior_collapse": "losses",
+    "posterior_collapse": "attack.losses",
     "protect": "protection",
 }
 

@@ -16,7 +16,6 @@ from pca_protect.errors import UsageError
 
 Direction = Literal["up", "down"]
 Loss = Literal["collapse", "power"]
-StepRuleName = Literal["sign", "momentum"]
 ScheduleName = Literal["constant", "linear", "cosine"]
 StartName = Literal["none", "trained"]
 Device = Literal["auto", "cpu", "cuda", "mps"] | str
@@ -32,7 +31,7 @@ class Mode:
         loss: `collapse` is the published loss, see `losses.posterior_collapse`; `power` is `losses.latent_power`.
         target_variance: v of the published loss; None for others.
         direction: of the loss.
-        price: of a visible energy of 1 beside the logarithm of the loss, see `discretion.Discreet`; 0 is none.
+        price: of a visible energy of 1 beside the logarithm of the loss, see `VisibilityPenalty`; 0 is none.
         aim: one phrase.
     """
 
@@ -57,7 +56,7 @@ SURVIVE = {
     "jpeg": "JPEG compression",
     "social": "an upload: JPEG, made smaller, both",
 }
-"""What `survive` takes; see `survival.SURVIVAL`."""
+"""What `survive` takes; see `transforms.EOT_PRESETS`."""
 
 _POSTED_PX = {"social": 1080}
 """Longer side of what such a place stores of larger pictures."""
@@ -75,14 +74,13 @@ class Recipe:
         relative_step: the first one, in budgets.
         finer: factor on steps where the best perturbation lies between the budget's corners, which few long steps would only
             jump about: where the loss goes down, and where what shows has a price.
-        start: `trained` begins at a perturbation that was trained in advance, see `starts`, where the encoder has one, and
+        start: `trained` begins at a perturbation that was trained in advance, see `universal`, where the encoder has one, and
             at the clean picture otherwise; a recipe without steps needs one.
         start_share: so much of that perturbation. All of it lies near the budget's corners, which few steps hardly leave.
         steps_down: gradient steps where the loss goes down, if not as many: no one perturbation takes from every picture.
     """
 
     steps: int
-    step_rule: StepRuleName
     schedule: ScheduleName
     relative_step: float
     momentum: float
@@ -96,12 +94,11 @@ class Recipe:
 
 PRESETS: dict[str, Recipe] = {
     # 16/255 with steps of 2/255 in the published settings, hence an eighth.
-    "paper": Recipe(40, "sign", "constant", 1 / 8, 0.0, False, "the published loop, step for step"),
+    "paper": Recipe(40, "constant", 1 / 8, 0.0, False, "the published loop, step for step"),
     # Step lengths, momentum and the share of the start were chosen on photographs that no result is reported on; longer first
     # steps win at every number of steps once they decay.
     "instant": Recipe(
         0,
-        "momentum",
         "linear",
         3 / 2,
         0.3,
@@ -113,7 +110,6 @@ PRESETS: dict[str, Recipe] = {
     ),
     "fast": Recipe(
         8,
-        "momentum",
         "linear",
         3 / 2,
         0.3,
@@ -123,8 +119,8 @@ PRESETS: dict[str, Recipe] = {
         start="trained",
         start_share=0.3,
     ),
-    "balanced": Recipe(40, "momentum", "cosine", 3 / 5, 0.7, True, "the default: goes further at equal steps"),
-    "strong": Recipe(120, "momentum", "cosine", 3 / 5, 0.7, True, "three times the steps"),
+    "balanced": Recipe(40, "cosine", 3 / 5, 0.7, True, "the default: goes further at equal steps"),
+    "strong": Recipe(120, "cosine", 3 / 5, 0.7, True, "three times the steps"),
 }
 
 
@@ -136,7 +132,7 @@ class ProtectConfig:
         mode: `diffusion` (edits change little), `concentration` (edits are ruined) or `strong` (edits are ruined, with less to
             see).
         preset: how the optimiser walks: `instant`, `paper`, `fast`, `balanced` or `strong`. `instant` is for encoders with a
-            trained start alone, see `starts`.
+            trained start alone, see `universal`.
         budget_levels: the largest change of any channel of any pixel in the saved 8-bit file, 1 to 255.
         steps: gradient steps; None takes the preset's. 0 is for `instant` alone.
         max_visibility: at most so visible, see `visibility.in_levels`: levels of a change of brightness on a flat patch that
@@ -244,13 +240,13 @@ class ProtectConfig:
         return replace(
             recipe,
             steps=steps if self.steps is None else self.steps,
-            relative_step=recipe.relative_step * (1.0 if self.to_corners else recipe.finer),
+            relative_step=recipe.relative_step * (1.0 if self.saturates else recipe.finer),
             finer=1.0,
             steps_down=None,
         )
 
     @property
-    def to_corners(self) -> bool:
+    def saturates(self) -> bool:
         """Whether the best perturbation lies near the budget's corners: where the loss goes up, and nothing that shows has a
         price."""
         return not self._goes_down and self.price == 0 and self.max_visibility is None
@@ -312,6 +308,7 @@ class ProtectConfig:
             "target_variance": variance,
             "direction": direction,
             "price": self.price,
+            "step_rule": "momentum" if self.recipe.momentum else "sign",  # sign steps are momentum with a decay of 0
             **recipe,
         }
 

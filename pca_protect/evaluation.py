@@ -7,28 +7,23 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from pca_protect import compute
-from pca_protect.config import ProtectConfig
+from pca_protect.attack.objectives import latent_loss
+from pca_protect.attack.posterior import Posterior, concatenate
+from pca_protect.attack.visibility import visible_levels
+from pca_protect.device import empty_cache, is_out_of_memory
 from pca_protect.errors import not_finite
+from pca_protect.image.resize import resized, sizes
+from pca_protect.image.tensors import Mask, Uint8Image, to_tensor
+from pca_protect.image.tiling import GRID_PX, Window, window_grid, windows
 from pca_protect.io.picture import Picture
 from pca_protect.memory import evaluated_at_once
-from pca_protect.objective import latent_loss
-from pca_protect.pixels import from_levels
-from pca_protect.resize import resized
-from pca_protect.scales import seen_sizes
-from pca_protect.surrogates.adapter import Posterior, Surrogate, concatenate
-from pca_protect.surrogates.several import Encoders
-from pca_protect.tiling import GRID_PX, Window, window_grid, windows
-from pca_protect.visibility import visible_levels
-
-Uint8 = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
+from pca_protect.surrogates.encoder import AnySurrogate, Surrogate
 
 NOISE_DRAWS = 4
 """Draws of the noise control, at least: pictures of several windows count one in each window."""
@@ -80,13 +75,35 @@ class Evaluation:
     evaluation_tile_px: int | None
 
 
+@dataclass(frozen=True)
+class Criteria:
+    """What a protected picture is measured by; `engine.criteria` makes them from a request.
+
+    Attributes:
+        budget_levels: of the noise control, in 8-bit levels.
+        seed: of the noise control.
+        target_variance: of the loss `posterior_collapse`; None is `latent_power`.
+        scales, posted_px: sizes at which the picture is seen, see `resize.sizes`.
+        tile_px: longest side of the windows in which pictures are encoded that do not fit into memory, in pixels. An editor
+            encodes a picture at once, and normalisations see all of it.
+        max_megabytes: the user's limit on memory, None if there is none.
+    """
+
+    budget_levels: int
+    seed: int
+    target_variance: float | Literal["posterior"] | None
+    scales: tuple[int | Literal["native"], ...]
+    posted_px: int | None
+    tile_px: int
+    max_megabytes: int | None
+
+
 def evaluate(
     original: Picture,
     protected: Picture,
     *,
-    surrogate: Encoders,
-    config: ProtectConfig,
-    tile_px: int | None = None,
+    surrogate: AnySurrogate,
+    criteria: Criteria,
     free: Mask | None = None,
     sample_px: int | None = None,
 ) -> Evaluation:
@@ -94,8 +111,7 @@ def evaluate(
     the encoder and scale with the lowest `gain_over_noise`. Encoders compute in fp32 here, whatever their precision.
 
     Args:
-        tile_px: longest side of the windows in which pictures are encoded that do not fit into memory, in pixels; the
-            configuration's if None. An editor encodes a picture at once, and normalisations see all of it.
+        criteria: see `Criteria`.
         free: `(H, W)`, where the picture was allowed to change, and the noise is too; None is everywhere.
         sample_px: evaluate a square of this side in the middle of where the picture was allowed to change; None evaluates the
             whole picture.
@@ -107,16 +123,15 @@ def evaluate(
         place = _middle(original, free, sample_px)
         original, protected = (replace(picture, rgb=picture.rgb[place]) for picture in (original, protected))
         free = None if free is None else free[place]
-    smaller = tile_px or config.tile_px
-    tile = None if _fits_whole(original, surrogate, config) else smaller
+    tile = None if _fits_whole(original, surrogate, criteria) else criteria.tile_px
     try:
-        loss_clean, moved, noise = _weakest(original, protected, surrogate, config, free, tile)
+        loss_clean, moved, noise = _weakest(original, protected, surrogate, criteria, free, tile)
     except RuntimeError as error:
-        if tile is not None or not compute.is_out_of_memory(error):
+        if tile is not None or not is_out_of_memory(error):
             raise
-        compute.empty_cache(surrogate.device)
-        tile = smaller
-        loss_clean, moved, noise = _weakest(original, protected, surrogate, config, free, tile)
+        empty_cache(surrogate.device)
+        tile = criteria.tile_px
+        loss_clean, moved, noise = _weakest(original, protected, surrogate, criteria, free, tile)
     return Evaluation(
         psnr_db=_psnr_db(original.rgb, protected.rgb),
         visible_levels=visible_levels(original.rgb, protected.rgb, mask=free),
@@ -129,33 +144,37 @@ def evaluate(
     )
 
 
-def _fits_whole(original: Picture, surrogate: Encoders, config: ProtectConfig) -> bool:
-    sizes = seen_sizes(original.height, original.width, config)
+def _sizes(original: Picture, criteria: Criteria) -> list[tuple[int, int]]:
+    return sizes(original.height, original.width, criteria.scales, longest_px=criteria.posted_px)
+
+
+def _fits_whole(original: Picture, surrogate: AnySurrogate, criteria: Criteria) -> bool:
+    seen = _sizes(original, criteria)
     return all(
-        evaluated_at_once(member.in_fp32, config, height=height, width=width, pictures=1)
+        evaluated_at_once(member.in_fp32, height=height, width=width, pictures=1, max_megabytes=criteria.max_megabytes)
         for member in surrogate.members
-        for height, width in sizes
+        for height, width in seen
     )
 
 
 def _weakest(
     original: Picture,
     protected: Picture,
-    surrogate: Encoders,
-    config: ProtectConfig,
+    surrogate: AnySurrogate,
+    criteria: Criteria,
     free: Mask | None,
     tile_px: int | None,
 ) -> tuple[float, Shift, Shift]:
     """The loss of the original and the shifts by protection and noise, of the encoder and scale with the lowest gain."""
     members = [member.in_fp32 for member in surrogate.members]
-    sizes = seen_sizes(original.height, original.width, config)
-    fewest = min(len(_walk(size, member, tile_px)) for member in members for size in sizes)
+    seen = _sizes(original, criteria)
+    fewest = min(len(_walk(size, member, tile_px)) for member in members for size in seen)
     draws = range(-(-NOISE_DRAWS // fewest))
-    noisy = [with_noise(original, config.budget_levels, config.seed, free, draw=draw).rgb for draw in draws]
+    noisy = [with_noise(original, criteria.budget_levels, criteria.seed, free, draw=draw).rgb for draw in draws]
     pictures = [original.rgb, protected.rgb, *noisy]
     found = [
-        _shifts(seen, member, config, tile_px)
-        for seen in ([_at(levels, size) for levels in pictures] for size in sizes)
+        _shifts(resized_pictures, member, criteria, tile_px)
+        for resized_pictures in ([_at(levels, size) for levels in pictures] for size in seen)
         for member in members
     ]
     return min(found, key=lambda shifts: _gain(*shifts[1:]))
@@ -185,7 +204,7 @@ def with_noise(original: Picture, budget_levels: int, seed: int, free: Mask | No
     return replace(original, rgb=noisy)
 
 
-def largest_change(clean: Uint8, changed: Uint8) -> int:
+def largest_change(clean: Uint8Image, changed: Uint8Image) -> int:
     """Of any channel of any pixel, in levels."""
     return max(int((np.maximum(*rows) - np.minimum(*rows)).max()) for rows in zip(clean, changed, strict=True))
 
@@ -205,7 +224,9 @@ def _middle(picture: Picture, free: Mask | None, side_px: int) -> tuple[slice, s
 
 
 @torch.no_grad()
-def whole_posterior(pictures: Sequence[Uint8], surrogate: Surrogate, *, tile_px: int | None, at_once: int) -> Posterior:
+def whole_posterior(
+    pictures: Sequence[Uint8Image], surrogate: Surrogate, *, tile_px: int | None, at_once: int
+) -> Posterior:
     """Posterior of whole pictures, computed at once or window by window: every latent position comes from the window that
     keeps it.
 
@@ -228,8 +249,8 @@ def _walk(size: tuple[int, ...], surrogate: Surrogate, tile_px: int | None) -> l
     return windows(size[0], size[1], tile_px=tile_px or max(size), grid_px=window_grid([surrogate.multiple]))
 
 
-def _kept_moments(pictures: Sequence[Uint8], window: Window, surrogate: Surrogate, at_once: int) -> Posterior:
-    pixels = from_levels([levels[window.seen] for levels in pictures]).to(surrogate.device)
+def _kept_moments(pictures: Sequence[Uint8Image], window: Window, surrogate: Surrogate, at_once: int) -> Posterior:
+    pixels = to_tensor([levels[window.seen] for levels in pictures]).to(surrogate.device)
     posterior = _posterior(pixels, surrogate, at_once)
     rows, columns = (
         _positions(side, side_px, length, surrogate.multiple)
@@ -251,14 +272,14 @@ def _posterior(pixels: Tensor, surrogate: Surrogate, at_once: int) -> Posterior:
     try:
         return concatenate([surrogate.posterior(batch) for batch in torch.split(pixels, at_once)])
     except RuntimeError as error:
-        if at_once == 1 or not compute.is_out_of_memory(error):
+        if at_once == 1 or not is_out_of_memory(error):
             raise
-    compute.empty_cache(surrogate.device)
+    empty_cache(surrogate.device)
     return _posterior(pixels, surrogate, 1)
 
 
 def _shifts(
-    pictures: Sequence[Uint8], surrogate: Surrogate, config: ProtectConfig, tile_px: int | None
+    pictures: Sequence[Uint8Image], surrogate: Surrogate, criteria: Criteria, tile_px: int | None
 ) -> tuple[float, Shift, Shift]:
     """The loss of the original, and the shifts by the protection and by noise.
 
@@ -269,10 +290,12 @@ def _shifts(
         ModelError: the encoder returns values that are not finite.
     """
     height, width = (min(side, tile_px or side) for side in pictures[0].shape[:2])
-    at_once = evaluated_at_once(surrogate, config, height=height, width=width, pictures=len(pictures))
+    at_once = evaluated_at_once(
+        surrogate, height=height, width=width, pictures=len(pictures), max_megabytes=criteria.max_megabytes
+    )
     posterior = whole_posterior(pictures, surrogate, tile_px=tile_px, at_once=max(1, at_once))
     clean, moved, *noisy = posterior.each()
-    loss = latent_loss(config, clean, name=surrogate.name)
+    loss = latent_loss(clean, target_variance=criteria.target_variance, name=surrogate.name)
     before = clean.mean.norm().clamp_min(1e-30)
 
     def shift(changed: Posterior) -> Shift:
@@ -299,11 +322,11 @@ def _root_mean_square(values: Iterable[float]) -> float:
     return math.sqrt(float(np.mean(np.square(list(values)))))
 
 
-def _at(levels: Uint8, size: tuple[int, int]) -> Uint8:
+def _at(levels: Uint8Image, size: tuple[int, int]) -> Uint8Image:
     return levels if levels.shape[:2] == size else resized(levels, size)
 
 
-def _psnr_db(clean: Uint8, changed: Uint8) -> float | None:
+def _psnr_db(clean: Uint8Image, changed: Uint8Image) -> float | None:
     squares = sum(
         int(np.square(a.astype(np.int32) - b.astype(np.int32)).sum()) for a, b in zip(clean, changed, strict=True)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,11 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from pca_protect.config import ProtectConfig
 from pca_protect.errors import PictureError
-from pca_protect.scales import encoded_pixels
-from pca_protect.surrogates.adapter import Surrogate
-from pca_protect.surrogates.lean import blocks_of
-from pca_protect.surrogates.several import Encoders
-from pca_protect.tiling import GRID_PX, smallest_tile, window_grid, windows
+from pca_protect.image.scales import encoded_pixels
+from pca_protect.image.tiling import GRID_PX, smallest_tile, window_grid, windows
+from pca_protect.surrogates.encoder import AnySurrogate, Surrogate
+from pca_protect.surrogates.memory_efficient import blocks_of
 
 SMALLEST_TILE_PX = 128
 
@@ -42,7 +41,7 @@ smaller ones it is taken to give back none: with a threshold of 4 MB the peak wa
 
 
 @dataclass(frozen=True)
-class Fit:
+class MemoryPlan:
     """How to work on a window so that its gradient fits into memory.
 
     Attributes:
@@ -54,30 +53,51 @@ class Fit:
     checkpointed: bool
 
 
-def fits(surrogate: Encoders, tile_px: int) -> list[Fit]:
+def candidate_plans(surrogate: AnySurrogate, tile_px: int) -> list[MemoryPlan]:
     """What to try, in this order: as much time as is saved by keeping things, and the largest windows, which protect best."""
     sides = smaller_tiles(tile_px, grid_px=_grid_px(surrogate))
-    return [Fit(side, checkpointed) for side in sides for checkpointed in (False, True)]
+    return [MemoryPlan(side, checkpointed) for side in sides for checkpointed in (False, True)]
 
 
-def first_fit(surrogate: Encoders, config: ProtectConfig, *, height: int, width: int, source: str) -> Fit:
-    """The first of `fits` that goes into memory for one picture.
+@dataclass(frozen=True)
+class Demand:
+    """What pictures of one size ask of memory.
+
+    Attributes:
+        height, width: in pixels.
+        sizes: heights and widths at which encoders see them.
+        tile_px: side of the largest window.
+        max_megabytes: the user's limit on memory, None if there is none.
+    """
+
+    height: int
+    width: int
+    sizes: Sequence[tuple[int, int]]
+    tile_px: int
+    max_megabytes: int | None = None
+
+
+def choose_plan(surrogate: AnySurrogate, demand: Demand, *, source: str) -> MemoryPlan:
+    """The first of `candidate_plans` that goes into memory for one picture.
+
+    Args:
+        source: of the picture, for messages.
 
     Raises:
         PictureError: none does.
     """
-    room = _room(surrogate.device, config.max_memory_megabytes)
+    room = _room(surrogate.device, demand.max_megabytes)
     if surrogate.device.type == "cpu":
-        room -= _COPIES_BYTES_PER_PIXEL * height * width
-    for fit in fits(surrogate, config.tile_px):
-        needed = _needed(surrogate, config, height, width, fit)
+        room -= _COPIES_BYTES_PER_PIXEL * demand.height * demand.width
+    for plan in candidate_plans(surrogate, demand.tile_px):
+        needed = _needed(surrogate, demand, plan)
         if needed <= room:
-            return fit
-    smallest = windows(height, width, tile_px=fit.tile_px, grid_px=_grid_px(surrogate))[0].seen
+            return plan
+    smallest = windows(demand.height, demand.width, tile_px=plan.tile_px, grid_px=_grid_px(surrogate))[0].seen
     side_px = max(side.stop - side.start for side in smallest)
     remedy = "close other programs or use another device"
-    if config.max_memory_megabytes:
-        least = config.max_memory_megabytes + math.ceil((needed - room) / 1e6)
+    if demand.max_megabytes:
+        least = demand.max_megabytes + math.ceil((needed - room) / 1e6)
         remedy = f"raise --max-memory to {least}, of which the program itself and the models take most"
     raise PictureError(
         f"{source}: a window of {side_px} px needs about {math.ceil(needed / 1e6)} MB with {surrogate.name} and "
@@ -93,45 +113,51 @@ def smaller_tiles(tile_px: int, *, grid_px: int = GRID_PX) -> list[int]:
     return sorted({max(side, min(least, tile_px)) for side in quarters}, reverse=True)
 
 
-def _grid_px(surrogate: Encoders) -> int:
+def _grid_px(surrogate: AnySurrogate) -> int:
     return window_grid(member.multiple for member in surrogate.members)
 
 
-def batch_size(surrogate: Encoders, config: ProtectConfig, *, height: int, width: int) -> int:
-    """How many pictures of a size to work on at once: at most as configured, and no more than fit into memory, where the graphs
-    of all of them exist until the backward pass. Unless configured, one on the CPU, which gains nothing, and on MPS, where a
-    large tensor aborts the process."""
-    at_most = config.batch
+def batch_size(surrogate: AnySurrogate, demand: Demand, *, at_most: int | None) -> int:
+    """Number of pictures of a size to work on at once: no more than fit into memory, where the graphs of all of them exist
+    until the backward pass.
+
+    Args:
+        at_most: upper limit. If None, 16 on CUDA, and 1 on the CPU, which gains nothing by batches, and on MPS, where a large
+            tensor aborts the process.
+    """
     if at_most is None:
         at_most = _LARGEST_BATCH if surrogate.device.type == "cuda" else 1
     if at_most == 1:
         return 1
-    needed = _needed(surrogate, config, height, width, Fit(config.tile_px, checkpointed=False))
+    needed = _needed(surrogate, demand, MemoryPlan(demand.tile_px, checkpointed=False))
     if surrogate.device.type == "cpu":
-        needed += _COPIES_BYTES_PER_PIXEL * height * width
-    return int(max(1, min(at_most, _room(surrogate.device, config.max_memory_megabytes) / needed)))
+        needed += _COPIES_BYTES_PER_PIXEL * demand.height * demand.width
+    return int(max(1, min(at_most, _room(surrogate.device, demand.max_megabytes) / needed)))
 
 
-def evaluated_at_once(surrogate: Surrogate, config: ProtectConfig, *, height: int, width: int, pictures: int) -> int:
+def evaluated_at_once(
+    surrogate: Surrogate, *, height: int, width: int, pictures: int, max_megabytes: int | None = None
+) -> int:
     """How many of some pictures of a size fit into memory for a forward pass of an encoder; 0 if not even one does."""
     kind = surrogate.device.type
     if height * width > _LARGEST_WHOLE_PIXELS.get(kind, _LARGEST_WHOLE_PIXELS_ELSEWHERE):
         return 0
     needed = _WORKING_TENSORS * max(_kept(surrogate).plain) * height * width
-    fitting = int(_room(surrogate.device, config.max_memory_megabytes) / needed)
+    fitting = int(_room(surrogate.device, max_megabytes) / needed)
     return min(fitting, pictures if kind == "cuda" else 1)
 
 
-def _needed(surrogate: Encoders, config: ProtectConfig, height: int, width: int, fit: Fit) -> float:
+def _needed(surrogate: AnySurrogate, demand: Demand, plan: MemoryPlan) -> float:
     """Bytes for the gradient of one window at every scale, of the greediest encoder: they take turns."""
-    return max(_needed_by(member, config, height, width, fit) for member in surrogate.members)
+    return max(_needed_by(member, demand, plan) for member in surrogate.members)
 
 
-def _needed_by(surrogate: Surrogate, config: ProtectConfig, height: int, width: int, fit: Fit) -> float:
-    window = windows(height, width, tile_px=fit.tile_px, grid_px=window_grid([surrogate.multiple]))[0]
-    pixels = encoded_pixels(window, height, width, config)
+def _needed_by(surrogate: Surrogate, demand: Demand, plan: MemoryPlan) -> float:
+    height, width = demand.height, demand.width
+    window = windows(height, width, tile_px=plan.tile_px, grid_px=window_grid([surrogate.multiple]))[0]
+    pixels = encoded_pixels(window, height, width, demand.sizes)
     kept = _kept(surrogate)
-    needed = (kept.checkpointed if fit.checkpointed else sum(kept.plain)) + _WORKING_TENSORS * max(kept.plain)
+    needed = (kept.checkpointed if plan.checkpointed else sum(kept.plain)) + _WORKING_TENSORS * max(kept.plain)
     if surrogate.device.type == "cpu":
         needed += sum(size for size in kept.plain if size * pixels < _GIVEN_BACK_BYTES)
     return needed * pixels

@@ -13,20 +13,21 @@ from pathlib import Path
 
 from PIL import Image
 
-from pca_protect import compute, evaluation
+from pca_protect import evaluation
 from pca_protect.config import ProtectConfig
+from pca_protect.device import empty_cache, is_out_of_memory, peak_megabytes, reset_peak
+from pca_protect.engine import Batch, Progress, criteria, demand, perturb, start_for
 from pca_protect.errors import DeviceError, PictureError
 from pca_protect.evaluation import Evaluation, largest_change
+from pca_protect.image.masks import free_pixels
+from pca_protect.image.tensors import Mask
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import decode_picture, from_pil, read_picture
 from pca_protect.io.write import encode_picture, largest_change_levels, left_out, output_format, write_bytes
-from pca_protect.memory import Fit, batch_size, first_fit, fits
-from pca_protect.perturb import Batch, Mask, Progress, perturb
+from pca_protect.memory import MemoryPlan, batch_size, candidate_plans, choose_plan
 from pca_protect.record import UNMEASURED, Record, versions
-from pca_protect.regions import free_pixels
-from pca_protect.starts import start_for
+from pca_protect.surrogates.encoder import AnySurrogate
 from pca_protect.surrogates.load import load_surrogates
-from pca_protect.surrogates.several import Encoders
 
 MIN_GAIN = 1.25
 """Warn if the gain over noise is below this factor."""
@@ -108,7 +109,7 @@ def protect(
     picture: str | Path | Image.Image | Picture,
     config: ProtectConfig | None = None,
     *,
-    surrogate: Encoders | None = None,
+    surrogate: AnySurrogate | None = None,
     mask: Mask | None = None,
     evaluate: bool = True,
     on_step: Progress | None = None,
@@ -151,7 +152,7 @@ def protect_batch(
     pictures: Sequence[Picture],
     config: ProtectConfig,
     *,
-    surrogate: Encoders,
+    surrogate: AnySurrogate,
     masks: Sequence[Mask | None] | None = None,
     evaluate: bool = True,
     on_step: Progress | None = None,
@@ -167,7 +168,7 @@ def protect_batch(
     Raises:
         PictureError, DeviceError: as `protect`, for the first picture that fails.
     """
-    compute.reset_peak(surrogate.device)
+    reset_peak(surrogate.device)
     found: list[list[_Frame]] = [[] for _ in pictures]
     parts = [
         part
@@ -175,7 +176,7 @@ def protect_batch(
         for part in _parts(number, picture, mask, config)
     ]
     for (height, width), run in groupby(parts, key=lambda part: (part.picture.height, part.picture.width)):
-        at_once = batch_size(surrogate, config, height=height, width=width)
+        at_once = batch_size(surrogate, demand(config, height=height, width=width), at_most=config.batch)
         for chunk in _chunks(list(run), at_once):
             for part, frame in zip(chunk, _worked(chunk, config, surrogate, evaluate, on_step), strict=True):
                 found[part.number].append(frame)
@@ -228,15 +229,15 @@ def _chunks(parts: list[_Part], at_once: int) -> Iterator[list[_Part]]:
 
 
 def _worked(
-    parts: list[_Part], config: ProtectConfig, surrogate: Encoders, evaluate: bool, on_step: Progress | None
+    parts: list[_Part], config: ProtectConfig, surrogate: AnySurrogate, evaluate: bool, on_step: Progress | None
 ) -> list[_Frame]:
     """Protect pictures of one size. Where the device runs out of memory nevertheless, first fewer at once and then with
     checkpoints, which change nothing else, then in smaller windows."""
     started = time.perf_counter()
     first = parts[0].picture
-    fit = first_fit(surrogate, config, height=first.height, width=first.width, source=first.source)
-    to_try = fits(surrogate, config.tile_px)
-    for attempt in to_try[to_try.index(fit) :]:
+    plan = choose_plan(surrogate, demand(config, height=first.height, width=first.width), source=first.source)
+    to_try = candidate_plans(surrogate, config.tile_px)
+    for attempt in to_try[to_try.index(plan) :]:
         found = _attempt(parts, config, surrogate, attempt, evaluate, on_step)
         if found is not None:
             seconds = (time.perf_counter() - started) / len(parts)
@@ -251,7 +252,7 @@ def _worked(
                 )
                 for part, (protected, measured) in zip(parts, found, strict=True)
             ]
-        compute.empty_cache(surrogate.device)
+        empty_cache(surrogate.device)
         if len(parts) > 1:
             halves = parts[: len(parts) // 2], parts[len(parts) // 2 :]
             return [frame for half in halves for frame in _worked(half, config, surrogate, evaluate, on_step)]
@@ -261,7 +262,12 @@ def _worked(
 
 
 def _attempt(
-    parts: list[_Part], config: ProtectConfig, surrogate: Encoders, fit: Fit, evaluate: bool, on_step: Progress | None
+    parts: list[_Part],
+    config: ProtectConfig,
+    surrogate: AnySurrogate,
+    plan: MemoryPlan,
+    evaluate: bool,
+    on_step: Progress | None,
 ) -> list[tuple[Picture, Evaluation | None]] | None:
     """None where the device ran out of memory. The error ends here: it would hold on to what the attempt had taken."""
     pictures = [part.picture for part in parts]
@@ -270,9 +276,9 @@ def _attempt(
         [part.free for part in parts],
         [picture.gray for picture in pictures],
     )
-    encoder = surrogate.checkpointed if fit.checkpointed else surrogate
+    encoder = surrogate.checkpointed if plan.checkpointed else surrogate
     try:
-        changed = perturb(batch, config, surrogate=encoder, tile_px=fit.tile_px, on_step=on_step)
+        changed = perturb(batch, config, surrogate=encoder, tile_px=plan.tile_px, on_step=on_step)
         shown = [replace(picture, rgb=levels) for picture, levels in zip(pictures, changed, strict=True)]
         if not evaluate:
             return [(protected, None) for protected in shown]
@@ -283,8 +289,7 @@ def _attempt(
                     part.picture,
                     protected,
                     surrogate=surrogate,
-                    config=config,
-                    tile_px=fit.tile_px,
+                    criteria=criteria(config, tile_px=plan.tile_px),
                     free=part.free,
                     sample_px=None if config.recipe.steps else evaluation.SAMPLE_PX,
                 ),
@@ -292,12 +297,12 @@ def _attempt(
             for part, protected in zip(parts, shown, strict=True)
         ]
     except RuntimeError as error:
-        if not compute.is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         return None
 
 
-def _joined(original: Picture, frames: list[_Frame], config: ProtectConfig, surrogate: Encoders) -> Protected:
+def _joined(original: Picture, frames: list[_Frame], config: ProtectConfig, surrogate: AnySurrogate) -> Protected:
     """The frames of one picture, with a record of the one that is protected least.
 
     Raises:
@@ -339,7 +344,7 @@ def _joined(original: Picture, frames: list[_Frame], config: ProtectConfig, surr
         steps=config.recipe.steps,
         tile_px=min(frame.tile_px for frame in frames),
         seconds=sum(frame.seconds for frame in frames),
-        peak_megabytes=compute.peak_megabytes(surrogate.device),
+        peak_megabytes=peak_megabytes(surrogate.device),
         warnings=(*surrogate.warnings, *original.notes, *_warnings(weakest, frames, config)),
         versions=versions(),
     )

@@ -29,7 +29,7 @@ class Record:
     psnr_db, visible_levels, loss_clean, protected, noise, gain_over_noise, evaluation_sample_px, evaluation_tile_px: see
         `Evaluation`; None where the picture was not evaluated. Of several frames, scales or encoders the figures are those of
         the one protected least.
-    start: what the steps set out from: `trained`, see `starts`, or `none`, the clean picture.
+    start: what the steps set out from: `trained`, see `universal`, or `none`, the clean picture.
     tile_px: side of the largest window; smaller than configured where memory did not suffice.
     steps, seconds, peak_megabytes: what it cost; seconds cover optimising and measuring, not loading the model. Memory is the
         device's on CUDA and MPS and the whole process's on the CPU.

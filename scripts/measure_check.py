@@ -27,7 +27,7 @@ from pca_protect.evaluation import with_noise
 from pca_protect.io.picture import Picture
 from pca_protect.protection import protect
 from pca_protect.record import versions
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.encoder import Surrogate
 from pca_protect.surrogates.load import load_surrogate
 
 

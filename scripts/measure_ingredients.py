@@ -18,41 +18,36 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pca_protect.attack.ensemble import fill_budget, mean_of
+from pca_protect.attack.pgd import LinfBall, MomentumStep, Objective, StepRule, cosine, optimize
+from pca_protect.attack.transforms import (
+    BETWEEN_ENCODERS,
+    Transform,
+    blur,
+    compose,
+    crop_and_resize,
+    downscale_upscale,
+    gaussian_noise,
+    jpeg,
+    random_choice,
+    random_roll,
+    scale_brightness,
+)
 from pca_protect.config import ProtectConfig
-from pca_protect.constraints import LinfBall
-from pca_protect.ensemble import at_corners, mean_of
+from pca_protect.engine import latent_objective, run_recipe
 from pca_protect.eval.arms.noise import uniform_noise
 from pca_protect.eval.arms.perturb import generator_for, protected
 from pca_protect.eval.environment import environment
 from pca_protect.eval.pictures import Rgb, pictures_in, square_picture
 from pca_protect.eval.statistics import ratio_of_means
-from pca_protect.objective import latent_objective
-from pca_protect.optimize import Objective, optimize
-from pca_protect.perturb import run_recipe
-from pca_protect.pixels import from_levels, to_levels
-from pca_protect.schedules import cosine
-from pca_protect.steps import MomentumStep, StepRule
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.image.tensors import to_tensor, to_uint8
+from pca_protect.surrogates.encoder import Surrogate, ensemble
 from pca_protect.surrogates.load import load_surrogate
-from pca_protect.surrogates.several import several
-from pca_protect.survival import BETWEEN_ENCODERS
-from pca_protect.transforms import (
-    Transform,
-    blur,
-    chain,
-    crop_and_resize,
-    dim,
-    gaussian_noise,
-    jpeg,
-    one_of,
-    shift,
-    shrink_and_back,
-)
 
 RADIUS = ProtectConfig.budget_levels / 255
 RELATIVE_STEP, MOMENTUM = 0.8, 0.7
 Make = Callable[[Surrogate, Tensor], Objective]
-NOTHING = chain()
+NOTHING = compose()
 
 
 def power(surrogate: Surrogate, clean: Tensor) -> Objective:
@@ -135,7 +130,7 @@ INGREDIENTS = (
     replace(PLAIN, name="published loss instead of power", make=collapse),
     replace(PLAIN, name="no momentum", momentum=0.0),
     replace(PLAIN, name="momentum 1", momentum=1.0),
-    replace(PLAIN, name="input diversity: 0.7 to 1 of the size and back", transform=shrink_and_back((0.7, 1.0))),
+    replace(PLAIN, name="input diversity: 0.7 to 1 of the size and back", transform=downscale_upscale((0.7, 1.0))),
     replace(PLAIN, name="input diversity: random crops of 10 %", transform=crop_and_resize((0.0, 0.1))),
     replace(PLAIN, name="spectrum", transform=spectrum),
     replace(PLAIN, name="block shuffle", transform=shuffled_blocks),
@@ -144,10 +139,10 @@ INGREDIENTS = (
     replace(PLAIN, name="translation invariance, 1 px", smooth_px=1.0),
     replace(PLAIN, name="variance tuning, 3 neighbours", transform=neighbours, copies=3),
     replace(PLAIN, name="flat minima", flat=True),
-    replace(PLAIN, name="shifts up to 7 px", transform=shift(7)),
-    replace(PLAIN, name="dimming to 0.6", transform=dim((0.6, 1.0))),
+    replace(PLAIN, name="shifts up to 7 px", transform=random_roll(7)),
+    replace(PLAIN, name="dimming to 0.6", transform=scale_brightness((0.6, 1.0))),
     replace(PLAIN, name="noise 0.06", transform=gaussian_noise(0.06)),
-    replace(PLAIN, name="JPEG 60 to 90 in half of the steps", transform=one_of([NOTHING, jpeg((60, 90))])),
+    replace(PLAIN, name="JPEG 60 to 90 in half of the steps", transform=random_choice([NOTHING, jpeg((60, 90))])),
     replace(PLAIN, name="the whole budget in the end", corners=True),
     replace(PLAIN, name="shifts, dimming, noise, JPEG in half of the steps", transform=BETWEEN_ENCODERS),
     replace(PLAIN, name="these, and the whole budget in the end", transform=BETWEEN_ENCODERS, corners=True),
@@ -161,7 +156,7 @@ WHOLE = ("diffusion", "strong")
 
 
 def perturbed(picture: Rgb, against: Sequence[Surrogate], what: Ingredient, *, steps: int, seed: int) -> Rgb:
-    clean = from_levels([picture])
+    clean = to_tensor([picture])
     generator = generator_for(picture, seed)
 
     def seen(objective: Objective) -> Objective:
@@ -191,18 +186,18 @@ def perturbed(picture: Rgb, against: Sequence[Surrogate], what: Ingredient, *, s
         keep_best=False,
         start=(torch.rand(clean.shape, generator=generator) - 0.5) * RADIUS,
     )
-    pixels = at_corners(found.pixels, clean, radius=RADIUS) if what.corners else found.pixels
-    return to_levels(pixels)[0]
+    pixels = fill_budget(found.pixels, clean, radius=RADIUS) if what.corners else found.pixels
+    return to_uint8(pixels)[0]
 
 
 def published(picture: Rgb, surrogate: Surrogate) -> Rgb:
-    clean, config = from_levels([picture]), ProtectConfig(preset="paper")
-    return to_levels(run_recipe(clean, latent_objective(surrogate, config, clean), config).pixels)[0]
+    clean, config = to_tensor([picture]), ProtectConfig(preset="paper")
+    return to_uint8(run_recipe(clean, latent_objective(surrogate, config, clean), config).pixels)[0]
 
 
 def moved(surrogate: Surrogate, picture: Rgb, changed: Rgb) -> float:
     with torch.no_grad():
-        clean, now = (surrogate.posterior(from_levels([one])).mean for one in (picture, changed))
+        clean, now = (surrogate.posterior(to_tensor([one])).mean for one in (picture, changed))
     return float((now - clean).norm() / clean.norm())
 
 
@@ -229,7 +224,7 @@ def main() -> None:
                 made[what.name] = perturbed(picture, list(others.values()), what, steps=options.steps, seed=0)
             for mode in WHOLE:
                 made[f"whole protections, mode {mode}"] = protected(
-                    picture, ProtectConfig(mode=mode), several(list(others.values()))
+                    picture, ProtectConfig(mode=mode), ensemble(list(others.values()))
                 )
             for name, changed in made.items():
                 found.setdefault(unseen, {}).setdefault(name, []).append(moved(target, picture, changed))

@@ -21,7 +21,7 @@ _ONE = """
 import json, sys
 from pathlib import Path
 from pca_protect import ProtectConfig, protect
-from pca_protect.compute import peak_megabytes, resolve_device
+from pca_protect.device import peak_megabytes, resolve_device
 source, target, settings = sys.argv[1:]
 result = protect(source, ProtectConfig(**json.loads(settings)))
 before = result.record.peak_megabytes
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
             found = json.loads(done.stdout) if done.returncode == 0 else {"error": done.stderr.splitlines()[-1]}
             rows.append({"picture": path.name, "asked_tile_px": tile_px, **found})
             print(json.dumps(rows[-1]), flush=True)
-    from pca_protect.compute import resolve_device  # noqa: PLC0415 - after the processes that need the memory
+    from pca_protect.device import resolve_device  # noqa: PLC0415 - after the processes that need the memory
 
     content = {
         "vae": options.vae,

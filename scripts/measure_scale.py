@@ -22,15 +22,15 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
+from pca_protect.attack.objectives import CollapseObjective
 from pca_protect.config import ProtectConfig
 from pca_protect.eval.cost.random_vae import save_random_vae
 from pca_protect.eval.environment import environment
 from pca_protect.eval.pictures import pictures_in, square_picture
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import read_picture
-from pca_protect.objective import CollapseObjective
 from pca_protect.protection import protect
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.encoder import Surrogate
 from pca_protect.surrogates.load import load_surrogate
 
 SD_WIDTHS = (128, 256, 512, 512)
@@ -95,7 +95,7 @@ def operations_of_step(surrogate: Surrogate, height: int, width: int) -> int:
     shapes = replace(surrogate, encoder=copy.deepcopy(surrogate.encoder).to("meta"))
     pixels = torch.zeros(1, 3, height, width, device="meta", requires_grad=True)
     with FlopCounterMode(display=False) as counter:
-        CollapseObjective(shapes, 1.0, "up", pixels.detach())(pixels).sum().backward()
+        CollapseObjective(shapes.posterior, 1.0, "up", pixels.detach())(pixels).sum().backward()
     return int(counter.get_total_flops())
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pca_protect.config import PUBLISHED_MODES, ProtectConfig
+from pca_protect.engine import Batch, perturb
 from pca_protect.eval.editors.load import load_editor
 from pca_protect.eval.environment import environment
 from pca_protect.eval.metrics.load import load_metrics, visibility
@@ -27,10 +28,9 @@ from pca_protect.eval.pictures import pictures_in
 from pca_protect.eval.statistics import paired_effect, ratio_of_means
 from pca_protect.eval.trial import Trial, prompts_for
 from pca_protect.evaluation import with_noise
+from pca_protect.image.tiling import windows
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import read_picture
-from pca_protect.perturb import Batch, perturb
-from pca_protect.tiling import windows
 
 Levels = NDArray[np.uint8]
 View = Callable[[Levels], Levels]

@@ -26,9 +26,9 @@ from pca_protect.eval.metrics.load import visibility
 from pca_protect.eval.pictures import Rgb, pictures_in
 from pca_protect.eval.purify.filters import FILTERS
 from pca_protect.eval.styles import STYLES
+from pca_protect.image.resize import fitting, resized
+from pca_protect.image.tensors import to_tensor
 from pca_protect.io.read import read_picture
-from pca_protect.pixels import from_levels
-from pca_protect.resize import fitting, resized
 
 POSTED_PX = 1080
 NOISE, PUBLISHED = "noise", "the published loop, mode diffusion"
@@ -97,7 +97,7 @@ def posted(picture: Rgb) -> Rgb:
 def moved(editor: Editor, clean: Rgb, changed: Rgb) -> float:
     """The encoder's latent, in its norms."""
     with torch.no_grad():
-        before, after = (editor.surrogate.posterior(from_levels([one])).mean for one in (clean, changed))
+        before, after = (editor.surrogate.posterior(to_tensor([one])).mean for one in (clean, changed))
     return float((after - before).norm() / before.norm())
 
 

@@ -31,7 +31,7 @@ from training_pictures import folder_pictures, load_training_pictures, random_cr
 from pca_protect.eval.testbed.reconstruction import Vae, psnr_db
 from pca_protect.eval.testbed.vulnerability import measure_vulnerability
 from pca_protect.pocket.format import DESCRIPTION, FORMAT
-from pca_protect.surrogates.adapter import Encoder, Surrogate
+from pca_protect.surrogates.encoder import Encoder, Surrogate
 
 MODELS = Path(__file__).parents[1] / "pca_protect" / "pocket"
 WARM_UP_STEPS = 100

@@ -21,13 +21,12 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
+from pca_protect.attack.pgd import Objective, cosine
+from pca_protect.attack.universal import STARTS, UNIT, UniversalPerturbation, read_starts
+from pca_protect.attack.visibility import VisibilityPenalty
 from pca_protect.config import MODES, ProtectConfig
-from pca_protect.discretion import Discreet
-from pca_protect.objective import latent_objective
-from pca_protect.optimize import Objective
-from pca_protect.schedules import cosine
-from pca_protect.starts import STARTS, UNIT, Start, read_starts
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.engine import latent_objective
+from pca_protect.surrogates.encoder import Surrogate
 from pca_protect.surrogates.load import load_surrogate
 
 SIDE_PX = 64
@@ -89,7 +88,7 @@ def goal(surrogate: Surrogate, mode: str, clean: Tensor) -> Objective:
     """What a mode minimises, as a logarithm, so that pictures count alike."""
     config = ProtectConfig(mode=mode)
     objective = latent_objective(surrogate, config, clean, logarithmic=True)
-    return Discreet(objective, clean, price=config.price) if config.price else objective
+    return VisibilityPenalty(objective, clean, weight=config.price) if config.price else objective
 
 
 def train(surrogate: Surrogate, mode: str, crops: Sequence[Tensor], *, steps: int, seed: int) -> Tensor:
@@ -129,7 +128,7 @@ def measure(surrogate: Surrogate, mode: str, tile: Tensor, crops: Sequence[Tenso
     """Means over pictures that were not trained on, for the start by itself and for noise of the same budget: by how much the
     objective sank (the more the better), and by how much of its norm the latent moved."""
     generator = torch.Generator().manual_seed(0)
-    start = Start(tile.float() / UNIT)
+    start = UniversalPerturbation(tile.float() / UNIT)
     rows = []
     for crop in crops:
         clean = crop.to(surrogate.device)

@@ -18,8 +18,8 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from tiny_vaes import STABLE_DIFFUSION
 
-from pca_protect import compute
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect import device as device_module
+from pca_protect.surrogates.encoder import Surrogate
 from pca_protect.surrogates.load import load_surrogate
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,7 +53,7 @@ def pocket() -> Surrogate:
 @pytest.fixture
 def bf16_on_any_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Emulated bf16 is refused for its speed; its values are right."""
-    monkeypatch.setattr(compute, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(device_module, "cpu_has_bf16", lambda: True)
 
 
 def smooth_picture(width: int, height: int, channels: int = 3, seed: int = 0) -> Image.Image:

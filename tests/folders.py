@@ -12,7 +12,7 @@ from pca_protect.batch.outcome import Outcome, Summary
 from pca_protect.io.plan import Job
 
 if TYPE_CHECKING:
-    from pca_protect.surrogates.adapter import Surrogate
+    from pca_protect.surrogates.encoder import Surrogate
 
 
 def put_pictures(folder: Path, number: int) -> Path:

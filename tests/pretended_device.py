@@ -43,7 +43,7 @@ class Machine:
     """A machine with accelerators of one type, and what was counted on it.
 
     Attributes:
-        uploads, downloads, syncs: by source line, such as `pca_protect/perturb.py:135`. A download is not counted as a
+        uploads, downloads, syncs: by source line, such as `pca_protect/engine.py:135`. A download is not counted as a
             synchronisation again.
         largest_batch: images in the largest convolution input so far.
         peak_resets: calls that reset the device's peak memory.

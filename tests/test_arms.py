@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pca_protect import UsageError, load_surrogate, posterior_collapse
+from pca_protect.attack.posterior import Posterior
+from pca_protect.attack.visibility import visible_levels
 from pca_protect.config import MODES, PUBLISHED_MODES
 from pca_protect.eval.arms.denoiser import Denoiser, denoiser_of, denoising_error, score_distillation
 from pca_protect.eval.arms.encoder import mean_away, mean_to_target, mean_to_zero, moments_away, pattern
@@ -34,11 +36,9 @@ from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.load import load_editor
 from pca_protect.eval.editors.registry import EditSettings
 from pca_protect.eval.metrics.load import visibility
-from pca_protect.eval.pictures import Rgb
+from pca_protect.eval.pictures import Rgb, to_pixels
 from pca_protect.io.picture import Picture
-from pca_protect.pixels import to_pixels
-from pca_protect.surrogates.adapter import Posterior, Surrogate
-from pca_protect.visibility import visible_levels
+from pca_protect.surrogates.encoder import Surrogate
 
 SIDE = 40
 """An odd number of latent pixels."""
@@ -181,7 +181,7 @@ def test_arms_without_steps_need_a_trained_start(pocket_editor: Editor, target: 
     assert np.array_equal(found, run(name, picture, trained, seed=1))
     clean, *others = (posterior_of(pocket_editor.surrogate, rgb).mean for rgb in (picture, found, noise))
     by_start, by_noise = (float((one - clean).norm()) for one in others)
-    assert by_start > 1.2 * by_noise, "how far is a question for photographs, see test_starts.py"
+    assert by_start > 1.2 * by_noise, "how far is a question for photographs, see test_universal.py"
 
 
 def test_methods_of_the_denoiser_get_what_they_want(pocket_editor: Editor, picture: Rgb):

@@ -25,7 +25,7 @@ from pca_protect.cli.main import protect_app
 from pca_protect.cli.run_output import _one_picture
 from pca_protect.io.header import read_header
 from pca_protect.io.note import NOTE_KEY
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.encoder import Surrogate
 from pca_protect.surrogates.load import load_surrogates
 from pca_protect.surrogates.registry import PREFERRED, REGISTRY
 from pca_protect.surrogates.resolve import Resolved, needs_download, resolve

@@ -27,10 +27,10 @@ from pca_protect.eval.check.run import check_picture
 from pca_protect.eval.check.shift import Shift, shift_of
 from pca_protect.eval.check.summary import NO_PROOF, REMOVABLE, TEST_BED
 from pca_protect.eval.check.verdict import judge
+from pca_protect.eval.pictures import to_pixels
 from pca_protect.evaluation import with_noise
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import read_picture
-from pca_protect.pixels import to_pixels
 from pca_protect.surrogates.registry import REGISTRY
 
 EMBEDDED = [entry.name for entry in REGISTRY.values() if entry.embedded]

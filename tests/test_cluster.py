@@ -27,7 +27,7 @@ from pca_protect.io.picture import Picture
 from pca_protect.io.read import decode_picture
 from pca_protect.io.write import largest_change_levels
 from pca_protect.protection import protect
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.encoder import Surrogate
 
 pytest.importorskip("ray", reason="needs pca-protect[cluster]")
 pytest.importorskip("s3fs", reason="needs pca-protect[cluster]")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pca_protect import compute
+from pca_protect import device as device_module
 
 
 def granted(tmp_path: Path, own: str, **limits: str) -> float:
@@ -21,7 +21,7 @@ def granted(tmp_path: Path, own: str, **limits: str) -> float:
         (folder / "cpu.max").write_text(limit)
     membership = tmp_path / "membership"
     membership.write_text(f"5:cpuset:/elsewhere\n0::{own}\n")
-    return compute._granted_cores(membership, root)
+    return device_module._granted_cores(membership, root)
 
 
 def test_the_quota_is_read_where_the_process_belongs(tmp_path: Path):
@@ -30,7 +30,7 @@ def test_the_quota_is_read_where_the_process_belongs(tmp_path: Path):
     assert granted(tmp_path / "c", "/pod/box", pod__box="max 100000\n", pod="400000 100000\n") == 4.0
     assert granted(tmp_path / "d", "/pod/box", pod__box="50000 100000\n", pod="400000 100000\n") == 0.5
     assert granted(tmp_path / "e", "/pod") == math.inf
-    assert compute._granted_cores(tmp_path / "nothing", tmp_path) == math.inf
+    assert device_module._granted_cores(tmp_path / "nothing", tmp_path) == math.inf
 
 
 @pytest.mark.parametrize(
@@ -40,13 +40,13 @@ def test_threads_are_only_ever_brought_down_and_not_where_the_user_said_how_many
     quota: float, asked: str | None, threads: int, monkeypatch: pytest.MonkeyPatch
 ):
     before = torch.get_num_threads()
-    monkeypatch.setattr(compute, "_granted_cores", lambda *files: quota)
+    monkeypatch.setattr(device_module, "_granted_cores", lambda *files: quota)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if asked is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", asked)
     try:
         torch.set_num_threads(3)
-        compute.resolve_device("cpu")
+        device_module.resolve_device("cpu")
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
@@ -64,14 +64,14 @@ def test_threads_are_only_ever_brought_down_and_not_where_the_user_said_how_many
 )
 def test_exhausted_memory_is_recognised(words: str):
     """Those of CUDA and MPS are met in tests/test_pretended_device.py."""
-    assert compute.is_out_of_memory(RuntimeError(words))
+    assert device_module.is_out_of_memory(RuntimeError(words))
 
 
 def test_other_errors_are_no_lack_of_memory():
-    assert compute.is_out_of_memory(torch.OutOfMemoryError())
+    assert device_module.is_out_of_memory(torch.OutOfMemoryError())
     for words in (
         "CUDA error: an illegal memory access was encountered",
         "cuDNN error: CUDNN_STATUS_NOT_SUPPORTED",
         "",
     ):
-        assert not compute.is_out_of_memory(RuntimeError(words))
+        assert not device_module.is_out_of_memory(RuntimeError(words))

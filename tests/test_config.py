@@ -38,7 +38,8 @@ def test_published_settings():
     assert paper.budget_levels == 16
     assert paper.recipe.steps == 40
     assert paper.recipe.relative_step * paper.budget_levels == 2
-    assert (paper.recipe.step_rule, paper.recipe.schedule, paper.recipe.keep_best) == ("sign", "constant", False)
+    assert (paper.recipe.momentum, paper.recipe.schedule, paper.recipe.keep_best) == (0.0, "constant", False)
+    assert paper.as_dict()["step_rule"] == "sign"
     assert ProtectConfig(mode="diffusion").objective == (1.0, "up")
     assert ProtectConfig(mode="concentration").objective == (1e-8, "down")
 

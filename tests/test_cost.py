@@ -15,8 +15,10 @@ import torch
 from conftest import smooth_picture, tiny_kl
 from typer.testing import CliRunner
 
+from pca_protect.attack.objectives import CollapseObjective
 from pca_protect.cli import bench
 from pca_protect.config import MODES, ProtectConfig
+from pca_protect.engine import run_recipe
 from pca_protect.errors import DeviceError, ModelError, UsageError
 from pca_protect.eval import pictures
 from pca_protect.eval.cost.arm import Arm, Measured
@@ -28,9 +30,7 @@ from pca_protect.eval.cost.random_vae import save_random_vae
 from pca_protect.eval.cost.run import CostResult, measure_cost
 from pca_protect.eval.cost.table import arm_rows
 from pca_protect.eval.cost.turns import run_in_turns
-from pca_protect.objective import CollapseObjective
-from pca_protect.perturb import run_recipe
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.encoder import Surrogate
 from pca_protect.surrogates.load import load_surrogate
 
 TOY = CostConfig(
@@ -277,7 +277,9 @@ def test_the_published_loop_and_our_preset_walk_alike(
         vae, astronaut_crop, target_variance=target.target_variance, ascend=target.direction == "up", steps=steps
     )
     config = ProtectConfig(mode=mode, preset="paper", steps=steps)
-    ours = run_recipe(astronaut_crop, CollapseObjective(tiny, *config.objective, astronaut_crop), config).pixels
+    ours = run_recipe(
+        astronaut_crop, CollapseObjective(tiny.posterior, *config.objective, astronaut_crop), config
+    ).pixels
     assert torch.allclose(theirs, ours, rtol=0, atol=1e-6)
     assert float((theirs - astronaut_crop).abs().max()) == pytest.approx(min(2 * steps, 16) / 255, abs=1e-6)
     assert all(parameter.grad is not None for parameter in vae.encoder.parameters()), "its waste is part of its cost"

@@ -21,8 +21,8 @@ from pca_protect.eval.cost.method import method
 from pca_protect.eval.cost.random_unet import RandomUnet, architecture, random_denoiser
 from pca_protect.eval.cost.table import arm_rows
 from pca_protect.eval.editors.load import load_editor
-from pca_protect.pixels import with_pixels
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.eval.pictures import with_pixels
+from pca_protect.surrogates.encoder import Surrogate
 
 
 def test_full_compares_all_methods_and_quick_leaves_the_large_unet_out():

@@ -14,9 +14,11 @@ from tiny_vaes import TINY
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
-from pca_protect import DeviceError, ModelError, ProtectConfig, UsageError, compute, load_surrogate, protect
+from pca_protect import DeviceError, ModelError, ProtectConfig, UsageError, load_surrogate, protect
+from pca_protect import device as device_module
+from pca_protect.attack.posterior import Posterior
 from pca_protect.cli.main import protect_app
-from pca_protect.surrogates.adapter import Posterior, Surrogate
+from pca_protect.surrogates.encoder import Surrogate
 from pca_protect.surrogates.self_test import require_agreement
 
 CPU = torch.device("cpu")
@@ -27,7 +29,7 @@ def test_nothing_stays_pretended():
     for kind in ("cuda", "mps"):
         with pretending(kind):
             assert [torch.cuda.is_available(), torch.backends.mps.is_available()] == [kind == "cuda", kind == "mps"]
-            assert compute.resolve_device("auto").type == kind
+            assert device_module.resolve_device("auto").type == kind
     assert [torch.cuda.is_available(), torch.backends.mps.is_available(), torch.cuda.device_count()] == before
     assert torch.rand(1).device.type == "cpu"
     assert not torch.__future__.get_overwrite_module_params_on_conversion()
@@ -54,35 +56,35 @@ def test_a_device_by_index_is_a_request():
         with pytest.raises(UsageError, match=r"unknown device .*; choose auto, cpu, cuda, cuda:N"):
             ProtectConfig(device=name)
         with pytest.raises(UsageError, match="unknown device"):
-            compute.resolve_device(name)
+            device_module.resolve_device(name)
 
 
 @pytest.mark.parametrize(("count", "remedy"), [(1, "cuda:0"), (2, "cuda:0 to cuda:1")])
 def test_a_device_beyond_the_last_is_one_sentence(count: int, remedy: str):
     with pretending("cuda", count=count):
         with pytest.raises(DeviceError, match=rf"^device cuda:7 does not exist: .* use --device {remedy}$"):
-            compute.resolve_device("cuda:7")
+            device_module.resolve_device("cuda:7")
         with pytest.raises(DeviceError, match="device mps is not available"):
-            compute.resolve_device(torch.device("mps"))
+            device_module.resolve_device(torch.device("mps"))
         with pytest.raises(DeviceError, match="device xpu is not available"):
-            compute.resolve_device(torch.device("xpu"))
+            device_module.resolve_device(torch.device("xpu"))
 
 
 @pytest.mark.parametrize("supported", [True, False])
 def test_bf16_is_refused_on_a_cpu_that_emulates_it(supported: bool, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(compute, "cpu_has_bf16", lambda: supported)
+    monkeypatch.setattr(device_module, "cpu_has_bf16", lambda: supported)
     for device in ("cpu", "cuda"):
         if supported or device == "cuda":
-            found = compute.resolve_dtype("bf16", torch.device(device), overflows_fp16=True, model="one")
+            found = device_module.resolve_dtype("bf16", torch.device(device), overflows_fp16=True, model="one")
             assert found == torch.bfloat16
         else:
             with pytest.raises(DeviceError, match="50 times slower than fp32; use --precision fp32"):
-                compute.resolve_dtype("bf16", torch.device(device), overflows_fp16=True, model="one")
+                device_module.resolve_dtype("bf16", torch.device(device), overflows_fp16=True, model="one")
 
 
 @pytest.mark.skipif(not Path("/proc/cpuinfo").exists() or platform.machine() != "x86_64", reason="no list of features")
 def test_bf16_takes_avx512():
-    assert compute.cpu_has_bf16() == ("avx512bw" in Path("/proc/cpuinfo").read_text())
+    assert device_module.cpu_has_bf16() == ("avx512bw" in Path("/proc/cpuinfo").read_text())
 
 
 Change = Callable[[Tensor], Tensor]

@@ -23,7 +23,8 @@ from documents import DOCUMENTS, Block, anchors_of, blocks_of, links_of, prose_o
 import pca_protect.batch.estimate
 import pca_protect.protection
 import pca_protect.surrogates.load
-from pca_protect import DeviceError, ProtectConfig, discretion, visibility
+from pca_protect import DeviceError, ProtectConfig
+from pca_protect.attack import visibility
 from pca_protect.cli.main import app, protect_app
 from pca_protect.config import PRESETS
 
@@ -322,7 +323,7 @@ def test_method_has_the_constants_of_the_code():
         f"G_{{{visibility._LUMA_BLUR_PX}}} * \\delta_Y",
         f"G_{{{visibility._CHROMA_BLUR_PX}}} * \\delta_B",
         f"T = {visibility.FLAT_THRESHOLD} + \\sqrt{{G_{visibility._SURROUNDINGS_PX:g} *",
-        f"at most {discretion._FASTEST} a step",
+        f"at most {visibility._FASTEST} a step",
         f"below {pca_protect.protection.MIN_GAIN:g} the program",
         f"above {ProtectConfig.tile_px} pixels",
         f"walks {PRESETS['paper'].steps} times",

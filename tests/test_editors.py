@@ -24,8 +24,8 @@ from pca_protect import ModelError, PictureError, UsageError, load_surrogate
 from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.load import load_editor
 from pca_protect.eval.editors.registry import EDITORS, EMBEDDED, EditSettings
+from pca_protect.eval.pictures import to_pixels
 from pca_protect.io.picture import Picture
-from pca_protect.pixels import to_pixels
 from pca_protect.surrogates.registry import REGISTRY
 
 FAST = EditSettings(strength=0.5, guidance=2.0, steps=4)

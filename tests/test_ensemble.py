@@ -16,17 +16,18 @@ from PIL import Image
 from torch import Tensor
 
 from pca_protect import ModelError, ProtectConfig, UsageError, load_surrogate, protect
+from pca_protect.attack.ensemble import mean_of
+from pca_protect.attack.objectives import CollapseObjective, PowerObjective
+from pca_protect.attack.pgd import Objective
+from pca_protect.attack.visibility import VisibilityPenalty
 from pca_protect.batch.request import Request
 from pca_protect.batch.run import run
-from pca_protect.discretion import Discreet
-from pca_protect.ensemble import mean_of
+from pca_protect.engine import criteria
 from pca_protect.evaluation import evaluate
 from pca_protect.io.picture import Picture
-from pca_protect.objective import CollapseObjective, PowerObjective
-from pca_protect.optimize import Objective
 from pca_protect.protection import MIN_GAIN, protect_batch
+from pca_protect.surrogates.encoder import SurrogateEnsemble, ensemble
 from pca_protect.surrogates.load import load_surrogates
-from pca_protect.surrogates.several import Surrogates, several
 
 
 @pytest.fixture(scope="module")
@@ -40,16 +41,18 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
 
 
 @pytest.fixture(scope="module")
-def both(names: tuple[str, str, str]) -> Surrogates:
+def both(names: tuple[str, str, str]) -> SurrogateEnsemble:
     found = load_surrogates(names[:2], device="cpu")
-    assert isinstance(found, Surrogates)
+    assert isinstance(found, SurrogateEnsemble)
     return found
 
 
 @pytest.fixture(scope="module")
-def embedded() -> Surrogates:
+def embedded() -> SurrogateEnsemble:
     """Of 4 channels, of 4 without a variance, and of 16."""
-    return Surrogates(tuple(load_surrogate(name, device="cpu") for name in ("pocket", "pocket-tiny", "pocket-16")))
+    return SurrogateEnsemble(
+        tuple(load_surrogate(name, device="cpu") for name in ("pocket", "pocket-tiny", "pocket-16"))
+    )
 
 
 def pixels_of(batch: int = 2) -> Tensor:
@@ -70,9 +73,9 @@ def lengths(gradient: Tensor) -> Tensor:
     return gradient.abs().mean(dim=(1, 2, 3), keepdim=True)
 
 
-def test_the_gradient_is_the_mean_of_gradients_made_equally_long(both: Surrogates):
+def test_the_gradient_is_the_mean_of_gradients_made_equally_long(both: SurrogateEnsemble):
     clean = pixels_of()
-    goals = [CollapseObjective(member, 1.0, "up", clean) for member in both.members]
+    goals = [CollapseObjective(member.posterior, 1.0, "up", clean) for member in both.members]
     at = near(clean)
     each = [gradient_of(goal, at) for goal in goals]
     common = sum(map(lengths, each)) / 2
@@ -85,28 +88,28 @@ def test_the_gradient_is_the_mean_of_gradients_made_equally_long(both: Surrogate
     torch.testing.assert_close(weighted, weights.view(2, 1, 1, 1) * wanted, **rounding)
 
 
-def test_a_member_of_another_scale_weighs_the_same(both: Surrogates):
+def test_a_member_of_another_scale_weighs_the_same(both: SurrogateEnsemble):
     clean = pixels_of()
-    one, two = (CollapseObjective(member, 1.0, "up", clean) for member in both.members)
+    one, two = (CollapseObjective(member.posterior, 1.0, "up", clean) for member in both.members)
     at = near(clean)
     plain, scaled = (mean_of([one, other]) for other in (two, lambda x: 1000 * two(x)))
     directions = [gradient / lengths(gradient) for gradient in (gradient_of(plain, at), gradient_of(scaled, at))]
     torch.testing.assert_close(directions[0], directions[1], rtol=1e-3, atol=1e-5)
 
 
-def test_a_value_is_the_same_whether_it_is_differentiated_or_not(both: Surrogates):
+def test_a_value_is_the_same_whether_it_is_differentiated_or_not(both: SurrogateEnsemble):
     clean = pixels_of()
-    goal = mean_of([CollapseObjective(member, 1.0, "up", clean) for member in both.members])
+    goal = mean_of([CollapseObjective(member.posterior, 1.0, "up", clean) for member in both.members])
     at = near(clean)
     torch.testing.assert_close(goal(at.clone().requires_grad_()).detach(), goal(at), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("levels", [0.0, 0.5, 4.0])
-def test_logarithmic_objectives_are_not_blown_up(both: Surrogates, levels: float):
+def test_logarithmic_objectives_are_not_blown_up(both: SurrogateEnsemble, levels: float):
     """They are zero at the clean pixels, and hardly more where a window before this one changed some of them; what they are
     weighed against, the price of visibility, is not divided by that."""
     clean = pixels_of()
-    goals = [PowerObjective(member, clean) for member in both.members]
+    goals = [PowerObjective(member.posterior, clean) for member in both.members]
     before = near(clean, levels)
     at = near(before)
     gradient = gradient_of(mean_of(goals), at)
@@ -115,16 +118,16 @@ def test_logarithmic_objectives_are_not_blown_up(both: Surrogates, levels: float
     assert bool((lengths(gradient) > 0.2 * longest).all())
 
 
-def test_one_that_does_not_move_is_no_nan(both: Surrogates):
+def test_one_that_does_not_move_is_no_nan(both: SurrogateEnsemble):
     clean = pixels_of()
-    goal = PowerObjective(both.members[0], clean)
+    goal = PowerObjective(both.members[0].posterior, clean)
     still = mean_of([goal, lambda pixels: 0 * pixels.sum(dim=(1, 2, 3))])
     at = near(clean)
     gradient = gradient_of(still, at)
     torch.testing.assert_close(gradient, 0.25 * gradient_of(goal, at), rtol=1e-4, atol=0)
 
 
-def test_the_graph_of_one_encoder_is_in_memory_at_a_time(both: Surrogates):
+def test_the_graph_of_one_encoder_is_in_memory_at_a_time(both: SurrogateEnsemble):
     class Kept:
         def __init__(self, tensor: Tensor) -> None:
             self.tensor = tensor.detach()  # a node that keeps its own output would never go
@@ -147,8 +150,8 @@ def test_the_graph_of_one_encoder_is_in_memory_at_a_time(both: Surrogates):
         return objective
 
     clean = pixels_of(1)
-    goals = [counted(PowerObjective(member, clean)) for member in both.members]
-    goal = Discreet(mean_of(goals), clean, price=0.0)
+    goals = [counted(PowerObjective(member.posterior, clean)) for member in both.members]
+    goal = VisibilityPenalty(mean_of(goals), clean, weight=0.0)
     pixels = near(clean).requires_grad_()
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda one: one.tensor):
         most.clear()
@@ -170,10 +173,10 @@ def test_the_same_weights_under_two_names_are_refused(names: tuple[str, str, str
         ProtectConfig(vae=(names[0], names[0]))
 
 
-def test_one_of_several_is_that_one(both: Surrogates):
-    assert several(both.members[:1]) is both.members[0]
-    assert several(both.members) == both
-    turned = several(both.members[::-1])
+def test_one_of_several_is_that_one(both: SurrogateEnsemble):
+    assert ensemble(both.members[:1]) is both.members[0]
+    assert ensemble(both.members) == both
+    turned = ensemble(both.members[::-1])
     assert len({both.digest, turned.digest, *(member.digest for member in both.members)}) == 4, "order decides bytes"
 
 
@@ -184,11 +187,13 @@ def face() -> Picture:
 
 @pytest.mark.parametrize(("mode", "limit"), [("strong", None), ("diffusion", None), ("concentration", 1.0)])
 def test_every_member_is_evaluated_and_the_record_has_the_weakest(
-    face: Picture, embedded: Surrogates, mode: str, limit: float | None
+    face: Picture, embedded: SurrogateEnsemble, mode: str, limit: float | None
 ):
     config = ProtectConfig(mode=mode, vae=("pocket", "pocket-tiny", "pocket-16"), max_visibility=limit, steps=20)
     found = protect(face, config, surrogate=embedded)
-    effects = [evaluate(face, found.picture, surrogate=member, config=config) for member in embedded.members]
+    effects = [
+        evaluate(face, found.picture, surrogate=member, criteria=criteria(config)) for member in embedded.members
+    ]
     gains = [effect.gain_over_noise for effect in effects]
     if mode == "concentration":
         assert all(effect.protected.norm < 0.93 * effect.noise.norm for effect in effects)
@@ -202,27 +207,29 @@ def test_every_member_is_evaluated_and_the_record_has_the_weakest(
     record = found.record
     assert record.gain_over_noise == pytest.approx(min(gains)), "the record has the one protected least"
     assert any("hardly protects" in warning for warning in record.warnings) == (min(gains) < MIN_GAIN)
-    turned = evaluate(face, found.picture, surrogate=Surrogates(embedded.members[::-1]), config=config)
+    turned = evaluate(
+        face, found.picture, surrogate=SurrogateEnsemble(embedded.members[::-1]), criteria=criteria(config)
+    )
     assert turned.gain_over_noise == record.gain_over_noise, "whichever comes first"
     assert record.max_change_levels <= 16
     assert limit is None or record.visible_levels <= limit
 
 
-def test_more_encoders_than_one_protect_better_against_all(face: Picture, embedded: Surrogates):
+def test_more_encoders_than_one_protect_better_against_all(face: Picture, embedded: SurrogateEnsemble):
     """The logarithm of the latent's power, of the encoder that is protected against least."""
     config = ProtectConfig(mode="strong", steps=20)
     together = protect(face, ProtectConfig(mode="strong", steps=20, vae=("a", "b", "c")), surrogate=embedded)
     alone = protect(face, config, surrogate=embedded.members[0])
 
     def worst(picture: Picture) -> float:
-        effects = [evaluate(face, picture, surrogate=member, config=config) for member in embedded.members]
+        effects = [evaluate(face, picture, surrogate=member, criteria=criteria(config)) for member in embedded.members]
         return math.log(min(effect.protected.loss for effect in effects))
 
     assert worst(together.picture) > 2 * worst(alone.picture)
 
 
 @pytest.mark.parametrize("mode", ["strong", "concentration"])
-def test_bytes_do_not_depend_on_the_batch(both: Surrogates, mode: str):
+def test_bytes_do_not_depend_on_the_batch(both: SurrogateEnsemble, mode: str):
     pictures = [Picture(np.asarray(smooth_picture(41, 35, seed=seed)), source=str(seed)) for seed in range(3)]
     config = ProtectConfig(mode=mode, vae=("one", "two"), steps=5, batch=3)
     together = protect_batch(pictures, config, surrogate=both)
@@ -232,7 +239,7 @@ def test_bytes_do_not_depend_on_the_batch(both: Surrogates, mode: str):
         assert np.abs(found.picture.rgb.astype(int) - picture.rgb).max() == 16
 
 
-def test_windows_and_scales_and_the_seed(both: Surrogates):
+def test_windows_and_scales_and_the_seed(both: SurrogateEnsemble):
     picture = Picture(np.asarray(smooth_picture(150, 67)), source="wide")
     config = ProtectConfig(mode="strong", vae=("one", "two"), steps=3, tile_px=128, scales=(64, "native"))
     found = protect(picture, config, surrogate=both)
@@ -242,22 +249,22 @@ def test_windows_and_scales_and_the_seed(both: Surrogates):
     assert not np.array_equal(found.picture.rgb, protect(picture, other, surrogate=both).picture.rgb)
 
 
-def test_windows_show_no_more_than_the_whole(embedded: Surrogates):
+def test_windows_show_no_more_than_the_whole(embedded: SurrogateEnsemble):
     """Where a window starts from what another one decided, the price of what shows is the same."""
     picture = Picture(np.asarray(Image.open(ASTRONAUT).crop((150, 60, 311, 124))), source="wide")
     shown = []
     for tile_px in (256, 128):
         config = ProtectConfig(mode="strong", vae=("pocket", "pocket-tiny"), steps=10, tile_px=tile_px)
-        shown.append(protect(picture, config, surrogate=Surrogates(embedded.members[:2])).record.visible_levels)
+        shown.append(protect(picture, config, surrogate=SurrogateEnsemble(embedded.members[:2])).record.visible_levels)
     assert shown[1] < 1.25 * shown[0]
 
 
-def test_the_posterior_s_own_variance_needs_one_in_every_member(face: Picture, embedded: Surrogates):
+def test_the_posterior_s_own_variance_needs_one_in_every_member(face: Picture, embedded: SurrogateEnsemble):
     with pytest.raises(UsageError, match="pocket-tiny has none"):
         protect(face, ProtectConfig(target_variance="posterior", steps=1), surrogate=embedded)
 
 
-def test_the_record_names_all(tmp_path: Path, photo: Path, both: Surrogates, names: tuple[str, str, str]):
+def test_the_record_names_all(tmp_path: Path, photo: Path, both: SurrogateEnsemble, names: tuple[str, str, str]):
     config = ProtectConfig(vae=names[:2], steps=2, survive="jpeg", max_visibility=0.5)
     record = json.loads(protect(photo, config, surrogate=both).save(tmp_path / "out.png").as_json())
     assert record["config"]["vae"] == list(names[:2])

@@ -15,11 +15,12 @@ from PIL import Image
 from torch import nn
 
 from pca_protect import ProtectConfig, Surrogate, evaluation, load_surrogate, protect
+from pca_protect.attack.losses import posterior_collapse
 from pca_protect.config import MODES
+from pca_protect.engine import criteria
 from pca_protect.evaluation import NOISE_DRAWS, SAMPLE_PX, evaluate, whole_posterior, with_noise
+from pca_protect.image.tensors import to_tensor
 from pca_protect.io.picture import Picture
-from pca_protect.losses import posterior_collapse
-from pca_protect.pixels import from_levels
 from pca_protect.record import UNMEASURED
 
 
@@ -37,13 +38,13 @@ def coarser(surrogate: Surrogate, factor: int) -> Surrogate:
 
 def norm_of(surrogate: Surrogate, levels: NDArray[np.uint8]) -> torch.Tensor:
     with torch.no_grad():
-        return surrogate.posterior(from_levels([levels])).mean
+        return surrogate.posterior(to_tensor([levels])).mean
 
 
 def test_figures_are_what_the_formulas_say(tiny: Surrogate):
     original = crop(100, 40, 77, 61)
     protected = with_noise(original, 9, seed=5)
-    found = evaluate(original, protected, surrogate=tiny, config=ProtectConfig(seed=2))
+    found = evaluate(original, protected, surrogate=tiny, criteria=criteria(ProtectConfig(seed=2)))
     clean, moved, *noisy = (
         norm_of(tiny, picture.rgb)
         for picture in (original, protected, *(with_noise(original, 16, 2, draw=draw) for draw in range(4)))
@@ -55,7 +56,7 @@ def test_figures_are_what_the_formulas_say(tiny: Surrogate):
     assert found.noise.latent == pytest.approx(by_noise, rel=1e-5)
     assert found.gain_over_noise == pytest.approx(found.protected.latent / by_noise, rel=1e-5)
     with torch.no_grad():
-        posterior = tiny.posterior(from_levels([protected.rgb]))
+        posterior = tiny.posterior(to_tensor([protected.rgb]))
     assert found.protected.loss == pytest.approx(
         float(posterior_collapse(posterior.mean, posterior.logvar, 1.0)), rel=1e-5
     )
@@ -65,9 +66,9 @@ def test_figures_are_what_the_formulas_say(tiny: Surrogate):
 
 def test_noise_moves_the_latent_as_far_as_noise(pocket: Surrogate):
     original = crop(100, 40, 130, 120)
-    found = evaluate(original, with_noise(original, 16, seed=77), surrogate=pocket, config=ProtectConfig())
+    found = evaluate(original, with_noise(original, 16, seed=77), surrogate=pocket, criteria=criteria(ProtectConfig()))
     assert found.gain_over_noise == pytest.approx(1.0, abs=0.05)
-    unchanged = evaluate(original, original, surrogate=pocket, config=ProtectConfig())
+    unchanged = evaluate(original, original, surrogate=pocket, criteria=criteria(ProtectConfig()))
     assert (unchanged.gain_over_noise, unchanged.psnr_db, unchanged.protected.norm) == (0.0, None, 1.0)
 
 
@@ -77,7 +78,7 @@ def test_the_seed_of_the_control_hardly_matters(pocket: Surrogate, mode: str):
     config = ProtectConfig(mode=mode, preset="fast", steps=4)
     protected = protect(Image.fromarray(original.rgb), config, surrogate=pocket).picture
     gains = [
-        evaluate(original, protected, surrogate=pocket, config=replace(config, seed=seed)).gain_over_noise
+        evaluate(original, protected, surrogate=pocket, criteria=criteria(replace(config, seed=seed))).gain_over_noise
         for seed in range(10)
     ]
     assert len(set(gains)) == 10
@@ -108,10 +109,10 @@ def test_in_windows_as_on_the_whole_picture(
     picture = crop(0, 0, width, height)
     surrogate, config = coarser(pocket, factor), ProtectConfig(preset="fast", steps=3, tile_px=tile_px)
     found = protect(Image.fromarray(picture.rgb), config, surrogate=surrogate)
-    whole = evaluate(picture, found.picture, surrogate=surrogate, config=config)
+    whole = evaluate(picture, found.picture, surrogate=surrogate, criteria=criteria(config))
     assert whole.evaluation_tile_px is None
     monkeypatch.setattr(evaluation, "evaluated_at_once", lambda *_, **__: 0)
-    parts = evaluate(picture, found.picture, surrogate=surrogate, config=config)
+    parts = evaluate(picture, found.picture, surrogate=surrogate, criteria=criteria(config))
     assert parts.evaluation_tile_px == tile_px
     assert parts.gain_over_noise == pytest.approx(whole.gain_over_noise, rel=0.05)
     assert found.record.gain_over_noise == whole.gain_over_noise, "in one piece wherever that fits into memory"
@@ -149,7 +150,7 @@ def test_every_picture_is_encoded_once(tiny: Surrogate, mode: str):
     encoded: list[int] = []
     handle = tiny.encoder.register_forward_pre_hook(lambda _, given: encoded.append(len(given[0])))
     try:
-        evaluate(original, original, surrogate=tiny, config=ProtectConfig(mode=mode))
+        evaluate(original, original, surrogate=tiny, criteria=criteria(ProtectConfig(mode=mode)))
     finally:
         handle.remove()
     assert sum(encoded) == 2 + NOISE_DRAWS
@@ -188,7 +189,7 @@ def test_a_device_out_of_memory_is_given_less_at_a_time(
     """First picture by picture, then window by window; the figures stay as they are but for the windows."""
     original = crop(0, 0, 190, 70)
     config = ProtectConfig(tile_px=128)
-    calm = evaluate(original, original, surrogate=tiny, config=config)
+    calm = evaluate(original, original, surrogate=tiny, criteria=criteria(config))
     real = Surrogate.posterior
 
     def tight(self: Surrogate, pixels: torch.Tensor) -> object:
@@ -198,7 +199,7 @@ def test_a_device_out_of_memory_is_given_less_at_a_time(
 
     monkeypatch.setattr(Surrogate, "posterior", tight)
     monkeypatch.setattr(evaluation, "evaluated_at_once", lambda *_, **__: 6)
-    tense = evaluate(original, original, surrogate=tiny, config=config)
+    tense = evaluate(original, original, surrogate=tiny, criteria=criteria(config))
     assert tense.evaluation_tile_px == tile_px
     assert tense.noise.latent == pytest.approx(calm.noise.latent, rel=1e-6 if tile_px is None else 0.2)
 
@@ -209,6 +210,6 @@ def test_encoders_compute_in_fp32_whatever_the_precision_of_the_attack(tiny: Sur
     original = crop(100, 40, 90, 70)
     protected = protect(Image.fromarray(original.rgb), ProtectConfig(steps=1), surrogate=half)
     assert protected.record.precision == "bfloat16"
-    found = evaluate(original, protected.picture, surrogate=tiny, config=ProtectConfig())
+    found = evaluate(original, protected.picture, surrogate=tiny, criteria=criteria(ProtectConfig()))
     assert protected.record.protected == found.protected
     assert protected.record.noise == found.noise

@@ -17,10 +17,9 @@ from torch import Tensor, nn
 
 from pca_protect import ModelError, ProtectConfig, UsageError, load_surrogate, protect
 from pca_protect.surrogates import checkpoint
-from pca_protect.surrogates.adapter import Encoder, Surrogate, fold_patches
+from pca_protect.surrogates.encoder import Encoder, Surrogate, SurrogateEnsemble, fold_patches
 from pca_protect.surrogates.kinds import KINDS
 from pca_protect.surrogates.load import _encoder_of, surrogate_of
-from pca_protect.surrogates.several import Surrogates
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -316,7 +315,7 @@ class TestInFp32:
 
     def test_of_several(self, tmp_path: Path):
         folders = [saved(name, tmp_path / name) for name in ("AutoencoderKL", "AutoencoderKLFlux2")]
-        halves = Surrogates(tuple(load_surrogate(str(one), device="cpu", precision="bf16") for one in folders))
+        halves = SurrogateEnsemble(tuple(load_surrogate(str(one), device="cpu", precision="bf16") for one in folders))
         again = halves.in_fp32
         assert again.members == tuple(member.in_fp32 for member in halves.members)
         assert again.in_fp32 is again

@@ -61,27 +61,14 @@ def test_direction_of_imports(module: str):
         forbidden += ("pca_protect.cli", "pca_protect.eval", "typer", "rich", "gradio")
         if not belongs_to(module, ("pca_protect.cluster",)):
             forbidden += ("ray", "fsspec")
-    pure = (
-        "losses",
-        "constraints",
-        "steps",
-        "schedules",
-        "optimize",
-        "tiling",
-        "resize",
-        "transforms",
-        "planes",
-        "discretion",
-        "ensemble",
-    )
-    if module.removeprefix("pca_protect.") in pure:
-        forbidden += ("pca_protect.io", "pca_protect.surrogates", "pca_protect.protection")
+    if belongs_to(module, ("pca_protect.attack", "pca_protect.image")):
+        forbidden += ("pca_protect.surrogates", "pca_protect.protection", "pca_protect.engine")
     if not belongs_to(module, ("pca_protect.batch", "pca_protect.cluster", "pca_protect.cli", "pca_protect.eval")):
         forbidden += ("pca_protect.batch",)
     if belongs_to(module, ("pca_protect.io",)):
         forbidden += ("torch", "pca_protect.surrogates")
     if module == "pca_protect.surrogates.resolve":
-        forbidden += ("torch", "diffusers", "pca_protect.surrogates.load", "pca_protect.surrogates.adapter")
+        forbidden += ("torch", "diffusers", "pca_protect.surrogates.load", "pca_protect.surrogates.encoder")
     if not belongs_to(module, ("pca_protect.cluster", "pca_protect.cli")):
         forbidden += ("pca_protect.cluster",)
     used = set(imports(MODULES[module], top_level_only=False))
@@ -108,6 +95,32 @@ def test_the_command_line_imports_heavy_things_in_command_bodies_only(module: st
         return
     assert not any(belongs_to(name, ("pca_protect.cli.web",)) for name in used)
     assert not {name.split(".")[0] for name in used} & HEAVY
+
+
+def test_the_method_loads_no_request_no_files_and_no_models():
+    """Also not through what it imports: each module of `attack` is imported in turn in a fresh interpreter."""
+    method = sorted(name for name in MODULES if belongs_to(name, ("pca_protect.attack",)))
+    assert len(method) > 8
+    code = (
+        "import importlib, sys\n"
+        "unwanted = ('pca_protect.config', 'pca_protect.io', 'pca_protect.surrogates', 'PIL')\n"
+        f"for module in {method!r}:\n"
+        "    importlib.import_module(module)\n"
+        "    found = [name for name in sys.modules if f'{name}.'.startswith(tuple(f'{one}.' for one in unwanted))]\n"
+        "    assert not found, f'{module} loads {found}'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_below_protection_the_engine_alone_reads_the_request():
+    readers = {
+        name
+        for name, path in MODULES.items()
+        if "pca_protect.config.ProtectConfig" in imports(path, top_level_only=False)
+        and not belongs_to(name, ("pca_protect.cli", "pca_protect.eval", "pca_protect.batch", "pca_protect.cluster"))
+    }
+    assert readers == {"pca_protect", "pca_protect.protection", "pca_protect.engine"}
 
 
 def test_nothing_outside_the_command_line_prints():

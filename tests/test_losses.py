@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from pca_protect import posterior_collapse
-from pca_protect.losses import latent_power
+from pca_protect.attack.losses import latent_power
 
 
 def moments(batch: int = 3) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,9 +14,10 @@ from conftest import smooth_picture
 from torch import nn
 
 from pca_protect import PictureError, ProtectConfig, memory, protect, protection
+from pca_protect.engine import demand
 from pca_protect.io.picture import Picture
-from pca_protect.memory import Fit, _kept, batch_size, first_fit, fits, smaller_tiles
-from pca_protect.surrogates.adapter import Encoder, Surrogate
+from pca_protect.memory import MemoryPlan, _kept, batch_size, candidate_plans, choose_plan, smaller_tiles
+from pca_protect.surrogates.encoder import Encoder, Surrogate
 
 
 def used_megabytes() -> float:
@@ -24,8 +25,10 @@ def used_megabytes() -> float:
 
 
 def test_without_a_limit_the_tile_is_the_configured_one(pocket: Surrogate):
-    assert first_fit(pocket, ProtectConfig(), height=4000, width=6000, source="x") == Fit(768, False)
-    assert first_fit(pocket, ProtectConfig(tile_px=256), height=4000, width=6000, source="x") == Fit(256, False)
+    assert choose_plan(pocket, demand(ProtectConfig(), height=4000, width=6000), source="x") == MemoryPlan(768, False)
+    assert choose_plan(pocket, demand(ProtectConfig(tile_px=256), height=4000, width=6000), source="x") == MemoryPlan(
+        256, False
+    )
 
 
 def test_tiles_shrink_in_quarters():
@@ -36,17 +39,21 @@ def test_tiles_shrink_in_quarters():
 
 
 def test_checkpoints_come_before_smaller_windows(tiny: Surrogate):
-    assert fits(tiny, 256) == [Fit(side, checkpointed) for side in (256, 192, 128) for checkpointed in (False, True)]
+    assert candidate_plans(tiny, 256) == [
+        MemoryPlan(side, checkpointed) for side in (256, 192, 128) for checkpointed in (False, True)
+    ]
 
 
 def test_a_limit_that_checkpoints_meet_changes_no_byte(tiny: Surrogate, monkeypatch: pytest.MonkeyPatch):
     """Room for what they take, and not for what is taken without: measured, as everything here, on the real encoder."""
     picture = Picture(np.asarray(smooth_picture(260, 200)))
     config = ProtectConfig(steps=2)
-    plain, checkpointed = (memory._needed(tiny, config, 200, 260, fit) for fit in fits(tiny, 768)[:2])
+    plain, checkpointed = (
+        memory._needed(tiny, demand(config, height=200, width=260), fit) for fit in candidate_plans(tiny, 768)[:2]
+    )
     assert checkpointed < plain
     monkeypatch.setattr(memory, "_room", lambda device, limit: (plain + checkpointed) / 2 + 16 * 200 * 260)
-    assert first_fit(tiny, config, height=200, width=260, source="x") == Fit(768, True)
+    assert choose_plan(tiny, demand(config, height=200, width=260), source="x") == MemoryPlan(768, True)
     used: list[Surrogate] = []
     real = protection.perturb
 
@@ -78,7 +85,7 @@ def test_what_is_kept_is_measured_on_the_encoder(tiny: Surrogate):
 def test_an_encoder_that_was_measured_can_go():
     encoder = Encoder(nn.Conv2d(3, 8, 1), None, has_variance=True, takes_video=False)
     surrogate = Surrogate("one", "", "", encoder, multiple=8, latent_channels=4)
-    first_fit(surrogate, ProtectConfig(), height=64, width=64, source="x")
+    choose_plan(surrogate, demand(ProtectConfig(), height=64, width=64), source="x")
     gone = weakref.ref(encoder)
     del encoder, surrogate
     gc.collect()
@@ -87,7 +94,7 @@ def test_an_encoder_that_was_measured_can_go():
 
 def test_a_tight_limit_takes_smaller_windows_and_says_so(pocket: Surrogate):
     config = ProtectConfig(steps=1, max_memory_megabytes=int(used_megabytes()) + 150)
-    assert first_fit(pocket, config, height=700, width=700, source="x").tile_px < 768
+    assert choose_plan(pocket, demand(config, height=700, width=700), source="x").tile_px < 768
     picture = Picture(np.asarray(smooth_picture(700, 300)))
     record = protect(picture, config, surrogate=pocket).record
     assert record.tile_px < 768
@@ -101,28 +108,30 @@ def test_a_limit_that_nothing_fits_into_is_one_sentence(pocket: Surrogate):
             PictureError,
             match=rf"wall.png: a window of {window} px needs about \d+ MB .* raise --max-memory to \d+, of which",
         ) as said:
-            first_fit(pocket, config, height=side, width=side, source="wall.png")
+            choose_plan(pocket, demand(config, height=side, width=side), source="wall.png")
         least = int(re.findall(r"--max-memory to (\d+)", str(said.value))[0])
-        assert first_fit(pocket, ProtectConfig(max_memory_megabytes=least + 20), height=side, width=side, source="x")
+        assert choose_plan(
+            pocket, demand(ProtectConfig(max_memory_megabytes=least + 20), height=side, width=side), source="x"
+        )
 
 
 def test_a_small_picture_needs_little_whatever_the_tile(pocket: Surrogate):
     config = ProtectConfig(max_memory_megabytes=int(used_megabytes()) + 150)
-    assert first_fit(pocket, config, height=64, width=64, source="x") == Fit(768, False)
+    assert choose_plan(pocket, demand(config, height=64, width=64), source="x") == MemoryPlan(768, False)
 
 
 def test_one_picture_at_a_time_on_the_cpu_unless_told_otherwise(tiny: Surrogate):
-    assert batch_size(tiny, ProtectConfig(), height=64, width=64) == 1
-    assert batch_size(tiny, ProtectConfig(batch=5), height=64, width=64) == 5
+    assert batch_size(tiny, demand(ProtectConfig(), height=64, width=64), at_most=None) == 1
+    assert batch_size(tiny, demand(ProtectConfig(), height=64, width=64), at_most=5) == 5
 
 
 def test_a_batch_is_no_larger_than_memory(tiny: Surrogate, monkeypatch: pytest.MonkeyPatch):
     """The graphs of all its pictures exist until the backward pass."""
     config = ProtectConfig(batch=5)
-    one = memory._needed(tiny, config, 64, 64, Fit(768, checkpointed=False)) + 16 * 64 * 64
+    one = memory._needed(tiny, demand(config, height=64, width=64), MemoryPlan(768, checkpointed=False)) + 16 * 64 * 64
     for room, pictures in ((0.5, 1), (1.5, 1), (3.1, 3), (9.0, 5)):
         monkeypatch.setattr(memory, "_room", lambda device, limit, room=room: room * one)
-        assert batch_size(tiny, config, height=64, width=64) == pictures
+        assert batch_size(tiny, demand(config, height=64, width=64), at_most=config.batch) == pictures
 
 
 def test_running_out_halves_the_batch_then_the_windows_and_the_result_is_the_same(
@@ -159,6 +168,6 @@ def test_running_out_halves_the_batch_then_the_windows_and_the_result_is_the_sam
 
     monkeypatch.setattr(protection, "perturb", only_small)
     record = protection.protect_batch(pictures[:1], config, surrogate=tiny)[0].record
-    assert tried == [(fit.checkpointed, fit.tile_px) for fit in fits(tiny, 256)]
+    assert tried == [(fit.checkpointed, fit.tile_px) for fit in candidate_plans(tiny, 256)]
     assert record.tile_px == 128
     assert any("windows of 128 px instead of 256" in warning for warning in record.warnings)

@@ -21,7 +21,7 @@ from pca_protect.eval.editors.registry import EMBEDDED, EditSettings
 from pca_protect.eval.metrics.classical import flip
 from pca_protect.eval.styles import STYLES
 from pca_protect.eval.testbed.vaes import NAMES, TEACHER
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.encoder import Surrogate
 from pca_protect.surrogates.registry import REGISTRY
 
 VAES = Path(str(resources.files("pca_protect.pocket")))

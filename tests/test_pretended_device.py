@@ -17,23 +17,22 @@ from tiny_vaes import TINY
 from torch import Tensor, nn
 
 from pca_protect import DeviceError, ProtectConfig, Protected, load_surrogate, protect
+from pca_protect.engine import demand, run_recipe
 from pca_protect.eval.arms.denoiser import denoiser_of
 from pca_protect.eval.arms.perturb import Target, objective_and_start, request_for
 from pca_protect.eval.arms.registry import ARMS, CONTROLS
 from pca_protect.eval.check.posterior import figures_of
 from pca_protect.eval.editors.load import load_editor
 from pca_protect.eval.editors.registry import EditSettings
+from pca_protect.eval.pictures import to_pixels
 from pca_protect.eval.whole_vae import decoded, latent_mean, load_whole_vae
 from pca_protect.evaluation import NOISE_DRAWS
 from pca_protect.io.picture import Picture
 from pca_protect.memory import batch_size
-from pca_protect.perturb import run_recipe
-from pca_protect.pixels import to_pixels
 from pca_protect.protection import protect_batch
 from pca_protect.surrogates import self_test
-from pca_protect.surrogates.adapter import Surrogate
-from pca_protect.surrogates.lean import NormSiLU
-from pca_protect.surrogates.several import Encoders, several
+from pca_protect.surrogates.encoder import AnySurrogate, Surrogate, ensemble
+from pca_protect.surrogates.memory_efficient import NormSiLU
 
 KL = "AutoencoderKL"
 
@@ -167,7 +166,7 @@ def test_every_request_protects_as_on_the_cpu(load: Load, name: str):
         mask[8:40, 10:60] = True
 
     def protected(**where: str) -> Protected:
-        encoders: Encoders = several([load(encoder, **where) for encoder in request.encoders])
+        encoders: AnySurrogate = ensemble([load(encoder, **where) for encoder in request.encoders])
         if request.checkpointed:
             encoders = encoders.checkpointed
         return protect(request.shown, config, surrogate=encoders, mask=mask)
@@ -186,7 +185,8 @@ def test_batches_are_for_cuda_alone(machine: Machine, load: Load):
     machine.clear()
     protect(pictures[0], ProtectConfig(steps=1), surrogate=load(KL))
     assert machine.largest_batch == (2 + NOISE_DRAWS if machine.kind == "cuda" else 1), "an evaluation is one batch"
-    assert batch_size(load(KL), ProtectConfig(), height=64, width=72) == (16 if machine.kind == "cuda" else 1)
+    at_once = batch_size(load(KL), demand(ProtectConfig(), height=64, width=72), at_most=None)
+    assert at_once == (16 if machine.kind == "cuda" else 1)
     alone = protect(pictures[2], ProtectConfig(steps=1), surrogate=load(KL))
     assert np.mean(found[2].picture.rgb != alone.picture.rgb) < 0.02
 
@@ -349,7 +349,7 @@ def test_the_loop_is_counted_by_step(machine: Machine, load: Load):
     uploads, downloads, syncs = (more - less for less, more in zip(*counted, strict=True))
     assert not uploads
     assert not downloads
-    assert all(line.startswith("pca_protect/optimize.py:") for line in syncs)
+    assert all(line.startswith("pca_protect/attack/pgd.py:") for line in syncs)
 
 
 def test_the_pretence_keeps_the_rules_of_the_device(machine: Machine):

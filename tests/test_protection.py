@@ -14,9 +14,9 @@ from tiny_vaes import TINY
 
 from pca_protect import Cancelled, PictureError, ProtectConfig, UsageError, load_surrogate, protect
 from pca_protect.config import MODES
+from pca_protect.eval.pictures import to_pixels, with_pixels
 from pca_protect.io.picture import Picture
-from pca_protect.pixels import to_pixels, with_pixels
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.encoder import Surrogate
 
 
 def levels(path: Path) -> np.ndarray:

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pca_protect import DeviceError, ModelError, UsageError, load_surrogate
-from pca_protect.compute import resolve_device, resolve_dtype
-from pca_protect.surrogates.adapter import Surrogate, reflect_to_multiple
+from pca_protect.device import resolve_device, resolve_dtype
+from pca_protect.surrogates.encoder import Surrogate, reflect_to_multiple
 from pca_protect.surrogates.registry import REGISTRY, looks_like_hub_id
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"

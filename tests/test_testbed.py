@@ -19,7 +19,7 @@ from pca_protect.eval.testbed.linear_map import explained_variance
 from pca_protect.eval.testbed.reconstruction import psnr_db
 from pca_protect.eval.testbed.sheet import contact_sheet
 from pca_protect.eval.testbed.vulnerability import measure_vulnerability
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.encoder import Surrogate
 
 
 @pytest.fixture(scope="module")

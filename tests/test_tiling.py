@@ -11,15 +11,16 @@ import torch
 from conftest import ASTRONAUT, smooth_picture
 from PIL import Image
 
-from pca_protect import perturb as perturb_module
+from pca_protect import engine as perturb_module
 from pca_protect.config import PUBLISHED_MODES, ProtectConfig
+from pca_protect.engine import Batch, perturb
 from pca_protect.errors import UsageError
-from pca_protect.perturb import Batch, perturb
-from pca_protect.pixels import from_levels
-from pca_protect.resize import fitting, resized, shrinking, sizes
-from pca_protect.scales import SmallerPart, SmallerPictures
-from pca_protect.surrogates.adapter import Surrogate
-from pca_protect.tiling import OVERLAP_PX, Span, Window, smallest_tile, spans, window_grid, windows
+from pca_protect.image.lanczos import shrinking
+from pca_protect.image.resize import fitting, resized, sizes
+from pca_protect.image.scales import SmallerPart, SmallerPictures
+from pca_protect.image.tensors import to_tensor
+from pca_protect.image.tiling import OVERLAP_PX, Span, Window, smallest_tile, spans, window_grid, windows
+from pca_protect.surrogates.encoder import Surrogate
 
 TILE = 128
 
@@ -147,7 +148,7 @@ def test_every_window_moves_the_loss(pocket: Surrogate):
 
     def norm(of: np.ndarray, top: int, left: int) -> float:
         with torch.no_grad():
-            return float(pocket.posterior(from_levels([of[top : top + 96, left : left + 96]])).mean.norm())
+            return float(pocket.posterior(to_tensor([of[top : top + 96, left : left + 96]])).mean.norm())
 
     for top, left in ((80, 80), (16, 16), (140, 80)):
         assert norm(changed, top, left) > 1.15 * norm(picture, top, left)
@@ -246,13 +247,13 @@ def test_smaller_pictures_follow_what_windows_decide():
     for window in windows(250, 330, tile_px=TILE):
         kept = torch.zeros(1, 3, *picture[window.seen].shape[:2])
         place = (..., *window.kept_of_seen)
-        difference = from_levels([changed[window.seen]]) - from_levels([picture[window.seen]])
+        difference = to_tensor([changed[window.seen]]) - to_tensor([picture[window.seen]])
         kept[place] = difference[place]
         foreseen = smaller.part(window).with_change(kept)
         smaller.change(window, kept)
         part = smaller.part(window)
         assert torch.allclose(part.now.clamp(0, 1), foreseen, atol=1e-6)
-    expected = from_levels([resized(changed, (80, 106))])
+    expected = to_tensor([resized(changed, (80, 106))])
     whole = smaller.part(windows(250, 330, tile_px=512)[0]).now
     error = (whole - expected).abs() * 255
     assert error.mean() < 0.5, "Pillow rounds to whole levels, twice"
@@ -268,7 +269,7 @@ def test_scales_protect_the_picture_made_smaller(pocket: Surrogate, mode: str):
     found = {scales: one(picture, ProtectConfig(**settings, scales=scales), pocket) for scales in ((), (96, "native"))}
 
     def moved(changed: np.ndarray, size: tuple[int, int]) -> float:
-        clean, after = (pocket.posterior(from_levels([resized(of, size)])).mean for of in (picture, changed))
+        clean, after = (pocket.posterior(to_tensor([resized(of, size)])).mean for of in (picture, changed))
         return float((after - clean).norm())
 
     with torch.no_grad():

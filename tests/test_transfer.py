@@ -11,12 +11,12 @@ from conftest import smooth_picture, tiny_kl
 from tiny_editors import SIDE, stable_diffusion
 
 from pca_protect import ProtectConfig, UsageError
-from pca_protect.ensemble import mean_of
+from pca_protect.attack.ensemble import mean_of
+from pca_protect.attack.objectives import CollapseObjective
+from pca_protect.engine import run_recipe
 from pca_protect.eval.results import Finished
 from pca_protect.eval.transfer.config import TransferConfig
 from pca_protect.eval.transfer.run import measure_transfer
-from pca_protect.objective import CollapseObjective
-from pca_protect.perturb import run_recipe
 from pca_protect.surrogates.load import load_surrogate
 
 NAMES = ("one", "two", "three")
@@ -109,7 +109,10 @@ def test_an_editor_of_another_size_is_refused(config: TransferConfig, tmp_path: 
 
 def test_an_ensemble_moves_every_member(models: Path):
     pixels = torch.rand(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    members = [CollapseObjective(load_surrogate(str(models / name), device="cpu"), 1.0, "up", pixels) for name in NAMES]
+    members = [
+        CollapseObjective(load_surrogate(str(models / name), device="cpu").posterior, 1.0, "up", pixels)
+        for name in NAMES
+    ]
     moved = run_recipe(pixels, mean_of(members), ProtectConfig(preset="fast")).pixels
     for member in members:
         assert float(member(moved)[0]) < float(member(pixels)[0])

@@ -12,28 +12,28 @@ from conftest import ASTRONAUT, smooth_picture
 from PIL import Image
 from torch import Tensor
 
-from pca_protect import transforms
+from pca_protect.attack import transforms
+from pca_protect.attack.transforms import Transform, compose, jpeg, random_choice
 from pca_protect.eval.purify.filters import FILTERS
-from pca_protect.resize import shrinking
-from pca_protect.transforms import Transform, chain, jpeg, one_of
+from pca_protect.image.lanczos import shrinking
 
 LANCZOS = Image.Resampling.LANCZOS
 
 FIXED: dict[str, Transform] = {
     "jpeg": jpeg(75),
-    "shrink": transforms.shrink_and_back(0.6),
+    "shrink": transforms.downscale_upscale(0.6),
     "crop": transforms.crop_and_resize(0.125, at="centre"),
     "blur": transforms.blur(1.3),
 }
 DRAWN: dict[str, Transform] = {
     "any jpeg": jpeg((30, 95)),
-    "any shrink": transforms.shrink_and_back((0.3, 0.9)),
+    "any shrink": transforms.downscale_upscale((0.3, 0.9)),
     "any crop": transforms.crop_and_resize((0.05, 0.3)),
     "crop anywhere": transforms.crop_and_resize(0.2),
     "any blur": transforms.blur((0.5, 3.0)),
     "noise": transforms.gaussian_noise(0.05),
     "any noise": transforms.gaussian_noise((0.01, 0.1)),
-    "one of": one_of([jpeg(50), transforms.blur(1.0), transforms.gaussian_noise(0.1)]),
+    "one of": random_choice([jpeg(50), transforms.blur(1.0), transforms.gaussian_noise(0.1)]),
 }
 ALL = {**FIXED, **DRAWN}
 
@@ -118,7 +118,7 @@ def test_jpeg_of_the_next_quality_would_be_told_apart():
     ("name", "transform", "mean", "most"),
     [
         # Pillow rounds after each of two passes there and two back; half a level each time, enlarged by negative lobes.
-        ("half-size", transforms.shrink_and_back(0.5), 0.5, 2),
+        ("half-size", transforms.downscale_upscale(0.5), 0.5, 2),
         ("crop", transforms.crop_and_resize(0.125, at="centre"), 0.5, 1),
     ],
 )
@@ -200,11 +200,11 @@ def test_chance_comes_from_the_generator_alone(name: str):
 
 
 SMOOTH: dict[str, Transform] = {
-    "shrink": transforms.shrink_and_back(0.6),
+    "shrink": transforms.downscale_upscale(0.6),
     "crop": transforms.crop_and_resize((0.1, 0.3)),
     "blur": transforms.blur((0.5, 1.5)),
     "noise": transforms.gaussian_noise(0.01),
-    "chain": chain(transforms.blur(0.8), transforms.crop_and_resize(0.2)),
+    "chain": compose(transforms.blur(0.8), transforms.crop_and_resize(0.2)),
 }
 
 
@@ -246,8 +246,8 @@ def test_a_chain_is_one_after_the_other():
     clean = random_pixels(20, 24)
     first, second = transforms.gaussian_noise(0.1), transforms.crop_and_resize(0.3)
     shared = generator()
-    assert torch.equal(chain(first, second)(clean, generator()), second(first(clean, shared), shared))
-    assert torch.equal(chain()(clean, generator()), clean)
+    assert torch.equal(compose(first, second)(clean, generator()), second(first(clean, shared), shared))
+    assert torch.equal(compose()(clean, generator()), clean)
 
 
 def test_one_of_draws_as_often_as_its_weights_say():
@@ -263,7 +263,7 @@ def test_one_of_draws_as_often_as_its_weights_say():
     shared, clean = generator(), random_pixels(8, 8)
     for weights, expected in (([1, 0, 3], [0.25, 0, 0.75]), (None, [1 / 3] * 3)):
         drawn.clear()
-        transform = one_of([note(i) for i in range(3)], weights)
+        transform = random_choice([note(i) for i in range(3)], weights)
         for _ in range(1000):
             transform(clean, shared)
         shares = np.bincount(drawn, minlength=3) / 1000
@@ -275,13 +275,13 @@ def test_one_of_draws_as_often_as_its_weights_say():
     [
         (lambda: jpeg(0), "JPEG quality 0: give a number from 1 to 100"),
         (lambda: jpeg((90, 50)), r"JPEG quality \(90, 50\)"),
-        (lambda: transforms.shrink_and_back(1.5), "factor 1.5: "),
+        (lambda: transforms.downscale_upscale(1.5), "factor 1.5: "),
         (lambda: transforms.crop_and_resize(1.0), "share 1.0: "),
         (lambda: transforms.blur(-1.0), "sigma_px -1.0: "),
         (lambda: transforms.gaussian_noise(math.nan), "deviation nan: "),
-        (lambda: one_of([jpeg(75)], [1, 2]), r"1 transforms with weights \[1, 2\]: give one for each"),
-        (lambda: one_of([jpeg(75), jpeg(50)], [0, 0]), "some over zero"),
-        (lambda: one_of([]), "0 transforms"),
+        (lambda: random_choice([jpeg(75)], [1, 2]), r"1 transforms with weights \[1, 2\]: give one for each"),
+        (lambda: random_choice([jpeg(75), jpeg(50)], [0, 0]), "some over zero"),
+        (lambda: random_choice([]), "0 transforms"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(make, message: str):
@@ -291,7 +291,7 @@ def test_what_cannot_be_meant_is_refused(make, message: str):
 
 def test_shift_moves_right_and_down_and_around():
     pixels = torch.arange(5 * 7.0).view(1, 1, 5, 7).expand(2, 3, 5, 7) / 35
-    found = {tuple(transforms.shift(2)(pixels, source)[0, 0].flatten().tolist()) for source in [generator()] * 60}
+    found = {tuple(transforms.random_roll(2)(pixels, source)[0, 0].flatten().tolist()) for source in [generator()] * 60}
     wanted = {
         tuple(torch.cat([part[:, 7 - right :], part[:, : 7 - right]], dim=1).flatten().tolist())
         for down in range(3)
@@ -299,19 +299,19 @@ def test_shift_moves_right_and_down_and_around():
         for part in [torch.cat([pixels[0, 0, 5 - down :], pixels[0, 0, : 5 - down]])]
     }
     assert found == wanted, "all of them come up, and no other"
-    assert torch.equal(transforms.shift(0)(pixels, generator()), pixels)
+    assert torch.equal(transforms.random_roll(0)(pixels, generator()), pixels)
 
 
 def test_dimming_is_one_factor_for_all():
     pixels = torch.rand(2, 3, 9, 8, generator=generator(1)) + 0.1
     source = generator()
-    factors = [transforms.dim((0.6, 0.9))(pixels, source) / pixels for _ in range(30)]
+    factors = [transforms.scale_brightness((0.6, 0.9))(pixels, source) / pixels for _ in range(30)]
     for factor in factors:
         assert float(factor.max() - factor.min()) < 1e-6
         assert 0.6 <= float(factor.mean()) <= 0.9
     assert len({round(float(factor.mean()), 6) for factor in factors}) == 30
     with pytest.raises(ValueError, match="from 0 to 1"):
-        transforms.dim((0.6, 1.1))
+        transforms.scale_brightness((0.6, 1.1))
 
 
 def test_shrinking_matrices_of_a_run_are_computed_once():
@@ -320,6 +320,6 @@ def test_shrinking_matrices_of_a_run_are_computed_once():
     parts = [torch.rand(1, 3, *size) for size in ((96, 120), (64, 104), (112, 88))]
     for _ in range(3):
         for part in parts:
-            transforms.shrink_and_back(0.5)(part, torch.Generator())
+            transforms.downscale_upscale(0.5)(part, torch.Generator())
     assert transforms._lanczos.cache_info().misses == 12
     assert transforms._lanczos.cache_info().hits == 24

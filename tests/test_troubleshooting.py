@@ -22,10 +22,11 @@ from PIL.PngImagePlugin import PngInfo
 from pretended_device import pretending
 
 import pca_protect.protection
-from pca_protect import PcaProtectError, compute
+from pca_protect import PcaProtectError
+from pca_protect import device as device_module
 from pca_protect.cli import console
 from pca_protect.cli.main import app, protect_app
-from pca_protect.memory import Fit
+from pca_protect.memory import MemoryPlan
 
 GUIDE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 QUOTED = [text.strip() for _, text in re.findall(r"^- (`+)(.+)\1$", GUIDE, re.MULTILINE)]
@@ -194,7 +195,7 @@ def _elsewhere() -> Iterator[tuple[str, list[str]]]:
         command = f"protect photo.png {QUICK} --device mps -o mps.png"
         yield command, lines_of(command)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compute, "cpu_has_bf16", lambda: False)
+        patch.setattr(device_module, "cpu_has_bf16", lambda: False)
         command = f"protect photo.png {QUICK} --precision bf16 --device cpu -o bf16.png"
         yield command, lines_of(command)
     with pytest.MonkeyPatch.context() as patch:
@@ -203,7 +204,7 @@ def _elsewhere() -> Iterator[tuple[str, list[str]]]:
         command = "protect photo.png --vae nobody/nothing -o hub.png"
         yield command, lines_of(command)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pca_protect.protection, "first_fit", lambda *_, **__: Fit(192, checkpointed=True))
+        patch.setattr(pca_protect.protection, "choose_plan", lambda *_, **__: MemoryPlan(192, checkpointed=True))
         command = f"protect photo.png {QUICK} -o smaller.png"
         yield command, lines_of(command)
         patch.setattr(pca_protect.protection, "_attempt", lambda *_: None)

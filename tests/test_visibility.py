@@ -12,9 +12,16 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from pca_protect import visibility
-from pca_protect.pixels import from_levels
-from pca_protect.visibility import FLAT_THRESHOLD, Visibility, energy_of, faded, in_levels, visible_levels
+from pca_protect.attack import visibility
+from pca_protect.attack.visibility import (
+    FLAT_THRESHOLD,
+    Visibility,
+    energy_of,
+    in_levels,
+    scale_to_visibility,
+    visible_levels,
+)
+from pca_protect.image.tensors import to_tensor
 
 Levels = NDArray[np.uint8]
 
@@ -77,7 +84,7 @@ def test_is_what_the_formula_says(width: int, height: int):
 def test_no_change_is_invisible():
     clean = photo()
     assert visible_levels(clean, clean) == 0
-    pixels = from_levels([clean, photo(seed=1)]).requires_grad_()
+    pixels = to_tensor([clean, photo(seed=1)]).requires_grad_()
     energy = Visibility(pixels.detach()).energy(pixels)
     (gradient,) = torch.autograd.grad(energy.sum(), pixels)
     assert torch.equal(energy, torch.zeros(2))
@@ -85,7 +92,7 @@ def test_no_change_is_invisible():
 
 
 def test_grows_in_proportion_to_the_change():
-    clean = from_levels([photo()]).double()
+    clean = to_tensor([photo()]).double()
     change = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64) / 50
     one = seen(clean, change)
     assert seen(clean, 3 * change) == pytest.approx(3 * one, rel=1e-9)
@@ -126,13 +133,13 @@ def test_strips_are_the_whole_picture(height: int):
     for changed_rows in (slice(508, 511), slice(510, 520)):
         changed = clean.copy()
         changed[changed_rows] = noisy(changed[changed_rows], 12)
-        whole = Visibility(from_levels([clean])).energy(from_levels([changed]))
+        whole = Visibility(to_tensor([clean])).energy(to_tensor([changed]))
         assert visible_levels(clean, changed) == pytest.approx(in_levels(float(whole[0])), rel=1e-5)
 
 
 def test_pictures_of_a_batch_do_not_see_each_other():
-    clean = from_levels([photo(), photo(seed=1)])
-    changed = from_levels([noisy(photo(), 3), noisy(photo(seed=1), 30)])
+    clean = to_tensor([photo(), photo(seed=1)])
+    changed = to_tensor([noisy(photo(), 3), noisy(photo(seed=1), 30)])
     together = Visibility(clean).energy(changed)
     alone = torch.cat(
         [Visibility(clean[one : one + 1]).energy(changed[one : one + 1]) for one in range(2)],
@@ -152,7 +159,7 @@ def test_fading_keeps_the_limit_on_whole_levels(most: float):
     clean = photo()
     changed = noisy(clean, 30)
     assert visible_levels(clean, changed) > 2.0
-    shown = faded(clean, changed, most)
+    shown = scale_to_visibility(clean, changed, most)
     assert shown.dtype == np.uint8
     assert 0.75 * most < visible_levels(clean, shown) <= most or most == 0.05, "whole levels make the last one coarse"
     assert (np.minimum(clean, changed) <= shown).all()
@@ -165,9 +172,9 @@ def test_fading_keeps_the_limit_on_whole_levels(most: float):
 def test_fading_leaves_alone_what_is_within_the_limit():
     clean = photo()
     changed = noisy(clean, 4)
-    assert faded(clean, changed, visible_levels(clean, changed)) is changed
-    assert np.array_equal(faded(clean, clean, 1e-6), clean)
-    assert np.array_equal(faded(clean, changed, 1e-6), clean), "less than any change of a level"
+    assert scale_to_visibility(clean, changed, visible_levels(clean, changed)) is changed
+    assert np.array_equal(scale_to_visibility(clean, clean, 1e-6), clean)
+    assert np.array_equal(scale_to_visibility(clean, changed, 1e-6), clean), "less than any change of a level"
 
 
 def test_a_limit_holds_where_the_picture_may_change():
@@ -178,7 +185,7 @@ def test_a_limit_holds_where_the_picture_may_change():
     changed = np.where(mask[..., None], noisy(clean, 12), clean)
     inside = visible_levels(clean, changed, mask=mask)
     assert inside > 2 * visible_levels(clean, changed)
-    shown = faded(clean, changed, 0.5, mask=mask)
+    shown = scale_to_visibility(clean, changed, 0.5, mask=mask)
     assert 0.35 < visible_levels(clean, shown, mask=mask) <= 0.5
     assert np.array_equal(shown[~mask], clean[~mask])
 
@@ -196,5 +203,5 @@ def test_fading_evaluates_visibility_three_times_at_most(monkeypatch: pytest.Mon
     for seed in range(5):
         calls.clear()
         clean = photo(seed=seed)
-        faded(clean, noisy(clean, 16, seed=seed), most)
+        scale_to_visibility(clean, noisy(clean, 16, seed=seed), most)
         assert 1 <= len(calls) <= (4 if most == 0.2 else 3), "at the lowest limit rounding decides"

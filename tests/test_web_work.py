@@ -15,7 +15,7 @@ from small_disk import small_disk
 
 from pca_protect import DeviceError, ModelError, ProtectConfig, Protected, UsageError
 from pca_protect.batch.delivery import Delivery
-from pca_protect.perturb import Mask
+from pca_protect.image.tensors import Mask
 
 pytest.importorskip("flip_evaluator", reason="needs the extra `eval`")
 

@@ -23,8 +23,8 @@ from pca_protect.cli.web.proving import Proved, editors_here, prove_edits
 from pca_protect.cli.web.service import EDITING, PROTECTING, Service
 from pca_protect.cli.web.uploads import Upload, Uploads
 from pca_protect.errors import PcaProtectError, UsageError
+from pca_protect.image.tensors import Mask
 from pca_protect.io.limits import MAX_PIXELS
-from pca_protect.perturb import Mask
 
 Anything = TypeVar("Anything")
 _LOOK_AGAIN_SECONDS = 0.3

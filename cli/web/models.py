@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from pca_protect.batch.estimate import Pace, measure_pace
 from pca_protect.cli.console import duration
 from pca_protect.cli.extras import needs_extra
-from pca_protect.compute import resolve_device
 from pca_protect.config import Device, ProtectConfig
+from pca_protect.device import resolve_device
 from pca_protect.errors import ModelError
+from pca_protect.surrogates.encoder import AnySurrogate
 from pca_protect.surrogates.hub import at_hand
 from pca_protect.surrogates.load import load_resolved
 from pca_protect.surrogates.registry import PREFERRED, REGISTRY, SurrogateEntry
 from pca_protect.surrogates.resolve import AUTO, resolve
-from pca_protect.surrogates.several import Encoders
 
 if TYPE_CHECKING:
     from pca_protect.eval.editors.editor import Editor
@@ -33,12 +33,12 @@ class Models:
     def __init__(self, device: Device, *, offline: bool) -> None:
         self._device: Device = device
         self._offline = offline
-        self._encoders: tuple[tuple[str, ...], Encoders] | None = None
+        self._encoders: tuple[tuple[str, ...], AnySurrogate] | None = None
         self._editor: Editor | None = None
         self._paces: dict[tuple[object, ...], Pace] = {}
         self._lock = threading.Lock()
 
-    def encoders(self, names: tuple[str, ...]) -> Encoders:
+    def encoders(self, names: tuple[str, ...]) -> AnySurrogate:
         """Raises:
         UsageError, ModelError, DeviceError: as `load_resolved`.
         """

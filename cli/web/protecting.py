@@ -19,18 +19,19 @@ from pca_protect.cli.web.names import protected_names
 from pca_protect.cli.web.shelf import Shelf
 from pca_protect.cli.web.uploads import Upload, Uploads
 from pca_protect.config import ProtectConfig
+from pca_protect.engine import demand
 from pca_protect.errors import Cancelled, DeviceError, PcaProtectError, UsageError
+from pca_protect.image.tensors import Mask
 from pca_protect.io.header import Header
 from pca_protect.io.picture import Picture
 from pca_protect.io.plan import PROTECTED, TEST_ONLY
 from pca_protect.io.read import from_pil
 from pca_protect.io.write import encode_picture, output_format
 from pca_protect.memory import batch_size
-from pca_protect.perturb import Mask
 from pca_protect.protection import Protected, protect
 from pca_protect.record import Record
+from pca_protect.surrogates.encoder import AnySurrogate
 from pca_protect.surrogates.resolve import AUTO
-from pca_protect.surrogates.several import Encoders
 
 AMPLIFICATION = 8
 MASK_NAME = "mask.png"
@@ -167,7 +168,7 @@ def _one(
     which: str,
     share: tuple[float, float],
     uploads: Uploads,
-    encoders: Encoders,
+    encoders: AnySurrogate,
     shelf: Shelf,
 ) -> Result:
     """One picture, from its upload to the shelf.
@@ -179,7 +180,15 @@ def _one(
     job.report(f"Reading {which}", before)
     picture = uploads.read(upload)
     frames = 1 + len(picture.following)
-    at_once = batch_size(encoders, asked.config, height=picture.height, width=picture.width) if frames > 1 else 1
+    at_once = (
+        batch_size(
+            encoders,
+            demand(asked.config, height=picture.height, width=picture.width),
+            at_most=asked.config.batch,
+        )
+        if frames > 1
+        else 1
+    )
     runs = _Runs(math.ceil(frames / at_once))
 
     def on_step(steps_done: int, steps: int, _: float) -> None:

@@ -22,10 +22,10 @@ from pca_protect.eval.check.edits import (
 )
 from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.registry import EDITORS, EMBEDDED
+from pca_protect.image.masks import free_pixels, mask_of
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import decode_picture
 from pca_protect.io.write import encode_picture
-from pca_protect.regions import free_pixels, mask_of
 from pca_protect.surrogates.hub import cached
 
 _CAPTIONS = {

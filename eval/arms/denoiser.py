@@ -13,10 +13,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from pca_protect.attack.pgd import Objective
 from pca_protect.errors import UsageError
 from pca_protect.eval.editors.editor import Editor
-from pca_protect.optimize import Objective
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.encoder import Surrogate
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from pca_protect.attack.pgd import Objective
 from pca_protect.errors import UsageError
+from pca_protect.eval.pictures import to_pixels
 from pca_protect.io.picture import Picture
-from pca_protect.optimize import Objective
-from pca_protect.pixels import to_pixels
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.encoder import Surrogate
 
 
 def mean_to_zero(surrogate: Surrogate) -> Objective:

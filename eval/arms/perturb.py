@@ -10,20 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pca_protect.attack.pgd import Objective
 from pca_protect.config import ProtectConfig
+from pca_protect.engine import Batch, latent_objective, run_recipe
+from pca_protect.engine import perturb as perturb_batch
 from pca_protect.eval.arms.denoiser import Denoiser, denoising_error, score_distillation
 from pca_protect.eval.arms.encoder import mean_away, mean_to_target, mean_to_zero, moments_away, pattern
 from pca_protect.eval.arms.noise import uniform_noise
 from pca_protect.eval.arms.registry import NOISE_LINF, NOISE_VISIBLE, Arm
-from pca_protect.eval.pictures import Rgb
+from pca_protect.eval.pictures import Rgb, to_pixels, with_pixels
 from pca_protect.io.picture import Picture
-from pca_protect.objective import latent_objective
-from pca_protect.optimize import Objective
-from pca_protect.perturb import Batch, run_recipe
-from pca_protect.perturb import perturb as perturb_batch
-from pca_protect.pixels import to_pixels, with_pixels
-from pca_protect.surrogates.adapter import Surrogate
-from pca_protect.surrogates.several import Encoders
+from pca_protect.surrogates.encoder import AnySurrogate, Surrogate
 
 METHOD_PRESET = "paper"
 """How every method is optimised, the published posterior collapse included: 40 sign steps of an eighth of the budget, the
@@ -63,7 +60,7 @@ def perturb(arm: Arm, picture: Rgb, target: Target, *, budget_levels: int, seed:
     return with_pixels(original, found.pixels).rgb
 
 
-def protected(picture: Rgb, config: ProtectConfig, surrogate: Encoders) -> Rgb:
+def protected(picture: Rgb, config: ProtectConfig, surrogate: AnySurrogate) -> Rgb:
     """A picture `(H, W, 3)` as the program makes it, without what the program measures of it."""
     return perturb_batch(Batch([picture], [None], [False]), config, surrogate=surrogate, tile_px=config.tile_px)[0]
 

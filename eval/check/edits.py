@@ -16,8 +16,8 @@ from pca_protect.eval.styles import STYLES
 from pca_protect.eval.testbed.sheet import contact_sheet
 from pca_protect.eval.trial import prompts_for
 from pca_protect.evaluation import with_noise
+from pca_protect.image.tensors import Mask
 from pca_protect.io.picture import Picture
-from pca_protect.perturb import Mask
 
 _TITLE_LETTERS = 24
 """Of the sheet's title for each picture across: what fits above it."""

@@ -9,7 +9,7 @@ from pca_protect.eval.check.reference import Reference
 from pca_protect.eval.check.shift import Shift, shift_of
 from pca_protect.eval.check.verdict import RARE, Verdict, judge
 from pca_protect.io.picture import Picture
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.encoder import Surrogate
 from pca_protect.surrogates.registry import REGISTRY
 
 

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 from pca_protect.config import Device
 from pca_protect.errors import ModelError
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.encoder import Surrogate, is_same_encoder
 from pca_protect.surrogates.hub import at_hand
 from pca_protect.surrogates.load import load_surrogate
 from pca_protect.surrogates.registry import REGISTRY, embedded_warning
-from pca_protect.surrogates.several import is_same_encoder
 
 
 def load_encoders(

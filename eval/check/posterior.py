@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.linalg import vector_norm
 from torch.nn import functional as F
 
-from pca_protect import compute
+from pca_protect.attack.losses import posterior_collapse
+from pca_protect.device import is_out_of_memory
 from pca_protect.errors import DeviceError, ModelError
+from pca_protect.eval.pictures import to_pixels
 from pca_protect.io.picture import Picture
-from pca_protect.losses import posterior_collapse
-from pca_protect.pixels import to_pixels
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.encoder import Surrogate
 
 LARGEST_SIDE_PX = 1024
 """Of larger pictures the middle is looked at. The architecture of Stable Diffusion's encoder took 0.7 GB for 512x512 px and takes
@@ -60,7 +60,7 @@ def figures_of(picture: Picture, surrogate: Surrogate) -> Figures:
     try:
         figures = _figures_of(picture, surrogate)
     except RuntimeError as error:
-        if not compute.is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         raise DeviceError(
             f"{picture.source}: {surrogate.device} has no memory for {picture.width}x{picture.height} px with "

@@ -14,7 +14,7 @@ from pca_protect.errors import PictureError, UsageError
 from pca_protect.eval.check.posterior import FIGURES, Figures, figures_of, middle
 from pca_protect.eval.pictures import pictures_in
 from pca_protect.io.read import read_picture
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.encoder import Surrogate
 
 STORED = "clean.json"
 """Beside this file; `scripts/measure_clean.py` writes it."""

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pca_protect import compute
 from pca_protect.config import Device
+from pca_protect.device import resolve_device
 from pca_protect.eval.check.encoder_check import EncoderCheck, check_with
 from pca_protect.eval.check.encoders import load_encoders
 from pca_protect.eval.check.posterior import middle
@@ -19,7 +19,7 @@ from pca_protect.eval.check.summary import summary
 from pca_protect.eval.pictures import pictures_in
 from pca_protect.io.picture import Picture
 from pca_protect.record import versions
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.encoder import Surrogate
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -146,7 +146,7 @@ def check_picture(
         summary=summary(checked, change, edits),
         warnings=warnings,
         seed=seed,
-        device=str(compute.resolve_device(device)),
+        device=str(resolve_device(device)),
         versions=versions(),
     )
     return check, sheet

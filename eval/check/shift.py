@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pca_protect.config import ProtectConfig
+from pca_protect.engine import criteria
 from pca_protect.errors import UsageError
 from pca_protect.evaluation import evaluate
 from pca_protect.io.picture import Picture
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.encoder import Surrogate
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ def shift_of(picture: Picture, original: Picture, surrogate: Surrogate, *, level
         levels: the largest change of any channel of any pixel, above 0.
         seed: of the noise.
     """
-    found = evaluate(original, picture, surrogate=surrogate, config=ProtectConfig(budget_levels=levels, seed=seed))
+    found = evaluate(
+        original, picture, surrogate=surrogate, criteria=criteria(ProtectConfig(budget_levels=levels, seed=seed))
+    )
     return Shift(
         latent=found.protected.latent,
         noise_latent=found.noise.latent,

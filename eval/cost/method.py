@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pca_protect.attack.pgd import Optimized
+from pca_protect.engine import run_recipe
 from pca_protect.eval.arms.denoiser import denoiser_of
 from pca_protect.eval.arms.perturb import Target, generator_for, objective_and_start, request_for
 from pca_protect.eval.arms.registry import ARMS
 from pca_protect.eval.cost.arm import Arm, Prepared
 from pca_protect.eval.cost.random_unet import random_denoiser
 from pca_protect.eval.editors.load import load_editor
-from pca_protect.optimize import Optimized
-from pca_protect.perturb import run_recipe
-from pca_protect.pixels import to_pixels
+from pca_protect.eval.pictures import to_pixels
 from pca_protect.surrogates.load import load_surrogate
 
 

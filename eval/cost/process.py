@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 import psutil
 import torch
 
-from pca_protect import compute
+from pca_protect.device import is_out_of_memory, peak_megabytes, reset_peak
 from pca_protect.errors import PcaProtectError
 from pca_protect.eval.cost.arm import Arm, Measured, Prepared, Run
 from pca_protect.eval.cost.method import method
@@ -46,16 +46,16 @@ def _measure(arm: Arm, wait_for_turn: Callable[[], None]) -> Measured:
     run, vae, dtype = _prepare(arm)
     precision = str(dtype).removeprefix("torch.")
     weights = _megabytes_now(device)
-    compute.reset_peak(device)
+    reset_peak(device)
     try:
         first = _timed(run, 1, device, lambda: None)  # warms up: allocates, compiles, chooses algorithms
         wait_for_turn()
         seconds = [_timed(run, arm.steps, device, wait_for_turn) for _ in range(arm.rounds)]
     except RuntimeError as error:
-        if not compute.is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
-        return Measured(vae, precision, [], weights, compute.peak_megabytes(device), "out of memory")
-    peak = compute.peak_megabytes(device)
+        return Measured(vae, precision, [], weights, peak_megabytes(device), "out of memory")
+    peak = peak_megabytes(device)
     return Measured(
         vae,
         precision,

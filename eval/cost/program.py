@@ -8,15 +8,15 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
+from pca_protect.attack.losses import posterior_collapse
+from pca_protect.attack.objectives import CollapseObjective
 from pca_protect.config import ProtectConfig
+from pca_protect.engine import run_recipe
 from pca_protect.eval.cost.arm import MODE, Arm, Prepared
 from pca_protect.eval.cost.published_loop import published_loop
-from pca_protect.losses import posterior_collapse
-from pca_protect.objective import CollapseObjective
-from pca_protect.perturb import run_recipe
-from pca_protect.pixels import to_pixels
+from pca_protect.eval.pictures import to_pixels
 from pca_protect.protection import protect
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.encoder import Surrogate
 from pca_protect.surrogates.load import load_surrogate
 
 
@@ -50,7 +50,7 @@ def _ours(arm: Arm) -> Prepared:
 
     def run(steps: int, on_step: Callable[[], None]) -> None:
         config = ProtectConfig(mode=MODE, preset="paper", steps=steps)
-        objective = CollapseObjective(surrogate, *config.objective, clean)
+        objective = CollapseObjective(surrogate.posterior, *config.objective, clean)
         run_recipe(clean, objective, config, on_step=lambda done, of, values: on_step())
 
     return run, surrogate.name, surrogate.dtype

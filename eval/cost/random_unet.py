@@ -14,7 +14,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import nn
 
 from pca_protect.eval.arms.denoiser import Denoiser
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.encoder import Surrogate
 
 _PROMPT_TOKENS, _PROMPT_WIDTH = 77, 768
 _LATENT_SCALE = 0.18215

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from pca_protect import compute
+from pca_protect.device import resolve_device
 from pca_protect.eval.cost.arm import Arm, Measured
 from pca_protect.eval.cost.config import CostConfig
 from pca_protect.eval.cost.groups import RANDOM_VAE, groups_of
@@ -46,7 +46,7 @@ def measure_cost(config: CostConfig, folder: Path, *, on_progress: OnProgress | 
         PictureError, ModelError, DeviceError: a picture, a model or the device cannot be had, or memory ran out.
     """
     report = on_progress or (lambda label, done, turns: None)
-    device = compute.resolve_device(config.device)
+    device = resolve_device(config.device)
     groups = groups_of(config, device)
     results = Results(
         folder, command="pca-protect bench cost", config=config.as_dict(), environment=environment(device)

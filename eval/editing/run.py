@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from PIL import Image
 
-from pca_protect import compute
+from pca_protect.device import resolve_device
 from pca_protect.errors import ModelError
 from pca_protect.eval.arms.denoiser import denoiser_of
 from pca_protect.eval.arms.noise import levels_as_visible, uniform_noise
@@ -53,7 +53,7 @@ def measure_editing(
         ModelError, DeviceError: an editor, a metric or the device cannot be had.
     """
     report = on_progress or (lambda label, done, in_all: None)
-    device = compute.resolve_device(config.device)
+    device = resolve_device(config.device)
     pictures, failures = readable(Path(config.images), config.pictures)
     editors = [load_editor(name, device=config.device, precision=config.precision) for name in config.editors]
     results = Results(

@@ -14,7 +14,7 @@ from torch import Tensor
 from pca_protect.errors import ModelError, PictureError, UsageError
 from pca_protect.eval.editors.registry import EditSettings, Kind
 from pca_protect.eval.pictures import Rgb
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.encoder import Surrogate
 
 _KEPT_RADIUS = 0.35
 """Of the disc that inpainting leaves alone, as a share of the picture's side."""

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from pca_protect import compute
 from pca_protect.config import Device, Precision
+from pca_protect.device import resolve_device, resolve_dtype
 from pca_protect.errors import ModelError, UsageError
 from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.pipeline import load_pipeline, modules_of
@@ -35,8 +35,8 @@ def load_editor(name: str, *, device: Device = "auto", precision: Precision = "f
         DeviceError: the device is not there.
     """
     source, entry = _source(name), EDITORS.get(name)
-    torch_device = compute.resolve_device(device)
-    dtype = compute.resolve_dtype(precision, torch_device, overflows_fp16=False, model=name)
+    torch_device = resolve_device(device)
+    dtype = resolve_dtype(precision, torch_device, overflows_fp16=False, model=name)
     kind, pipeline = load_pipeline(source, entry.kind if entry else None, offline=offline)
     pipeline.set_progress_bar_config(disable=True)
     parts = modules_of(pipeline)

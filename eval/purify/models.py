@@ -10,15 +10,15 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from pca_protect import compute
 from pca_protect.config import Device, Precision
+from pca_protect.device import resolve_device, resolve_dtype
 from pca_protect.errors import ModelError, UsageError, first_line
 from pca_protect.eval.editors.load import load_editor
 from pca_protect.eval.editors.registry import EditSettings
+from pca_protect.eval.pictures import to_pixels
 from pca_protect.eval.purify.filters import FILTERS, Purifier
 from pca_protect.eval.whole_vae import load_whole_vae, round_trip
 from pca_protect.io.picture import Picture
-from pca_protect.pixels import to_pixels
 
 _Apply = Callable[[Image.Image, np.random.Generator], Image.Image]
 
@@ -70,7 +70,7 @@ def load_purifier(
 
 
 def _vae(source: str, device: Device, offline: bool) -> _Apply:
-    vae = load_whole_vae(source, device=compute.resolve_device(device), offline=offline)
+    vae = load_whole_vae(source, device=resolve_device(device), offline=offline)
 
     def apply(image: Image.Image, _: np.random.Generator) -> Image.Image:
         return _image(round_trip(vae, _pixels(image)))
@@ -94,8 +94,8 @@ def _denoise(source: str, strength: float, device: Device, precision: Precision,
 def _upscale(source: str, device: Device, precision: Precision, offline: bool) -> _Apply:
     from diffusers import StableDiffusionUpscalePipeline  # noqa: PLC0415
 
-    target = compute.resolve_device(device)
-    dtype = compute.resolve_dtype(precision, target, overflows_fp16=False, model=source)
+    target = resolve_device(device)
+    dtype = resolve_dtype(precision, target, overflows_fp16=False, model=source)
     pipeline = _pipeline(StableDiffusionUpscalePipeline, source, target, dtype, offline)
 
     def apply(image: Image.Image, generator: np.random.Generator) -> Image.Image:
@@ -112,7 +112,7 @@ def _upscale(source: str, device: Device, precision: Precision, offline: bool) -
 def _gridpure(source: str, device: Device, offline: bool) -> _Apply:
     from diffusers import DDPMPipeline  # noqa: PLC0415
 
-    target = compute.resolve_device(device)
+    target = resolve_device(device)
     pipeline = _pipeline(DDPMPipeline, source, target, torch.float32, offline)
     window = int(pipeline.unet.config.sample_size)
 

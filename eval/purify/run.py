@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pca_protect import compute
+from pca_protect.device import resolve_device
 from pca_protect.errors import ModelError
 from pca_protect.eval.arms.denoiser import denoiser_of
 from pca_protect.eval.arms.perturb import Target, perturb
@@ -34,7 +34,7 @@ def measure_purify(config: PurifyConfig, folder: Path, *, on_progress: OnProgres
         ModelError, DeviceError: an editor, a purifier or the device cannot be had.
     """
     report = on_progress or (lambda label, done, in_all: None)
-    device = compute.resolve_device(config.device)
+    device = resolve_device(config.device)
     pictures, failures = readable(Path(config.images), config.pictures)
     editor = load_editor(config.editor, device=config.device, precision=config.precision)
     purifiers = [Purifier(NONE, "nothing", lambda image, _: image)]

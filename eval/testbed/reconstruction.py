@@ -9,8 +9,8 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from torch import Tensor
 
+from pca_protect.attack.losses import posterior_collapse
 from pca_protect.eval.whole_vae import decoded, latent_mean
-from pca_protect.losses import posterior_collapse
 
 Vae = AutoencoderKL | AutoencoderTiny
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from pca_protect import compute
 from pca_protect.config import Device
+from pca_protect.device import resolve_device
 from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.load import load_editor
 from pca_protect.eval.editors.registry import EMBEDDED, EditSettings
 from pca_protect.eval.environment import environment
-from pca_protect.eval.pictures import pictures_in, square_picture
+from pca_protect.eval.pictures import pictures_in, square_picture, to_pixels
 from pca_protect.eval.results import Results
 from pca_protect.eval.styles import STYLES
 from pca_protect.eval.testbed import edits, vaes
@@ -26,7 +26,6 @@ from pca_protect.eval.testbed.goals import Row, at_least, at_most, row
 from pca_protect.eval.testbed.linear_map import explained_variance
 from pca_protect.eval.testbed.sheet import contact_sheet
 from pca_protect.io.read import read_picture
-from pca_protect.pixels import to_pixels
 
 LATENT_PAIR = ("pocket", "pocket-b")
 DIFFERENT = at_most(0.9)
@@ -73,7 +72,7 @@ def measure_testbed(
         PictureError, ModelError, DeviceError: a picture, a model or the device cannot be had.
     """
     report = on_progress or (lambda label, done, in_all: None)
-    compute_device = compute.resolve_device(device)
+    compute_device = resolve_device(device)
     photographs = pictures_in(images)
     edited = pictures_in(edit_images or images)[: QUICK_EDITS if quick else None]
     subjects = vaes.load_vaes(device, compute_device)

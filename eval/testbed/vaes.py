@@ -14,7 +14,7 @@ from pca_protect.eval.testbed.reconstruction import Vae, nats_per_element, psnr_
 from pca_protect.eval.testbed.vulnerability import measure_vulnerability
 from pca_protect.eval.whole_vae import latent_mean, load_whole_vae
 from pca_protect.surrogates import checkpoint
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.encoder import Surrogate
 from pca_protect.surrogates.load import load_surrogate
 
 TEACHER = {"pocket-tiny": "pocket"}

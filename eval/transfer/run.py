@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch.linalg import vector_norm
 
-from pca_protect import compute
 from pca_protect.config import ProtectConfig
+from pca_protect.device import resolve_device
 from pca_protect.errors import ModelError, UsageError
 from pca_protect.eval.arms.noise import uniform_noise
 from pca_protect.eval.arms.perturb import generator_for, protected
@@ -18,16 +18,14 @@ from pca_protect.eval.editors.load import load_editor
 from pca_protect.eval.environment import environment
 from pca_protect.eval.metrics.load import load_metrics
 from pca_protect.eval.metrics.registry import VISIBILITY
-from pca_protect.eval.pictures import Rgb, readable, square_picture
+from pca_protect.eval.pictures import Rgb, readable, square_picture, to_pixels
 from pca_protect.eval.results import Finished, Json, OnProgress, Results
 from pca_protect.eval.transfer.config import TransferConfig
 from pca_protect.eval.transfer.table import EDITS, NOISE, Matrix, Source, transfer_rows
 from pca_protect.eval.trial import Trial, prompts_for
 from pca_protect.io.picture import Picture
-from pca_protect.pixels import to_pixels
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.encoder import Surrogate, ensemble
 from pca_protect.surrogates.load import load_surrogate
-from pca_protect.surrogates.several import several
 
 
 def measure_transfer(config: TransferConfig, folder: Path, *, on_progress: OnProgress | None = None) -> Finished:
@@ -38,7 +36,7 @@ def measure_transfer(config: TransferConfig, folder: Path, *, on_progress: OnPro
         ModelError, DeviceError: a VAE, an editor or the device cannot be had.
     """
     report = on_progress or (lambda label, done, in_all: None)
-    device = compute.resolve_device(config.device)
+    device = resolve_device(config.device)
     pictures, failures = readable(Path(config.images), config.pictures)
     surrogates = {name: load_surrogate(name, device=config.device, precision="fp32") for name in config.vaes}
     editors = [load_editor(name, device=config.device, precision=config.precision) for name in config.editors]
@@ -176,7 +174,7 @@ class _Work:
         request = ProtectConfig(
             mode=mode, preset=config.preset, budget_levels=config.budget_levels, vae=source.members, seed=config.seed
         )
-        against = several([self._targets[name] for name in source.members])
+        against = ensemble([self._targets[name] for name in source.members])
         return protected(picture, request, against)
 
     def _shift(self, picture: Rgb, changed: Rgb) -> dict[str, dict[str, float]]:

@@ -13,10 +13,10 @@ from pca_protect.batch.request import Request
 from pca_protect.batch.settle import Standing, settle
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
+from pca_protect.image.masks import read_mask
 from pca_protect.io.discover import Found, discover
 from pca_protect.io.limits import MAX_PIXELS
 from pca_protect.io.plan import TEST_ONLY, Job, Plan, plan
-from pca_protect.regions import read_mask
 from pca_protect.surrogates.resolve import Resolved, resolve_cached
 
 WeightsDigest = Callable[[Resolved], Callable[[], str] | None]

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pca_protect.config import ProtectConfig
+from pca_protect.image.resize import sizes
+from pca_protect.image.scales import encoded_pixels
+from pca_protect.image.tiling import windows
 from pca_protect.io.picture import Picture
 from pca_protect.io.plan import Job
 from pca_protect.protection import protect
-from pca_protect.scales import encoded_pixels
-from pca_protect.surrogates.several import Encoders
-from pca_protect.tiling import windows
+from pca_protect.surrogates.encoder import AnySurrogate
 
 _SIDE_PX = 256
 _STEPS = (1, 3)
@@ -50,14 +51,16 @@ class Pace:
         if not width_px or not height_px:
             return 0.0
         walk = windows(height_px, width_px, tile_px=config.tile_px)
-        encoded = len(walk) * encoded_pixels(walk[0], height_px, width_px, config)  # what windows share, for each
+        encoded = len(walk) * encoded_pixels(
+            walk[0], height_px, width_px, sizes(height_px, width_px, config.scales, longest_px=config.posted_px)
+        )  # what windows share, for each
         return (
             config.recipe.steps * self.seconds_per_step_and_pixel * encoded
             + self.seconds_per_pixel * width_px * height_px
         )
 
 
-def measure_pace(config: ProtectConfig, *, surrogate: Encoders, evaluate: bool = True) -> Pace:
+def measure_pace(config: ProtectConfig, *, surrogate: AnySurrogate, evaluate: bool = True) -> Pace:
     """Optimises a picture of noise a few steps long; writes nothing.
 
     Args:
@@ -80,7 +83,7 @@ def measure_pace(config: ProtectConfig, *, surrogate: Encoders, evaluate: bool =
     return Pace(per_step / _SIDE_PX**2, max(few - per_step, 0.0) / _SIDE_PX**2)
 
 
-def estimate(jobs: Iterable[Job], config: ProtectConfig, *, surrogate: Encoders, evaluate: bool = True) -> Estimate:
+def estimate(jobs: Iterable[Job], config: ProtectConfig, *, surrogate: AnySurrogate, evaluate: bool = True) -> Estimate:
     """At the pace that this machine has now. Raises as `measure_pace` does."""
     sizes = [(job.source.width_px, job.source.height_px) for job in jobs]
     pace = measure_pace(config, surrogate=surrogate, evaluate=evaluate)

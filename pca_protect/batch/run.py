@@ -27,7 +27,7 @@ from pca_protect.surrogates.registry import PREFERRED
 from pca_protect.surrogates.resolve import Resolved, foresee, needs_download, resolve
 
 if TYPE_CHECKING:
-    from pca_protect.surrogates.several import Encoders
+    from pca_protect.surrogates.encoder import AnySurrogate
 
 
 class Watcher(Protocol):
@@ -36,7 +36,7 @@ class Watcher(Protocol):
     def notice(self, sentence: str) -> None:
         """Something to know before the work begins."""
 
-    def loaded(self, surrogate: Encoders) -> None:
+    def loaded(self, surrogate: AnySurrogate) -> None:
         """The encoder is there."""
 
     def begin(self, pictures: int) -> None:
@@ -46,7 +46,7 @@ class Watcher(Protocol):
         """This one is being optimised."""
 
     def step(self, done: int, steps: int, loss: float) -> None:
-        """So far it is; the loss in its own unit, see `perturb.Progress`."""
+        """So far it is; the loss in its own unit, see `engine.Progress`."""
 
     def done(self, outcome: Outcome) -> None:
         """A picture is finished or failed."""
@@ -117,7 +117,7 @@ def run(request: Request, config: ProtectConfig, watcher: Watcher) -> Summary:
         load = cache(lambda resolved: _load(resolved, request, config, watcher))
         begun = processes.from_first(lambda: _begin(request, config, load, held))
 
-        def surrogate() -> Encoders:
+        def surrogate() -> AnySurrogate:
             # Without a readable header nothing was resolved. A file that became readable meanwhile has a protected name.
             return load(begun.resolved or resolve(config.vaes, offline=request.offline, fallback=False))
 
@@ -156,7 +156,9 @@ class _Tally:
             self.failures.append(outcome.failure)
 
 
-def _begin(request: Request, config: ProtectConfig, load: Callable[[Resolved], Encoders], held: ExitStack) -> _Begun:
+def _begin(
+    request: Request, config: ProtectConfig, load: Callable[[Resolved], AnySurrogate], held: ExitStack
+) -> _Begun:
     inputs = find(request)
     state = held.enter_context(claimed(inputs.journalled)) if inputs.journalled is not None else None
     settled = settle_inputs(
@@ -178,7 +180,7 @@ def _notices(inputs: Inputs, request: Request) -> list[str]:
     return [f"{request.from_file}: names no picture; nothing to do"] if nothing_listed else inputs.found.notices()
 
 
-def _load(resolved: Resolved, request: Request, config: ProtectConfig, watcher: Watcher) -> Encoders:
+def _load(resolved: Resolved, request: Request, config: ProtectConfig, watcher: Watcher) -> AnySurrogate:
     from pca_protect.surrogates.load import load_resolved  # noqa: PLC0415 - torch
 
     surrogate = load_resolved(resolved, device=config.device, precision=config.precision, offline=request.offline)
@@ -190,7 +192,7 @@ def _work(
     begun: _Begun,
     request: Request,
     config: ProtectConfig,
-    surrogate: Callable[[], Encoders],
+    surrogate: Callable[[], AnySurrogate],
     watcher: Watcher,
     processes: Processes,
 ) -> Summary:
@@ -233,7 +235,7 @@ def _do_share(
     begun: _Begun,
     request: Request,
     config: ProtectConfig,
-    surrogate: Callable[[], Encoders],
+    surrogate: Callable[[], AnySurrogate],
     watcher: Watcher,
     processes: Processes,
     tally: _Tally,
@@ -271,7 +273,7 @@ def _do_share(
         tally.error = error
 
 
-def _agree(surrogate: Callable[[], Encoders], processes: Processes) -> None:
+def _agree(surrogate: Callable[[], AnySurrogate], processes: Processes) -> None:
     """Raises:
     ModelError: the processes would protect against different encoders.
     """

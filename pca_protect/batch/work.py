@@ -15,18 +15,18 @@ from pca_protect.batch.pipeline import Stages, run_pipeline
 from pca_protect.batch.request import Request
 from pca_protect.batch.settle import output_key
 from pca_protect.config import ProtectConfig
+from pca_protect.engine import Progress, demand
 from pca_protect.errors import ModelError, PictureError
+from pca_protect.image.masks import read_mask
 from pca_protect.io.limits import MAX_PIXELS
 from pca_protect.io.picture import Picture
 from pca_protect.io.plan import Job
 from pca_protect.io.read import read_picture
 from pca_protect.io.write import output_format, write_bytes
 from pca_protect.memory import batch_size
-from pca_protect.perturb import Progress
 from pca_protect.protection import Protected, protect_batch
 from pca_protect.record import Record
-from pca_protect.regions import read_mask
-from pca_protect.surrogates.several import Encoders
+from pca_protect.surrogates.encoder import AnySurrogate
 
 
 def work(
@@ -34,7 +34,7 @@ def work(
     request: Request,
     config: ProtectConfig,
     *,
-    surrogate: Callable[[], Encoders],
+    surrogate: Callable[[], AnySurrogate],
     state: State | None,
     part: int | None,
     report: Callable[[Outcome], None],
@@ -64,7 +64,7 @@ def work(
 
     @lru_cache(maxsize=256)
     def together(width_px: int, height_px: int) -> int:
-        return batch_size(surrogate(), config, height=height_px, width=width_px)
+        return batch_size(surrogate(), demand(config, height=height_px, width=width_px), at_most=config.batch)
 
     def optimise(pictures: Sequence[tuple[Job, Picture]]) -> Sequence[Protected]:
         on_picture(pictures[0][0])

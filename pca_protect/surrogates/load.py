@@ -13,19 +13,18 @@ from warnings import warn
 import torch
 from torch import Tensor, nn
 
-from pca_protect import compute
 from pca_protect.config import Device, Precision
+from pca_protect.device import is_out_of_memory, resolve_device, resolve_dtype
 from pca_protect.errors import DeviceError, FallbackWarning, ModelError, first_line, quoted
 from pca_protect.surrogates import checkpoint, hub
-from pca_protect.surrogates.adapter import Encoder, Surrogate
+from pca_protect.surrogates.encoder import AnySurrogate, Encoder, Surrogate, ensemble
 from pca_protect.surrogates.kinds import KINDS, Kind
-from pca_protect.surrogates.lean import keep_less
 from pca_protect.surrogates.locate import Located, locate
+from pca_protect.surrogates.memory_efficient import reduce_saved_activations
 from pca_protect.surrogates.one_frame import over_one_frame
 from pca_protect.surrogates.registry import FALLBACK, embedded_warning
 from pca_protect.surrogates.resolve import Resolved, resolve
 from pca_protect.surrogates.self_test import require_agreement
-from pca_protect.surrogates.several import Encoders, several
 
 _PROBE_SIDES_PX = (64, 256)
 """Sides of the blank picture that shows an encoder's factor: small, and large enough for a factor of 128."""
@@ -80,7 +79,7 @@ def load_surrogates(
     precision: Precision = "auto",
     offline: bool = False,
     fallback: bool = True,
-) -> Encoders:
+) -> AnySurrogate:
     """Load what a configuration names, see `ProtectConfig.vaes`: one as `load_surrogate` returns it, several together.
 
     Raises:
@@ -93,9 +92,9 @@ def load_surrogates(
 
 def load_resolved(
     resolved: Resolved, *, device: Device | torch.device = "auto", precision: Precision = "auto", offline: bool = False
-) -> Encoders:
+) -> AnySurrogate:
     """`load_surrogates` for names resolved earlier. A fallback is in the surrogate's warnings, without a Python warning."""
-    return several(_members(resolved, device, precision, offline=offline))
+    return ensemble(_members(resolved, device, precision, offline=offline))
 
 
 def _warn(resolved: Resolved) -> None:
@@ -140,8 +139,8 @@ def surrogate_of(vae: nn.Module, *, name: str, origin: str) -> Surrogate:
 def _load(found: Located, device_name: Device | torch.device, precision: Precision, compiled: bool) -> Surrogate:
     entry = found.entry
     overflows = entry.overflows_fp16 if entry else _config_says_overflow(found.config)
-    device = compute.resolve_device(device_name)
-    dtype = compute.resolve_dtype(precision, device, overflows_fp16=overflows, model=found.name)
+    device = resolve_device(device_name)
+    dtype = resolve_dtype(precision, device, overflows_fp16=overflows, model=found.name)
     encoder, kind, identity = _read(found)
     on_cpu = None if device.type == "cpu" else copy.deepcopy(encoder)
     multiple, latent_channels = _ready(encoder, kind, device, dtype, found.name)
@@ -182,7 +181,7 @@ def _require_agreement(on_cpu: Surrogate, surrogate: Surrogate, device: torch.de
             multiple=surrogate.multiple,
         )
     except RuntimeError as error:
-        if not compute.is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         raise _no_memory(name, device) from error
 
@@ -217,13 +216,13 @@ def _ready(encoder: Encoder, kind: Kind, device: torch.device, dtype: torch.dtyp
     encoder.eval().requires_grad_(False)
     try:
         over_one_frame(encoder, kind)
-        keep_less(encoder)
+        reduce_saved_activations(encoder)
         encoder.to(device=device, dtype=dtype)
         if device.type == "cuda":
             channels_last(encoder)
         return _probe(encoder, device)
     except (RuntimeError, ValueError) as error:
-        if isinstance(error, RuntimeError) and compute.is_out_of_memory(error):
+        if isinstance(error, RuntimeError) and is_out_of_memory(error):
             raise _no_memory(name, device) from error
         raise ModelError(
             f"{name}: its encoder fails on a blank picture on {device} ({quoted(first_line(error), _QUOTED)}); check that its "
@@ -340,7 +339,7 @@ def _probe(encoder: Encoder, device: torch.device) -> tuple[int, int]:
     try:
         side, mean = small, _blank_mean(encoder, small, device)
     except (RuntimeError, ValueError) as error:  # the latter where a normalisation gets a single value
-        if isinstance(error, RuntimeError) and compute.is_out_of_memory(error):
+        if isinstance(error, RuntimeError) and is_out_of_memory(error):
             raise
         side, mean = large, _blank_mean(encoder, large, device)
     if mean.shape[-1] < 2:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pca_protect.attack.posterior import Posterior
 from pca_protect.errors import DeviceError, not_finite
-from pca_protect.surrogates.adapter import Posterior
 
 Encode = Callable[[Tensor], Posterior]
 """Pixels `(1, 3, H, W)` in [0, 1] -> the posterior's moments in float32."""

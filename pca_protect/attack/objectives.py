@@ -1,4 +1,4 @@
-"""What the optimiser minimises: a surrogate's posterior run through a loss, in the asked direction."""
+"""What the optimiser minimises: an encoder's posterior run through a loss, in the asked direction."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from pca_protect.config import Direction, ProtectConfig
+from pca_protect.attack.losses import latent_power, posterior_collapse
+from pca_protect.attack.posterior import Posterior
 from pca_protect.errors import UsageError
-from pca_protect.losses import latent_power, posterior_collapse
-from pca_protect.surrogates.adapter import Posterior, Surrogate
+
+Encode = Callable[[Tensor], Posterior]
+"""Pixels `(B, 3, H, W)` in [0, 1] -> their posterior, differentiable in the pixels; `Surrogate.posterior` is one."""
+
+Direction = Literal["up", "down"]
 
 
 class LatentObjective(Protocol):
@@ -27,36 +31,22 @@ class LatentObjective(Protocol):
         ...
 
 
-def latent_objective(
-    surrogate: Surrogate, config: ProtectConfig, clean: Tensor, *, logarithmic: bool = False
-) -> LatentObjective:
-    """What a configuration's mode asks of one encoder.
-
-    Args:
-        clean: the clean pixels `(B, 3, H, W)`.
-        logarithmic: see `CollapseObjective`.
-
-    Raises:
-        UsageError: as `CollapseObjective`.
-    """
-    if config.loss == "power":
-        return PowerObjective(surrogate, clean)
-    return CollapseObjective(surrogate, *config.objective, clean, logarithmic=logarithmic)
-
-
-def latent_loss(config: ProtectConfig, clean: Posterior, *, name: str) -> Callable[[Posterior], Tensor]:
-    """The loss of a configuration's mode in its own unit, for posteriors of the same pictures as the clean one: `(B,)`.
+def latent_loss(
+    clean: Posterior, *, target_variance: float | Literal["posterior"] | None, name: str
+) -> Callable[[Posterior], Tensor]:
+    """A loss in its own unit, for posteriors of the same pictures as the clean one: `(B,)`.
 
     Args:
         clean: posterior of the clean pictures.
+        target_variance: of `posterior_collapse`; None is `latent_power`.
         name: of the encoder, for messages.
 
     Raises:
         UsageError: target variance `posterior` with an encoder that has no variance.
     """
-    if config.loss == "power":
+    if target_variance is None:
         return lambda posterior: latent_power(posterior.mean, clean.mean)
-    variance = _variance(config.objective[0], clean, name)
+    variance = _variance(target_variance, clean, name)
     return lambda posterior: posterior_collapse(posterior.mean, posterior.logvar, variance)
 
 
@@ -75,18 +65,19 @@ _LEAST = 1e-12
 
 
 class CollapseObjective:
-    """`posterior_collapse` of a surrogate's posterior, in nats.
+    """`posterior_collapse` of an encoder's posterior, in nats.
 
     Values are scaled by min(v, 1): a positive factor changes no direction, and it keeps gradients at v = 1e-8 within
     reach of half precision.
 
     Args:
-        surrogate: the encoder.
+        encode: see `Encode`.
         target_variance: v, or `posterior` for the variance of the clean pictures' own posterior.
         direction: `up` maximises the loss, `down` minimises it.
         clean: the clean pixels `(B, 3, H, W)`; looked at only for `posterior`.
         logarithmic: take the logarithm of the divergence to N(0, v), which the loss is up to a constant and which is
             never negative: for sums with something in another unit.
+        name: of the encoder, for messages.
 
     Raises:
         UsageError: `posterior` with an encoder that has no variance.
@@ -94,21 +85,22 @@ class CollapseObjective:
 
     def __init__(
         self,
-        surrogate: Surrogate,
+        encode: Encode,
         target_variance: float | Literal["posterior"],
         direction: Direction,
         clean: Tensor,
         *,
         logarithmic: bool = False,
+        name: str = "this encoder",
     ) -> None:
-        self._surrogate = surrogate
+        self._encode = encode
         self._logarithmic = logarithmic
         self.latest = clean.new_zeros(len(clean))
         self._variance: float | Tensor = 1.0
         self._scale: float | Tensor = 1.0
         if isinstance(target_variance, str):
             with torch.no_grad():
-                self._variance = _variance(target_variance, surrogate.posterior(clean), surrogate.name)
+                self._variance = _variance(target_variance, encode(clean), name)
             assert isinstance(self._variance, Tensor)
             self._scale = self._variance.flatten(start_dim=1).mean(dim=1).clamp(max=1.0)
         else:
@@ -116,7 +108,7 @@ class CollapseObjective:
         self._sign = -1.0 if direction == "up" else 1.0
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        posterior = self._surrogate.posterior(pixels)
+        posterior = self._encode(pixels)
         loss = posterior_collapse(posterior.mean, posterior.logvar, self._variance)
         self.latest = loss.detach()
         if not self._logarithmic:
@@ -134,27 +126,27 @@ class CollapseObjective:
 
 
 class PowerObjective:
-    """`latent_power` of a surrogate's posterior, to be maximised on a logarithmic scale. The clean pictures are encoded when
+    """`latent_power` of an encoder's posterior, to be maximised on a logarithmic scale. The clean pictures are encoded when
     the objective is first evaluated: a recipe without steps never does.
 
     Args:
-        surrogate: the encoder.
+        encode: see `Encode`.
         clean: the clean pixels `(B, 3, H, W)`.
     """
 
-    def __init__(self, surrogate: Surrogate, clean: Tensor) -> None:
-        self._surrogate, self._clean = surrogate, clean
+    def __init__(self, encode: Encode, clean: Tensor) -> None:
+        self._encode, self._clean = encode, clean
         self.latest = clean.new_ones(len(clean))
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        loss = latent_power(self._surrogate.posterior(pixels).mean, self._clean_mean)
+        loss = latent_power(self._encode(pixels).mean, self._clean_mean)
         self.latest = loss.detach()
         return -loss.clamp_min(_LEAST).log()
 
     @cached_property
     def _clean_mean(self) -> Tensor:
         with torch.no_grad():
-            return self._surrogate.posterior(self._clean).mean
+            return self._encode(self._clean).mean
 
 
 def with_equal_channels(objective: Callable[[Tensor], Tensor], gray: Sequence[bool]) -> Callable[[Tensor], Tensor]:
@@ -162,7 +154,7 @@ def with_equal_channels(objective: Callable[[Tensor], Tensor], gray: Sequence[bo
     gradient, and every step along it, is the same in all three.
 
     Args:
-        objective: see `optimize.Objective`.
+        objective: see `pgd.Objective`.
         gray: per picture.
     """
     if not any(gray):

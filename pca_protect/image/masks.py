@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from PIL import Image
 
 from pca_protect.config import parse_region
-from pca_protect.errors import PictureError
-from pca_protect.faces import find_faces
+from pca_protect.errors import PictureError, UsageError
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import MAX_PIXELS, read_picture
 
-Mask = NDArray[np.bool_]
+if TYPE_CHECKING:  # the module behind it imports torch
+    from pca_protect.image.tensors import Mask
 
 _FACE_MARGIN = 0.3
 """Detectors draw their boxes around eyes, nose and mouth; so much of the box is added on every side."""
@@ -96,3 +97,45 @@ def _with_margin(box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
     x, y, width, height = box
     margin_x, margin_y = round(width * _FACE_MARGIN), round(height * _FACE_MARGIN)
     return x - margin_x, y - margin_y, width + 2 * margin_x, height + 2 * margin_y
+
+
+_LOOKED_AT_PX = 640
+"""Longer side of what the detector sees; it takes a fifth of a second there."""
+_SMALLEST_PX = 40
+
+Box = tuple[int, int, int, int]
+"""x, y, width, height in pixels."""
+
+
+def find_faces(picture: Picture) -> list[Box]:
+    """Boxes around eyes, nose and mouth; none is a possible answer.
+
+    Raises:
+        UsageError: scikit-image is not installed.
+    """
+    try:
+        from skimage.data import lbp_frontal_face_cascade_filename  # noqa: PLC0415 - an extra
+        from skimage.feature import Cascade  # noqa: PLC0415
+    except ImportError as error:
+        raise UsageError(
+            "region face needs scikit-image: pip install 'pca-protect[face]', or name the place as x,y,w,h"
+        ) from error
+    small = Image.fromarray(picture.rgb)
+    small.thumbnail((_LOOKED_AT_PX, _LOOKED_AT_PX))
+    factor = picture.width / small.width
+    found = Cascade(lbp_frontal_face_cascade_filename()).detect_multi_scale(  # type: ignore[no-untyped-call]
+        np.asarray(small),
+        scale_factor=1.15,
+        step_ratio=1,
+        min_size=(_SMALLEST_PX, _SMALLEST_PX),
+        max_size=(_LOOKED_AT_PX, _LOOKED_AT_PX),
+    )
+    return [
+        (
+            round(face["c"] * factor),
+            round(face["r"] * factor),
+            round(face["width"] * factor),
+            round(face["height"] * factor),
+        )
+        for face in found
+    ]

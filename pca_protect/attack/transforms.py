@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pca_protect.planes import TO_RGB, TO_YCC, blurred, recoloured
-from pca_protect.resize import lanczos
+from pca_protect.image.lanczos import lanczos
+from pca_protect.image.tensors import TO_RGB, TO_YCC, apply_color_matrix, blurred
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 """Pixels `(B, 3, H, W)` in [0, 1], from 8 px a side up, and a generator on the CPU -> such pixels, differentiable, of the
@@ -70,7 +70,7 @@ def jpeg(quality: int | tuple[int, int]) -> Transform:
     return apply
 
 
-def shrink_and_back(factor: Between) -> Transform:
+def downscale_upscale(factor: Between) -> Transform:
     """Made smaller by Lanczos' filter, and as large as before again.
 
     Args:
@@ -150,7 +150,7 @@ def gaussian_noise(deviation: Between) -> Transform:
     return apply
 
 
-def shift(most_px: int) -> Transform:
+def random_roll(most_px: int) -> Transform:
     """Moved right and down by up to so many pixels, what falls out comes in at the other side: a latent grid lies elsewhere
     over the picture then."""
 
@@ -161,7 +161,7 @@ def shift(most_px: int) -> Transform:
     return apply
 
 
-def dim(factor: Between) -> Transform:
+def scale_brightness(factor: Between) -> Transform:
     """Darker by a factor (scale invariance; Lin et al., arXiv 1908.06281).
 
     Raises:
@@ -171,7 +171,7 @@ def dim(factor: Between) -> Transform:
     return lambda pixels, generator: pixels * _drawn(ends, generator)
 
 
-def chain(*transforms: Transform) -> Transform:
+def compose(*transforms: Transform) -> Transform:
     """One after the other; nothing at all without any."""
 
     def apply(pixels: Tensor, generator: torch.Generator) -> Tensor:
@@ -182,7 +182,7 @@ def chain(*transforms: Transform) -> Transform:
     return apply
 
 
-def one_of(transforms: Sequence[Transform], weights: Sequence[float] | None = None) -> Transform:
+def random_choice(transforms: Sequence[Transform], weights: Sequence[float] | None = None) -> Transform:
     """One of them, drawn anew at every call.
 
     Args:
@@ -230,7 +230,7 @@ def _through_jpeg(pixels: Tensor, quality: int) -> Tensor:
     height, width = pixels.shape[-2:]
     levels = _rounded(pixels * 255)
     # Halves go up in luma and down in chroma, where 128 would not fit in 8 bits.
-    ycc = _floored(recoloured(levels, TO_YCC), (0.5, 0.4999, 0.4999), dim=1)
+    ycc = _floored(apply_color_matrix(levels, TO_YCC), (0.5, 0.4999, 0.4999), dim=1)
     # Rows are continued pixel by pixel; columns, past the last pair, in each plane by itself.
     ycc = F.pad(ycc, (0, -width % 16, 0, height % 2), mode="replicate")
     # Chroma is the mean of 2x2, where halves go down and up by turns.
@@ -240,7 +240,7 @@ def _through_jpeg(pixels: Tensor, quality: int) -> Tensor:
     # "Fancy" upsampling, 3/4 of the nearer and 1/4 of the farther in each direction, is bilinear interpolation.
     chroma = F.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)
     chroma = _floored(chroma, (8 / 16, 7 / 16), dim=-1)[..., :height, :width]
-    rgb = recoloured(torch.cat([luma + 128, chroma], dim=1), TO_RGB)
+    rgb = apply_color_matrix(torch.cat([luma + 128, chroma], dim=1), TO_RGB)
     return _rounded(rgb.clamp(0, 255)) / 255
 
 
@@ -297,3 +297,25 @@ def _lanczos(length: int, wanted: int, start: float, stop: float) -> NDArray[np.
     factor = (stop - start) / wanted
     centers = start + (np.arange(wanted) + 0.5) * factor
     return lanczos(centers, np.arange(length) + 0.5, max(1.0, factor)).astype(np.float32)
+
+
+_HALF = downscale_upscale(0.5)
+
+EOT_PRESETS: dict[str, Transform] = {
+    "jpeg": random_choice([compose(), jpeg((60, 90))]),
+    "social": random_choice([compose(), jpeg((60, 90)), _HALF, compose(jpeg((65, 85)), _HALF)]),
+}
+"""By destination: one of these, drawn anew in every step, and sometimes none."""
+
+BETWEEN_ENCODERS = compose(
+    random_roll(7), scale_brightness((0.6, 1.0)), gaussian_noise(0.06), random_choice([compose(), jpeg((60, 90))])
+)
+"""What makes a perturbation depend less on the encoders it is made against, and hold better for another."""
+
+
+def eot_transform(survive: str | None, *, encoders: int) -> Transform | None:
+    """What happens to the picture before an encoder looks at it, in every step anew; None is nothing."""
+    parts = [EOT_PRESETS[survive]] if survive else []
+    if encoders > 1:
+        parts.append(BETWEEN_ENCODERS)
+    return compose(*parts) if parts else None

@@ -13,10 +13,10 @@ from tiny_vaes import TINY
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.encoder import Surrogate
 from pca_protect.surrogates.kinds import KINDS
-from pca_protect.surrogates.lean import NormSiLU, blocks_of, keep_less
 from pca_protect.surrogates.load import _encoder_of, channels_last, surrogate_of
+from pca_protect.surrogates.memory_efficient import NormSiLU, blocks_of, reduce_saved_activations
 from pca_protect.surrogates.one_frame import over_one_frame
 
 EVERY = [
@@ -79,7 +79,7 @@ def kept_bytes(encoder: nn.Module) -> int:
 def test_values_and_gradients_stay_the_same_to_the_bit(make: Callable[[], nn.Module], dtype: torch.dtype):
     plain = plain_encoder(make).to(dtype)
     lean = copy.deepcopy(plain)
-    keep_less(lean)
+    reduce_saved_activations(lean)
     assert [name for name, _ in lean.named_parameters()] == [name for name, _ in plain.named_parameters()]
     for one, other in zip(moments_and_gradient(plain), moments_and_gradient(lean), strict=True):
         assert torch.equal(one, other)
@@ -112,14 +112,14 @@ def test_less_is_kept(tiny: Surrogate):
 def test_other_kinds_keep_less_too(make: Callable[[], nn.Module]):
     plain = plain_encoder(make)
     lean = copy.deepcopy(plain)
-    keep_less(lean)
+    reduce_saved_activations(lean)
     assert kept_bytes(lean) < 0.9 * kept_bytes(plain)
 
 
 @pytest.mark.parametrize("name", ["AutoencoderKL", "AutoencoderKLHunyuanImage", "AutoencoderKLKVAE"])
 def test_every_normalisation_before_a_silu_keeps_less(name: str):
     lean = plain_encoder(TINY[name])
-    keep_less(lean)
+    reduce_saved_activations(lean)
     left = [path for path, module in lean.named_modules() if isinstance(module, nn.GroupNorm)]
     assert all(".attentions." in path for path in left), left
     assert sum(isinstance(module, NormSiLU) for module in lean.modules()) > 10
@@ -142,7 +142,7 @@ def test_a_block_of_another_make_is_left_alone():
     vae = AutoencoderKL(block_out_channels=(8,), norm_num_groups=8, act_fn="relu")
     encoder = _encoder_of(vae, "AutoencoderKL").eval().requires_grad_(False)
     before = moments_and_gradient(encoder)
-    keep_less(encoder)
+    reduce_saved_activations(encoder)
     fused = [module for module in encoder.modules() if isinstance(module, NormSiLU)]
     assert len(fused) == 1, "the activation behind the last normalisation is a SiLU whatever the blocks have"
     for one, other in zip(before, moments_and_gradient(encoder), strict=True):
@@ -180,7 +180,7 @@ def test_pixels_in_any_order_in_memory(arrange: str):
 def test_weights_laid_out_for_tensor_cores_mean_the_same(make: Callable[[], nn.Module]):
     """What CUDA gets, on the CPU: sums may be added in another order there."""
     plain = plain_encoder(make)
-    keep_less(plain)
+    reduce_saved_activations(plain)
     arranged = copy.deepcopy(plain)
     channels_last(arranged)
     for one, other in zip(moments_and_gradient(plain), moments_and_gradient(arranged), strict=True):

@@ -17,11 +17,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from pca_protect.config import PRESETS, ProtectConfig
-from pca_protect.errors import ModelError, UsageError
-from pca_protect.surrogates.several import Encoders
+from pca_protect.errors import ModelError
 
-STARTS = Path(__file__).parent / "pocket" / "starts.safetensors"
+STARTS = Path(__file__).parents[1] / "pocket" / "starts.safetensors"
 """Made by `scripts/train_starts.py`. Tensors `DIGEST/MODE`, where DIGEST is the encoder's, see `Surrogate.digest`: int8
 `(3, side, side)` in 127ths of the budget. Metadata under the same names: JSON of how it was trained and what it reaches."""
 
@@ -29,7 +27,7 @@ UNIT = 127
 
 
 @dataclass(frozen=True)
-class Start:
+class UniversalPerturbation:
     """A tile `(3, side, side)` in [-1, 1], fractions of the budget."""
 
     tile: Tensor
@@ -51,50 +49,14 @@ class Start:
         return torch.stack([even if one else part for one in gray])
 
 
-def start_for(surrogate: Encoders, config: ProtectConfig) -> Start | None:
-    """The trained start that a request is worked on from; None is the clean picture.
-
-    Starts are trained for single encoders, the modes as they are, and pictures at their own size.
+@lru_cache(maxsize=1)
+def trained_starts() -> dict[str, UniversalPerturbation]:
+    """Of `STARTS`, by name; read once.
 
     Raises:
-        UsageError: there is none, and the preset takes no steps of its own.
-        ModelError: the file with the starts is damaged.
+        ModelError: the file is damaged.
     """
-    if config.recipe.start == "none":
-        return None
-    missing = _missing(surrogate, config)
-    if missing is None:
-        return _starts()[_key(surrogate, config)]
-    if PRESETS[config.preset].steps == 0:
-        raise UsageError(f"preset {config.preset} is a trained start, and {missing}; use --preset fast")
-    return None
-
-
-def _missing(surrogate: Encoders, config: ProtectConfig) -> str | None:
-    """Why there is no start; None where there is one."""
-    if len(surrogate.members) > 1:
-        return "trained starts are for one encoder at a time"
-    if config.mode_label == "custom":
-        return "there is no trained start for another target variance or direction than the mode's"
-    if set(config.scales) - {"native"}:
-        return "trained starts are for the picture's own size"
-    if config.survive is not None:
-        return f"only steps can be averaged over what is to be outlasted (--survive {config.survive})"
-    if _key(surrogate, config) not in _starts():
-        return (
-            f"there is no trained start for {surrogate.name} in mode {config.mode} "
-            "(scripts/train_starts.py trains them, for a minute or so)"
-        )
-    return None
-
-
-def _key(surrogate: Encoders, config: ProtectConfig) -> str:
-    return f"{surrogate.digest}/{config.mode}"
-
-
-@lru_cache(maxsize=1)
-def _starts() -> dict[str, Start]:
-    return {key: Start(tile.float() / UNIT) for key, (tile, _) in read_starts(STARTS).items()}
+    return {key: UniversalPerturbation(tile.float() / UNIT) for key, (tile, _) in read_starts(STARTS).items()}
 
 
 def read_starts(path: Path) -> dict[str, tuple[Tensor, dict[str, object]]]:

@@ -1,4 +1,7 @@
-"""Pictures of any size, window by window and scale by scale: levels in, perturbed levels out."""
+"""From a request to an attack: pictures of any size, window by window and scale by scale, levels in, perturbed levels out.
+
+Below `protection` this is the only module that reads a `ProtectConfig`; what it calls takes plain arguments.
+"""
 
 from __future__ import annotations
 
@@ -7,29 +10,38 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from pca_protect.config import ProtectConfig
-from pca_protect.constraints import LinfBall, Masked
-from pca_protect.discretion import Discreet
-from pca_protect.ensemble import at_corners, mean_of
-from pca_protect.objective import LatentObjective, latent_objective, with_equal_channels
-from pca_protect.optimize import Objective, OnStep, Optimized, optimize
-from pca_protect.pixels import from_levels, to_levels
-from pca_protect.scales import SmallerPart, SmallerPictures, seen_sizes
-from pca_protect.schedules import SCHEDULES
-from pca_protect.starts import start_for
-from pca_protect.steps import MomentumStep, SignStep
-from pca_protect.surrogates.adapter import Surrogate
-from pca_protect.surrogates.several import Encoders
-from pca_protect.survival import averaged_over
-from pca_protect.tiling import Window, window_grid, windows
-from pca_protect.transforms import Transform
-from pca_protect.visibility import STEP_PER_VISIBLE_LEVEL, faded
+from pca_protect.attack.ensemble import fill_budget, mean_of
+from pca_protect.attack.objectives import (
+    CollapseObjective,
+    LatentObjective,
+    PowerObjective,
+    with_equal_channels,
+)
+from pca_protect.attack.pgd import (
+    SCHEDULES,
+    LinfBall,
+    Masked,
+    MomentumStep,
+    Objective,
+    OnStep,
+    Optimized,
+    optimize,
+)
+from pca_protect.attack.transforms import Transform, eot_transform
+from pca_protect.attack.universal import UniversalPerturbation, trained_starts
+from pca_protect.attack.visibility import STEP_PER_VISIBLE_LEVEL, VisibilityPenalty, scale_to_visibility
+from pca_protect.config import PRESETS, ProtectConfig
+from pca_protect.errors import UsageError
+from pca_protect.evaluation import Criteria
+from pca_protect.image.resize import sizes
+from pca_protect.image.scales import SmallerPart, SmallerPictures
+from pca_protect.image.tensors import Mask, Uint8Image, to_tensor, to_uint8
+from pca_protect.image.tiling import Window, window_grid, windows
+from pca_protect.memory import Demand
+from pca_protect.surrogates.encoder import AnySurrogate, Surrogate
 
-Levels = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
 Progress = Callable[[int, int, float], None]
 """Called with (steps done, steps in all, the loss in its own unit, against the first encoder at the first scale). Raising from
 it ends the run and leaves no file behind."""
@@ -45,7 +57,7 @@ class Batch:
         gray: per picture, whether its channels have to stay equal.
     """
 
-    clean: list[Levels]
+    clean: list[Uint8Image]
     free: list[Mask | None]
     gray: list[bool]
 
@@ -79,7 +91,7 @@ def run_recipe(
         clean,
         objective,
         constraint=ball if free is None else Masked(ball, free),
-        step_rule=SignStep() if recipe.step_rule == "sign" else MomentumStep(recipe.momentum),
+        step_rule=MomentumStep(recipe.momentum),
         schedule=SCHEDULES[recipe.schedule],
         step_size=recipe.relative_step * _reach(config),
         steps=recipe.steps,
@@ -98,14 +110,60 @@ def _reach(config: ProtectConfig) -> float:
     return reach / 255
 
 
+def seen_sizes(height: int, width: int, config: ProtectConfig) -> list[tuple[int, int]]:
+    """Heights and widths at which editors will see a picture, from the smallest on."""
+    return sizes(height, width, config.scales, longest_px=config.posted_px)
+
+
+def demand(config: ProtectConfig, *, height: int, width: int) -> Demand:
+    """What pictures of a size ask of memory under a configuration."""
+    return Demand(height, width, seen_sizes(height, width, config), config.tile_px, config.max_memory_megabytes)
+
+
+def criteria(config: ProtectConfig, *, tile_px: int | None = None) -> Criteria:
+    """What pictures protected under a configuration are measured by.
+
+    Args:
+        tile_px: see `Criteria`; the configuration's if None.
+    """
+    return Criteria(
+        config.budget_levels,
+        config.seed,
+        None if config.loss == "power" else config.objective[0],
+        config.scales,
+        config.posted_px,
+        tile_px or config.tile_px,
+        config.max_memory_megabytes,
+    )
+
+
+def latent_objective(
+    surrogate: Surrogate, config: ProtectConfig, clean: Tensor, *, logarithmic: bool = False
+) -> LatentObjective:
+    """What a configuration's mode asks of one encoder.
+
+    Args:
+        clean: the clean pixels `(B, 3, H, W)`.
+        logarithmic: see `CollapseObjective`.
+
+    Raises:
+        UsageError: as `CollapseObjective`.
+    """
+    if config.loss == "power":
+        return PowerObjective(surrogate.posterior, clean)
+    return CollapseObjective(
+        surrogate.posterior, *config.objective, clean, logarithmic=logarithmic, name=surrogate.name
+    )
+
+
 def perturb(
     batch: Batch,
     config: ProtectConfig,
     *,
-    surrogate: Encoders,
+    surrogate: AnySurrogate,
     tile_px: int,
     on_step: Progress | None = None,
-) -> list[Levels]:
+) -> list[Uint8Image]:
     """Perturb pictures of one size within the budget, window by window, for every encoder, and for every scale that the
     configuration names.
 
@@ -130,27 +188,29 @@ def perturb(
     ]
     changed = [levels.copy() for levels in batch.clean]
     walk = windows(height, width, tile_px=tile_px, grid_px=grid_px)
-    transform = averaged_over(config.survive, encoders=len(surrogate.members))
+    transform = eot_transform(config.survive, encoders=len(surrogate.members))
     trained = start_for(surrogate, config)
     for number, window in enumerate(walk):
         free = _free(batch, window)
         if free is not None and not bool(free.any()):
             continue
         clean, before = (
-            from_levels([levels[window.seen] for levels in pictures]).to(surrogate.device)
+            to_tensor([levels[window.seen] for levels in pictures]).to(surrogate.device)
             for pictures in (batch.clean, changed)
         )
         parts = [(pictures.part(window), pictures.factor) for pictures in smaller]
-        looks = [_looks(clean, parts, config, member, close=(height, width) in seen) for member in surrogate.members]
+        terms = [
+            _scale_terms(clean, parts, config, member, close=(height, width) in seen) for member in surrogate.members
+        ]
         generator = torch.Generator().manual_seed(config.seed + number)  # the same for all pictures of a batch
-        goals = [_mean_over_scales(some, before, transform, generator) for some in looks]
+        goals = [_mean_over_scales(some, before, transform, generator) for some in terms]
         goal = goals[0] if len(goals) == 1 else mean_of(goals)
         if _is_discreet(config):
             editable = _editable(batch, window)
-            goal = Discreet(
+            goal = VisibilityPenalty(
                 goal,
                 clean,
-                price=config.price,
+                weight=config.price,
                 most_levels=config.max_visibility,
                 editable=None if editable is None else editable.to(surrogate.device),
             )
@@ -165,24 +225,24 @@ def perturb(
             free=None if free is None else free.to(surrogate.device),
             start=start,
             comparable=transform is None and len(goals) == 1 and config.max_visibility is None,
-            on_step=_counted(on_step, number, len(walk), looks[0][0].objective),
+            on_step=_counted(on_step, number, len(walk), terms[0][0].objective),
         )
         pixels = found.pixels
-        if len(goals) > 1 and config.to_corners:
-            pixels = at_corners(pixels, clean, radius=config.budget_levels / 255)
-        after = to_levels(pixels)
+        if len(goals) > 1 and config.saturates:
+            pixels = fill_budget(pixels, clean, radius=config.budget_levels / 255)
+        after = to_uint8(pixels)
         for levels, one in zip(changed, after, strict=True):
             levels[window.kept] = one[window.kept_of_seen]
         if smaller:
             kept = torch.zeros_like(before, device="cpu")
             place = (..., *window.kept_of_seen)
-            kept[place] = from_levels(after)[place] - before.cpu()[place]
+            kept[place] = to_tensor(after)[place] - before.cpu()[place]
             for pictures in smaller:
                 pictures.change(window, kept)
     if config.max_visibility is None:
         return changed
     return [
-        faded(one, other, config.max_visibility, mask=mask)
+        scale_to_visibility(one, other, config.max_visibility, mask=mask)
         for one, other, mask in zip(batch.clean, changed, batch.free, strict=True)
     ]
 
@@ -192,7 +252,7 @@ def _is_discreet(config: ProtectConfig) -> bool:
 
 
 @dataclass(frozen=True)
-class _Look:
+class _ScaleTerm:
     """The loss of one encoder at one scale: of the window itself, or of a smaller picture that it is a part of."""
 
     objective: LatentObjective
@@ -200,36 +260,36 @@ class _Look:
     factor: float = 1.0
 
 
-def _looks(
+def _scale_terms(
     clean: Tensor,
     parts: Sequence[tuple[SmallerPart, float]],
     config: ProtectConfig,
     surrogate: Surrogate,
     *,
     close: bool,
-) -> list[_Look]:
+) -> list[_ScaleTerm]:
     logarithmic = _is_discreet(config)
-    looks = [_Look(latent_objective(surrogate, config, clean, logarithmic=logarithmic))] if close else []
+    terms = [_ScaleTerm(latent_objective(surrogate, config, clean, logarithmic=logarithmic))] if close else []
     for part, factor in parts:
         objective = latent_objective(surrogate, config, part.clean, logarithmic=logarithmic)
         # A sum over the latent grows with the picture, a logarithm does not.
-        looks.append(_Look(objective, part, 1.0 if logarithmic else factor))
-    return looks
+        terms.append(_ScaleTerm(objective, part, 1.0 if logarithmic else factor))
+    return terms
 
 
 def _mean_over_scales(
-    looks: Sequence[_Look], before: Tensor, transform: Transform | None, generator: torch.Generator
+    terms: Sequence[_ScaleTerm], before: Tensor, transform: Transform | None, generator: torch.Generator
 ) -> Objective:
     """The mean over scales of the loss per pixel, times the window's pixels; where it is differentiated, of what a transform
     makes of the pictures."""
 
     def objective(pixels: Tensor) -> Tensor:
         values = []
-        for look in looks:
-            shown = pixels if look.part is None else look.part.with_change(pixels - before)
+        for term in terms:
+            shown = pixels if term.part is None else term.part.with_change(pixels - before)
             if transform is not None and pixels.requires_grad:
                 shown = transform(shown, generator)
-            values.append(look.factor * look.objective(shown))
+            values.append(term.factor * term.objective(shown))
         return torch.stack(values).mean(dim=0) if len(values) > 1 else values[0]
 
     return objective
@@ -259,3 +319,44 @@ def _free(batch: Batch, window: Window) -> Tensor | None:
     free = torch.zeros(len(batch.clean), 1, bottom - top, right - left)
     free[..., rows, columns] = 1.0 if editable is None else editable[..., rows, columns]
     return free
+
+
+def start_for(surrogate: AnySurrogate, config: ProtectConfig) -> UniversalPerturbation | None:
+    """The trained start that a request is worked on from; None is the clean picture.
+
+    Starts are trained for single encoders, the modes as they are, and pictures at their own size.
+
+    Raises:
+        UsageError: there is none, and the preset takes no steps of its own.
+        ModelError: the file with the starts is damaged.
+    """
+    if config.recipe.start == "none":
+        return None
+    missing = _missing(surrogate, config)
+    if missing is None:
+        return trained_starts()[_key(surrogate, config)]
+    if PRESETS[config.preset].steps == 0:
+        raise UsageError(f"preset {config.preset} is a trained start, and {missing}; use --preset fast")
+    return None
+
+
+def _missing(surrogate: AnySurrogate, config: ProtectConfig) -> str | None:
+    """Why there is no start; None where there is one."""
+    if len(surrogate.members) > 1:
+        return "trained starts are for one encoder at a time"
+    if config.mode_label == "custom":
+        return "there is no trained start for another target variance or direction than the mode's"
+    if set(config.scales) - {"native"}:
+        return "trained starts are for the picture's own size"
+    if config.survive is not None:
+        return f"only steps can be averaged over what is to be outlasted (--survive {config.survive})"
+    if _key(surrogate, config) not in trained_starts():
+        return (
+            f"there is no trained start for {surrogate.name} in mode {config.mode} "
+            "(scripts/train_starts.py trains them, for a minute or so)"
+        )
+    return None
+
+
+def _key(surrogate: AnySurrogate, config: ProtectConfig) -> str:
+    return f"{surrogate.digest}/{config.mode}"

@@ -1,41 +1,22 @@
-"""One face for every encoder: pixels in [0, 1] to posterior moments. The shift to [-1, 1] happens here alone."""
+"""Encoders, one or several: pixels in [0, 1] to posterior moments. The shift to [-1, 1] happens here alone."""
 
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import combinations
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from pca_protect.surrogates import lean
-
-
-@dataclass(frozen=True)
-class Posterior:
-    """Moments of the encoder's diagonal Gaussian.
-
-    Attributes:
-        mean: `(B, C, h, w)`, before any latent scaling factor.
-        logvar: same shape, clamped to [-30, 20] as diffusers does; None for encoders that return a point.
-    """
-
-    mean: Tensor
-    logvar: Tensor | None
-
-    def each(self) -> list[Posterior]:
-        """One posterior for each image, `(1, C, h, w)`."""
-        logvars = [None] * len(self.mean) if self.logvar is None else torch.split(self.logvar, 1)
-        return [Posterior(mean, logvar) for mean, logvar in zip(torch.split(self.mean, 1), logvars, strict=True)]
-
-
-def concatenate(posteriors: Sequence[Posterior], *, dim: int = 0) -> Posterior:
-    """Posteriors of one encoder along a dimension: images, or parts of one latent."""
-    logvars = [one.logvar for one in posteriors if one.logvar is not None]
-    return Posterior(torch.cat([one.mean for one in posteriors], dim), torch.cat(logvars, dim) if logvars else None)
+from pca_protect.attack.posterior import Posterior, concatenate
+from pca_protect.errors import UsageError
+from pca_protect.surrogates import memory_efficient
+from pca_protect.surrogates.checkpoint import same_weights
 
 
 class Encoder(nn.Module):
@@ -117,7 +98,7 @@ class Surrogate:
 
     @property
     def members(self) -> tuple[Surrogate, ...]:
-        """Itself: read as several are, see `several.Surrogates`."""
+        """Itself: read as several are, see `SurrogateEnsemble`."""
         return (self,)
 
     @property
@@ -134,12 +115,12 @@ class Surrogate:
 
     @cached_property
     def checkpointed(self) -> Surrogate:
-        """The same encoder, weights shared, that takes less memory and more time for gradients: see `lean.checkpointed`.
-        What comes out is the same to the byte. For a surrogate that is not checkpointed itself."""
+        """The same encoder, weights shared, that takes less memory and more time for gradients: see
+        `memory_efficient.checkpointed`. Its results are bit-identical. For a surrogate that is not checkpointed itself."""
         return replace(
             self,
-            encoder=cast(Encoder, lean.checkpointed(self.encoder)),
-            load_fp32=lambda: cast(Encoder, lean.checkpointed(self.in_fp32.encoder)),
+            encoder=cast(Encoder, memory_efficient.checkpointed(self.encoder)),
+            load_fp32=lambda: cast(Encoder, memory_efficient.checkpointed(self.in_fp32.encoder)),
         )
 
     @cached_property
@@ -190,3 +171,80 @@ def fold_patches(x: Tensor, side: int) -> Tensor:
     batch, channels, height, width = x.shape
     blocks = x.reshape(batch, channels, height // side, side, width // side, side)
     return blocks.permute(0, 1, 5, 3, 2, 4).reshape(batch, channels * side**2, height // side, width // side)
+
+
+def is_same_encoder(one: Surrogate, other: Surrogate) -> bool:
+    """Whether two surrogates have the same weights, in whatever precision they were saved, see `checkpoint.same_weights`."""
+    return one.digest == other.digest or same_weights(one.encoder.state_dict(), other.encoder.state_dict())
+
+
+@dataclass(frozen=True)
+class SurrogateEnsemble:
+    """Two or more surrogates that a picture is protected against at once, on one device. Read like one.
+
+    Raises:
+        UsageError: two have the same weights, see `is_same_encoder`.
+    """
+
+    members: tuple[Surrogate, ...]
+
+    def __post_init__(self) -> None:
+        for one, other in combinations(self.members, 2):
+            if is_same_encoder(one, other):
+                raise UsageError(
+                    f"VAEs {one.name} and {other.name} have the same weights; give one of them, it covers both"
+                )
+
+    @property
+    def name(self) -> str:
+        return " + ".join(member.name for member in self.members)
+
+    @property
+    def origin(self) -> str:
+        return " + ".join(member.origin for member in self.members)
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the members' digests, in order: their order decides bytes, since sums are rounded."""
+        return hashlib.sha256("".join(member.digest for member in self.members).encode()).hexdigest()
+
+    @property
+    def latent_channels(self) -> list[int]:
+        return [member.latent_channels for member in self.members]
+
+    @property
+    def device(self) -> torch.device:
+        return self.members[0].device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.members[0].dtype
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return tuple(warning for member in self.members for warning in member.warnings)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether every member is: one encoder of a real editor makes a protection."""
+        return all(member.embedded for member in self.members)
+
+    @cached_property
+    def checkpointed(self) -> SurrogateEnsemble:
+        """See `Surrogate.checkpointed`."""
+        return SurrogateEnsemble(tuple(member.checkpointed for member in self.members))
+
+    @cached_property
+    def in_fp32(self) -> SurrogateEnsemble:
+        """See `Surrogate.in_fp32`; itself if every member is."""
+        members = tuple(member.in_fp32 for member in self.members)
+        return self if members == self.members else SurrogateEnsemble(members)
+
+
+AnySurrogate = Surrogate | SurrogateEnsemble
+"""What a picture is protected against."""
+
+
+def ensemble(members: Sequence[Surrogate]) -> AnySurrogate:
+    """One surrogate as it is, more together."""
+    return members[0] if len(members) == 1 else SurrogateEnsemble(tuple(members))

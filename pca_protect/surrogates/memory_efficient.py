@@ -51,7 +51,7 @@ normalisations and of the activation."""
 _PADDING_MODES = ("zeros", "replicate", "reflect")
 
 
-def keep_less(encoder: nn.Module) -> None:
+def reduce_saved_activations(encoder: nn.Module) -> None:
     """Change a frozen encoder in place, its names and weights apart: convolutions of two and three dimensions, and group
     normalisations in front of a SiLU in the classes above. Everything else stays as it is."""
     for module in list(encoder.modules()):
@@ -67,8 +67,9 @@ def blocks_of(encoder: nn.Module) -> list[nn.Module]:
 
 
 def checkpointed(encoder: nn.Module) -> nn.Module:
-    """A copy that shares the weights, and keeps what goes into its blocks instead of what they keep. Behind `keep_less` a
-    block of a KL encoder is computed again only up to its last normalisation, which is half of it."""
+    """A copy that shares the weights, and keeps what goes into its blocks instead of what they keep. Behind
+    `reduce_saved_activations` a block of a KL encoder is computed again only up to its last normalisation, half of
+    the block."""
     twin = copy.deepcopy(encoder, {id(parameter): parameter for parameter in encoder.parameters()})
     for block in blocks_of(twin):
         block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)

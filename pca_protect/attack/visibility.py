@@ -12,14 +12,10 @@ import math
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from pca_protect.pixels import from_levels
-from pca_protect.planes import TO_YCC, blurred, recoloured
-
-Uint8 = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
+from pca_protect.attack.pgd import Objective
+from pca_protect.image.tensors import TO_YCC, Mask, Uint8Image, apply_color_matrix, blurred, to_tensor
 
 FLAT_THRESHOLD = 0.03
 """The yardstick on a flat patch, in units of the [0, 1] range: 7.65 levels."""
@@ -84,7 +80,7 @@ def energy_of(levels: float) -> float:
     return (levels / (FLAT_THRESHOLD * _LEVELS)) ** 2
 
 
-def visible_levels(clean: Uint8, changed: Uint8, *, mask: Mask | None = None) -> float:
+def visible_levels(clean: Uint8Image, changed: Uint8Image, *, mask: Mask | None = None) -> float:
     """Visibility of a change to a picture `(H, W, 3)` of any size, in levels; see `in_levels`. Computed in strips of rows.
 
     Args:
@@ -95,13 +91,15 @@ def visible_levels(clean: Uint8, changed: Uint8, *, mask: Mask | None = None) ->
     for top in range(0, height, _STRIP_PX):
         bottom = min(height, top + _STRIP_PX)
         begin, end = max(0, top - _STRIP_MARGIN_PX), min(height, bottom + _STRIP_MARGIN_PX)
-        before, after = (from_levels([levels[begin:end]]) for levels in (clean, changed))
+        before, after = (to_tensor([levels[begin:end]]) for levels in (clean, changed))
         energy = Visibility(before).energy_map(after)[0, 0, top - begin : bottom - begin].double()
         total += float((energy if mask is None else energy[torch.from_numpy(mask[top:bottom])]).sum())
     return in_levels(total / max(1, height * clean.shape[1] if mask is None else int(mask.sum())))
 
 
-def faded(clean: Uint8, changed: Uint8, most_levels: float, *, mask: Mask | None = None) -> Uint8:
+def scale_to_visibility(
+    clean: Uint8Image, changed: Uint8Image, most_levels: float, *, mask: Mask | None = None
+) -> Uint8Image:
     """The picture with its change scaled down, everywhere by the same factor, until it is no more visible than a limit.
 
     Visibility is proportional to the factor but for the rounding to whole levels, so two or three evaluations suffice.
@@ -124,8 +122,55 @@ def faded(clean: Uint8, changed: Uint8, most_levels: float, *, mask: Mask | None
 
 
 def _ycc(pixels: Tensor) -> Tensor:
-    return recoloured(pixels, TO_YCC)
+    return apply_color_matrix(pixels, TO_YCC)
 
 
 def _blurred(planes: Tensor, sigma_px: float) -> Tensor:
     return blurred(planes, sigma_px, reach_px=math.ceil(3 * sigma_px))
+
+
+_FIRST_WEIGHT = 1.0
+"""Where visibility is limited but has no weight of its own."""
+_LOWEST_WEIGHT = 0.01
+_FASTEST = 1.4
+"""Largest factor by which the weight changes in a step: the first, long steps show more than those after them."""
+
+
+class VisibilityPenalty:
+    """A logarithmic objective plus a penalty on visible energy.
+
+    Above a limit the weight rises step by step and below it falls back, for each image by itself: a multiplier for the
+    constraint, moved along the constraint's violation. The limit is approached, not kept; `scale_to_visibility` keeps it.
+
+    Args:
+        goal: to be minimised, its values comparable between pictures, as logarithms are.
+        clean: pixels `(B, 3, H, W)` in [0, 1].
+        weight: of a visible energy of 1, see `Visibility.energy`.
+        most_levels: the limit, see `visibility.in_levels`; None is none.
+        editable: `(B, 1, H, W)` of zeros and ones, where the limit holds on average; None is everywhere.
+    """
+
+    def __init__(
+        self,
+        goal: Objective,
+        clean: Tensor,
+        *,
+        weight: float,
+        most_levels: float | None = None,
+        editable: Tensor | None = None,
+    ) -> None:
+        self._editable = editable
+        self._goal = goal
+        self._visibility = Visibility(clean)
+        self._lowest = max(weight, _LOWEST_WEIGHT)
+        self._weight = clean.new_full((len(clean),), weight or _FIRST_WEIGHT)
+        self._most = None if most_levels is None else energy_of(most_levels)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        energy_map = self._visibility.energy_map(pixels)
+        energy = mean_energy(energy_map, None)
+        if self._most is not None and torch.is_grad_enabled():
+            seen = mean_energy(energy_map.detach(), self._editable)
+            change = (seen / self._most).sqrt().clamp(1 / _FASTEST, _FASTEST)
+            self._weight = (self._weight * change).clamp_min(self._lowest)
+        return self._goal(pixels) + self._weight * energy

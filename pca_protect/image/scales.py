@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,25 +10,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pca_protect.config import ProtectConfig
-from pca_protect.pixels import from_levels
-from pca_protect.resize import resized, shrinking, sizes
-from pca_protect.tiling import Span, Window
+from pca_protect.image.lanczos import shrinking
+from pca_protect.image.resize import resized
+from pca_protect.image.tensors import to_tensor
+from pca_protect.image.tiling import Span, Window
 
 MARGIN_PX = 64
 """Of a smaller picture so much is looked at around what a window changes."""
 
 
-def seen_sizes(height: int, width: int, config: ProtectConfig) -> list[tuple[int, int]]:
-    """Heights and widths at which editors will see a picture, from the smallest on."""
-    return sizes(height, width, config.scales, longest_px=config.posted_px)
+def encoded_pixels(window: Window, height: int, width: int, sizes: Iterable[tuple[int, int]]) -> float:
+    """Approximate number of pixels that an encoder is given for a gradient of a window of a picture.
 
-
-def encoded_pixels(window: Window, height: int, width: int, config: ProtectConfig) -> float:
-    """About how many pixels an encoder is given for a gradient of a window of a picture, over all scales."""
+    Args:
+        height, width: of the picture.
+        sizes: heights and widths at which the picture is seen.
+    """
     rows, columns = (span.stop - span.start for span in (window.rows, window.columns))
     area = 0.0
-    for size in seen_sizes(height, width, config):
+    for size in sizes:
         around = 0 if size == (height, width) else 2 * MARGIN_PX
         area += min(size[0], rows * size[0] / height + around) * min(size[1], columns * size[1] / width + around)
     return area
@@ -65,7 +65,7 @@ class SmallerPictures:
     ) -> None:
         self._device = device
         self._grid_px = grid_px
-        self._clean = from_levels([resized(levels, size) for levels in clean])
+        self._clean = to_tensor([resized(levels, size) for levels in clean])
         self._now = self._clean.clone()
         height, width = clean[0].shape[:2]
         self._lengths = ((height, size[0]), (width, size[1]))

@@ -13,26 +13,25 @@ from PIL import Image
 from torch import Tensor
 
 from pca_protect import PictureError, ProtectConfig, Surrogate, protect
+from pca_protect.attack.visibility import Visibility, VisibilityPenalty, energy_of, visible_levels
 from pca_protect.config import MODES
-from pca_protect.discretion import Discreet
 from pca_protect.io.picture import Picture
 from pca_protect.protection import protect_batch
 from pca_protect.record import Record
-from pca_protect.visibility import Visibility, energy_of, visible_levels
 
 
 def nothing(pixels: Tensor) -> Tensor:
     return 0.0 * pixels.flatten(start_dim=1).sum(dim=1)
 
 
-def prices(discreet: Discreet, clean: Tensor, pixels: Tensor) -> list[float]:
+def prices(discreet: VisibilityPenalty, clean: Tensor, pixels: Tensor) -> list[float]:
     return (discreet(pixels) / Visibility(clean).energy(pixels)).tolist()
 
 
 def test_the_price_rises_above_the_limit_and_falls_back_below_it_for_each_image():
     clean = torch.full((2, 3, 24, 16), 0.5)
     shown = clean + torch.tensor([0.1, 0.001]).view(2, 1, 1, 1)  # 25.5 and 0.26 levels of an even change
-    discreet = Discreet(nothing, clean, price=2.0, most_levels=1.0)
+    discreet = VisibilityPenalty(nothing, clean, weight=2.0, most_levels=1.0)
     found = [prices(discreet, clean, shown) for _ in range(3)]
     assert [first for first, _ in found] == pytest.approx([2.0 * 1.4, 2.0 * 1.4**2, 2.0 * 1.4**3], rel=1e-4)
     assert [second for _, second in found] == pytest.approx([2.0] * 3, rel=1e-4), "no lower than the mode's own"
@@ -45,7 +44,7 @@ def test_the_price_rises_above_the_limit_and_falls_back_below_it_for_each_image(
 
 def test_near_the_limit_the_price_moves_with_the_violation():
     clean = torch.full((1, 3, 24, 16), 0.5)
-    discreet = Discreet(nothing, clean, price=0.0, most_levels=5.1)
+    discreet = VisibilityPenalty(nothing, clean, weight=0.0, most_levels=5.1)
     shown = clean + 1.1 * 5.1 / 255
     assert prices(discreet, clean, shown) == pytest.approx([1.1], rel=1e-4), "begins at 1 without a price of its own"
     assert prices(discreet, clean, clean + 5.1 / 255) == pytest.approx([1.1], rel=1e-4)
@@ -54,7 +53,7 @@ def test_near_the_limit_the_price_moves_with_the_violation():
 
 def test_without_a_limit_the_price_stays():
     clean = torch.full((1, 3, 24, 16), 0.5)
-    discreet = Discreet(lambda pixels: nothing(pixels) + 7.0, clean, price=15.0)
+    discreet = VisibilityPenalty(lambda pixels: nothing(pixels) + 7.0, clean, weight=15.0)
     shown = clean + 0.1
     for _ in range(2):
         assert discreet(shown).tolist() == pytest.approx([7.0 + 15.0 * energy_of(25.5)], rel=1e-4)
@@ -148,7 +147,7 @@ def test_the_violation_is_measured_where_the_picture_may_change():
     editable[..., :20, :20] = 1.0
     shown = clean + editable * 5.1 / 255
     found = [
-        prices(Discreet(nothing, clean, price=2.0, most_levels=4.0, editable=where), clean, shown)[0]
+        prices(VisibilityPenalty(nothing, clean, weight=2.0, most_levels=4.0, editable=where), clean, shown)[0]
         for where in (None, editable)
     ]
     assert found[0] == pytest.approx(2.0, rel=1e-4)

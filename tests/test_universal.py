@@ -14,21 +14,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save_file
 
-from pca_protect import starts
+from pca_protect.attack import universal
+from pca_protect.attack.pgd import LinfBall, MomentumStep, constant, optimize
+from pca_protect.attack.universal import STARTS, UniversalPerturbation, read_starts
 from pca_protect.config import MODES, ProtectConfig
-from pca_protect.constraints import LinfBall
+from pca_protect.engine import Batch, perturb, start_for
 from pca_protect.errors import ModelError, UsageError
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import from_pil
-from pca_protect.optimize import optimize
-from pca_protect.perturb import Batch, perturb
 from pca_protect.protection import MIN_GAIN, protect
-from pca_protect.schedules import constant
-from pca_protect.starts import STARTS, Start, read_starts, start_for
-from pca_protect.steps import SignStep
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.encoder import Surrogate, ensemble
 from pca_protect.surrogates.load import load_surrogate
-from pca_protect.surrogates.several import several
 
 EMBEDDED = ("pocket", "pocket-b", "pocket-16", "pocket-tiny")
 MIDDLE = 1.5
@@ -62,7 +58,7 @@ def test_every_embedded_encoder_has_a_start_for_every_mode(encoders: dict[str, S
     for tile, about in found.values():
         assert tile.dtype == torch.int8
         assert tile.shape == (3, 64, 64)
-        assert int(tile.abs().max()) <= starts.UNIT
+        assert int(tile.abs().max()) <= universal.UNIT
         assert about["held_out"]["gain"] > max(0, about["held_out"]["noise_gain"])
     assert STARTS.stat().st_size < 2_000_000
 
@@ -82,7 +78,7 @@ def test_a_start_fills_any_budget_and_no_more(encoders: dict[str, Surrogate], fa
     protected = protect(face, config, surrogate=encoders["pocket"])
     assert protected.record.max_change_levels == budget
     change = protected.picture.rgb.astype(int) - face.rgb
-    tile = starts._starts()[f"{encoders['pocket'].digest}/diffusion"].tile
+    tile = universal.trained_starts()[f"{encoders['pocket'].digest}/diffusion"].tile
     expected = (face.rgb + (budget * tile.repeat(1, 2, 2)[:, :96, :96]).permute(1, 2, 0).numpy()).clip(
         0, 255
     ) - face.rgb
@@ -159,7 +155,7 @@ def test_instant_refuses_other_encoders_and_says_what_to_do(
     with pytest.raises(UsageError, match=r"no trained start for .*train_starts\.py.*--preset fast"):
         protect(face, ProtectConfig(preset="instant"), surrogate=tiny)
     with pytest.raises(UsageError, match="one encoder at a time"):
-        protect(face, ProtectConfig(preset="instant"), surrogate=several(list(encoders.values())[:2]))
+        protect(face, ProtectConfig(preset="instant"), surrogate=ensemble(list(encoders.values())[:2]))
 
 
 def test_fast_says_what_it_set_out_from(tiny: Surrogate, encoders: dict[str, Surrogate], face: Picture):
@@ -209,7 +205,7 @@ def test_a_start_is_part_of_what_a_digest_covers(monkeypatch: pytest.MonkeyPatch
 
 
 def test_tiles_are_counted_from_the_corner_of_the_picture():
-    start = Start(torch.arange(3 * 64).float().view(3, 1, 64).expand(3, 64, 64) / 192)
+    start = UniversalPerturbation(torch.arange(3 * 64).float().view(3, 1, 64).expand(3, 64, 64) / 192)
     part = start.over(slice(5, 9), slice(60, 70), radius=2.0, gray=[False, True])
     assert part.shape == (2, 3, 4, 10)
     assert part[0, 1, 0].tolist() == pytest.approx([2 * (64 + column % 64) / 192 for column in range(60, 70)])
@@ -225,7 +221,7 @@ def test_without_steps_the_start_comes_out_inside_the_constraint(keep_best: bool
         x,
         lambda pixels: pixels.flatten(1).sum(1),
         constraint=LinfBall(0.1),
-        step_rule=SignStep(),
+        step_rule=MomentumStep(0.0),
         schedule=constant,
         step_size=1.0,
         steps=0,
@@ -234,7 +230,7 @@ def test_without_steps_the_start_comes_out_inside_the_constraint(keep_best: bool
         on_step=lambda *step: called.append(step),
     )
     assert torch.equal(found.pixels, x + start.clamp(-0.1, 0.1))
-    assert found.history.shape == (2, int(keep_best))
+    assert (found.values is not None) is keep_best
     assert not called
 
 

@@ -10,10 +10,10 @@ from conftest import ASTRONAUT, smooth_picture
 from PIL import Image
 
 from pca_protect import PictureError, ProtectConfig, UsageError, protect
+from pca_protect.image.masks import free_pixels, read_mask
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import from_pil
-from pca_protect.regions import free_pixels, read_mask
-from pca_protect.surrogates.adapter import Surrogate
+from pca_protect.surrogates.encoder import Surrogate
 
 
 def picture(width: int = 60, height: int = 40, channels: int = 3) -> Picture:

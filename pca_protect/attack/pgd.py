@@ -1,17 +1,16 @@
-"""The loop: objective x constraint x step rule x schedule, all exchangeable, none of them known by name here."""
+"""Projected gradient descent (Madry et al., arXiv 1706.06083) on tensors: the loop, and its exchangeable parts."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from pca_protect.constraints import Constraint
 from pca_protect.errors import not_finite
-from pca_protect.schedules import Schedule
-from pca_protect.steps import StepRule
 
 Objective = Callable[[Tensor], Tensor]
 """Pixels `(B, 3, H, W)` in [0, 1] -> one value per image `(B,)` to be minimised, differentiable in the pixels."""
@@ -20,20 +19,92 @@ OnStep = Callable[[int, int, Tensor], None]
 """Called with (steps done, steps in all, objective per image `(B,)`). Raising from it, `Cancelled` say, ends the loop."""
 
 
+class Constraint(Protocol):
+    """Maps a perturbation `(B, 3, H, W)`, in units of the [0, 1] pixel range, to the nearest allowed one."""
+
+    def project(self, perturbation: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class LinfBall:
+    """No channel of any pixel changes by more than `radius` (in [0, 1] units; 16 levels are 16/255)."""
+
+    radius: float
+
+    def project(self, perturbation: Tensor) -> Tensor:
+        return perturbation.clamp(-self.radius, self.radius)
+
+
+@dataclass(frozen=True)
+class Masked:
+    """Another constraint, and no change outside a mask.
+
+    Attributes:
+        free: `(B, 1, H, W)` of zeros and ones, in the precision of the perturbation: one where it may be.
+    """
+
+    inside: Constraint
+    free: Tensor
+
+    def project(self, perturbation: Tensor) -> Tensor:
+        return self.inside.project(perturbation) * self.free
+
+
+class StepRule(Protocol):
+    def direction(self, gradient: Tensor) -> Tensor: ...
+
+
+class MomentumStep:
+    """The sign of a running sum of gradients, each scaled to a mean magnitude of one per image.
+
+    Dong et al., "Boosting Adversarial Attacks with Momentum", arXiv 1710.06081, equations 6 and 7. The sum runs over
+    raw gradients: summing signs would let pixels that hardly matter vote as loudly as those that decide.
+    """
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+        self._sum: Tensor | None = None
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        scale = gradient.abs().mean(dim=(1, 2, 3), keepdim=True).clamp_min(1e-30)
+        scaled = gradient / scale
+        self._sum = scaled if self._sum is None else self.decay * self._sum + scaled
+        return self._sum.sign()
+
+
+Schedule = Callable[[int, int], float]
+"""(step counted from 0, number of steps) -> factor in (0, 1]."""
+
+
+def constant(step: int, steps: int) -> float:
+    """Every step as long as the first, as published for the attack (arXiv 2408.10901)."""
+    return 1.0
+
+
+def linear(step: int, steps: int) -> float:
+    """Straight down from 1 towards 0; the last step is short but never empty."""
+    return 1.0 - step / steps
+
+
+def cosine(step: int, steps: int) -> float:
+    """Half a cosine from 1 towards 0; the last step is short but never empty."""
+    return 0.5 * (1.0 + math.cos(math.pi * step / steps))
+
+
+SCHEDULES: dict[str, Schedule] = {"constant": constant, "linear": linear, "cosine": cosine}
+
+
 @dataclass(frozen=True)
 class Optimized:
     """What the loop found.
 
     Attributes:
         pixels: perturbed pixels, `(B, 3, H, W)` in [0, 1].
-        values: the objective at `pixels`, `(B,)`.
-        history: the objective of every iterate from the first on, `(B, steps + 1)`; without the last column
-            where the last iterate was kept unseen.
+        values: the objective at `pixels`, `(B,)`; None if the last iterate was kept, which is not evaluated.
     """
 
     pixels: Tensor
     values: Tensor | None
-    history: Tensor
 
 
 def optimize(
@@ -51,9 +122,9 @@ def optimize(
 ) -> Optimized:
     """Minimise an objective over perturbations inside a constraint, starting from none unless told otherwise.
 
-    With `SignStep`, `constant` and `keep_best=False` this is the published loop (Guo et al., arXiv 2408.10901): the
-    perturbation is clamped to the budget, the picture it is added to is clamped to [0, 1] for the encoder, and that
-    second clamp is not written back into the perturbation.
+    With `MomentumStep(0.0)`, which takes sign steps, `constant` and `keep_best=False` this is the published loop (Guo et al.,
+    arXiv 2408.10901): the perturbation is clamped to the budget, the picture it is added to is clamped to [0, 1] for the
+    encoder, and that second clamp is not written back into the perturbation.
 
     Args:
         pixels: clean pixels `(B, 3, H, W)` in [0, 1], on the device and in the precision to work in.
@@ -72,13 +143,11 @@ def optimize(
         ModelError: the objective or its gradient is not finite.
     """
     perturbation = torch.zeros_like(pixels) if start is None else constraint.project(start)
-    history: list[Tensor] = []
     best_values: Tensor | None = None
     best_perturbation = perturbation
 
     def remember(values: Tensor) -> None:
         nonlocal best_values, best_perturbation
-        history.append(values)
         if not keep_best:
             return
         if best_values is None:
@@ -106,9 +175,8 @@ def optimize(
         remember(values)
         perturbation = best_perturbation
     if on_step is not None and steps:
-        on_step(steps, steps, history[-1])
-    seen = torch.stack(history, dim=1) if history else pixels.new_empty(len(pixels), 0)
-    return Optimized((pixels + perturbation).clamp_(0.0, 1.0), best_values, seen)
+        on_step(steps, steps, values)
+    return Optimized((pixels + perturbation).clamp_(0.0, 1.0), best_values)
 
 
 def _require_finite(values: Tensor, gradient: Tensor, step: int) -> None:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pca_protect import ProtectConfig, Surrogate, protect
+from pca_protect.attack.transforms import EOT_PRESETS, eot_transform
 from pca_protect.config import SURVIVE
-from pca_protect.pixels import from_levels
-from pca_protect.scales import seen_sizes
-from pca_protect.survival import SURVIVAL, averaged_over
+from pca_protect.engine import seen_sizes
+from pca_protect.image.tensors import to_tensor
 
 Levels = NDArray[np.uint8]
 
@@ -50,7 +50,7 @@ def halved(levels: Levels) -> Levels:
 def moved(surrogate: Surrogate, clean: Levels, changed: Levels) -> float:
     """In norms of the clean latent."""
     with torch.no_grad():
-        one, other = (surrogate.posterior(from_levels([levels])).mean for levels in (clean, changed))
+        one, other = (surrogate.posterior(to_tensor([levels])).mean for levels in (clean, changed))
     return float((other - one).norm() / one.norm())
 
 
@@ -99,14 +99,14 @@ def test_the_seed_decides_all_that_is_drawn(face: Levels, protected, pocket: Sur
 
 
 def test_what_can_be_asked_for_is_what_there_is():
-    assert SURVIVAL.keys() == SURVIVE.keys()
-    assert averaged_over(None, encoders=1) is None
-    assert averaged_over(None, encoders=2) is not None
+    assert EOT_PRESETS.keys() == SURVIVE.keys()
+    assert eot_transform(None, encoders=1) is None
+    assert eot_transform(None, encoders=2) is not None
 
 
 @pytest.mark.parametrize("survive", [None, *SURVIVE])
 def test_pictures_keep_their_size_and_are_differentiable(survive: str | None):
-    transform = averaged_over(survive, encoders=2)
+    transform = eot_transform(survive, encoders=2)
     assert transform is not None
     pixels = torch.rand(2, 3, 9, 21, generator=torch.Generator().manual_seed(0)).requires_grad_()
     generator = torch.Generator().manual_seed(1)

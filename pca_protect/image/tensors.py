@@ -1,17 +1,27 @@
-"""Brightness and colour of pixel tensors as planes of their own, and planes blurred."""
+"""8-bit pictures as float tensors and back; brightness and colour of tensors, and planes blurred."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
+
+Uint8Image = NDArray[np.uint8]
+"""An 8-bit picture, `(H, W, 3)`."""
+
+Mask = NDArray[np.bool_]
+"""`(H, W)`, true where a picture may change."""
 
 # JFIF 1.02 (1992): brightness, and two differences of colour from it, around zero.
 TO_YCC = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
 TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136286, -0.714136286), (1.0, 1.772, 0.0))
 
 
-def recoloured(planes: Tensor, matrix: tuple[tuple[float, ...], ...]) -> Tensor:
+def apply_color_matrix(planes: Tensor, matrix: tuple[tuple[float, ...], ...]) -> Tensor:
     """A matrix applied to the three channels of `(B, 3, H, W)`."""
     return (planes.new_tensor(matrix) @ planes.flatten(2)).view_as(planes)
 
@@ -25,3 +35,15 @@ def blurred(planes: Tensor, sigma_px: float, *, reach_px: int) -> Tensor:
     padded = F.pad(planes, (reach_px, reach_px, reach_px, reach_px), mode="replicate")
     across = F.conv2d(padded, kernel[:, :, None, :], groups=channels)
     return F.conv2d(across, kernel[:, :, :, None], groups=channels)
+
+
+def to_tensor(levels: Sequence[Uint8Image]) -> Tensor:
+    """Pictures of one size, `(H, W, 3)` each, as float32 `(B, 3, H, W)` in [0, 1]."""
+    return torch.from_numpy(np.stack(levels)).permute(0, 3, 1, 2).float() / 255.0
+
+
+def to_uint8(pixels: Tensor) -> list[Uint8Image]:
+    """`(B, 3, H, W)` in [0, 1] as one `(H, W, 3)` array a picture, rounded to the nearest level. Rounding, unlike
+    truncation, keeps a perturbation of whole levels within its budget."""
+    levels = (pixels.detach().float().clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)
+    return list(levels.permute(0, 2, 3, 1).contiguous().cpu().numpy())

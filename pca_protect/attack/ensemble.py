@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pca_protect.optimize import Objective
+from pca_protect.attack.pgd import Objective
 
 
 def mean_of(objectives: Sequence[Objective]) -> Objective:
@@ -32,7 +32,7 @@ def mean_of(objectives: Sequence[Objective]) -> Objective:
     return objective
 
 
-def at_corners(pixels: Tensor, clean: Tensor, *, radius: float) -> Tensor:
+def fill_budget(pixels: Tensor, clean: Tensor, *, radius: float) -> Tensor:
     """With the whole budget wherever a part of it was used. For losses that go up: an encoder that was not asked gains more by
     it than those that were, which already have what they need.
 

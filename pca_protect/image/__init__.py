@@ -1,0 +1,1 @@
+"""Geometry of pictures: tensors, windows, sizes, masks."""
