@@ -12,6 +12,7 @@ from pca_protect.version import __version__
 
 if TYPE_CHECKING:
     from pca_protect.attack.losses import posterior_collapse
+    from pca_protect.collapse import PosteriorCollapse
     from pca_protect.config import ProtectConfig
     from pca_protect.errors import (
         Cancelled,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
         PictureError,
         UsageError,
     )
-    from pca_protect.protection import Protected, protect
+    from pca_protect.protection import Protected, protect, protect_batch
     from pca_protect.record import Record
     from pca_protect.surrogates.encoder import Surrogate
     from pca_protect.surrogates.load import load_surrogate
@@ -34,6 +35,7 @@ _HOMES = {
     "ModelError": "errors",
     "PcaProtectError": "errors",
     "PictureError": "errors",
+    "PosteriorCollapse": "collapse",
     "ProtectConfig": "config",
     "Protected": "protection",
     "Record": "record",
@@ -42,6 +44,7 @@ _HOMES = {
     "load_surrogate": "surrogates.load",
     "posterior_collapse": "attack.losses",
     "protect": "protection",
+    "protect_batch": "protection",
 }
 
 __all__ = [
@@ -51,6 +54,7 @@ __all__ = [
     "ModelError",
     "PcaProtectError",
     "PictureError",
+    "PosteriorCollapse",
     "ProtectConfig",
     "Protected",
     "Record",
@@ -60,6 +64,7 @@ __all__ = [
     "load_surrogate",
     "posterior_collapse",
     "protect",
+    "protect_batch",
 ]
 
 
@@ -69,3 +74,7 @@ def __getattr__(name: str) -> object:
     value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return __all__

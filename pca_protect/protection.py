@@ -10,23 +10,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from pca_protect import evaluation
 from pca_protect.config import ProtectConfig
 from pca_protect.device import empty_cache, is_out_of_memory, peak_megabytes, reset_peak
 from pca_protect.engine import Batch, Progress, criteria, demand, perturb, start_for
-from pca_protect.errors import DeviceError, PictureError
+from pca_protect.errors import DeviceError, PictureError, UsageError
 from pca_protect.evaluation import Evaluation, largest_change
-from pca_protect.image.masks import free_pixels
-from pca_protect.image.tensors import Mask
+from pca_protect.image.masks import as_mask, free_pixels
+from pca_protect.image.tensors import Mask, to_uint8
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import decode_picture, from_pil, read_picture
 from pca_protect.io.write import encode_picture, largest_change_levels, left_out, output_format, write_bytes
 from pca_protect.memory import MemoryPlan, batch_size, candidate_plans, choose_plan
 from pca_protect.record import UNMEASURED, Record, versions
-from pca_protect.surrogates.encoder import AnySurrogate
+from pca_protect.surrogates.encoder import AnySurrogate, Surrogate, as_surrogate
 from pca_protect.surrogates.load import load_surrogates
 
 MIN_GAIN = 1.25
@@ -106,11 +110,11 @@ class Protected:
 
 
 def protect(
-    picture: str | Path | Image.Image | Picture,
+    picture: str | Path | Image.Image | Picture | NDArray[Any] | Tensor,
     config: ProtectConfig | None = None,
     *,
-    surrogate: AnySurrogate | None = None,
-    mask: Mask | None = None,
+    surrogate: AnySurrogate | Sequence[Surrogate] | None = None,
+    mask: Mask | NDArray[np.uint8] | Image.Image | None = None,
     evaluate: bool = True,
     on_step: Progress | None = None,
 ) -> Protected:
@@ -124,11 +128,13 @@ def protect(
     >>> record = result.save("astronaut.protected.png")
 
     Args:
-        picture: a file, a Pillow image, or a `Picture`. Alpha, low bytes of 16-bit pictures and metadata are carried along
-            untouched; of several frames or pages each is protected.
+        picture: a file, a Pillow image, a `Picture`, a uint8 array `(H, W, 3)`, or a float tensor `(3, H, W)` in [0, 1], which is
+            rounded to 8 bits. Alpha, low bytes of 16-bit pictures and metadata are carried along untouched; of several frames
+            or pages each is protected.
         config: what to do; the defaults of `ProtectConfig` if None.
         surrogate: an encoder loaded before, or several, to be used for many pictures; loaded from `config.vae` if None.
-        mask: `(H, W)`, true where the picture may change; None is everywhere. Fully transparent pixels never change.
+        mask: `(H, W)`, true, or light in 8 bits, where the picture may change; a Pillow image works too. None is everywhere.
+            Fully transparent pixels never change.
         evaluate: measure the protected picture, see `evaluation.evaluate`. Without it the record's fields for that are None,
             and nothing warns of a weak protection.
         on_step: progress and cancellation; raise `Cancelled` from it to stop.
@@ -145,7 +151,9 @@ def protect(
     original = _as_picture(picture)
     if surrogate is None:
         surrogate = load_surrogates(config.vaes, device=config.device, precision=config.precision)
-    return protect_batch([original], config, surrogate=surrogate, masks=[mask], evaluate=evaluate, on_step=on_step)[0]
+    masks = [None if mask is None else as_mask(mask)]
+    surrogate = as_surrogate(surrogate)
+    return protect_batch([original], config, surrogate=surrogate, masks=masks, evaluate=evaluate, on_step=on_step)[0]
 
 
 def protect_batch(
@@ -365,9 +373,21 @@ def _warnings(weakest: Evaluation | None, frames: list[_Frame], config: ProtectC
         )
 
 
-def _as_picture(picture: str | Path | Image.Image | Picture) -> Picture:
+def _as_picture(picture: str | Path | Image.Image | Picture | NDArray[Any] | Tensor) -> Picture:
     if isinstance(picture, Picture):
         return picture
     if isinstance(picture, Image.Image):
         return from_pil(picture)
+    if isinstance(picture, Tensor):
+        if picture.ndim != 3 or picture.shape[0] != 3 or not picture.is_floating_point():
+            raise UsageError(
+                f"a tensor of shape {tuple(picture.shape)} and type {picture.dtype} is not a picture; give floats (3, H, W)"
+            )
+        return Picture(to_uint8(picture[None])[0])
+    if isinstance(picture, np.ndarray):
+        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+            raise UsageError(
+                f"an array of shape {picture.shape} and type {picture.dtype} is not a picture; give uint8 (H, W, 3)"
+            )
+        return Picture(np.ascontiguousarray(picture))
     return read_picture(Path(picture))

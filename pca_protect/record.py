@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from importlib import metadata
 
+from pca_protect.errors import UsageError, first_line, quoted
 from pca_protect.evaluation import Evaluation, Shift
 from pca_protect.version import __version__
 
@@ -70,6 +71,23 @@ class Record:
     def as_json(self) -> str:
         """One line of JSON."""
         return json.dumps(asdict(self), sort_keys=False)
+
+    @staticmethod
+    def from_json(line: str) -> Record:
+        """The record that `as_json` wrote.
+
+        Raises:
+            UsageError: the line is not JSON, or not a record of this version.
+        """
+        try:
+            values = json.loads(line)
+            for name in ("protected", "noise"):
+                values[name] = None if values[name] is None else Shift(**values[name])
+            return Record(**{**values, "warnings": tuple(values["warnings"])})
+        except (ValueError, TypeError, KeyError) as error:
+            raise UsageError(
+                f"not a record of this version ({quoted(first_line(error), 120)}); read it as JSON"
+            ) from error
 
 
 def versions() -> dict[str, str]:

@@ -151,6 +151,7 @@ def test_public_names():
             *("Cancelled", "DeviceError", "ModelError", "PcaProtectError", "PictureError", "UsageError"),
             *("ProtectConfig", "Protected", "Record", "Surrogate", "__version__"),
             *("load_surrogate", "posterior_collapse", "protect", "FallbackWarning"),
+            *("PosteriorCollapse", "protect_batch"),
         ]
     )
     for name in pca_protect.__all__:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from pca_protect.config import parse_region
@@ -50,6 +51,20 @@ def free_pixels(picture: Picture, region: str | None, mask: Mask | None) -> Mask
         )
         raise PictureError(f"{picture.source}: {reason}; there is nothing to protect")
     return free
+
+
+def as_mask(mask: Mask | NDArray[np.uint8] | Image.Image) -> Mask:
+    """A mask as booleans `(H, W)`: true, or in 8 bits light (128 and more), where the picture may change.
+
+    Raises:
+        UsageError: an array of another shape or type.
+    """
+    levels = np.asarray(mask.convert("L")) if isinstance(mask, Image.Image) else mask
+    if levels.ndim != 2 or levels.dtype not in (np.bool_, np.uint8):
+        raise UsageError(
+            f"a mask of shape {levels.shape} and type {levels.dtype} cannot be read; give bool or uint8 (H, W), or a Pillow image"
+        )
+    return levels.astype(np.bool_) if levels.dtype == np.bool_ else levels >= 128
 
 
 def read_mask(path: Path, *, max_pixels: int = MAX_PIXELS) -> Mask:

@@ -96,6 +96,32 @@ class Surrogate:
     embedded: bool = False
     load_fp32: Callable[[], Encoder] | None = field(default=None, repr=False, compare=False)
 
+    @staticmethod
+    def from_vae(vae: nn.Module, *, name: str = "vae") -> Surrogate:
+        """A copy of the encoder of a diffusers VAE in memory, `pipe.vae` for instance, in its precision and on its device.
+
+        Raises:
+            ModelError: the VAE is of a kind that cannot be a surrogate, or its weights are not finite.
+            DeviceError: the device has no memory left.
+        """
+        from pca_protect.surrogates.load import surrogate_of  # noqa: PLC0415 - it imports this module
+
+        return surrogate_of(vae, name=name, origin="memory")
+
+    @staticmethod
+    def from_module(module: nn.Module, *, multiple: int, has_variance: bool = False, name: str = "module") -> Surrogate:
+        """A frozen copy of any encoder, which diffusers need not know.
+
+        Args:
+            module: `(B, 3, H, W)` in [-1, 1], sides multiples of `multiple`, to latents `(B, C, h, w)`; with a variance,
+                `(B, 2C, h, w)`: means and log-variances. It needs a parameter, which says its device and precision.
+            multiple: pixels a latent position.
+            has_variance: see `module`.
+        """
+        from pca_protect.surrogates.load import surrogate_of_module  # noqa: PLC0415 - it imports this module
+
+        return surrogate_of_module(module, multiple=multiple, has_variance=has_variance, name=name)
+
     @property
     def members(self) -> tuple[Surrogate, ...]:
         """Itself: read as several are, see `SurrogateEnsemble`."""
@@ -243,6 +269,19 @@ class SurrogateEnsemble:
 
 AnySurrogate = Surrogate | SurrogateEnsemble
 """What a picture is protected against."""
+
+
+def as_surrogate(surrogate: AnySurrogate | Sequence[Surrogate]) -> AnySurrogate:
+    """One surrogate or an ensemble, from either or from a list.
+
+    Raises:
+        UsageError: the list is empty, or two of it have the same weights.
+    """
+    if isinstance(surrogate, (Surrogate, SurrogateEnsemble)):
+        return surrogate
+    if not surrogate:
+        raise UsageError("no surrogate given; give one encoder or more")
+    return ensemble(surrogate)
 
 
 def ensemble(members: Sequence[Surrogate]) -> AnySurrogate:

@@ -136,6 +136,32 @@ def surrogate_of(vae: nn.Module, *, name: str, origin: str) -> Surrogate:
     return Surrogate(name, origin, identity, encoder, multiple, latent_channels, load_fp32=load_fp32)
 
 
+def surrogate_of_module(module: nn.Module, *, multiple: int, has_variance: bool, name: str) -> Surrogate:
+    """See `Surrogate.from_module`.
+
+    Raises:
+        ModelError: the module has no parameters, its weights are not finite, or it fails on a blank picture.
+        DeviceError: the device has no memory left.
+    """
+    if next(module.parameters(), None) is None:
+        raise ModelError(f"{name}: the module has no parameter that says its device and precision; register one")
+    encoder = Encoder(copy.deepcopy(module), None, has_variance=has_variance, takes_video=False)
+    encoder.eval().requires_grad_(False)
+    weights = encoder.state_dict()
+    _require_finite(weights, name)
+    device = next(encoder.parameters()).device
+    try:
+        mean = _blank_mean(encoder, 8 * multiple, device)
+    except (RuntimeError, ValueError) as error:
+        if isinstance(error, RuntimeError) and is_out_of_memory(error):
+            raise _no_memory(name, device) from error
+        raise ModelError(
+            f"{name}: the module fails on a blank picture of {8 * multiple} px ({quoted(first_line(error), _QUOTED)}); it has to "
+            "take (B, 3, H, W) and return latents (B, C, h, w)"
+        ) from error
+    return Surrogate(name, "memory", checkpoint.digest(weights), encoder, multiple, mean.shape[1])
+
+
 def _load(found: Located, device_name: Device | torch.device, precision: Precision, compiled: bool) -> Surrogate:
     entry = found.entry
     overflows = entry.overflows_fp16 if entry else _config_says_overflow(found.config)

@@ -1,0 +1,155 @@
+"""The attack on tensors, in the form of torchattacks and foolbox: images in, perturbed images out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pca_protect.attack.ensemble import mean_of
+from pca_protect.attack.objectives import CollapseObjective, LatentObjective, PowerObjective
+from pca_protect.attack.pgd import SCHEDULES, LinfBall, Masked, MomentumStep, Objective, optimize
+from pca_protect.attack.transforms import Transform
+from pca_protect.attack.visibility import VisibilityPenalty
+from pca_protect.config import MODES, Direction, ScheduleName
+from pca_protect.errors import UsageError
+from pca_protect.surrogates.encoder import AnySurrogate, Surrogate, as_surrogate
+
+
+class PosteriorCollapse:
+    """Posterior Collapse Attack (Guo et al., arXiv 2408.10901) on a batch of tensors. With the default settings, 16/255 and
+    modes `diffusion` and `concentration` it equals the published loop step for step.
+
+    >>> import torch
+    >>> from pca_protect import PosteriorCollapse, load_surrogate
+    >>> attack = PosteriorCollapse(load_surrogate("pocket", device="cpu"), eps=8 / 255, steps=2)
+    >>> images = torch.rand(2, 3, 64, 48)
+    >>> bool((attack(images) - images).abs().max() <= 8 / 255 + 1e-6)
+    True
+
+    Perturbations are not rounded to 8 bits, and large images are not divided into windows: `protect` does both.
+
+    Args:
+        surrogate: an encoder, or several, on one device.
+        mode: `diffusion`, `concentration` or `strong`, see `ProtectConfig`.
+        eps: L-inf budget in units of the [0, 1] range.
+        steps: gradient steps.
+        rel_stepsize: length of the first step as a fraction of `eps`; 1/8 is the published 2/255 at 16/255.
+        momentum: decay of the sum of gradients (arXiv 1710.06081); 0 takes the sign of each gradient.
+        schedule: of the step length: `constant`, `linear` or `cosine`.
+        keep_best: return the best iterate of each image, at the price of one forward pass; otherwise the last.
+        target_variance, direction: override the mode's, see `ProtectConfig`.
+        eot: random transform applied before every gradient, `(pixels, generator) -> pixels`; see `attack.transforms`.
+        seed: of the draws of `eot`.
+
+    Raises:
+        UsageError: a setting is unknown or out of range.
+    """
+
+    def __init__(
+        self,
+        surrogate: AnySurrogate | Sequence[Surrogate],
+        *,
+        mode: str = "diffusion",
+        eps: float = 16 / 255,
+        steps: int = 40,
+        rel_stepsize: float = 1 / 8,
+        momentum: float = 0.0,
+        schedule: ScheduleName = "constant",
+        keep_best: bool = False,
+        target_variance: float | Literal["posterior"] | None = None,
+        direction: Direction | None = None,
+        eot: Transform | None = None,
+        seed: int = 0,
+    ) -> None:
+        if mode not in MODES:
+            raise UsageError(f"unknown mode {mode!r}; choose {', '.join(MODES)}")
+        if schedule not in SCHEDULES:
+            raise UsageError(f"unknown schedule {schedule!r}; choose {', '.join(SCHEDULES)}")
+        if not 0 < eps <= 1:
+            raise UsageError(f"eps {eps} is not in (0, 1]; 16/255 is the published budget")
+        if steps < 1 or not rel_stepsize > 0 or not momentum >= 0:
+            raise UsageError(
+                f"steps {steps}, rel_stepsize {rel_stepsize} and momentum {momentum}: give at least 1, above 0 and at least 0"
+            )
+        if MODES[mode].loss == "power" and (target_variance is not None or direction is not None):
+            raise UsageError(f"mode {mode} has no target variance and no direction; leave them out")
+        self._surrogate = as_surrogate(surrogate)
+        self._mode, self._eps, self._steps = MODES[mode], eps, steps
+        self._rel_stepsize, self._momentum, self._schedule = rel_stepsize, momentum, schedule
+        self._keep_best, self._eot, self._seed = keep_best, eot, seed
+        self._variance = self._mode.target_variance if target_variance is None else target_variance
+        self._direction = direction or self._mode.direction
+
+    def __call__(self, images: Tensor, *, mask: Tensor | None = None) -> Tensor:
+        """Perturb images. An image's result is independent of its batch: bit-identical on the CPU, up to floating-point
+        summation order elsewhere.
+
+        Args:
+            images: `(B, 3, H, W)` in [0, 1], on any device, of any floating-point type.
+            mask: `(H, W)`, `(1, H, W)` or `(B, 1, H, W)`, true or 1 where images may change; None is everywhere.
+
+        Returns:
+            Perturbed images, of the shape, device and type of `images`.
+
+        Raises:
+            UsageError: the shape, type or range of `images` or `mask` is another.
+            ModelError: the loss or its gradient is not finite.
+        """
+        _require_images(images)
+        clean = images.detach().to(self._surrogate.device, torch.float32)
+        ball = LinfBall(self._eps)
+        found = optimize(
+            clean,
+            self._objective(clean),
+            constraint=ball if mask is None else Masked(ball, _editable(mask, clean)),
+            step_rule=MomentumStep(self._momentum),
+            schedule=SCHEDULES[self._schedule],
+            step_size=self._rel_stepsize * self._eps,
+            steps=self._steps,
+            keep_best=self._keep_best and self._eot is None and len(self._surrogate.members) == 1,
+        )
+        return found.pixels.to(images.device, images.dtype)
+
+    def _objective(self, clean: Tensor) -> Objective:
+        weight, generator = self._mode.price, torch.Generator().manual_seed(self._seed)
+        members = [self._member(member, clean, logarithmic=weight > 0) for member in self._surrogate.members]
+        eot = self._eot
+        goal: Objective = members[0] if len(members) == 1 else mean_of(members)
+        if eot is not None:
+            plain = goal
+
+            def transformed(pixels: Tensor) -> Tensor:
+                return plain(eot(pixels, generator) if pixels.requires_grad else pixels)
+
+            goal = transformed
+        return VisibilityPenalty(goal, clean, weight=weight) if weight > 0 else goal
+
+    def _member(self, surrogate: Surrogate, clean: Tensor, *, logarithmic: bool) -> LatentObjective:
+        if self._variance is None:
+            return PowerObjective(surrogate.posterior, clean)
+        return CollapseObjective(
+            surrogate.posterior, self._variance, self._direction, clean, logarithmic=logarithmic, name=surrogate.name
+        )
+
+
+def _require_images(images: Tensor) -> None:
+    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+        raise UsageError(
+            f"images of shape {tuple(images.shape)} and type {images.dtype} are not a batch; give floats (B, 3, H, W) in [0, 1]"
+        )
+    low, high = (float(value) for value in images.detach().aminmax())
+    if not 0 <= low <= high <= 1:
+        raise UsageError(f"images range from {low:g} to {high:g}; scale them to [0, 1]")
+
+
+def _editable(mask: Tensor, clean: Tensor) -> Tensor:
+    editable = mask.to(clean.device, torch.float32)
+    try:
+        return editable.expand(len(clean), 1, *clean.shape[-2:])
+    except RuntimeError as error:
+        raise UsageError(
+            f"a mask of shape {tuple(mask.shape)} does not fit images of shape {tuple(clean.shape)}; give (H, W) or (B, 1, H, W)"
+        ) from error
