@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from pca_protect import ProtectConfig, Surrogate, load_surrogate, protect
 from pca_protect.engine import criteria
 from pca_protect.evaluation import evaluate
-from pca_protect.surrogates import checkpoint
-from pca_protect.surrogates.encoder import Encoder, ensemble
+from pca_protect.surrogates.encoder import ensemble
 
 ASTRONAUT = Path(__file__).parent / "astronaut.png"
 FACE = (170, 60, 298, 188)
@@ -36,21 +35,14 @@ class HalfSizeFirst(nn.Module):
 
 
 def half_size(known: Surrogate) -> Surrogate:
-    """The surrogate of the imagined editor, frozen, on the device of the known one."""
-    encoder = Encoder(
-        HalfSizeFirst(known.encoder.encoder),
-        known.encoder.quant_conv,  # turns what the encoder returns into means and log-variances, where a VAE has one
-        has_variance=known.has_variance,
-        takes_video=False,
-    )
-    encoder.eval().requires_grad_(False)
-    return Surrogate(
-        name=f"{known.name}-half",
-        origin="examples/add_a_surrogate.py",
-        digest=checkpoint.digest(encoder.state_dict()),
-        encoder=encoder,
+    """The surrogate of the imagined editor, on the device of the known one, whose VAE has a `quant_conv`."""
+    assert known.encoder.quant_conv is not None
+    moments = nn.Sequential(known.encoder.encoder, known.encoder.quant_conv)
+    return Surrogate.from_module(
+        HalfSizeFirst(moments),
         multiple=2 * known.multiple,
-        latent_channels=known.latent_channels,
+        has_variance=known.has_variance,
+        name=f"{known.name}-half",
     )
 
 
