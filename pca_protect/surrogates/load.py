@@ -147,6 +147,7 @@ def surrogate_of_module(module: nn.Module, *, multiple: int, has_variance: bool,
         raise ModelError(f"{name}: the module has no parameter that says its device and precision; register one")
     encoder = Encoder(copy.deepcopy(module), None, has_variance=has_variance, takes_video=False)
     encoder.eval().requires_grad_(False)
+    reduce_saved_activations(encoder)
     weights = encoder.state_dict()
     _require_finite(weights, name)
     device = next(encoder.parameters()).device
