@@ -227,6 +227,8 @@ def _measured(surrogate: Surrogate) -> _Kept:
     stays = inputs | {pointer: sizes[pointer] for pointer in outside}
     again = max((sum(sizes[pointer] for pointer in block - stays.keys()) for block in within), default=0)
     area = _PROBE_SIDE_PX**2
+    if not sizes:  # frozen convolutions alone save nothing; what goes into them exists all the same
+        sizes[blank.data_ptr()] = blank.nbytes
     return _Kept(tuple(size / area for size in sizes.values()), (sum(stays.values()) + again) / area)
 
 
