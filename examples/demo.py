@@ -55,8 +55,8 @@ def main() -> None:
         result = protect(ASTRONAUT, ProtectConfig(mode=mode), surrogate=surrogate)
         record = result.save(folder / f"astronaut.{mode}.png", overwrite=True)
         print(
-            f"  largest change {record.max_change_levels} levels, posterior moved {record.protected.latent:.0%} "
-            f"of its norm (noise {record.noise.latent:.0%}), {record.seconds:.0f} s"
+            f"  largest change {record.max_change_levels} levels, latent shift {record.protected.latent:.0%} "
+            f"(random noise: {record.noise.latent:.0%}), {record.seconds:.0f} s"
         )
         pictures = [
             ("original", Image.fromarray(result.original.rgb)),
