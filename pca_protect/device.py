@@ -45,9 +45,8 @@ def resolve_device(device: Device | torch.device) -> torch.device:
 
 
 def respect_quota() -> None:
-    """PyTorch starts a thread for every core that it sees. Where the control group (Linux, version 2) grants fewer, as
-    containers do, they would stop one another: then it gets so many threads, unless `OMP_NUM_THREADS` asks for others.
-    Another number of threads adds in another order, and may turn a sign near zero."""
+    """Limits PyTorch's thread count to the CPU quota of the control group (Linux, version 2), unless `OMP_NUM_THREADS` is set.
+    The thread count decides the summation order, which may turn signs of gradients near zero."""
     quota = _granted_cores(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
     if "OMP_NUM_THREADS" not in os.environ and quota < torch.get_num_threads():
         torch.set_num_threads(math.ceil(quota))

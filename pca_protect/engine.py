@@ -102,8 +102,8 @@ def run_recipe(
 
 
 def _reach(config: ProtectConfig) -> float:
-    """How far to go at once, in [0, 1] units: as far as the budget allows, and not where going further would show more than
-    what comes of it."""
+    """Unit of the step length, in [0, 1] units: the budget, or less under a visibility limit, where longer steps add visibility
+    and no effect."""
     reach: float = config.budget_levels
     if config.max_visibility is not None:
         reach = min(reach, STEP_PER_VISIBLE_LEVEL * config.max_visibility)
@@ -140,7 +140,7 @@ def criteria(config: ProtectConfig, *, tile_px: int | None = None) -> Criteria:
 def latent_objective(
     surrogate: Surrogate, config: ProtectConfig, clean: Tensor, *, logarithmic: bool = False
 ) -> LatentObjective:
-    """What a configuration's mode asks of one encoder.
+    """The objective of a configuration's mode against one encoder.
 
     Args:
         clean: the clean pixels `(B, 3, H, W)`.

@@ -1,7 +1,7 @@
 """What can go wrong, as one tree. Every class carries the exit code the command line ends with.
 
     PcaProtectError                 1
-    ├── UsageError                  2   a request that cannot be meant as it stands
+    ├── UsageError                  2   an invalid request
     ├── PictureError                1   one picture cannot be read, protected or written
     ├── ModelError                  3   a surrogate cannot be found, fetched or loaded
     ├── DeviceError                 3   the device asked for is not there or is out of memory
@@ -66,7 +66,7 @@ class FallbackWarning(UserWarning):
 
 
 def not_finite(where: str) -> ModelError:
-    """What an encoder returned is no number, `where` it was met."""
+    """The error for values of an encoder that are not finite; `where` says when."""
     return ModelError(
         f"the encoder returned a value that is not finite {where}; half precision overflows in some encoders: try --precision "
         "fp32, or other weights if it was that already"

@@ -54,7 +54,8 @@ class MemoryPlan:
 
 
 def candidate_plans(surrogate: AnySurrogate, tile_px: int) -> list[MemoryPlan]:
-    """What to try, in this order: as much time as is saved by keeping things, and the largest windows, which protect best."""
+    """Plans in the order in which they are tried: large windows first, which protect best, each without checkpoints first,
+    which is faster."""
     sides = smaller_tiles(tile_px, grid_px=_grid_px(surrogate))
     return [MemoryPlan(side, checkpointed) for side in sides for checkpointed in (False, True)]
 
@@ -177,7 +178,7 @@ class _Kept:
 
 
 _MEASURED: WeakKeyDictionary[nn.Module, _Kept] = WeakKeyDictionary()
-"""By encoder, for as long as that is in memory for somebody else."""
+"""By encoder, while another reference keeps it alive."""
 
 
 def _kept(surrogate: Surrogate) -> _Kept:

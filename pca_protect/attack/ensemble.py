@@ -12,9 +12,8 @@ from pca_protect.attack.pgd import Objective
 
 
 def mean_of(objectives: Sequence[Objective]) -> Objective:
-    """The mean of objectives, with the mean of their gradients, all made as long as they are on average, so that no encoder
-    decides alone. Per image, to be minimised. Gradients and values do not belong together then: which of two iterates is
-    better the values do not say.
+    """Mean of objectives, per image, to be minimised. Its gradient rescales each member's gradient to the mean L1 norm so that no
+    member dominates. Values and gradients no longer correspond: do not compare iterates by value.
 
     Normalising the gradients of an ensemble's members is usual for classifiers; see Dong et al., arXiv 1710.06081,
     section 3.3, for the alternatives.
@@ -33,8 +32,8 @@ def mean_of(objectives: Sequence[Objective]) -> Objective:
 
 
 def fill_budget(pixels: Tensor, clean: Tensor, *, radius: float) -> Tensor:
-    """With the whole budget wherever a part of it was used. For losses that go up: an encoder that was not asked gains more by
-    it than those that were, which already have what they need.
+    """Moves every changed channel to the vertex of the L-inf ball. For losses that are ascended: encoders outside the ensemble
+    gain more from it than its members.
 
     Args:
         pixels, clean: `(B, 3, H, W)` in [0, 1].

@@ -305,16 +305,16 @@ EOT_PRESETS: dict[str, Transform] = {
     "jpeg": random_choice([compose(), jpeg((60, 90))]),
     "social": random_choice([compose(), jpeg((60, 90)), _HALF, compose(jpeg((65, 85)), _HALF)]),
 }
-"""By destination: one of these, drawn anew in every step, and sometimes none."""
+"""Transforms by destination. Each step draws one of them, or none."""
 
 BETWEEN_ENCODERS = compose(
     random_roll(7), scale_brightness((0.6, 1.0)), gaussian_noise(0.06), random_choice([compose(), jpeg((60, 90))])
 )
-"""What makes a perturbation depend less on the encoders it is made against, and hold better for another."""
+"""Makes a perturbation transfer better to encoders that it was not optimised against."""
 
 
 def eot_transform(survive: str | None, *, encoders: int) -> Transform | None:
-    """What happens to the picture before an encoder looks at it, in every step anew; None is nothing."""
+    """Random transform applied to the pixels before every gradient; None applies none."""
     parts = [EOT_PRESETS[survive]] if survive else []
     if encoders > 1:
         parts.append(BETWEEN_ENCODERS)

@@ -1,4 +1,4 @@
-"""How visible a change is: differentiable, so that a perturbation can be kept where the eye forgives it.
+"""Visibility of a change, differentiable, and a penalty that keeps perturbations where the picture masks them.
 
 Three facts about the eye, each in its simplest form. Fine detail is seen less than coarse, in colour sooner than in
 brightness (contrast sensitivity; Mullen, Journal of Physiology 359, 1985): changes are low-passed. Detail hides detail

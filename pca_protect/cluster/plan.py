@@ -57,7 +57,7 @@ class Standings:
     settled: set[str] = field(default_factory=set)
 
     def add_settled(self, other: Standings) -> None:
-        """Count what `other` left nothing to do for."""
+        """Adds the outputs of `other` that are finished or exist."""
         self.finished += other.finished
         self.existing += other.existing
         self.settled |= other.settled - {task.target for task in other.to_do}

@@ -175,7 +175,7 @@ class _NormSiLU(torch.autograd.Function):
         groups: int,
         epsilon: float,
     ) -> Tensor:
-        x = _as_kernels_read(x)
+        x = _as_kernels_read(x)  # and with it everything that the backward pass hands to a kernel
         normal, mean, rstd = _normalised(x, weight, bias, groups, epsilon)
         ctx.save_for_backward(x, mean, rstd)
         ctx.weight, ctx.bias, ctx.groups, ctx.epsilon = weight, bias, groups, epsilon
@@ -187,7 +187,6 @@ class _NormSiLU(torch.autograd.Function):
         x, mean, rstd = ctx.saved_tensors
         normal, _, _ = _normalised(x, ctx.weight, ctx.bias, ctx.groups, ctx.epsilon)
         of_normal = torch.ops.aten.silu_backward.grad_input(gradient, normal, grad_input=normal)
-        of_normal = _as_kernels_read(of_normal)
         size = (x.shape[0], x.shape[1], x[0, 0].numel(), ctx.groups)
         mask = (True, False, False)
         found = torch.ops.aten.native_group_norm_backward(of_normal, x, mean, rstd, ctx.weight, *size, mask)
