@@ -349,7 +349,9 @@ def test_a_phone_and_dark_mode(browser: sync_api.Browser, running: Running, pict
         background = phone.page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert max(int(part) for part in re.findall(r"\d+", background)[:3]) < 60
         over = phone.page.locator(".stack .over")
-        assert over.evaluate("image => image.decode().then(() => image.getBoundingClientRect().width)") == SIDE / 3
+        over.scroll_into_view_if_needed()
+        phone.page.wait_for_function("document.querySelector('.stack .over').style.width !== ''")  # its onload is done
+        assert over.evaluate("image => image.getBoundingClientRect().width") == SIDE / 3
     finally:
         phone.close()
 
