@@ -11,7 +11,7 @@ import typer
 from pca_protect.cli import bench_output as output
 from pca_protect.cli import options
 from pca_protect.cli.extras import needs_extra
-from pca_protect.config import PUBLISHED_MODES, ProtectConfig
+from pca_protect.config import ProtectConfig
 from pca_protect.eval.arms.registry import ARMS
 from pca_protect.eval.editing import config as editing_config
 from pca_protect.eval.editing.config import EditingConfig
@@ -21,6 +21,7 @@ from pca_protect.eval.purify import config as purify_config
 from pca_protect.eval.purify.config import PurifyConfig
 from pca_protect.eval.transfer import config as transfer_config
 from pca_protect.eval.transfer.config import TransferConfig
+from pca_protect.modes import PUBLISHED_MODES
 
 Images = Annotated[
     Path, typer.Option(metavar="FOLDER", help="Pictures to protect and edit; 24 or more.", show_default=False)

@@ -7,6 +7,8 @@ from typing import TextIO
 
 import typer
 
+from pca_protect.cli.flags import in_flags
+
 
 def result(line: str) -> None:
     """One line of the answer."""
@@ -15,7 +17,7 @@ def result(line: str) -> None:
 
 def say(line: str) -> None:
     """Anything that is not the answer."""
-    typer.echo(one_line(_printable(line, sys.stderr)), err=True)
+    typer.echo(one_line(_printable(in_flags(line), sys.stderr)), err=True)
 
 
 def warn(line: str) -> None:

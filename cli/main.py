@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 import sys
+import warnings
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 import typer
 
@@ -15,7 +16,7 @@ from pca_protect.cli.check import check
 from pca_protect.cli.run import run
 from pca_protect.cli.ui import ui
 from pca_protect.cli.vaes import vaes
-from pca_protect.errors import PcaProtectError
+from pca_protect.errors import PcaProtectError, RenamedWarning
 
 _HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -58,7 +59,8 @@ def main() -> NoReturn:
 
 
 def _run(application: typer.Typer) -> NoReturn:
-    """Run a command and leave with its exit code; the one place where errors become messages."""
+    """Run a command and leave with its exit code; the one place where errors and deprecations become messages."""
+    warnings.showwarning = _show_warning
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # the last: a terminal that is closed, where there is such a thing
         number = getattr(signal, name, None)
         if number is not None and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):  # `nohup`
@@ -72,6 +74,24 @@ def _run(application: typer.Typer) -> NoReturn:
         console.say("interrupted; nothing half-written was left behind")
         sys.exit(interrupted.code)
     sys.exit()
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """As `warnings.showwarning`; without the place in our code, which is of no use to who typed the command."""
+    if issubclass(category, RenamedWarning):
+        console.warn(str(message))
+    else:
+        _SHOW_ANY_WARNING(message, category, filename, lineno, file, line)
+
+
+_SHOW_ANY_WARNING = warnings.showwarning
 
 
 class _Interrupted(SystemExit):

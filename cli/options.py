@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from pca_protect.cli import console
-from pca_protect.config import MODES, PRESETS, SURVIVE
+from pca_protect.config import PRESETS, SURVIVE
+from pca_protect.modes import MODES
 from pca_protect.version import __version__
 
 

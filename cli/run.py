@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import typer
 
-from pca_protect.batch.delivery import Delivery
+from pca_protect.batch.output_options import OutputOptions
 from pca_protect.batch.processes import rank_and_world
 from pca_protect.batch.request import Existing, Request
 from pca_protect.batch.run import preview
 from pca_protect.batch.run import run as run_batch
 from pca_protect.cli import options
 from pca_protect.cli.run_output import Reporter, show_preview
-from pca_protect.config import Direction, Precision, ProtectConfig, parse_scales
+from pca_protect.config import Precision, ProtectConfig, parse_scales
 from pca_protect.errors import ModelError, PcaProtectError, PictureError, UsageError
+from pca_protect.modes import Direction
 
 if TYPE_CHECKING:
     from pca_protect.batch.estimate import Estimate
@@ -49,10 +50,10 @@ def run(
     no_evaluate: options.NoEvaluate = False,
     overwrite: options.Overwrite = False,
     skip_existing: options.SkipExisting = False,
-    strip_metadata: options.StripMetadata = Delivery.strip_metadata,
-    strip_gps: options.StripGps = Delivery.strip_gps,
-    notice: options.Notice = Delivery.notice,
-    allow_lossy: options.AllowLossy = Delivery.allow_lossy,
+    strip_metadata: options.StripMetadata = OutputOptions.strip_metadata,
+    strip_gps: options.StripGps = OutputOptions.strip_gps,
+    notice: options.Notice = OutputOptions.rights_notice,
+    allow_lossy: options.AllowLossy = OutputOptions.allow_lossy,
     max_megapixels: options.MaxMegapixels = None,
     from_file: options.FromFile = None,
     errors: options.Errors = None,
@@ -102,7 +103,7 @@ def run(
         existing=existing,
         from_file=from_file,
         errors=errors,
-        delivery=Delivery(strip_metadata, strip_gps, notice, allow_lossy),
+        output_options=OutputOptions(strip_metadata, strip_gps, notice, allow_lossy),
         mask=mask,
         offline=offline,
         fallback=not no_fallback,
@@ -154,10 +155,10 @@ def _on_cluster(
         request.names,
         output,
         config,
-        watcher=reporter,
+        observer=reporter,
         recursive=True,  # a bucket knows no folders
         existing=request.existing,
-        delivery=request.delivery,
+        output_options=request.output_options,
         errors=request.errors,
         offline=request.offline,
         fallback=request.fallback,

@@ -12,6 +12,7 @@ from pca_protect.batch.outcome import Outcome, Summary
 from pca_protect.batch.processes import rank_and_world
 from pca_protect.batch.run import Preview
 from pca_protect.cli import console
+from pca_protect.cli.flags import in_flags
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import PcaProtectError
 from pca_protect.io.plan import Job
@@ -31,7 +32,7 @@ _TEST_ONLY = "test only: "
 
 
 class Reporter:
-    """Watches a run for a person, or with `as_json` for a program: see `batch.run.Watcher`.
+    """Watches a run for a person, or with `as_json` for a program: see `batch.run.RunObserver`.
 
     Args:
         errors: where the failures are written to, for the hint; None if nowhere.
@@ -50,7 +51,7 @@ class Reporter:
         self._test_only = False
         self._pictures = 0
 
-    def notice(self, sentence: str) -> None:
+    def message(self, sentence: str) -> None:
         self._bar.print_above(lambda: console.say(sentence))
 
     def loaded(self, surrogate: AnySurrogate) -> None:
@@ -96,7 +97,7 @@ class Reporter:
         job, record = outcome.job, outcome.record
         if record is None:
             if self._as_json and outcome.failure is not None:
-                console.result(json.dumps({"input": job.source.path, "error": outcome.failure.error}))
+                console.result(json.dumps({"input": job.source.path, "error": in_flags(outcome.failure.error)}))
             return
         about = f"{job.source.path}: " if self._pictures > 1 else ""
         for warning in record.warnings:
@@ -108,13 +109,13 @@ class Reporter:
 def show_preview(shown: Preview, measure: Callable[[], Estimate]) -> None:
     """The answer of `--dry-run`: every job on stdout, what there is to know and the time it will take on stderr."""
     marks = {"to do": "", "finished": " (finished, skipped)", "exists": " (exists, skipped)"}
-    for job, standing in zip(shown.jobs, shown.standings, strict=True):
+    for job, job_status in zip(shown.jobs, shown.statuses, strict=True):
         if job.source.problem:
             console.error(job.source.problem)
         else:
-            console.result(console.one_line(f"{job.source.path} -> {job.target}{marks[standing]}"))
-    for notice in shown.notices:
-        console.say(notice)
+            console.result(console.one_line(f"{job.source.path} -> {job.target}{marks[job_status]}"))
+    for message in shown.messages:
+        console.say(message)
     if not shown.to_do:
         console.say("nothing to do")
         return

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 
 from pca_protect.cli import console, options
-from pca_protect.surrogates.hub import at_hand
+from pca_protect.surrogates.hub import is_cached
 from pca_protect.surrogates.registry import REGISTRY, SurrogateEntry
 
 _HEADER = ("NAME", "HUB ID", "LATENT", "ENCODER", "LICENCE", "STATUS", "COVERS (? unverified)")
@@ -16,7 +16,7 @@ def vaes(as_json: options.AsJson = False) -> None:
     """List the encoders that --vae knows by name. Any hub id, folder or .safetensors file works too."""
     if as_json:
         for entry in REGISTRY.values():
-            console.result(json.dumps({**asdict(entry), "embedded": entry.embedded, "at_hand": at_hand(entry)}))
+            console.result(json.dumps({**asdict(entry), "embedded": entry.embedded, "is_cached": is_cached(entry)}))
         return
     rows = [_HEADER, *(_row(entry) for entry in REGISTRY.values())]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -39,6 +39,6 @@ def _row(entry: SurrogateEntry) -> tuple[str, ...]:
 def _status(entry: SurrogateEntry) -> str:
     if entry.embedded:
         return "built in"
-    if at_hand(entry):
+    if is_cached(entry):
         return "cached"
     return "gated" if entry.gated else "download"

@@ -32,7 +32,7 @@ def unevenness(mean: Tensor) -> Tensor:
 
 
 def flat_latent(surrogate: Surrogate) -> Objective:
-    """Smaller is flatter. On a logarithmic scale, so that a price on visibility would fit beside it."""
+    """Smaller is flatter. On a logarithmic scale, to which a visibility penalty can be added."""
     return lambda pixels: unevenness(surrogate.posterior(pixels).mean).log()
 
 

@@ -1,7 +1,7 @@
 """Let an editor loose on pictures as they are, with noise, and protected: one picture that shows what came out.
 
     python examples/gallery.py --output gallery.png
-    python examples/gallery.py --images one.jpg two.jpg --prompts sunset "add some snow" --modes strong --output gallery.png
+    python examples/gallery.py --images one.jpg two.jpg --prompts sunset "add some snow" --modes subtle --output gallery.png
 
 A block for each picture: above what the editor is given, below what it makes of that. The number under a picture is its mean
 FLIP error from the first one of its line; 0 is equal. The noise is uniform over the budget. The same command gives the same
@@ -17,13 +17,13 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from pca_protect import ProtectConfig, protect
-from pca_protect.config import MODES
 from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.load import load_editor
 from pca_protect.eval.metrics.load import visibility
 from pca_protect.eval.pictures import Rgb, square_picture
 from pca_protect.eval.trial import EditPrompt, prompts_for
 from pca_protect.evaluation import with_noise
+from pca_protect.modes import MODES
 
 ASTRONAUT = Path(__file__).parent / "astronaut.png"
 LINES = ("what the editor is given", "what it makes of it")

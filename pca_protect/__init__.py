@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         PictureError,
         UsageError,
     )
+    from pca_protect.modes import register_mode
     from pca_protect.protection import Protected, protect, protect_batch
     from pca_protect.record import Record
     from pca_protect.surrogates.encoder import Surrogate
@@ -45,6 +46,7 @@ _HOMES = {
     "posterior_collapse": "attack.losses",
     "protect": "protection",
     "protect_batch": "protection",
+    "register_mode": "modes",
 }
 
 __all__ = [
@@ -65,6 +67,7 @@ __all__ = [
     "posterior_collapse",
     "protect",
     "protect_batch",
+    "register_mode",
 ]
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from pca_protect.attack.ensemble import mean_of
-from pca_protect.attack.objectives import CollapseObjective, LatentObjective, PowerObjective
 from pca_protect.attack.pgd import SCHEDULES, LinfBall, Masked, MomentumStep, Objective, optimize
 from pca_protect.attack.transforms import Transform
 from pca_protect.attack.visibility import VisibilityPenalty
-from pca_protect.config import MODES, Direction, ScheduleName
+from pca_protect.config import ScheduleName
+from pca_protect.engine import mode_objective
 from pca_protect.errors import UsageError
+from pca_protect.modes import MODES, RENAMED_MODES, Direction, present_name
 from pca_protect.surrogates.encoder import AnySurrogate, Surrogate, as_surrogate
 
 
@@ -33,7 +35,7 @@ class PosteriorCollapse:
 
     Args:
         surrogate: an encoder, or several, on one device.
-        mode: `diffusion`, `concentration` or `strong`, see `ProtectConfig`.
+        mode: `diffusion`, `concentration`, `subtle`, or one added by `register_mode`; see `ProtectConfig`.
         eps: L-inf budget in units of the [0, 1] range.
         steps: gradient steps.
         rel_stepsize: length of the first step as a fraction of `eps`; 1/8 is the published 2/255 at 16/255.
@@ -64,6 +66,7 @@ class PosteriorCollapse:
         eot: Transform | None = None,
         seed: int = 0,
     ) -> None:
+        mode = present_name("mode", mode, RENAMED_MODES)
         if mode not in MODES:
             raise UsageError(f"unknown mode {mode!r}; choose {', '.join(MODES)}")
         if schedule not in SCHEDULES:
@@ -74,14 +77,16 @@ class PosteriorCollapse:
             raise UsageError(
                 f"steps {steps}, rel_stepsize {rel_stepsize} and momentum {momentum}: give at least 1, above 0 and at least 0"
             )
-        if MODES[mode].loss == "power" and (target_variance is not None or direction is not None):
+        if MODES[mode].loss is not None and (target_variance is not None or direction is not None):
             raise UsageError(f"mode {mode} has no target variance and no direction; leave them out")
         self._surrogate = as_surrogate(surrogate)
-        self._mode, self._eps, self._steps = MODES[mode], eps, steps
+        self._mode = MODES[mode]
+        if self._mode.loss is None:
+            variance = self._mode.variance if target_variance is None else target_variance
+            self._mode = replace(self._mode, target_variance=variance, direction=direction or self._mode.direction)
+        self._eps, self._steps = eps, steps
         self._rel_stepsize, self._momentum, self._schedule = rel_stepsize, momentum, schedule
         self._keep_best, self._eot, self._seed = keep_best, eot, seed
-        self._variance = self._mode.target_variance if target_variance is None else target_variance
-        self._direction = direction or self._mode.direction
 
     def __call__(self, images: Tensor, *, mask: Tensor | None = None) -> Tensor:
         """Perturb images. An image's result is independent of its batch: bit-identical on the CPU, up to floating-point
@@ -114,8 +119,10 @@ class PosteriorCollapse:
         return found.pixels.to(images.device, images.dtype)
 
     def _objective(self, clean: Tensor) -> Objective:
-        weight, generator = self._mode.price, torch.Generator().manual_seed(self._seed)
-        members = [self._member(member, clean, logarithmic=weight > 0) for member in self._surrogate.members]
+        weight, generator = self._mode.visibility_weight, torch.Generator().manual_seed(self._seed)
+        members = [
+            mode_objective(member, self._mode, clean, logarithmic=weight > 0) for member in self._surrogate.members
+        ]
         eot = self._eot
         goal: Objective = members[0] if len(members) == 1 else mean_of(members)
         if eot is not None:
@@ -126,13 +133,6 @@ class PosteriorCollapse:
 
             goal = transformed
         return VisibilityPenalty(goal, clean, weight=weight) if weight > 0 else goal
-
-    def _member(self, surrogate: Surrogate, clean: Tensor, *, logarithmic: bool) -> LatentObjective:
-        if self._variance is None:
-            return PowerObjective(surrogate.posterior, clean)
-        return CollapseObjective(
-            surrogate.posterior, self._variance, self._direction, clean, logarithmic=logarithmic, name=surrogate.name
-        )
 
 
 def _require_images(images: Tensor) -> None:

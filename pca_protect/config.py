@@ -13,44 +13,14 @@ from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from pca_protect.errors import UsageError
+from pca_protect.modes import MODES, RENAMED_MODES, Direction, Mode, present_name
 
-Direction = Literal["up", "down"]
-Loss = Literal["collapse", "power"]
 ScheduleName = Literal["constant", "linear", "cosine"]
-StartName = Literal["none", "trained"]
+InitName = Literal["zero", "universal"]
 Device = Literal["auto", "cpu", "cuda", "mps"] | str
 """`cuda:N` is the CUDA device of that index."""
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
-
-@dataclass(frozen=True)
-class Mode:
-    """What the optimiser is after.
-
-    Attributes:
-        loss: `collapse` is the published loss, see `losses.posterior_collapse`; `power` is `losses.latent_power`.
-        target_variance: v of the published loss; None for others.
-        direction: of the loss.
-        price: of a visible energy of 1 beside the logarithm of the loss, see `VisibilityPenalty`; 0 is none.
-        aim: one phrase.
-    """
-
-    loss: Loss
-    target_variance: float | None
-    direction: Direction
-    price: float
-    aim: str
-
-
-MODES: dict[str, Mode] = {
-    # Guo et al., arXiv 2408.10901.
-    "diffusion": Mode("collapse", 1.0, "up", 0.0, "edits change the picture as little as possible (PCA+)"),
-    "concentration": Mode("collapse", 1e-8, "down", 0.0, "edits come out ruined (PCA-)"),
-    # The price was chosen on photographs that no result is reported on: the highest that costs hardly any effect.
-    "strong": Mode("power", None, "up", 15.0, "edits come out ruined, with less to see for it"),
-}
-
-PUBLISHED_MODES = ("diffusion", "concentration")
 
 SURVIVE = {
     "jpeg": "JPEG compression",
@@ -61,52 +31,57 @@ SURVIVE = {
 _POSTED_PX = {"social": 1080}
 """Longer side of what such a place stores of larger pictures."""
 
-_HIGHEST_PRICE = {"social": 0.7}
-"""What outlasts being made smaller is coarse, and coarse is what is seen: at a higher price nothing of it would be left."""
+_HIGHEST_WEIGHT = {"social": 0.7}
+"""Only coarse changes survive downscaling, and coarse changes are visible: a higher weight would leave none of them."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the optimiser walks. A step's length is a fraction of the budget, so that a recipe fits every budget.
+    """Schedule of the optimiser. Step lengths are fractions of the budget, so that a recipe fits every budget.
 
     Attributes:
         steps: gradient steps.
-        relative_step: the first one, in budgets.
-        finer: factor on steps where the best perturbation lies between the budget's corners, which few long steps would only
-            jump about: where the loss goes down, and where what shows has a price.
-        start: `trained` begins at a perturbation that was trained in advance, see `universal`, where the encoder has one, and
-            at the clean picture otherwise; a recipe without steps needs one.
-        start_share: so much of that perturbation. All of it lies near the budget's corners, which few steps hardly leave.
-        steps_down: gradient steps where the loss goes down, if not as many: no one perturbation takes from every picture.
+        schedule: of the step length.
+        rel_stepsize: length of the first step, in budgets.
+        momentum: decay of the sum of gradients (arXiv 1710.06081).
+        keep_best: return the best iterate and not the last, at the price of one forward pass.
+        summary: one phrase, for the command line's help.
+        descent_stepsize_scale: factor on the step length for objectives whose optimum is in the interior of the L-inf ball,
+            which long steps overshoot: descended losses, and those with a visibility penalty or limit.
+        init: `universal` starts from the encoder's universal perturbation, see `attack.universal`, and from zero if there is
+            none; a recipe without steps requires one. `zero` starts from the clean picture.
+        init_scale: factor on that perturbation. At 1 it is close to the vertices of the ball, which few steps leave.
+        descent_steps: gradient steps where the loss is descended, None for `steps`: no universal perturbation shrinks the
+            latent of every picture.
     """
 
     steps: int
     schedule: ScheduleName
-    relative_step: float
+    rel_stepsize: float
     momentum: float
     keep_best: bool
     summary: str
-    finer: float = 1.0
-    start: StartName = "none"
-    start_share: float = 1.0
-    steps_down: int | None = None
+    descent_stepsize_scale: float = 1.0
+    init: InitName = "zero"
+    init_scale: float = 1.0
+    descent_steps: int | None = None
 
 
 PRESETS: dict[str, Recipe] = {
     # 16/255 with steps of 2/255 in the published settings, hence an eighth.
     "paper": Recipe(40, "constant", 1 / 8, 0.0, False, "the published loop, step for step"),
-    # Step lengths, momentum and the share of the start were chosen on photographs that no result is reported on; longer first
-    # steps win at every number of steps once they decay.
+    # Step lengths, momentum and init_scale were chosen on photographs that no result is reported on. Longer first steps win at
+    # every number of steps if they decay.
     "instant": Recipe(
         0,
         "linear",
         3 / 2,
         0.3,
         False,
-        "a trained perturbation and no steps, or two",
-        finer=1 / 3,
-        start="trained",
-        steps_down=2,
+        "a universal perturbation and no steps, or two",
+        descent_stepsize_scale=1 / 3,
+        init="universal",
+        descent_steps=2,
     ),
     "fast": Recipe(
         8,
@@ -115,13 +90,17 @@ PRESETS: dict[str, Recipe] = {
         0.3,
         False,
         "a fifth of the steps",
-        finer=1 / 3,
-        start="trained",
-        start_share=0.3,
+        descent_stepsize_scale=1 / 3,
+        init="universal",
+        init_scale=0.3,
     ),
     "balanced": Recipe(40, "cosine", 3 / 5, 0.7, True, "the default: goes further at equal steps"),
-    "strong": Recipe(120, "cosine", 3 / 5, 0.7, True, "three times the steps"),
+    "thorough": Recipe(120, "cosine", 3 / 5, 0.7, True, "three times the steps"),
 }
+
+
+RENAMED_PRESETS = {"strong": "thorough"}
+"""Names until 0.1, and their present form."""
 
 
 @dataclass(frozen=True)
@@ -129,10 +108,10 @@ class ProtectConfig:
     """One request, validated when it is made.
 
     Attributes:
-        mode: `diffusion` (edits change little), `concentration` (edits are ruined) or `strong` (edits are ruined, with less to
-            see).
-        preset: how the optimiser walks: `instant`, `paper`, `fast`, `balanced` or `strong`. `instant` is for encoders with a
-            trained start alone, see `universal`.
+        mode: `diffusion` (edits change little), `concentration` (edits are ruined), `subtle` (edits are ruined, with less to
+            see), or one added by `register_mode`.
+        preset: how the optimiser walks: `instant`, `paper`, `fast`, `balanced` or `thorough`. `instant` is for encoders with a
+            universal perturbation alone, see `attack.universal`.
         budget_levels: the largest change of any channel of any pixel in the saved 8-bit file, 1 to 255.
         steps: gradient steps; None takes the preset's. 0 is for `instant` alone.
         max_visibility: at most so visible, see `visibility.in_levels`: levels of a change of brightness on a flat patch that
@@ -185,6 +164,8 @@ class ProtectConfig:
         if not isinstance(self.vae, str) and len(self.vae) == 1:  # the same request as its only one
             object.__setattr__(self, "vae", self.vae[0])
         object.__setattr__(self, "device", str(self.device))
+        object.__setattr__(self, "mode", present_name("mode", self.mode, RENAMED_MODES))
+        object.__setattr__(self, "preset", present_name("preset", self.preset, RENAMED_PRESETS))
         _one_of("mode", self.mode, MODES)
         _one_of("preset", self.preset, PRESETS)
         require_device_name(self.device)
@@ -201,11 +182,13 @@ class ProtectConfig:
             _one_of("upload to survive", self.survive, SURVIVE)
         if not self.vaes or "" in self.vaes or len(set(self.vaes)) < len(self.vaes):
             raise UsageError(f"VAEs {', '.join(self.vaes)!r}: give each once, and one at least")
-        if MODES[self.mode].loss != "collapse" and (self.target_variance is not None or self.direction is not None):
+        if MODES[self.mode].loss is not None and (self.target_variance is not None or self.direction is not None):
             raise UsageError(
                 f"mode {self.mode} has another loss than the published one, which alone has a target variance and a "
                 "direction; leave them out, or use mode diffusion or concentration"
             )
+        if self.max_visibility is not None and MODES[self.mode].loss is not None and not MODES[self.mode].logarithmic:
+            raise UsageError(f"mode {self.mode} has no logarithm, which a limit on visibility needs; leave it out")
         if self.steps is not None:
             fewest = min(1, PRESETS[self.preset].steps)
             _in_range("steps", self.steps, fewest, 100_000, "gradient steps; 40 is the published number")
@@ -236,24 +219,24 @@ class ProtectConfig:
     def recipe(self) -> Recipe:
         """The preset as it is for this mode, with the explicit number of steps put in."""
         recipe = PRESETS[self.preset]
-        steps = recipe.steps_down if self._goes_down and recipe.steps_down is not None else recipe.steps
+        steps = recipe.descent_steps if self._goes_down and recipe.descent_steps is not None else recipe.steps
         return replace(
             recipe,
             steps=steps if self.steps is None else self.steps,
-            relative_step=recipe.relative_step * (1.0 if self.saturates else recipe.finer),
-            finer=1.0,
-            steps_down=None,
+            rel_stepsize=recipe.rel_stepsize * (1.0 if self.saturates else recipe.descent_stepsize_scale),
+            descent_stepsize_scale=1.0,
+            descent_steps=None,
         )
 
     @property
     def saturates(self) -> bool:
         """Whether the best perturbation lies near the budget's corners: where the loss goes up, and nothing that shows has a
-        price."""
-        return not self._goes_down and self.price == 0 and self.max_visibility is None
+        visibility_weight."""
+        return not self._goes_down and self.visibility_weight == 0 and self.max_visibility is None
 
     @property
     def _goes_down(self) -> bool:
-        return self.loss == "collapse" and self.objective[1] == "down"
+        return self.goal.direction == "down"
 
     @property
     def vaes(self) -> tuple[str, ...]:
@@ -266,13 +249,18 @@ class ProtectConfig:
         return _POSTED_PX.get(self.survive or "")
 
     @property
-    def loss(self) -> Loss:
-        return MODES[self.mode].loss
+    def goal(self) -> Mode:
+        """The mode after overrides."""
+        mode = MODES[self.mode]
+        if mode.loss is not None:
+            return mode
+        variance, direction = self.objective
+        return replace(mode, target_variance=variance, direction=direction)
 
     @property
-    def price(self) -> float:
+    def visibility_weight(self) -> float:
         """See `Mode`; lower for what has to be seen to survive."""
-        return min(MODES[self.mode].price, _HIGHEST_PRICE.get(self.survive or "", math.inf))
+        return min(MODES[self.mode].visibility_weight, _HIGHEST_WEIGHT.get(self.survive or "", math.inf))
 
     @property
     def objective(self) -> tuple[float | Literal["posterior"], Direction]:
@@ -291,33 +279,46 @@ class ProtectConfig:
     def mode_label(self) -> str:
         """The mode's name, or `custom` where an override changes what it means."""
         mode = MODES[self.mode]
-        if mode.loss != "collapse":
+        if mode.loss is not None:
             return self.mode
         return self.mode if self.objective == (mode.target_variance, mode.direction) else "custom"
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for a record, with what the overrides and the preset resolve to."""
-        variance, direction = self.objective if self.loss == "collapse" else (None, MODES[self.mode].direction)
         recipe = asdict(self.recipe)
-        for resolved in ("summary", "finer", "steps_down"):
+        for resolved in ("summary", "descent_stepsize_scale", "descent_steps"):
             del recipe[resolved]
         return {
             **asdict(self),
             "mode": self.mode_label,
-            "loss": self.loss,
-            "target_variance": variance,
-            "direction": direction,
-            "price": self.price,
+            "loss": self.goal.loss_name,
+            "target_variance": self.goal.target_variance,
+            "direction": self.goal.direction,
+            "visibility_weight": self.visibility_weight,
             "step_rule": "momentum" if self.recipe.momentum else "sign",  # sign steps are momentum with a decay of 0
             **recipe,
         }
 
     def digest(self) -> str:
         """SHA-256 of `as_dict()` as canonical JSON, in hex: equal for requests that ask for the same, wherever and in
-        however much memory it is computed."""
-        asked = {key: value for key, value in self.as_dict().items() if key not in _HOW}
-        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        however much memory it is computed. Names are those of the first version, so that journals of before stay valid."""
+        values = {_FIRST_NAMES.get(key, key): value for key, value in self.as_dict().items() if key not in _HOW}
+        for key, names in _FIRST_VALUES.items():
+            values[key] = names.get(str(values[key]), values[key])
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
+
+_FIRST_NAMES = {
+    "rel_stepsize": "relative_step",
+    "init": "start",
+    "init_scale": "start_share",
+    "visibility_weight": "price",
+}
+_FIRST_VALUES = {
+    "mode": {new: old for old, new in RENAMED_MODES.items()},
+    "preset": {new: old for old, new in RENAMED_PRESETS.items()},
+    "start": {"zero": "none", "universal": "trained"},
+}
 
 _HOW = ("device", "max_memory_megabytes", "batch")
 

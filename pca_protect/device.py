@@ -33,13 +33,13 @@ def resolve_device(device: Device | torch.device) -> torch.device:
         device = torch.device(device)
     if not available.get(device.type, False):
         there = ", ".join(name for name, is_there in available.items() if is_there)
-        raise DeviceError(f"device {device} is not available to this PyTorch {torch.__version__}; use --device {there}")
+        raise DeviceError(f"device {device} is not available to this PyTorch {torch.__version__}; use `device={there}`")
     count = torch.cuda.device_count() if device.type == "cuda" else 1
     if (device.index or 0) >= count:
         last = f" to {device.type}:{count - 1}" if count > 1 else ""
         raise DeviceError(
             f"device {device} does not exist: this machine has {count} {device.type} device{'s' if count > 1 else ''}; use "
-            f"--device {device.type}:0{last}"
+            f"`device={device.type}:0`{last}"
         )
     return device
 
@@ -80,11 +80,13 @@ def resolve_dtype(precision: Precision, device: torch.device, *, overflows_fp16:
         does_bf16_well = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
         return torch.bfloat16 if does_bf16_well else torch.float32
     if precision == "fp16" and overflows_fp16:
-        raise DeviceError(f"{model} overflows in fp16 and would return nothing usable; use --precision bf16 or fp32")
+        raise DeviceError(
+            f"{model} overflows in fp16 and would return nothing usable; use `precision=bf16` or `precision=fp32`"
+        )
     if precision == "fp16" and device.type == "cpu":
-        raise DeviceError("fp16 on the CPU is slower than fp32 and overflows sooner; use --precision fp32")
+        raise DeviceError("fp16 on the CPU is slower than fp32 and overflows sooner; use `precision=fp32`")
     if precision == "bf16" and device.type == "cpu" and not cpu_has_bf16():
-        raise DeviceError("bf16 is emulated on this CPU and 50 times slower than fp32; use --precision fp32")
+        raise DeviceError("bf16 is emulated on this CPU and 50 times slower than fp32; use `precision=fp32`")
     return _DTYPES[precision]
 
 

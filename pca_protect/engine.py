@@ -16,7 +16,8 @@ from pca_protect.attack.ensemble import fill_budget, mean_of
 from pca_protect.attack.objectives import (
     CollapseObjective,
     LatentObjective,
-    PowerObjective,
+    LossObjective,
+    collapse,
     with_equal_channels,
 )
 from pca_protect.attack.pgd import (
@@ -30,7 +31,7 @@ from pca_protect.attack.pgd import (
     optimize,
 )
 from pca_protect.attack.transforms import Transform, eot_transform
-from pca_protect.attack.universal import UniversalPerturbation, trained_starts
+from pca_protect.attack.universal import UniversalPerturbation, universal_perturbations
 from pca_protect.attack.visibility import STEP_PER_VISIBLE_LEVEL, VisibilityPenalty, scale_to_visibility
 from pca_protect.config import PRESETS, ProtectConfig
 from pca_protect.errors import UsageError
@@ -40,6 +41,7 @@ from pca_protect.image.scales import SmallerPart, SmallerPictures
 from pca_protect.image.tensors import Mask, Uint8Image, to_tensor, to_uint8
 from pca_protect.image.tiling import Window, window_grid, windows
 from pca_protect.memory import Demand
+from pca_protect.modes import Mode
 from pca_protect.surrogates.encoder import AnySurrogate, Surrogate
 
 Progress = Callable[[int, int, float], None]
@@ -53,12 +55,12 @@ class Batch:
 
     Attributes:
         clean: per picture, `(H, W, 3)`.
-        free: per picture, `(H, W)`, where it may change; None is everywhere.
+        masks: per picture, `(H, W)`, where it may change; None is everywhere.
         gray: per picture, whether its channels have to stay equal.
     """
 
     clean: list[Uint8Image]
-    free: list[Mask | None]
+    masks: list[Mask | None]
     gray: list[bool]
 
     @property
@@ -73,30 +75,30 @@ def run_recipe(
     objective: Objective,
     config: ProtectConfig,
     *,
-    free: Tensor | None = None,
-    start: Tensor | None = None,
+    mask: Tensor | None = None,
+    init: Tensor | None = None,
     comparable: bool = True,
     on_step: OnStep | None = None,
 ) -> Optimized:
     """Optimise clean pixels `(B, 3, H, W)` in [0, 1] the way a configuration's preset and budget say.
 
     Args:
-        free: see `Masked`; None is everywhere.
-        start: see `optimize`.
-        comparable: whether values of different iterates can be compared; of objectives that draw, or whose price moves, they
-            cannot, and the last iterate is kept.
+        mask: see `Masked`; None is everywhere.
+        init: see `optimize`.
+        comparable: whether values of different iterates can be compared; those of random
+            objectives and of a moving penalty cannot; the last iterate is kept then.
     """
     recipe, ball = config.recipe, LinfBall(config.budget_levels / 255)
     return optimize(
         clean,
         objective,
-        constraint=ball if free is None else Masked(ball, free),
+        constraint=ball if mask is None else Masked(ball, mask),
         step_rule=MomentumStep(recipe.momentum),
         schedule=SCHEDULES[recipe.schedule],
-        step_size=recipe.relative_step * _reach(config),
+        step_size=recipe.rel_stepsize * _reach(config),
         steps=recipe.steps,
         keep_best=recipe.keep_best and comparable,
-        start=start,
+        init=init,
         on_step=on_step,
     )
 
@@ -129,7 +131,7 @@ def criteria(config: ProtectConfig, *, tile_px: int | None = None) -> Criteria:
     return Criteria(
         config.budget_levels,
         config.seed,
-        None if config.loss == "power" else config.objective[0],
+        config.goal.resolved_loss() or collapse(config.objective[0]),
         config.scales,
         config.posted_px,
         tile_px or config.tile_px,
@@ -147,13 +149,22 @@ def latent_objective(
         logarithmic: see `CollapseObjective`.
 
     Raises:
-        UsageError: as `CollapseObjective`.
+        UsageError: target variance `posterior` with an encoder that has no variance.
     """
-    if config.loss == "power":
-        return PowerObjective(surrogate.posterior, clean)
-    return CollapseObjective(
-        surrogate.posterior, *config.objective, clean, logarithmic=logarithmic, name=surrogate.name
-    )
+    return mode_objective(surrogate, config.goal, clean, logarithmic=logarithmic)
+
+
+def mode_objective(surrogate: Surrogate, mode: Mode, clean: Tensor, *, logarithmic: bool = False) -> LatentObjective:
+    """The objective of a mode against one encoder; arguments and errors as `latent_objective`."""
+    if mode.target_variance == "posterior" and not surrogate.has_variance:
+        raise UsageError(
+            f"target variance `posterior` needs an encoder with a variance and {surrogate.name} has none; give a number"
+        )
+    encode, direction, logarithmic = surrogate.posterior, mode.direction, logarithmic or mode.logarithmic
+    loss = mode.resolved_loss()
+    if loss is not None:
+        return LossObjective(encode, loss, direction, clean, logarithmic=logarithmic)
+    return CollapseObjective(encode, mode.variance, direction, clean, logarithmic=logarithmic)
 
 
 def perturb(
@@ -176,7 +187,7 @@ def perturb(
         on_step: counts the steps of all windows.
 
     Raises:
-        UsageError: as `start_for`.
+        UsageError: as `init_for`.
     """
     height, width = batch.size
     seen = seen_sizes(height, width, config)
@@ -189,10 +200,10 @@ def perturb(
     changed = [levels.copy() for levels in batch.clean]
     walk = windows(height, width, tile_px=tile_px, grid_px=grid_px)
     transform = eot_transform(config.survive, encoders=len(surrogate.members))
-    trained = start_for(surrogate, config)
+    universal = init_for(surrogate, config)
     for number, window in enumerate(walk):
-        free = _free(batch, window)
-        if free is not None and not bool(free.any()):
+        mask = _open_mask(batch, window)
+        if mask is not None and not bool(mask.any()):
             continue
         clean, before = (
             to_tensor([levels[window.seen] for levels in pictures]).to(surrogate.device)
@@ -210,20 +221,20 @@ def perturb(
             goal = VisibilityPenalty(
                 goal,
                 clean,
-                weight=config.price,
+                weight=config.visibility_weight,
                 most_levels=config.max_visibility,
                 editable=None if editable is None else editable.to(surrogate.device),
             )
-        start = None
-        if trained is not None:
-            radius = config.recipe.start_share * _reach(config)
-            start = trained.over(*window.seen, radius=radius, gray=batch.gray).to(surrogate.device)
+        init = None
+        if universal is not None:
+            radius = config.recipe.init_scale * _reach(config)
+            init = universal.over(*window.seen, radius=radius, gray=batch.gray).to(surrogate.device)
         found = run_recipe(
             before,
             with_equal_channels(goal, batch.gray),
             config,
-            free=None if free is None else free.to(surrogate.device),
-            start=start,
+            mask=None if mask is None else mask.to(surrogate.device),
+            init=init,
             comparable=transform is None and len(goals) == 1 and config.max_visibility is None,
             on_step=_counted(on_step, number, len(walk), terms[0][0].objective),
         )
@@ -243,12 +254,12 @@ def perturb(
         return changed
     return [
         scale_to_visibility(one, other, config.max_visibility, mask=mask)
-        for one, other, mask in zip(batch.clean, changed, batch.free, strict=True)
+        for one, other, mask in zip(batch.clean, changed, batch.masks, strict=True)
     ]
 
 
 def _is_discreet(config: ProtectConfig) -> bool:
-    return config.price > 0 or config.max_visibility is not None
+    return config.visibility_weight > 0 or config.max_visibility is not None
 
 
 @dataclass(frozen=True)
@@ -303,58 +314,55 @@ def _counted(on_step: Progress | None, window: int, of: int, objective: LatentOb
 
 def _editable(batch: Batch, window: Window) -> Tensor | None:
     """Where a window's part of the pictures may change, `(B, 1, h, w)` of zeros and ones; None is everywhere."""
-    if all(mask is None for mask in batch.free):
+    if all(mask is None for mask in batch.masks):
         return None
     everywhere = np.ones(batch.size, dtype=bool)
-    masks = [(everywhere if mask is None else mask)[window.seen] for mask in batch.free]
+    masks = [(everywhere if mask is None else mask)[window.seen] for mask in batch.masks]
     return torch.from_numpy(np.stack(masks)[:, None].astype(np.float32))
 
 
-def _free(batch: Batch, window: Window) -> Tensor | None:
+def _open_mask(batch: Batch, window: Window) -> Tensor | None:
     """`_editable` without what windows before this one decided."""
     editable, (rows, columns) = _editable(batch, window), window.open_of_seen
     if (rows.start, columns.start) == (0, 0):
         return editable
     (top, bottom), (left, right) = ((side.start, side.stop) for side in window.seen)
-    free = torch.zeros(len(batch.clean), 1, bottom - top, right - left)
-    free[..., rows, columns] = 1.0 if editable is None else editable[..., rows, columns]
-    return free
+    mask = torch.zeros(len(batch.clean), 1, bottom - top, right - left)
+    mask[..., rows, columns] = 1.0 if editable is None else editable[..., rows, columns]
+    return mask
 
 
-def start_for(surrogate: AnySurrogate, config: ProtectConfig) -> UniversalPerturbation | None:
-    """The trained start that a request is worked on from; None is the clean picture.
+def init_for(surrogate: AnySurrogate, config: ProtectConfig) -> UniversalPerturbation | None:
+    """The universal perturbation that the steps start from; None is the clean picture.
 
-    Starts are trained for single encoders, the modes as they are, and pictures at their own size.
+    Universal perturbations are trained for single encoders, modes without overrides, and pictures at their own size.
 
     Raises:
-        UsageError: there is none, and the preset takes no steps of its own.
-        ModelError: the file with the starts is damaged.
+        UsageError: there is none, and the preset takes no steps.
+        ModelError: the file of universal perturbations is damaged.
     """
-    if config.recipe.start == "none":
+    if config.recipe.init == "zero":
         return None
     missing = _missing(surrogate, config)
     if missing is None:
-        return trained_starts()[_key(surrogate, config)]
+        return universal_perturbations()[_key(surrogate, config)]
     if PRESETS[config.preset].steps == 0:
-        raise UsageError(f"preset {config.preset} is a trained start, and {missing}; use --preset fast")
+        raise UsageError(f"preset {config.preset} is a universal perturbation, and {missing}; use `preset=fast`")
     return None
 
 
 def _missing(surrogate: AnySurrogate, config: ProtectConfig) -> str | None:
-    """Why there is no start; None where there is one."""
+    """Why there is no universal perturbation; None where there is one."""
     if len(surrogate.members) > 1:
-        return "trained starts are for one encoder at a time"
+        return "those are for one encoder at a time"
     if config.mode_label == "custom":
-        return "there is no trained start for another target variance or direction than the mode's"
+        return "there is none for another target variance or direction than the mode's"
     if set(config.scales) - {"native"}:
-        return "trained starts are for the picture's own size"
+        return "those are for the picture's own size"
     if config.survive is not None:
-        return f"only steps can be averaged over what is to be outlasted (--survive {config.survive})"
-    if _key(surrogate, config) not in trained_starts():
-        return (
-            f"there is no trained start for {surrogate.name} in mode {config.mode} "
-            "(scripts/train_starts.py trains them, for a minute or so)"
-        )
+        return f"`survive={config.survive}` needs gradient steps"
+    if _key(surrogate, config) not in universal_perturbations():
+        return f"there is none for {surrogate.name} in mode {config.mode} (training/universal.py trains them)"
     return None
 
 

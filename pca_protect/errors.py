@@ -7,9 +7,10 @@
     ├── DeviceError                 3   the device asked for is not there or is out of memory
     └── Cancelled                 130   the progress callback asked to stop
 
-`FallbackWarning` is a warning, for Python's `warnings`.
+`FallbackWarning` and `RenamedWarning` are warnings, for Python's `warnings`.
 
-A message is one sentence that says the value, the problem and the remedy.
+A message is one sentence with the value, the problem and the remedy. Settings are in backquotes, under the names they have in
+Python: `device=cpu`. The command line replaces them by its flags.
 """
 
 
@@ -65,9 +66,13 @@ class FallbackWarning(UserWarning):
     """`auto` took the embedded test model, because the Stable Diffusion VAE is not available."""
 
 
+class RenamedWarning(FutureWarning):
+    """A setting was given by a former name, which still works."""
+
+
 def not_finite(where: str) -> ModelError:
     """The error for values of an encoder that are not finite; `where` says when."""
     return ModelError(
-        f"the encoder returned a value that is not finite {where}; half precision overflows in some encoders: try --precision "
-        "fp32, or other weights if it was that already"
+        f"the encoder returned a value that is not finite {where}; half precision overflows in some encoders: try "
+        "`precision=fp32`, or other weights if it was that already"
     )

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pca_protect.attack.objectives import latent_loss
+from pca_protect.attack.objectives import Loss
 from pca_protect.attack.posterior import Posterior, concatenate
 from pca_protect.attack.visibility import visible_levels
 from pca_protect.device import empty_cache, is_out_of_memory
@@ -82,7 +82,7 @@ class Criteria:
     Attributes:
         budget_levels: of the noise control, in 8-bit levels.
         seed: of the noise control.
-        target_variance: of the loss `posterior_collapse`; None is `latent_power`.
+        loss: the mode's.
         scales, posted_px: sizes at which the picture is seen, see `resize.sizes`.
         tile_px: longest side of the windows in which pictures are encoded that do not fit into memory, in pixels. An editor
             encodes a picture at once, and normalisations see all of it.
@@ -91,7 +91,7 @@ class Criteria:
 
     budget_levels: int
     seed: int
-    target_variance: float | Literal["posterior"] | None
+    loss: Loss
     scales: tuple[int | Literal["native"], ...]
     posted_px: int | None
     tile_px: int
@@ -104,7 +104,7 @@ def evaluate(
     *,
     surrogate: AnySurrogate,
     criteria: Criteria,
-    free: Mask | None = None,
+    mask: Mask | None = None,
     sample_px: int | None = None,
 ) -> Evaluation:
     """Measure a protected picture against every encoder and at every scale that it was protected for. The figures are those of
@@ -112,7 +112,7 @@ def evaluate(
 
     Args:
         criteria: see `Criteria`.
-        free: `(H, W)`, where the picture was allowed to change, and the noise is too; None is everywhere.
+        mask: `(H, W)`, where the picture was allowed to change, and the noise is too; None is everywhere.
         sample_px: evaluate a square of this side in the middle of where the picture was allowed to change; None evaluates the
             whole picture.
 
@@ -120,21 +120,21 @@ def evaluate(
         ModelError: an encoder returns values that are not finite.
     """
     if sample_px is not None:
-        place = _middle(original, free, sample_px)
+        place = _middle(original, mask, sample_px)
         original, protected = (replace(picture, rgb=picture.rgb[place]) for picture in (original, protected))
-        free = None if free is None else free[place]
+        mask = None if mask is None else mask[place]
     tile = None if _fits_whole(original, surrogate, criteria) else criteria.tile_px
     try:
-        loss_clean, moved, noise = _weakest(original, protected, surrogate, criteria, free, tile)
+        loss_clean, moved, noise = _weakest(original, protected, surrogate, criteria, mask, tile)
     except RuntimeError as error:
         if tile is not None or not is_out_of_memory(error):
             raise
         empty_cache(surrogate.device)
         tile = criteria.tile_px
-        loss_clean, moved, noise = _weakest(original, protected, surrogate, criteria, free, tile)
+        loss_clean, moved, noise = _weakest(original, protected, surrogate, criteria, mask, tile)
     return Evaluation(
         psnr_db=_psnr_db(original.rgb, protected.rgb),
-        visible_levels=visible_levels(original.rgb, protected.rgb, mask=free),
+        visible_levels=visible_levels(original.rgb, protected.rgb, mask=mask),
         loss_clean=loss_clean,
         protected=moved,
         noise=noise,
@@ -162,7 +162,7 @@ def _weakest(
     protected: Picture,
     surrogate: AnySurrogate,
     criteria: Criteria,
-    free: Mask | None,
+    mask: Mask | None,
     tile_px: int | None,
 ) -> tuple[float, Shift, Shift]:
     """The loss of the original and the shifts by protection and noise, of the encoder and scale with the lowest gain."""
@@ -170,7 +170,7 @@ def _weakest(
     seen = _sizes(original, criteria)
     fewest = min(len(_walk(size, member, tile_px)) for member in members for size in seen)
     draws = range(-(-NOISE_DRAWS // fewest))
-    noisy = [with_noise(original, criteria.budget_levels, criteria.seed, free, draw=draw).rgb for draw in draws]
+    noisy = [with_noise(original, criteria.budget_levels, criteria.seed, mask, draw=draw).rgb for draw in draws]
     pictures = [original.rgb, protected.rgb, *noisy]
     found = [
         _shifts(resized_pictures, member, criteria, tile_px)
@@ -180,14 +180,14 @@ def _weakest(
     return min(found, key=lambda shifts: _gain(*shifts[1:]))
 
 
-def with_noise(original: Picture, budget_levels: int, seed: int, free: Mask | None = None, *, draw: int = 0) -> Picture:
+def with_noise(original: Picture, budget_levels: int, seed: int, mask: Mask | None = None, *, draw: int = 0) -> Picture:
     """The control: the picture with noise uniform over the whole levels of the budget, determined by seed, draw and original,
     equal in all channels of a grey picture. Drawn in strips of rows, so that it takes no more memory than a copy of the
     picture.
 
     Args:
         budget_levels: largest change of a channel, in 8-bit levels.
-        free: `(H, W)`, where the noise falls; None is everywhere.
+        mask: `(H, W)`, where the noise falls; None is everywhere.
         draw: number of the draw.
     """
     key = hashlib.sha256(np.ascontiguousarray(original.rgb).data)
@@ -198,8 +198,8 @@ def with_noise(original: Picture, budget_levels: int, seed: int, free: Mask | No
         strip = noisy[top : top + _STRIP_PX]
         shape = (*strip.shape[:2], 1 if original.gray else 3)
         noise = generator.integers(-budget_levels, budget_levels, shape, dtype=np.int16, endpoint=True)
-        if free is not None:
-            noise *= free[top : top + _STRIP_PX, :, None]
+        if mask is not None:
+            noise *= mask[top : top + _STRIP_PX, :, None]
         strip[:] = (strip + noise).clip(0, 255)
     return replace(original, rgb=noisy)
 
@@ -209,11 +209,11 @@ def largest_change(clean: Uint8Image, changed: Uint8Image) -> int:
     return max(int((np.maximum(*rows) - np.minimum(*rows)).max()) for rows in zip(clean, changed, strict=True))
 
 
-def _middle(picture: Picture, free: Mask | None, side_px: int) -> tuple[slice, slice]:
+def _middle(picture: Picture, mask: Mask | None, side_px: int) -> tuple[slice, slice]:
     """A square on the grid of windows, around the middle one of the pixels that may change; no larger than the picture."""
     center = (picture.height // 2, picture.width // 2)
-    if free is not None:
-        rows, columns = np.nonzero(free)
+    if mask is not None:
+        rows, columns = np.nonzero(mask)
         center = (int(rows[len(rows) // 2]), int(columns[len(columns) // 2]))
     starts = (
         max(0, min(middle - side_px // 2, length - side_px)) // GRID_PX * GRID_PX
@@ -295,12 +295,11 @@ def _shifts(
     )
     posterior = whole_posterior(pictures, surrogate, tile_px=tile_px, at_once=max(1, at_once))
     clean, moved, *noisy = posterior.each()
-    loss = latent_loss(clean, target_variance=criteria.target_variance, name=surrogate.name)
     before = clean.mean.norm().clamp_min(1e-30)
 
     def shift(changed: Posterior) -> Shift:
         distance, norm = (changed.mean - clean.mean).norm(), changed.mean.norm()
-        return Shift(float(distance / before), float(norm / before), float(loss(changed)))
+        return Shift(float(distance / before), float(norm / before), float(criteria.loss(changed, clean)))
 
     by_noise = [shift(one) for one in noisy]
     noise = Shift(
@@ -308,7 +307,7 @@ def _shifts(
         norm=_root_mean_square(one.norm for one in by_noise),
         loss=float(np.mean([one.loss for one in by_noise])),
     )
-    found = (float(loss(clean)), shift(moved), noise)
+    found = (float(criteria.loss(clean, clean)), shift(moved), noise)
     if not all(math.isfinite(value) for value in (found[0], *vars(found[1]).values(), *vars(noise).values())):
         raise not_finite("for the finished picture")
     return found

@@ -99,7 +99,7 @@ def choose_plan(surrogate: AnySurrogate, demand: Demand, *, source: str) -> Memo
     remedy = "close other programs or use another device"
     if demand.max_megabytes:
         least = demand.max_megabytes + math.ceil((needed - room) / 1e6)
-        remedy = f"raise --max-memory to {least}, of which the program itself and the models take most"
+        remedy = f"raise `max_memory_megabytes` to {least}, of which the program itself and the models take most"
     raise PictureError(
         f"{source}: a window of {side_px} px needs about {math.ceil(needed / 1e6)} MB with {surrogate.name} and "
         f"{max(room, 0) / 1e6:.0f} MB are free; {remedy}"

@@ -20,10 +20,10 @@ from torch import Tensor
 from pca_protect import evaluation
 from pca_protect.config import ProtectConfig
 from pca_protect.device import empty_cache, is_out_of_memory, peak_megabytes, reset_peak
-from pca_protect.engine import Batch, Progress, criteria, demand, perturb, start_for
+from pca_protect.engine import Batch, Progress, criteria, demand, init_for, perturb
 from pca_protect.errors import DeviceError, PictureError, UsageError
 from pca_protect.evaluation import Evaluation, largest_change
-from pca_protect.image.masks import as_mask, free_pixels
+from pca_protect.image.masks import as_mask, editable_mask
 from pca_protect.image.tensors import Mask, to_uint8
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import decode_picture, from_pil, read_picture
@@ -64,7 +64,7 @@ class Protected:
         Raises:
             PictureError: the format cannot hold the picture; or the budget is broken.
         """
-        data = encode_picture(self.picture, format_name, note=self._note())
+        data = encode_picture(self.picture, format_name, marker=self._marker())
         change = largest_change_levels(self.original, decode_picture(data, self.picture.source, max_pixels=sys.maxsize))
         budget = self.record.config["budget_levels"]
         warnings = (*self.record.warnings, *left_out(self.picture, format_name))
@@ -96,7 +96,7 @@ class Protected:
         write_bytes(data, path, overwrite=overwrite)
         return replace(record, output=str(path))
 
-    def _note(self) -> str:
+    def _marker(self) -> str:
         record = self.record
         facts = {
             "version": record.versions["pca_protect"],
@@ -198,7 +198,7 @@ class _Part:
     number: int
     frame: int
     picture: Picture
-    free: Mask | None
+    mask: Mask | None
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,7 @@ def _parts(number: int, picture: Picture, mask: Mask | None, config: ProtectConf
     for frame, one in enumerate((picture, *picture.following)):
         shown = replace(one, source=picture.source, following=())
         try:
-            parts.append(_Part(number, frame, shown, free_pixels(shown, config.region, mask)))
+            parts.append(_Part(number, frame, shown, editable_mask(shown, config.region, mask)))
         except PictureError as error:
             refused.append(error)
     if not parts:
@@ -265,7 +265,7 @@ def _worked(
             halves = parts[: len(parts) // 2], parts[len(parts) // 2 :]
             return [frame for half in halves for frame in _worked(half, config, surrogate, evaluate, on_step)]
     raise DeviceError(
-        f"{first.source}: {surrogate.device} has no memory for windows of {to_try[-1].tile_px} px; use --device cpu"
+        f"{first.source}: {surrogate.device} has no memory for windows of {to_try[-1].tile_px} px; use `device=cpu`"
     )
 
 
@@ -281,7 +281,7 @@ def _attempt(
     pictures = [part.picture for part in parts]
     batch = Batch(
         [picture.rgb for picture in pictures],
-        [part.free for part in parts],
+        [part.mask for part in parts],
         [picture.gray for picture in pictures],
     )
     encoder = surrogate.checkpointed if plan.checkpointed else surrogate
@@ -298,7 +298,7 @@ def _attempt(
                     protected,
                     surrogate=surrogate,
                     criteria=criteria(config, tile_px=plan.tile_px),
-                    free=part.free,
+                    mask=part.mask,
                     sample_px=None if config.recipe.steps else evaluation.SAMPLE_PX,
                 ),
             )
@@ -322,7 +322,7 @@ def _joined(original: Picture, frames: list[_Frame], config: ProtectConfig, surr
     change_levels = max(frame.change_levels for frame in frames)
     if change_levels == 0 and config.max_visibility is not None:
         raise PictureError(
-            f"{original.source}: max visibility {config.max_visibility} leaves nothing of the change; raise --max-visibility, or "
+            f"{original.source}: max visibility {config.max_visibility} leaves nothing of the change; raise `max_visibility`, or "
             "leave it out"
         )
     evaluations = [frame.evaluation for frame in frames if frame.evaluation is not None]
@@ -348,12 +348,12 @@ def _joined(original: Picture, frames: list[_Frame], config: ProtectConfig, surr
         precision=str(surrogate.dtype).removeprefix("torch."),
         max_change_levels=change_levels,
         **(vars(weakest) if weakest is not None else dict.fromkeys(UNMEASURED)),
-        start="none" if start_for(surrogate, config) is None else "trained",
+        init="zero" if init_for(surrogate, config) is None else "universal",
         steps=config.recipe.steps,
         tile_px=min(frame.tile_px for frame in frames),
         seconds=sum(frame.seconds for frame in frames),
         peak_megabytes=peak_megabytes(surrogate.device),
-        warnings=(*surrogate.warnings, *original.notes, *_warnings(weakest, frames, config)),
+        warnings=(*surrogate.warnings, *original.read_warnings, *_warnings(weakest, frames, config)),
         versions=versions(),
     )
     return Protected(protected, original, record)

@@ -30,7 +30,7 @@ class Record:
     psnr_db, visible_levels, loss_clean, protected, noise, gain_over_noise, evaluation_sample_px, evaluation_tile_px: see
         `Evaluation`; None where the picture was not evaluated. Of several frames, scales or encoders the figures are those of
         the one protected least.
-    start: what the steps set out from: `trained`, see `universal`, or `none`, the clean picture.
+    init: what the steps started from: `universal`, see `attack.universal`, or `zero`, the clean picture.
     tile_px: side of the largest window; smaller than configured where memory did not suffice.
     steps, seconds, peak_megabytes: what it cost; seconds cover optimising and measuring, not loading the model. Memory is the
         device's on CUDA and MPS and the whole process's on the CPU.
@@ -60,7 +60,7 @@ class Record:
     gain_over_noise: float | None
     evaluation_sample_px: int | None
     evaluation_tile_px: int | None
-    start: str
+    init: str
     steps: int
     tile_px: int
     seconds: float
@@ -74,13 +74,15 @@ class Record:
 
     @staticmethod
     def from_json(line: str) -> Record:
-        """The record that `as_json` wrote.
+        """The record that `as_json` wrote, of this version or one before.
 
         Raises:
             UsageError: the line is not JSON, or not a record of this version.
         """
         try:
             values = json.loads(line)
+            if "start" in values:  # until 0.1
+                values["init"] = _FORMER_INITS[values.pop("start")]
             for name in ("protected", "noise"):
                 values[name] = None if values[name] is None else Shift(**values[name])
             return Record(**{**values, "warnings": tuple(values["warnings"])})
@@ -88,6 +90,9 @@ class Record:
             raise UsageError(
                 f"not a record of this version ({quoted(first_line(error), 120)}); read it as JSON"
             ) from error
+
+
+_FORMER_INITS = {"none": "zero", "trained": "universal"}
 
 
 def versions() -> dict[str, str]:

@@ -18,13 +18,14 @@ from measure_clean import EMBEDDED
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from pca_protect.config import PUBLISHED_MODES, ProtectConfig
+from pca_protect.config import ProtectConfig
 from pca_protect.eval.check.posterior import figures_of
 from pca_protect.eval.check.reference import stored_reference
 from pca_protect.eval.check.verdict import judge
 from pca_protect.eval.pictures import pictures_in, square_picture
 from pca_protect.evaluation import with_noise
 from pca_protect.io.picture import Picture
+from pca_protect.modes import PUBLISHED_MODES
 from pca_protect.protection import protect
 from pca_protect.record import versions
 from pca_protect.surrogates.encoder import Surrogate

@@ -27,7 +27,7 @@ from pca_protect.eval.testbed.sheet import contact_sheet
 from pca_protect.surrogates.load import load_surrogate
 
 ARMS = (
-    *("noise-linf", "pca-diffusion", "instant-strong", "fast-strong", "balanced-strong"),
+    *("noise-linf", "pca-diffusion", "instant-subtle", "fast-subtle", "balanced-subtle"),
     *("survive-social", "discreet-0.5", "discreet-0.25"),
 )
 PUBLISHED = "pca-diffusion"

@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pca_protect.batch.claim import state_of
-from pca_protect.batch.delivery import Delivery
-from pca_protect.batch.journal import Journal, Line
-from pca_protect.batch.settle import digest_of
+from pca_protect.batch.classify import digest_of
+from pca_protect.batch.journal import Journal, LedgerEntry
+from pca_protect.batch.output_lock import state_of
+from pca_protect.batch.output_options import OutputOptions
 from pca_protect.config import ProtectConfig
 
 PROGRAM = """
@@ -65,7 +65,7 @@ def make_pictures(folder: Path, number: int) -> None:
 
 def pretend_finished(photos: Path, output: Path) -> None:
     """Copies of the pictures with the journal of a run that made them; only the digests matter here."""
-    asked = Delivery().digest(ProtectConfig())
+    asked = OutputOptions().digest(ProtectConfig())
     lines = []
     for path in photos.rglob("*.png"):
         place = path.relative_to(photos).with_suffix(".protected.png")
@@ -73,7 +73,7 @@ def pretend_finished(photos: Path, output: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
         digest = digest_of(str(path))
-        lines.append(Line(str(path), digest, asked, "weights", place.as_posix(), digest, "0", 0.0))
+        lines.append(LedgerEntry(str(path), digest, asked, "weights", place.as_posix(), digest, "0", 0.0))
     state = state_of(output).folder
     state.mkdir()
     Journal(state).append(*lines)

@@ -22,9 +22,9 @@ from PIL import Image
 
 from pca_protect import ProtectConfig, Surrogate, load_surrogate, protect
 from pca_protect.attack.losses import posterior_collapse
-from pca_protect.config import PUBLISHED_MODES
 from pca_protect.eval.environment import environment
 from pca_protect.eval.pictures import pictures_in
+from pca_protect.modes import PUBLISHED_MODES
 
 Uint8 = NDArray[np.uint8]
 Row = dict[str, object]

@@ -51,7 +51,7 @@ NOTHING = compose()
 
 
 def power(surrogate: Surrogate, clean: Tensor) -> Objective:
-    return latent_objective(surrogate, ProtectConfig(mode="strong"), clean)
+    return latent_objective(surrogate, ProtectConfig(mode="subtle"), clean)
 
 
 def collapse(surrogate: Surrogate, clean: Tensor) -> Objective:
@@ -151,7 +151,7 @@ INGREDIENTS = (
 )
 
 
-WHOLE = ("diffusion", "strong")
+WHOLE = ("diffusion", "subtle")
 """Modes in which protections are made as a user makes them, in the default preset's steps."""
 
 
@@ -184,7 +184,7 @@ def perturbed(picture: Rgb, against: Sequence[Surrogate], what: Ingredient, *, s
         step_size=RELATIVE_STEP * RADIUS,
         steps=steps * what.times_steps,
         keep_best=False,
-        start=(torch.rand(clean.shape, generator=generator) - 0.5) * RADIUS,
+        init=(torch.rand(clean.shape, generator=generator) - 0.5) * RADIUS,
     )
     pixels = fill_budget(found.pixels, clean, radius=RADIUS) if what.corners else found.pixels
     return to_uint8(pixels)[0]
@@ -235,7 +235,7 @@ def main() -> None:
         "config": {
             **{name: value for name, value in vars(options).items() if name not in ("images", "out")},
             "budget_levels": ProtectConfig.budget_levels,
-            "relative_step": RELATIVE_STEP,
+            "rel_stepsize": RELATIVE_STEP,
             "pictures": [path.name for path in pictures_in(options.images)[: options.pictures]],
             "vae_weights": {name: one.digest for name, one in surrogates.items()},
         },

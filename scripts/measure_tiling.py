@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pca_protect.config import PUBLISHED_MODES, ProtectConfig
+from pca_protect.config import ProtectConfig
 from pca_protect.engine import Batch, perturb
 from pca_protect.eval.editors.load import load_editor
 from pca_protect.eval.environment import environment
@@ -31,6 +31,7 @@ from pca_protect.evaluation import with_noise
 from pca_protect.image.tiling import windows
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import read_picture
+from pca_protect.modes import PUBLISHED_MODES
 
 Levels = NDArray[np.uint8]
 View = Callable[[Levels], Levels]

@@ -46,8 +46,8 @@ def main() -> None:
     editor = load_editor(options.editor, device="cpu")
     configs = {
         PUBLISHED: ProtectConfig(preset="paper", steps=options.steps),
-        "mode strong": ProtectConfig(mode="strong", steps=options.steps),
-        "mode strong, --survive social": ProtectConfig(mode="strong", survive="social", steps=options.steps),
+        "mode subtle": ProtectConfig(mode="subtle", steps=options.steps),
+        "mode subtle, --survive social": ProtectConfig(mode="subtle", survive="social", steps=options.steps),
     }
     found: dict[str, dict[str, list[float]]] = {
         name: {"latent": [], "effect": [], "visible": []} for name in (NOISE, *configs)

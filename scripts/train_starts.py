@@ -1,6 +1,6 @@
 """Train the starts of the presets `instant` and `fast`: one tile for every encoder and mode.
 
-    python scripts/train_starts.py --data DATA/train --vae pocket pocket-b pocket-16 pocket-tiny
+    python scripts/train_universal.py --data DATA/train --vae pocket pocket-b pocket-16 pocket-tiny
 
 What the file holds already is left as it is, so that a run that was stopped goes on where it was.
 """
@@ -22,10 +22,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pca_protect.attack.pgd import Objective, cosine
-from pca_protect.attack.universal import STARTS, UNIT, UniversalPerturbation, read_starts
+from pca_protect.attack.universal import UNIT, UNIVERSAL_FILE, UniversalPerturbation, read_universal_perturbations
 from pca_protect.attack.visibility import VisibilityPenalty
-from pca_protect.config import MODES, ProtectConfig
+from pca_protect.config import ProtectConfig
 from pca_protect.engine import latent_objective
+from pca_protect.modes import MODES
 from pca_protect.surrogates.encoder import Surrogate
 from pca_protect.surrogates.load import load_surrogate
 
@@ -48,7 +49,9 @@ def main() -> None:
     parser.add_argument("--mode", nargs="+", choices=MODES, default=list(MODES))
     parser.add_argument("--steps", type=int, default=120, help="of training (%(default)s)")
     parser.add_argument("--again", action="store_true", help="train those anew that the file holds")
-    parser.add_argument("--out", type=Path, default=STARTS, help="file to make or to add to (the installed one)")
+    parser.add_argument(
+        "--out", type=Path, default=UNIVERSAL_FILE, help="file to make or to add to (the installed one)"
+    )
     asked = parser.parse_args()
     crops = read_crops(asked.data, PICTURES + HELD_OUT, seed=0)
     if len(crops) < 2 * HELD_OUT:
@@ -61,7 +64,7 @@ def main() -> None:
     for name in asked.vae:
         surrogate = load_surrogate(name)
         for mode in asked.mode:
-            found = read_starts(asked.out)
+            found = read_universal_perturbations(asked.out)
             key = f"{surrogate.digest}/{mode}"
             if key in found and not asked.again:
                 print(f"{name} {mode}: in {asked.out} already", flush=True)
@@ -88,7 +91,9 @@ def goal(surrogate: Surrogate, mode: str, clean: Tensor) -> Objective:
     """What a mode minimises, as a logarithm, so that pictures count alike."""
     config = ProtectConfig(mode=mode)
     objective = latent_objective(surrogate, config, clean, logarithmic=True)
-    return VisibilityPenalty(objective, clean, weight=config.price) if config.price else objective
+    return (
+        VisibilityPenalty(objective, clean, weight=config.visibility_weight) if config.visibility_weight else objective
+    )
 
 
 def train(surrogate: Surrogate, mode: str, crops: Sequence[Tensor], *, steps: int, seed: int) -> Tensor:

@@ -35,7 +35,7 @@ BEYOND = ("frontier", "concentration", "flat", "survival", "upload", "ensembles"
 """Measurements of what goes beyond the paper, see docs/research.md: benchmarks on other pictures, and scripts."""
 OBJECTIVES = (
     *("photoguard", "latent-distance", "pid", "mist", "advdm", "sds-plus", "pca-diffusion", "pca-concentration"),
-    *("balanced-diffusion", "balanced-strong"),
+    *("balanced-diffusion", "balanced-subtle"),
 )
 """Arms of the frontier at 40 steps that differ in what is minimised; the last two in how they walk, too."""
 SHEET_PICTURES = 3

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from conftest import smooth_picture
 
-from pca_protect.batch.claim import STATE
 from pca_protect.batch.outcome import Outcome, Summary
+from pca_protect.batch.output_lock import STATE
 from pca_protect.io.plan import Job
 
 if TYPE_CHECKING:
@@ -32,16 +32,16 @@ def outputs(folder: Path) -> dict[str, bytes]:
 
 
 class Recorder:
-    """A watcher that remembers."""
+    """A observer that remembers."""
 
     def __init__(self) -> None:
-        self.notices: list[str] = []
+        self.messages: list[str] = []
         self.outcomes: list[Outcome] = []
         self.summaries: list[Summary] = []
         self.loaded_times = 0
 
-    def notice(self, sentence: str) -> None:
-        self.notices.append(sentence)
+    def message(self, sentence: str) -> None:
+        self.messages.append(sentence)
 
     def loaded(self, surrogate: Surrogate) -> None:
         self.loaded_times += 1

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from pca_protect.batch.claim import STATE
+from pca_protect.batch.output_lock import STATE
 from pca_protect.cli import main
 from pca_protect.surrogates.load import load_surrogate
 

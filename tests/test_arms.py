@@ -26,7 +26,6 @@ from torch import Tensor
 from pca_protect import UsageError, load_surrogate, posterior_collapse
 from pca_protect.attack.posterior import Posterior
 from pca_protect.attack.visibility import visible_levels
-from pca_protect.config import MODES, PUBLISHED_MODES
 from pca_protect.eval.arms.denoiser import Denoiser, denoiser_of, denoising_error, score_distillation
 from pca_protect.eval.arms.encoder import mean_away, mean_to_target, mean_to_zero, moments_away, pattern
 from pca_protect.eval.arms.noise import levels_as_visible, uniform_noise
@@ -38,6 +37,7 @@ from pca_protect.eval.editors.registry import EditSettings
 from pca_protect.eval.metrics.load import visibility
 from pca_protect.eval.pictures import Rgb, to_pixels
 from pca_protect.io.picture import Picture
+from pca_protect.modes import MODES, PUBLISHED_MODES
 from pca_protect.surrogates.encoder import Surrogate
 
 SIDE = 40
@@ -116,7 +116,7 @@ def test_the_budget_is_kept_and_used(made: dict[str, Rgb], picture: Rgb, name: s
 def test_an_arm_is_decided_by_picture_and_seed(made: dict[str, Rgb], picture: Rgb, target: Target, name: str):
     torch.manual_seed(len(name))  # nobody's business
     assert np.array_equal(run(name, picture, target), made[name])
-    if ARMS[name].preset != "strong":  # as `balanced`, and slow
+    if ARMS[name].preset != "thorough":  # as `balanced`, and slow
         assert np.array_equal(run(name, picture, target, seed=1), made[name]) == (name not in DRAWN)
 
 
@@ -146,7 +146,7 @@ LATENTS: dict[str, Callable[[Posterior, Posterior, Posterior], Tensor]] = {
     **{
         name: lambda now, clean, aim: (now.mean.square().sum(dim=(2, 3)) / clean.mean.square().sum(dim=(2, 3))).mean()
         for name, arm in ARMS.items()
-        if arm.mode == "strong"
+        if arm.mode == "subtle"
     },
 }
 """What each method of the encoder wants more of, of the posteriors of a changed picture, the original, and Mist's pattern."""

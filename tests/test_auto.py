@@ -18,13 +18,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from pca_protect import FallbackWarning, ModelError, ProtectConfig, UsageError, load_surrogate, protect
-from pca_protect.batch.begin import find, settle_inputs
+from pca_protect.batch.begin import classify_inputs, find
 from pca_protect.batch.request import Request
 from pca_protect.batch.run import preview, run
 from pca_protect.cli.main import protect_app
 from pca_protect.cli.run_output import _one_picture
 from pca_protect.io.header import read_header
-from pca_protect.io.note import NOTE_KEY
+from pca_protect.io.marker import MARKER_KEY
 from pca_protect.surrogates.encoder import Surrogate
 from pca_protect.surrogates.load import load_surrogates
 from pca_protect.surrogates.registry import PREFERRED, REGISTRY
@@ -115,7 +115,7 @@ def test_a_fallback_shows_everywhere(photo: Path, cache_sd: Cache, monkeypatch: 
     assert header is not None
     assert header.ours, "a folder run leaves it out"
     with Image.open(output) as image:
-        assert json.loads(image.info[NOTE_KEY])["test_only"] is True
+        assert json.loads(image.info[MARKER_KEY])["test_only"] is True
     done = command(photo.name, "-o", "named.png", "--json")
     record = json.loads(done.stdout)
     assert (record["output"], record["test_only"]) == ("named.png", True)
@@ -192,12 +192,12 @@ def test_nothing_is_downloaded_for_a_request_with_nothing_to_do(photo: Path):
     def refuse() -> Resolved:
         raise AssertionError("would download")
 
-    settled = partial(settle_inputs, config=QUICK, resolve=refuse, weights_digest=lambda _: None)
+    settled = partial(classify_inputs, config=QUICK, resolve=refuse, weights_digest=lambda _: None)
     (photo.parent / "broken.png").write_bytes(photo.read_bytes()[:20])
     for name in ("broken.png", "missing.png"):
         request = Request((str(photo.parent / name),), output=None)
         found = settled(find(request), request)
-        assert (found.standings, found.resolved) == (["to do"], None)
+        assert (found.statuses, found.resolved) == (["to do"], None)
     request = Request((str(photo),), output=None)
     with pytest.raises(AssertionError, match="would download"):
         settled(find(request), request)
@@ -227,7 +227,7 @@ def test_a_dry_run_says_what_the_names_depend_on(photo: Path, monkeypatch: pytes
 def test_a_dry_run_with_the_model_in_the_cache(photo: Path, cache_sd: Cache):
     cache_sd()
     shown = preview(Request((str(photo),), output=None), QUICK)
-    assert (shown.resolved, shown.needs_download, shown.notices) == (Resolved(("sd",)), False, [])
+    assert (shown.resolved, shown.needs_download, shown.messages) == (Resolved(("sd",)), False, [])
     assert shown.jobs[0].target.endswith("photo.protected.png")
 
 

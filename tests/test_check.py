@@ -18,7 +18,6 @@ from tiny_editors import SIDE, save, stable_diffusion
 
 from pca_protect import ModelError, PictureError, ProtectConfig, Surrogate, UsageError, load_surrogate, protect
 from pca_protect.cli.main import app
-from pca_protect.config import PUBLISHED_MODES
 from pca_protect.eval.check import verdict
 from pca_protect.eval.check.encoders import load_encoders
 from pca_protect.eval.check.posterior import FIGURES, LARGEST_SIDE_PX, Figures, figures_of, middle
@@ -31,6 +30,7 @@ from pca_protect.eval.pictures import to_pixels
 from pca_protect.evaluation import with_noise
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import read_picture
+from pca_protect.modes import PUBLISHED_MODES
 from pca_protect.surrogates.registry import REGISTRY
 
 EMBEDDED = [entry.name for entry in REGISTRY.values() if entry.embedded]
@@ -210,14 +210,14 @@ def test_a_change_is_measured_beside_noise_as_large(
         shift = shift_of(picture, original, pocket, levels=16, seed=3)
         assert shift.latent > shift.noise_latent > 0
         assert shift.gain_over_noise == shift.latent / shift.noise_latent > verdict.MIN_GAIN
-    strong = protect(original, ProtectConfig(mode="strong", steps=8), surrogate=pocket).picture
+    subtle = protect(original, ProtectConfig(mode="subtle", steps=8), surrogate=pocket).picture
     found = judge(
-        figures_of(strong, pocket),
+        figures_of(subtle, pocket),
         None,
         shorter_side_px=min(original.rgb.shape[:2]),
-        shift=shift_of(strong, original, pocket, levels=16, seed=3),
+        shift=shift_of(subtle, original, pocket, levels=16, seed=3),
     )
-    assert (found.looks, found.mode) == ("protected", "diffusion"), "mode strong leaves the traces of this one"
+    assert (found.looks, found.mode) == ("protected", "diffusion"), "mode subtle leaves the traces of this one"
     control = shift_of(with_noise(original, 16, 3), original, pocket, levels=16, seed=3)
     assert control.gain_over_noise == pytest.approx(1.0, abs=0.05)
     other = shift_of(with_noise(original, 16, 3), original, pocket, levels=16, seed=4)

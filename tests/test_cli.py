@@ -22,7 +22,7 @@ from pca_protect import UsageError, __version__
 from pca_protect.cli import console
 from pca_protect.cli.main import protect_app
 from pca_protect.cli.run_output import _Bar
-from pca_protect.config import MODES
+from pca_protect.modes import MODES
 
 
 def command(*arguments: object, cwd: Path, **settings: object) -> subprocess.CompletedProcess[str]:
@@ -85,14 +85,14 @@ def test_what_may_be_seen_and_has_to_last_and_several_encoders(
 ):
     tiny_kl(latent_channels=16, seed=4).save_pretrained(tmp_path / "other")
     vaes = ("--vae", tiny_folder, "--vae", tmp_path / "other")
-    options = ("--mode", "strong", "--max-visibility", 0.4, "--survive", "social", "--steps", 3)
+    options = ("--mode", "subtle", "--max-visibility", 0.4, "--survive", "social", "--steps", 3)
     run = partial(in_process, photo.name, *vaes, *options, cwd=tmp_path, monkeypatch=monkeypatch)
     done = run("--json", "-o", "a.png")
     assert done.exit_code == 0, done.output
     record = json.loads(done.stdout)
     asked = {name: record["config"][name] for name in ("mode", "max_visibility", "survive", "vae")}
     assert asked == {
-        "mode": "strong",
+        "mode": "subtle",
         "max_visibility": 0.4,
         "survive": "social",
         "vae": [str(tiny_folder), str(tmp_path / "other")],
@@ -100,7 +100,7 @@ def test_what_may_be_seen_and_has_to_last_and_several_encoders(
     assert 0 < record["visible_levels"] <= 0.4
     assert record["vae"]["name"] == f"{tiny_folder} + {tmp_path / 'other'}"
     (line,) = run("-o", "b.png").stdout.splitlines()
-    assert f"strong against {record['vae']['name']}" in line
+    assert f"subtle against {record['vae']['name']}" in line
     assert f"visible like {record['visible_levels']:.2g} levels" in line
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert "about" in run("-o", "c.png", "--dry-run").stderr
@@ -159,15 +159,15 @@ BAD_REQUESTS = {
     "max visibility nan": (["photo.png", "--max-visibility", "nan"], 2, "max visibility nan"),
     "max visibility words": (["photo.png", "--max-visibility", "little"], 2, "--max-visibility"),
     "unknown survive": (["photo.png", "--survive", "fax"], 2, "unknown upload to survive 'fax'; choose jpeg or social"),
-    "strong with a direction": (
-        ["photo.png", "--mode", "strong", "--direction", "down"],
+    "subtle with a direction": (
+        ["photo.png", "--mode", "subtle", "--direction", "down"],
         2,
-        "mode strong has another loss",
+        "mode subtle has another loss",
     ),
-    "strong with a target": (
-        ["photo.png", "--mode", "strong", "--target-variance", "1"],
+    "subtle with a target": (
+        ["photo.png", "--mode", "subtle", "--target-variance", "1"],
         2,
-        "mode strong has another loss",
+        "mode subtle has another loss",
     ),
     "one vae twice": (["photo.png", "--vae", "pocket", "--vae", "pocket"], 2, "give each once"),
     "unknown option": (["photo.png", "--fast"], 2, "--fast"),
@@ -311,7 +311,7 @@ def test_version_and_vaes(tmp_path: Path):
     rows = [json.loads(line) for line in command("vaes", "--json", cwd=tmp_path).stdout.splitlines()]
     pocket = next(row for row in rows if row["name"] == "pocket")
     assert pocket["embedded"]
-    assert pocket["at_hand"]
+    assert pocket["is_cached"]
     flux1 = next(row for row in rows if row["name"] == "flux1")
     assert flux1["covers"] == ["Z-Image"]
     assert "FLUX.1 dev" in flux1["covers_unverified"]

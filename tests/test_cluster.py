@@ -19,8 +19,8 @@ import torch
 from conftest import smooth_picture
 from huggingface_hub import constants
 
-from pca_protect.batch.delivery import Delivery
 from pca_protect.batch.outcome import Outcome, Summary
+from pca_protect.batch.output_options import OutputOptions
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import DeviceError, ModelError, UsageError
 from pca_protect.io.picture import Picture
@@ -37,8 +37,8 @@ import ray
 
 from pca_protect.cluster import run as cluster
 from pca_protect.cluster.fetch import Counter
-from pca_protect.cluster.plan import Standings, inputs_of, settle
-from pca_protect.cluster.records import Memory, Planned
+from pca_protect.cluster.plan import JobStatuses, classify, inputs_of
+from pca_protect.cluster.records import Ledger, Planned
 from pca_protect.cluster.storage import Storage, is_url
 
 pytestmark = [
@@ -51,16 +51,16 @@ pytestmark = [
 
 @dataclass
 class Watched:
-    """A watcher that keeps what it is told; `on_done` is called with every outcome."""
+    """A observer that keeps what it is told; `on_done` is called with every outcome."""
 
     on_done: Callable[[Outcome], None] = lambda outcome: None
-    notices: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
     begun: int = 0
     outcomes: list[Outcome] = field(default_factory=list)
     summary: Summary | None = None
 
-    def notice(self, sentence: str) -> None:
-        self.notices.append(sentence)
+    def message(self, sentence: str) -> None:
+        self.messages.append(sentence)
 
     def loaded(self, surrogate: Surrogate) -> None:
         pass
@@ -83,7 +83,7 @@ class Watched:
 
 
 @dataclass(frozen=True)
-class KillingDelivery(Delivery):
+class KillingDelivery(OutputOptions):
     """Stands for a decoder that crashes: the worker that touches this picture dies on the spot."""
 
     def prepared(self, picture: Picture) -> Picture:
@@ -188,7 +188,7 @@ def test_folder_to_folder(
     watched = Watched()
 
     summary = cluster.run(
-        [source], str(tmp_path / "out"), config, watcher=watched, workers=2, errors=tmp_path / "errors.jsonl"
+        [source], str(tmp_path / "out"), config, observer=watched, workers=2, errors=tmp_path / "errors.jsonl"
     )
 
     outputs = written(tmp_path / "out")
@@ -203,7 +203,7 @@ def test_folder_to_folder(
     failed = [json.loads(line)["input"] for line in (tmp_path / "errors.jsonl").read_text().splitlines()]
     assert {Path(name).name for name in failed} == set(broken)
     assert lines_of(tmp_path / "out", "errors")[0]["error"]
-    assert "1 file was ignored, no picture by name" in watched.notices
+    assert "1 file was ignored, no picture by name" in watched.messages
 
     journal, records = lines_of(tmp_path / "out", "journal"), lines_of(tmp_path / "out", "records")
     assert {line["output"] for line in journal} == set(outputs)
@@ -218,7 +218,7 @@ def test_folder_to_folder(
 def done_folder(tmp_path: Path, config: ProtectConfig) -> tuple[str, Path]:
     """An input folder with two pictures, and an output folder in which both are finished."""
     source = folder_of(tmp_path / "in", {"a.png": png(45, 37, 0), "sub/b.png": png(37, 45, 1)})
-    cluster.run([source], str(tmp_path / "out"), config, watcher=Watched(), workers=2)
+    cluster.run([source], str(tmp_path / "out"), config, observer=Watched(), workers=2)
     return source, tmp_path / "out"
 
 
@@ -232,7 +232,7 @@ def test_what_a_rerun_does(tmp_path: Path, two_workers: None, config: ProtectCon
     before = state_of(out)
 
     def again(settings: ProtectConfig = config, **options: object) -> Summary:
-        return cluster.run([source], str(out), settings, watcher=Watched(), workers=2, **options)  # type: ignore[arg-type]
+        return cluster.run([source], str(out), settings, observer=Watched(), workers=2, **options)  # type: ignore[arg-type]
 
     assert (again().finished, again().protected) == (2, 0)
     assert state_of(out) == before
@@ -274,7 +274,7 @@ def test_killed_worker(tmp_path: Path, two_workers: None, one_thread: None, tiny
             killed.append(victim.pid)
 
     watched = Watched(on_done=kill_one)
-    summary = cluster.run([source], str(tmp_path / "out"), config, watcher=watched, workers=2)
+    summary = cluster.run([source], str(tmp_path / "out"), config, observer=watched, workers=2)
 
     assert killed
     assert (summary.protected, summary.failures, summary.left) == (10, (), 0)
@@ -294,7 +294,7 @@ def test_picture_that_kills_its_worker(
     together = ProtectConfig(vae=config.vae, steps=2, device="cpu", batch=4)
 
     summary = cluster.run(
-        [source], str(tmp_path / "out"), together, watcher=Watched(), workers=1, delivery=KillingDelivery()
+        [source], str(tmp_path / "out"), together, observer=Watched(), workers=1, output_options=KillingDelivery()
     )
 
     (failure,) = summary.failures
@@ -328,7 +328,7 @@ def test_bucket_to_bucket(s3: str, two_workers: None, one_thread: None, config: 
 
     def go(settings: ProtectConfig = config, **options: object) -> Summary:
         return cluster.run(
-            ["s3://pictures/set"], "s3://protected/by/us", settings, watcher=Watched(), workers=2, **options  # type: ignore[arg-type]
+            ["s3://pictures/set"], "s3://protected/by/us", settings, observer=Watched(), workers=2, **options  # type: ignore[arg-type]
         )  # fmt: skip
 
     summary = go()
@@ -365,16 +365,16 @@ def test_storage_errors_are_sentences(s3: str, tmp_path: Path, config: ProtectCo
 
     boto3.client("s3").create_bucket(Bucket="there")
     with pytest.raises(UsageError, match=r"s3://not-there/x: no such bucket or folder"):
-        cluster.run(["s3://not-there/x"], "s3://there/out", config, watcher=Watched())
+        cluster.run(["s3://not-there/x"], "s3://there/out", config, observer=Watched())
     with pytest.raises(UsageError, match=r"s3://there/x: no picture to protect"):
-        cluster.run(["s3://there/x"], "s3://there/out", config, watcher=Watched())
+        cluster.run(["s3://there/x"], "s3://there/out", config, observer=Watched())
     with pytest.raises(UsageError, match=r"/nowhere: no such bucket or folder"):
-        cluster.run([str(tmp_path / "nowhere")], str(tmp_path / "out"), config, watcher=Watched())
+        cluster.run([str(tmp_path / "nowhere")], str(tmp_path / "out"), config, observer=Watched())
     with pytest.raises(UsageError, match=r"nonsense://x: cannot be opened"):
-        cluster.run(["nonsense://x"], str(tmp_path / "out"), config, watcher=Watched())
+        cluster.run(["nonsense://x"], str(tmp_path / "out"), config, observer=Watched())
     source = folder_of(tmp_path / "in", {"a.png": png(45, 37, 0)})
     with pytest.raises(UsageError, match=r"s3://not-there/out: no such bucket or folder"):
-        cluster.run([source], "s3://not-there/out", config, watcher=Watched())
+        cluster.run([source], "s3://not-there/out", config, observer=Watched())
 
 
 def test_unreachable_storage(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -396,7 +396,7 @@ def test_unreachable_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, co
     source = folder_of(tmp_path / "in", {"a.png": png(45, 37, 0)})
     watched = Watched()
     with pytest.raises(DeviceError, match=r"Ray cluster 127\.0\.0\.1:9: cannot be reached"):
-        cluster.run([source], str(tmp_path / "out"), config, watcher=watched, address="127.0.0.1:9")
+        cluster.run([source], str(tmp_path / "out"), config, observer=watched, address="127.0.0.1:9")
     assert watched.summary is not None
     assert watched.summary.left == 1
 
@@ -407,37 +407,37 @@ def test_outputs_of_a_run_that_was_killed(tmp_path: Path) -> None:
     output = Storage(folder_of(tmp_path / "out", {"a.protected.png": b"written, not noted"}))
     tasks = inputs_of([source], output, recursive=True).tasks
 
-    def standings(config_digest: str) -> Standings:
-        memory = Memory(output, output.listed(), "later")
+    def statuses(config_digest: str) -> JobStatuses:
+        memory = Ledger(output, output.listed(), "later")
         there = {stored.place: stored for stored in output.listed()}
-        return settle(
+        return classify(
             tasks, output=output, there=there, finished=memory.finished(), unfinished=memory.unfinished(),
             existing="refuse", config_digest=config_digest, weights_digest="w",
         )  # fmt: skip
 
     with pytest.raises(UsageError, match=r"a\.protected\.png: exists already"):
-        standings("c")
-    killed = Memory(output, output.listed(), "killed")
+        statuses("c")
+    killed = Ledger(output, output.listed(), "killed")
     killed.announce(Planned("c", "w", frozenset(task.target for task in tasks)))
-    assert [(task.target, task.replace) for task in standings("c").to_do] == [("a.protected", True)]
+    assert [(task.target, task.replace) for task in statuses("c").to_do] == [("a.protected", True)]
     with pytest.raises(UsageError, match=r"a\.png: was protected with other settings"):
-        standings("other")
+        statuses("other")
     killed.end([], {"another"})  # a run over other pictures leaves the plan alone
-    assert standings("c").to_do
-    killed.end([], standings("c").settled)
+    assert statuses("c").to_do
+    killed.end([], statuses("c").settled)
     with pytest.raises(UsageError, match="exists already"):
-        standings("c")
+        statuses("c")
 
 
 def test_missing_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, config: ProtectConfig) -> None:
     monkeypatch.setitem(sys.modules, "ray.data", None)
     with pytest.raises(UsageError, match=r"pip install 'pca-protect\[cluster\]'"):
-        cluster.run([str(tmp_path)], str(tmp_path / "out"), config, watcher=Watched())
+        cluster.run([str(tmp_path)], str(tmp_path / "out"), config, observer=Watched())
 
 
 def test_workers_have_to_be_some(tmp_path: Path, config: ProtectConfig) -> None:
-    with pytest.raises(UsageError, match="--workers 0"):
-        cluster.run([str(tmp_path)], str(tmp_path / "out"), config, watcher=Watched(), workers=0)
+    with pytest.raises(UsageError, match="`workers=0`"):
+        cluster.run([str(tmp_path)], str(tmp_path / "out"), config, observer=Watched(), workers=0)
 
 
 def test_two_pictures_for_one_output(tmp_path: Path) -> None:
@@ -464,7 +464,7 @@ def test_torn_lines_prove_nothing(tmp_path: Path) -> None:
     lines = [json.dumps(whole), json.dumps(whole)[:50], json.dumps({**whole, "output_bytes": "4"}), "[]", "null"]
     folder_of(tmp_path, {".pca_protect/journal/r-000000.jsonl": "\n".join(lines).encode()})
     output = Storage(str(tmp_path))
-    finished = Memory(output, output.listed(), "run").finished()
+    finished = Ledger(output, output.listed(), "run").finished()
     assert [line.output_bytes for line in finished["in"]] == [4]
 
 
@@ -500,11 +500,11 @@ def test_a_fallback_of_auto_is_named_by_the_driver(
     auto = ProtectConfig(preset="paper", steps=1, device="cpu")
     run = partial(cluster.run, [source], output, auto, workers=1)
     with pytest.raises(UsageError, match=r"b\.protected\.png: exists already"):
-        run(watcher=Watched())
+        run(observer=Watched())
     with pytest.raises(ModelError, match="not in the local cache"):
-        run(watcher=Watched(), existing="skip", fallback=False)
+        run(observer=Watched(), existing="skip", fallback=False)
     watched = Watched()
-    summary = run(watcher=watched, existing="skip", evaluate=False)
+    summary = run(observer=watched, existing="skip", evaluate=False)
     assert (summary.protected, summary.skipped, summary.exit_code) == (1, 1, 0)
     assert set(written(tmp_path / "out")) == {"a.test-only.png", "b.protected.png"}
     record = watched.outcomes[0].record
@@ -512,5 +512,5 @@ def test_a_fallback_of_auto_is_named_by_the_driver(
     assert record.test_only
     assert record.protected is None, "not evaluated"
     assert record.warnings[0].startswith("test only: VAE auto took the embedded `pocket`")
-    again = run(watcher=Watched(), existing="skip")
+    again = run(observer=Watched(), existing="skip")
     assert (again.protected, again.skipped) == (0, 2)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import pca_protect
 from pca_protect import ModelError, PosteriorCollapse, ProtectConfig, Record, Surrogate, UsageError, protect
 from pca_protect.attack.transforms import jpeg
-from pca_protect.config import MODES, PUBLISHED_MODES
+from pca_protect.modes import MODES, PUBLISHED_MODES
 
 
 @pytest.mark.parametrize("mode", PUBLISHED_MODES)
@@ -99,7 +99,7 @@ def test_any_module_is_an_encoder():
         ({"schedule": "square"}, "unknown schedule"),
         ({"eps": 16}, r"eps 16 is not in \(0, 1\]"),
         ({"steps": 0}, "give at least 1"),
-        ({"mode": "strong", "target_variance": 2.0}, "has no target variance"),
+        ({"mode": "subtle", "target_variance": 2.0}, "has no target variance"),
     ],
 )
 def test_settings_out_of_range_are_one_sentence(tiny: Surrogate, settings: dict[str, object], says: str):

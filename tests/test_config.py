@@ -3,13 +3,14 @@ from __future__ import annotations
 import pytest
 
 from pca_protect import ProtectConfig, UsageError
-from pca_protect.config import MODES, PRESETS, PUBLISHED_MODES
+from pca_protect.config import PRESETS
+from pca_protect.modes import MODES, PUBLISHED_MODES
 
 
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
-        ("mode", "destroy", "unknown mode 'destroy'; choose diffusion, concentration or strong"),
+        ("mode", "destroy", "unknown mode 'destroy'; choose diffusion, concentration or subtle"),
         ("preset", "slow", "unknown preset 'slow'"),
         ("device", "gpu", "unknown device 'gpu'"),
         ("precision", "int8", "unknown precision 'int8'"),
@@ -37,7 +38,7 @@ def test_published_settings():
     paper = ProtectConfig(preset="paper")
     assert paper.budget_levels == 16
     assert paper.recipe.steps == 40
-    assert paper.recipe.relative_step * paper.budget_levels == 2
+    assert paper.recipe.rel_stepsize * paper.budget_levels == 2
     assert (paper.recipe.momentum, paper.recipe.schedule, paper.recipe.keep_best) == (0.0, "constant", False)
     assert paper.as_dict()["step_rule"] == "sign"
     assert ProtectConfig(mode="diffusion").objective == (1.0, "up")

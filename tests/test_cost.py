@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from pca_protect.attack.objectives import CollapseObjective
 from pca_protect.cli import bench
-from pca_protect.config import MODES, ProtectConfig
+from pca_protect.config import ProtectConfig
 from pca_protect.engine import run_recipe
 from pca_protect.errors import DeviceError, ModelError, UsageError
 from pca_protect.eval import pictures
@@ -30,6 +30,7 @@ from pca_protect.eval.cost.random_vae import save_random_vae
 from pca_protect.eval.cost.run import CostResult, measure_cost
 from pca_protect.eval.cost.table import arm_rows
 from pca_protect.eval.cost.turns import run_in_turns
+from pca_protect.modes import MODES
 from pca_protect.surrogates.encoder import Surrogate
 from pca_protect.surrogates.load import load_surrogate
 

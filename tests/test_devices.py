@@ -59,10 +59,10 @@ def test_a_device_by_index_is_a_request():
             device_module.resolve_device(name)
 
 
-@pytest.mark.parametrize(("count", "remedy"), [(1, "cuda:0"), (2, "cuda:0 to cuda:1")])
+@pytest.mark.parametrize(("count", "remedy"), [(1, "cuda:0`"), (2, "cuda:0` to cuda:1")])
 def test_a_device_beyond_the_last_is_one_sentence(count: int, remedy: str):
     with pretending("cuda", count=count):
-        with pytest.raises(DeviceError, match=rf"^device cuda:7 does not exist: .* use --device {remedy}$"):
+        with pytest.raises(DeviceError, match=rf"^device cuda:7 does not exist: .* use `device={remedy}$"):
             device_module.resolve_device("cuda:7")
         with pytest.raises(DeviceError, match="device mps is not available"):
             device_module.resolve_device(torch.device("mps"))
@@ -78,7 +78,7 @@ def test_bf16_is_refused_on_a_cpu_that_emulates_it(supported: bool, monkeypatch:
             found = device_module.resolve_dtype("bf16", torch.device(device), overflows_fp16=True, model="one")
             assert found == torch.bfloat16
         else:
-            with pytest.raises(DeviceError, match="50 times slower than fp32; use --precision fp32"):
+            with pytest.raises(DeviceError, match="50 times slower than fp32; use `precision=fp32`"):
                 device_module.resolve_dtype("bf16", torch.device(device), overflows_fp16=True, model="one")
 
 
@@ -131,7 +131,7 @@ WRONG: dict[str, tuple[Change, str]] = {
 @pytest.mark.parametrize("name", WRONG)
 def test_a_device_that_computes_nonsense_is_refused(name: str, dtype: torch.dtype):
     change, says = WRONG[name]
-    with pytest.raises(DeviceError, match=rf"^device cpu computes sd wrongly: {says} differs .* --device cpu") as said:
+    with pytest.raises(DeviceError, match=rf"^device cpu computes sd wrongly: {says} differs .* `device=cpu`") as said:
         require_agreement(encoder(), encoder(change), device=CPU, dtype=dtype, name="sd", multiple=8)
     assert len(str(said.value)) <= 300
     assert said.value.exit_code == 3
@@ -200,5 +200,8 @@ def test_half_precision_that_overflows_is_not_called_a_broken_device(tmp_path: P
     vae = TINY["AutoencoderKL"]()
     nn.init.constant_(vae.encoder.conv_in.bias, 1e6)
     vae.save_pretrained(tmp_path)
-    with pretending("mps"), pytest.raises(ModelError, match=r"not finite for a test picture of 64 px on mps; .* fp32"):
+    with (
+        pretending("mps"),
+        pytest.raises(ModelError, match=r"not finite for a test picture of 64 px on mps; .* `precision=fp32`"),
+    ):
         load_surrogate(str(tmp_path), device="mps", precision="fp16")

@@ -30,7 +30,7 @@ def put(path: Path, seed: int = 0) -> Path:
 
 def ours() -> bytes:
     picture: Picture = from_pil(smooth_picture(16, 24))
-    return encode_picture(picture, "PNG", note=NOTE)
+    return encode_picture(picture, "PNG", marker=NOTE)
 
 
 def test_content_decides_what_is_a_picture(tmp_path: Path):
@@ -43,7 +43,7 @@ def test_content_decides_what_is_a_picture(tmp_path: Path):
     found = discover([str(tmp_path)], recursive=True)
     assert set(places(found)) - {"empty.png"} == {"no extension", "photo.txt"}
     assert found.not_pictures >= 1
-    assert "no picture by content" in " ".join(found.notices())
+    assert "no picture by content" in " ".join(found.messages())
     assert {(source.width_px, source.height_px) for source in found.sources if source.place == "photo.txt"} == {
         (16, 24)
     }
@@ -53,7 +53,7 @@ def test_what_is_named_is_kept_to_fail_with_its_sentence(tmp_path: Path):
     (tmp_path / "text.png").write_text("hello")
     found = discover([str(tmp_path / "text.png"), str(tmp_path / "nowhere.png")])
     assert places(found) == ["text.png", "nowhere.png"]
-    assert found.notices() == []
+    assert found.messages() == []
 
 
 def test_subfolders_are_entered_on_request_and_counted_otherwise(tmp_path: Path):
@@ -62,7 +62,7 @@ def test_subfolders_are_entered_on_request_and_counted_otherwise(tmp_path: Path)
     (tmp_path / "empty").mkdir()
     found = discover([str(tmp_path)])
     assert places(found) == ["one.png"]
-    assert found.notices() == ["1 subfolder was not entered; add --recursive to include them"]
+    assert found.messages() == ["1 subfolder was not entered; add `recursive` to include them"]
     assert places(discover([str(tmp_path)], recursive=True)) == ["one.png", "a/two.png", "a/b/three.png"]
 
 
@@ -88,7 +88,7 @@ def test_outputs_never_become_inputs(tmp_path: Path):
     assert places(found) == ["photo.png"]
     assert found.ours == 1
     assert found.output_inside
-    assert len(found.notices()) == 2
+    assert len(found.messages()) == 2
     assert discover([str(tmp_path / "photo.protected.png")]).sources == []
     assert discover([str(tmp_path)], output=tmp_path / "out").not_entered == 0
 

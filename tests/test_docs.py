@@ -316,10 +316,10 @@ def test_threat_model_quotes_measured_figures():
 
 def test_method_has_the_constants_of_the_code():
     text = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
-    strong, social = ProtectConfig(mode="strong"), ProtectConfig(mode="strong", survive="social")
+    subtle, social = ProtectConfig(mode="subtle"), ProtectConfig(mode="subtle", survive="social")
     for part in (
-        rf"\lambda = {strong.price:g} .",
-        rf"$\lambda = {social.price:g}$",
+        rf"\lambda = {subtle.visibility_weight:g} .",
+        rf"$\lambda = {social.visibility_weight:g}$",
         f"G_{{{visibility._LUMA_BLUR_PX}}} * \\delta_Y",
         f"G_{{{visibility._CHROMA_BLUR_PX}}} * \\delta_B",
         f"T = {visibility.FLAT_THRESHOLD} + \\sqrt{{G_{visibility._SURROUNDINGS_PX:g} *",

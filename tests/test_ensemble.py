@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pca_protect import ModelError, ProtectConfig, UsageError, load_surrogate, protect
 from pca_protect.attack.ensemble import mean_of
-from pca_protect.attack.objectives import CollapseObjective, PowerObjective
+from pca_protect.attack.objectives import CollapseObjective, LossObjective, power
 from pca_protect.attack.pgd import Objective
 from pca_protect.attack.visibility import VisibilityPenalty
 from pca_protect.batch.request import Request
@@ -109,7 +109,7 @@ def test_logarithmic_objectives_are_not_blown_up(both: SurrogateEnsemble, levels
     """They are zero at the clean pixels, and hardly more where a window before this one changed some of them; what they are
     weighed against, the price of visibility, is not divided by that."""
     clean = pixels_of()
-    goals = [PowerObjective(member.posterior, clean) for member in both.members]
+    goals = [LossObjective(member.posterior, power, "up", clean, logarithmic=True) for member in both.members]
     before = near(clean, levels)
     at = near(before)
     gradient = gradient_of(mean_of(goals), at)
@@ -120,7 +120,7 @@ def test_logarithmic_objectives_are_not_blown_up(both: SurrogateEnsemble, levels
 
 def test_one_that_does_not_move_is_no_nan(both: SurrogateEnsemble):
     clean = pixels_of()
-    goal = PowerObjective(both.members[0].posterior, clean)
+    goal = LossObjective(both.members[0].posterior, power, "up", clean, logarithmic=True)
     still = mean_of([goal, lambda pixels: 0 * pixels.sum(dim=(1, 2, 3))])
     at = near(clean)
     gradient = gradient_of(still, at)
@@ -150,7 +150,7 @@ def test_the_graph_of_one_encoder_is_in_memory_at_a_time(both: SurrogateEnsemble
         return objective
 
     clean = pixels_of(1)
-    goals = [counted(PowerObjective(member.posterior, clean)) for member in both.members]
+    goals = [counted(LossObjective(member.posterior, power, "up", clean, logarithmic=True)) for member in both.members]
     goal = VisibilityPenalty(mean_of(goals), clean, weight=0.0)
     pixels = near(clean).requires_grad_()
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda one: one.tensor):
@@ -185,7 +185,7 @@ def face() -> Picture:
     return Picture(np.asarray(Image.open(ASTRONAUT).crop((170, 60, 259, 157))), source="face")
 
 
-@pytest.mark.parametrize(("mode", "limit"), [("strong", None), ("diffusion", None), ("concentration", 1.0)])
+@pytest.mark.parametrize(("mode", "limit"), [("subtle", None), ("diffusion", None), ("concentration", 1.0)])
 def test_every_member_is_evaluated_and_the_record_has_the_weakest(
     face: Picture, embedded: SurrogateEnsemble, mode: str, limit: float | None
 ):
@@ -202,7 +202,7 @@ def test_every_member_is_evaluated_and_the_record_has_the_weakest(
     else:
         assert min(gains[:2]) > 4
         assert gains[2] < MIN_GAIN, (
-            "an ensemble in mode strong protects hardly against the third: it is said, not hidden"
+            "an ensemble in mode subtle protects hardly against the third: it is said, not hidden"
         )
     record = found.record
     assert record.gain_over_noise == pytest.approx(min(gains)), "the record has the one protected least"
@@ -217,8 +217,8 @@ def test_every_member_is_evaluated_and_the_record_has_the_weakest(
 
 def test_more_encoders_than_one_protect_better_against_all(face: Picture, embedded: SurrogateEnsemble):
     """The logarithm of the latent's power, of the encoder that is protected against least."""
-    config = ProtectConfig(mode="strong", steps=20)
-    together = protect(face, ProtectConfig(mode="strong", steps=20, vae=("a", "b", "c")), surrogate=embedded)
+    config = ProtectConfig(mode="subtle", steps=20)
+    together = protect(face, ProtectConfig(mode="subtle", steps=20, vae=("a", "b", "c")), surrogate=embedded)
     alone = protect(face, config, surrogate=embedded.members[0])
 
     def worst(picture: Picture) -> float:
@@ -228,7 +228,7 @@ def test_more_encoders_than_one_protect_better_against_all(face: Picture, embedd
     assert worst(together.picture) > 2 * worst(alone.picture)
 
 
-@pytest.mark.parametrize("mode", ["strong", "concentration"])
+@pytest.mark.parametrize("mode", ["subtle", "concentration"])
 def test_bytes_do_not_depend_on_the_batch(both: SurrogateEnsemble, mode: str):
     pictures = [Picture(np.asarray(smooth_picture(41, 35, seed=seed)), source=str(seed)) for seed in range(3)]
     config = ProtectConfig(mode=mode, vae=("one", "two"), steps=5, batch=3)
@@ -241,11 +241,11 @@ def test_bytes_do_not_depend_on_the_batch(both: SurrogateEnsemble, mode: str):
 
 def test_windows_and_scales_and_the_seed(both: SurrogateEnsemble):
     picture = Picture(np.asarray(smooth_picture(150, 67)), source="wide")
-    config = ProtectConfig(mode="strong", vae=("one", "two"), steps=3, tile_px=128, scales=(64, "native"))
+    config = ProtectConfig(mode="subtle", vae=("one", "two"), steps=3, tile_px=128, scales=(64, "native"))
     found = protect(picture, config, surrogate=both)
     assert found.record.max_change_levels == 16
     assert np.array_equal(found.picture.rgb, protect(picture, config, surrogate=both).picture.rgb)
-    other = ProtectConfig(mode="strong", vae=("one", "two"), steps=3, tile_px=128, scales=(64, "native"), seed=1)
+    other = ProtectConfig(mode="subtle", vae=("one", "two"), steps=3, tile_px=128, scales=(64, "native"), seed=1)
     assert not np.array_equal(found.picture.rgb, protect(picture, other, surrogate=both).picture.rgb)
 
 
@@ -254,7 +254,7 @@ def test_windows_show_no_more_than_the_whole(embedded: SurrogateEnsemble):
     picture = Picture(np.asarray(Image.open(ASTRONAUT).crop((150, 60, 311, 124))), source="wide")
     shown = []
     for tile_px in (256, 128):
-        config = ProtectConfig(mode="strong", vae=("pocket", "pocket-tiny"), steps=10, tile_px=tile_px)
+        config = ProtectConfig(mode="subtle", vae=("pocket", "pocket-tiny"), steps=10, tile_px=tile_px)
         shown.append(protect(picture, config, surrogate=SurrogateEnsemble(embedded.members[:2])).record.visible_levels)
     assert shown[1] < 1.25 * shown[0]
 
@@ -295,7 +295,7 @@ def test_a_folder_goes_on_with_the_same_encoders_only(tmp_path: Path, names: tup
     assert outputs(out) == before
 
 
-@pytest.mark.parametrize("mode", ["strong", "diffusion"])
+@pytest.mark.parametrize("mode", ["subtle", "diffusion"])
 def test_an_encoder_that_overflows_writes_nothing(tmp_path: Path, photo: Path, names: tuple[str, str, str], mode: str):
     broken = tiny_kl(seed=3)
     broken.encoder.conv_out.bias.data.fill_(1e20)

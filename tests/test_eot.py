@@ -29,7 +29,7 @@ def face() -> Levels:
 @pytest.fixture(scope="module")
 def protected(face: Levels, pocket: Surrogate):
     def make(survive: str | None, *, seed: int = 0, steps: int = 40) -> Levels:
-        config = ProtectConfig(mode="strong", survive=survive, seed=seed, steps=steps)
+        config = ProtectConfig(mode="subtle", survive=survive, seed=seed, steps=steps)
         return protect(Image.fromarray(face), config, surrogate=pocket).picture.rgb
 
     return cache(make)
@@ -91,7 +91,7 @@ def test_what_is_posted_smaller_is_protected_at_that_size(pocket: Surrogate):
 
 
 def test_the_seed_decides_all_that_is_drawn(face: Levels, protected, pocket: Surrogate):
-    config = ProtectConfig(mode="strong", survive="jpeg", steps=3)
+    config = ProtectConfig(mode="subtle", survive="jpeg", steps=3)
     torch.manual_seed(99)  # nobody's business
     again = protect(Image.fromarray(face), config, surrogate=pocket).picture.rgb
     assert np.array_equal(protected("jpeg", steps=3), again)

@@ -16,11 +16,11 @@ from torch import nn
 
 from pca_protect import ProtectConfig, Surrogate, evaluation, load_surrogate, protect
 from pca_protect.attack.losses import posterior_collapse
-from pca_protect.config import MODES
 from pca_protect.engine import criteria
 from pca_protect.evaluation import NOISE_DRAWS, SAMPLE_PX, evaluate, whole_posterior, with_noise
 from pca_protect.image.tensors import to_tensor
 from pca_protect.io.picture import Picture
+from pca_protect.modes import MODES
 from pca_protect.record import UNMEASURED
 
 

@@ -21,11 +21,11 @@ from PIL import Image
 from small_disk import small_disk
 
 from pca_protect.batch import work as work_module
-from pca_protect.batch.claim import claimed, state_of
-from pca_protect.batch.delivery import Delivery
 from pca_protect.batch.journal import read_journal
 from pca_protect.batch.listing import read_list
 from pca_protect.batch.outcome import Failure, Outcome
+from pca_protect.batch.output_lock import output_lock, state_of
+from pca_protect.batch.output_options import OutputOptions
 from pca_protect.batch.pipeline import Stages, group_by_size, run_pipeline
 from pca_protect.batch.request import Request
 from pca_protect.batch.run import preview, run
@@ -60,7 +60,7 @@ def test_a_folder_is_mirrored_and_resumed(tmp_path: Path, photos: Path, config: 
     summary = run(request, config, first)
     assert (summary.protected, len(summary.failures), summary.exit_code) == (6, 1, 1)
     assert first.summaries == [summary]
-    assert first.notices == ["1 file was ignored, no picture by content"]
+    assert first.messages == ["1 file was ignored, no picture by content"]
     assert set(outputs(out)) == {f"{place[:-4]}.protected.png" for place in outputs(photos) if place[:-4].isdigit()} | {
         f"deeper/{name}.protected.png" for name in ("002", "005")
     }
@@ -93,7 +93,7 @@ def test_what_changed_since_is_refused_before_any_work(tmp_path: Path, photos: P
         with pytest.raises(UsageError, match="been protected with other settings"):
             run(request, other, Recorder())
     with pytest.raises(UsageError, match="been protected with other settings"):
-        run(replace(request, delivery=Delivery(notice="mine")), config, Recorder())
+        run(replace(request, output_options=OutputOptions(rights_notice="mine")), config, Recorder())
     smooth_picture(16, 24, seed=99).save(photos / "000.png")
     with pytest.raises(UsageError, match=r"000\.png: changed after"):
         run(request, config, Recorder())
@@ -116,7 +116,7 @@ def test_files_of_others_are_never_replaced(tmp_path: Path, photos: Path, config
 def test_a_preview_changes_nothing_and_loads_nothing(tmp_path: Path, photos: Path, config: ProtectConfig):
     request = ask(photos, output=tmp_path / "out")
     absent = replace(config, vae=str(tmp_path / "missing"))
-    assert preview(request, absent).standings == ["to do"] * 6
+    assert preview(request, absent).statuses == ["to do"] * 6
     assert not (tmp_path / "out").exists()
     run(request, config, Recorder())
     assert preview(request, config).to_do == []
@@ -127,7 +127,7 @@ def test_outputs_inside_the_input_folder_stay_out(photos: Path, config: ProtectC
     run(request, config, Recorder())
     again = Recorder()
     assert run(request, config, again).finished == 6
-    assert again.notices == ["the output folder lies among the inputs and was left out"]
+    assert again.messages == ["the output folder lies among the inputs and was left out"]
 
 
 def test_inputs_that_vanish_or_change_while_running(tmp_path: Path, config: ProtectConfig):
@@ -154,7 +154,7 @@ def test_inputs_that_vanish_or_change_while_running(tmp_path: Path, config: Prot
 
 
 def test_two_runs_into_one_folder(tmp_path: Path, photos: Path, config: ProtectConfig):
-    with claimed(tmp_path / "out"), pytest.raises(UsageError, match="another run is writing there"):
+    with output_lock(tmp_path / "out"), pytest.raises(UsageError, match="another run is writing there"):
         run(ask(photos, output=tmp_path / "out"), config, Recorder())
     assert outputs(tmp_path / "out") == {}
 
@@ -167,9 +167,9 @@ def test_a_model_that_is_not_there_is_said_and_nothing_written(tmp_path: Path, p
 
 def test_bad_files_alone_need_no_model(tmp_path: Path, config: ProtectConfig):
     (tmp_path / "bad.png").write_text("no picture")
-    watcher = Recorder()
-    summary = run(Request((str(tmp_path / "bad.png"), str(tmp_path / "nowhere.png"))), config, watcher)
-    assert (len(summary.failures), watcher.loaded_times) == (2, 0)
+    observer = Recorder()
+    summary = run(Request((str(tmp_path / "bad.png"), str(tmp_path / "nowhere.png"))), config, observer)
+    assert (len(summary.failures), observer.loaded_times) == (2, 0)
     assert not summary.folder
 
 
@@ -347,10 +347,10 @@ def test_an_interrupt_goes_through_and_says_what_is_done(
         return real(*arguments, **values)
 
     monkeypatch.setattr(work_module, "protect_batch", interrupted)
-    watcher = Recorder()
+    observer = Recorder()
     with pytest.raises(_Interrupted):
-        run(ask(photos, output=tmp_path / "out"), config, watcher)
-    (summary,) = watcher.summaries
+        run(ask(photos, output=tmp_path / "out"), config, observer)
+    (summary,) = observer.summaries
     assert (summary.protected, summary.left) == (2, 4)
     assert len(outputs(tmp_path / "out")) == 2
     monkeypatch.setattr(work_module, "protect_batch", real)

@@ -19,7 +19,7 @@ from pca_protect.eval.trial import EditPrompt
 sys.path.insert(0, str(ROOT / "scripts"))
 from unseen import unseen_rows
 
-ARMS = ("pca-diffusion", "balanced-strong")
+ARMS = ("pca-diffusion", "balanced-subtle")
 PICTURES = ("one.png", "two.png", "three.png")
 
 
@@ -36,7 +36,7 @@ def changed(apart: float, flip: float, haarpsi: float, seconds: float) -> dict[s
 def measured(arms: tuple[str, ...] = ARMS) -> Measured:
     published, ours = changed(0.3, 0.16, 0.2, 8.0), changed(0.33, 0.08, 0.05, 4.0)
     noise = changed(0.1, 0.08, 0.1, 0.001)
-    of = {"noise-linf": noise, "noise-visible": noise, "pca-diffusion": published, "balanced-strong": ours}
+    of = {"noise-linf": noise, "noise-visible": noise, "pca-diffusion": published, "balanced-subtle": ours}
     entries = {
         picture: {"clean": edit(0.2), **{f"{arm} 16": of[arm] for arm in ("noise-linf", "noise-visible", *arms)}}
         for picture in PICTURES
@@ -50,7 +50,7 @@ def rows() -> list[dict[str, object]]:
 
 
 def test_shares_are_those_of_the_published_loop(rows: list[dict[str, object]]):
-    (ours,) = [row for row in rows if (row["arm"], row["metric"]) == ("balanced-strong", "haarpsi")]
+    (ours,) = [row for row in rows if (row["arm"], row["metric"]) == ("balanced-subtle", "haarpsi")]
     assert ours["share"] == pytest.approx(0.25)
     assert ours["ci_low"] == pytest.approx(ours["ci_high"]) == pytest.approx(0.25), "all pictures alike"
     assert ours["effect_share"] == pytest.approx(1.1)
@@ -66,8 +66,8 @@ def test_every_arm_has_a_row_for_every_metric_of_visibility(rows: list[dict[str,
 
 
 def test_there_is_no_frontier_without_the_published_loop():
-    config = EditingConfig("photos", arms=("balanced-strong",), seeds=1)
-    assert frontier_rows(measured(("balanced-strong",)), config) == []
+    config = EditingConfig("photos", arms=("balanced-subtle",), seeds=1)
+    assert frontier_rows(measured(("balanced-subtle",)), config) == []
 
 
 def test_the_edge_joins_what_nothing_is_better_than(rows: list[dict[str, object]]):
@@ -91,7 +91,7 @@ def test_the_report_shows_every_arm(rows: list[dict[str, object]]):
 def test_an_ensemble_stands_beside_the_best_of_its_members():
     def row(surrogate: str, effect: float, *, same: bool = False, target: str = "c") -> dict[str, object]:
         return {
-            **{"surrogate": surrogate, "target": target, "mode": "strong", "objective": "2", "metric": "flip"},
+            **{"surrogate": surrogate, "target": target, "mode": "subtle", "objective": "2", "metric": "flip"},
             **{"editor": "e", "same_encoder": same, "effect": effect, "noise_effect": 0.1, "n": 3},
         }
 

@@ -61,8 +61,8 @@ def test_outputs_are_known_again(tmp_path: Path, format_name: str, several: bool
     if several:
         picture = replace(picture, following=(picture,))
     path = tmp_path / "picture"
-    for note, ours in ((NOTE, True), ("", False)):
-        path.write_bytes(encode_picture(picture, format_name, note=note))
+    for marker, ours in ((NOTE, True), ("", False)):
+        path.write_bytes(encode_picture(picture, format_name, marker=marker))
         header = read_header(path)
         assert header is not None
         assert header.ours == ours

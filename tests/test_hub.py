@@ -24,6 +24,7 @@ from conftest import tiny_kl
 from hub_server import GATED, Cut, HubServer, Repository, deaf_port, hub_server
 from PIL import Image
 
+from pca_protect.cli.flags import in_flags
 from pca_protect.surrogates.registry import REGISTRY
 
 CONFIG = "config.json"
@@ -35,14 +36,14 @@ SD_REPOSITORY = "stabilityai/sd-vae-ft-mse"
 LOCATE = """
 import json, sys
 from pca_protect.errors import PcaProtectError
-from pca_protect.surrogates.hub import at_hand
+from pca_protect.surrogates.hub import is_cached
 from pca_protect.surrogates.locate import locate
 
 name, offline = json.loads(sys.argv[1])
 try:
     found = locate(name, offline=offline)
     answer = {"name": found.name, "origin": found.origin, "config": found.config, "weights": str(found.weights[0])}
-    answer["at_hand"] = found.entry is not None and at_hand(found.entry)
+    answer["is_cached"] = found.entry is not None and is_cached(found.entry)
 except PcaProtectError as error:
     answer = {"error": type(error).__name__, "exit_code": error.exit_code, "message": str(error)}
 assert "torch" not in sys.modules
@@ -403,7 +404,7 @@ def test_shards_come_with_their_index(hub: HubServer, client: Client, vae_files:
 def test_a_gated_repository_of_the_registry_names_a_copy(hub: HubServer, client: Client) -> None:
     hub.repositories["stabilityai/stable-diffusion-3-medium-diffusers"] = GATED
     answer = client.locate("sd3")
-    assert_refused(answer, "is gated", "hf auth login", "use --vae v2ray/stable-diffusion-3-medium-diffusers")
+    assert_refused(answer, "is gated", "hf auth login", "use `vae=v2ray/stable-diffusion-3-medium-diffusers`")
 
 
 @pytest.mark.parametrize(
@@ -421,7 +422,7 @@ def test_another_repository_with_the_vae_is_taken_if_it_is_cached(
     for offline in (True, False):
         found = client.locate(name, offline=offline)
         assert (found["name"], found["origin"], found["weights"]) == (name, other, theirs["weights"])
-        assert found["at_hand"]
+        assert found["is_cached"]
     assert len(hub.asked) == asked
     hub.repositories[REGISTRY[name].repo_id] = repository(vae_files, CONFIG, WEIGHTS, folder="vae/")
     client.locate(REGISTRY[name].repo_id)
@@ -439,7 +440,7 @@ def test_nothing_listening_is_found_out_fast(client: Client, name: str) -> None:
     """huggingface_hub alone would retry for 23 seconds."""
     with deaf_port() as endpoint:
         answer = client.locate(name, endpoint=endpoint, seconds=10)
-    assert_refused(answer, "the hub cannot be reached", "Connection refused", "check the network", "--vae pocket")
+    assert_refused(answer, "the hub cannot be reached", "Connection refused", "check the network", "`vae=pocket`")
 
 
 def test_impossible_endpoint(client: Client) -> None:
@@ -450,7 +451,7 @@ def test_impossible_endpoint(client: Client) -> None:
 def test_not_cached_and_offline_asks_nothing(hub: HubServer, client: Client, environment: dict[str, str]) -> None:
     hub.repositories["owner/tiny-vae"] = GATED
     answer = client.locate("owner/tiny-vae", offline=not environment, **environment)
-    asked_by = "HF_HUB_OFFLINE" if environment else "--offline"
+    asked_by = "HF_HUB_OFFLINE" if environment else "`offline`"
     assert_refused(answer, "not in the local cache", f"{asked_by} forbids the network", "run once without it")
     assert hub.asked == []
 
@@ -481,7 +482,7 @@ def test_command_line_with_a_hub(hub: HubServer, client: Client, vae_files: dict
         assert record["warnings"] == []
         assert "pocket" not in stderr
     listed = [json.loads(line) for line in vaes[1].splitlines()]
-    assert {entry["name"] for entry in listed if entry["at_hand"]} == {
+    assert {entry["name"] for entry in listed if entry["is_cached"]} == {
         "pocket",
         "pocket-b",
         "pocket-16",
@@ -511,8 +512,8 @@ def test_command_line_without_a_hub(client: Client) -> None:
     assert "the hub cannot be reached" in unavailable
     assert "protects the offline test bed, not Stable Diffusion" in unprotected
     assert [line for line in stderr.splitlines() if line.startswith("warning: ")] == [
-        f"warning: {unavailable}",
-        f"warning: {unprotected}",
+        f"warning: {in_flags(unavailable)}",
+        f"warning: {in_flags(unprotected)}",
     ]
     assert client.outputs == ["picture.test-only.png"]
 

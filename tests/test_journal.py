@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from pca_protect.batch.claim import claimed, state_of
-from pca_protect.batch.delivery import Delivery
-from pca_protect.batch.journal import Journal, Line, merge_parts, read_journal
+from pca_protect.batch.classify import classify, digest_of
+from pca_protect.batch.journal import Journal, LedgerEntry, merge_parts, read_journal
 from pca_protect.batch.listing import check_errors_file, read_list, write_errors
 from pca_protect.batch.outcome import Failure
-from pca_protect.batch.settle import digest_of, settle
+from pca_protect.batch.output_lock import output_lock, state_of
+from pca_protect.batch.output_options import OutputOptions
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
 from pca_protect.io.discover import Listed, Source
@@ -24,8 +24,8 @@ from pca_protect.io.plan import Job, Plan
 ODD = "undecodable \udcff, new\nline, 😀.png"
 
 
-def line(output: str = "a.protected.png", **values: object) -> Line:
-    known = Line("a.png", "in", "config", "weights", output, "out", "0.1", 1.5)
+def line(output: str = "a.protected.png", **values: object) -> LedgerEntry:
+    known = LedgerEntry("a.png", "in", "config", "weights", output, "out", "0.1", 1.5)
     return replace(known, **values)
 
 
@@ -73,20 +73,20 @@ def test_parts_are_read_and_merged_once(tmp_path: Path):
 
 def test_a_folder_is_for_one_run_at_a_time(tmp_path: Path):
     folder = tmp_path / "new" / "out"
-    with claimed(folder) as state:
+    with output_lock(folder) as state:
         (state.temporary / "half").write_bytes(b"x")
         Journal(state.folder, part=1).append(line())
-        with pytest.raises(UsageError, match="another run is writing there"), claimed(folder):
+        with pytest.raises(UsageError, match="another run is writing there"), output_lock(folder):
             pass
         assert (state.temporary / "half").exists()
-    with claimed(folder) as state:
+    with output_lock(folder) as state:
         assert list(state.temporary.iterdir()) == []
         assert (state.folder / "journal.jsonl").exists()
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path):
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(UsageError, match="cannot be written to"), claimed(tmp_path / "file" / "out"):
+    with pytest.raises(UsageError, match="cannot be written to"), output_lock(tmp_path / "file" / "out"):
         pass
 
 
@@ -99,18 +99,18 @@ def job(tmp_path: Path) -> Job:
     return Job(Source(str(source), "", "a.png"), str(target))
 
 
-def standing(job: Job, tmp_path: Path, existing: str = "refuse", weights: str = "weights", **values: str) -> str:
+def job_status(job: Job, tmp_path: Path, existing: str = "refuse", weights: str = "weights", **values: str) -> str:
     known = line(input_sha256=digest_of(job.source.path), output_sha256=digest_of(job.target))
     journal = {"b/a.protected.png": [line(), replace(known, **values)]}
     plan = Plan([job], tmp_path / "out")
-    (found,) = settle(plan, journal, existing=existing, config_digest="config", weights_digest=lambda: weights)
+    (found,) = classify(plan, journal, existing=existing, config_digest="config", weights_digest=lambda: weights)
     return found
 
 
 def test_finished_is_proved_by_every_digest(tmp_path: Path, job: Job):
-    assert standing(job, tmp_path) == "finished"
-    assert standing(job, tmp_path, "overwrite") == "finished"
-    assert standing(job, tmp_path, "skip") == "exists"
+    assert job_status(job, tmp_path) == "finished"
+    assert job_status(job, tmp_path, "overwrite") == "finished"
+    assert job_status(job, tmp_path, "skip") == "exists"
     for changes, says in (
         ({"output_sha256": "x"}, "exists already"),
         ({"input_sha256": "x"}, "changed after having been protected"),
@@ -118,17 +118,17 @@ def test_finished_is_proved_by_every_digest(tmp_path: Path, job: Job):
         ({"weights_sha256": "x"}, "with other settings"),
     ):
         with pytest.raises(UsageError, match=says):
-            standing(job, tmp_path, **changes)
-        assert standing(job, tmp_path, "overwrite", **changes) == "to do"
-        assert standing(job, tmp_path, "skip", **changes) == "exists"
+            job_status(job, tmp_path, **changes)
+        assert job_status(job, tmp_path, "overwrite", **changes) == "to do"
+        assert job_status(job, tmp_path, "skip", **changes) == "exists"
 
 
 def test_a_line_without_its_output_is_work_to_do(tmp_path: Path, job: Job):
     Path(job.target).unlink()
-    assert standing(job, tmp_path) == "to do"
+    assert job_status(job, tmp_path) == "to do"
     Path(job.target).symlink_to("nowhere")
     with pytest.raises(UsageError, match="exists already"):
-        standing(job, tmp_path)
+        job_status(job, tmp_path)
 
 
 def test_a_long_list_of_refusals_is_cut(tmp_path: Path):
@@ -137,12 +137,17 @@ def test_a_long_list_of_refusals_is_cut(tmp_path: Path):
         (tmp_path / f"{number}.protected.png").write_bytes(b"")
         jobs.append(Job(Source(f"{number}.png", "", f"{number}.png"), str(tmp_path / f"{number}.protected.png")))
     with pytest.raises(UsageError, match=r"2\.protected\.png and 9 more: exist already"):
-        settle(Plan(jobs, tmp_path), {}, existing="refuse", config_digest="", weights_digest=None)
+        classify(Plan(jobs, tmp_path), {}, existing="refuse", config_digest="", weights_digest=None)
 
 
 def test_what_decides_the_bytes_is_in_the_digest():
-    config, plain = ProtectConfig(), Delivery()
-    others = [Delivery(strip_metadata=True), Delivery(strip_gps=True), Delivery(notice="x"), Delivery(allow_lossy=True)]
+    config, plain = ProtectConfig(), OutputOptions()
+    others = [
+        OutputOptions(strip_metadata=True),
+        OutputOptions(strip_gps=True),
+        OutputOptions(rights_notice="x"),
+        OutputOptions(allow_lossy=True),
+    ]
     digests = {plain.digest(config), plain.digest(ProtectConfig(seed=1)), *(one.digest(config) for one in others)}
     assert len(digests) == 6
     assert plain.digest(ProtectConfig(device="cpu")) == plain.digest(config)

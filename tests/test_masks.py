@@ -10,7 +10,7 @@ from conftest import ASTRONAUT, smooth_picture
 from PIL import Image
 
 from pca_protect import PictureError, ProtectConfig, UsageError, protect
-from pca_protect.image.masks import free_pixels, read_mask
+from pca_protect.image.masks import editable_mask, read_mask
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import from_pil
 from pca_protect.surrogates.encoder import Surrogate
@@ -21,19 +21,19 @@ def picture(width: int = 60, height: int = 40, channels: int = 3) -> Picture:
 
 
 def test_everything_is_free_unless_told_otherwise():
-    assert free_pixels(picture(), None, None) is None
-    assert free_pixels(picture(), None, np.ones((40, 60), dtype=bool)) is None
+    assert editable_mask(picture(), None, None) is None
+    assert editable_mask(picture(), None, np.ones((40, 60), dtype=bool)) is None
 
 
 def test_boxes_count_from_the_upper_left_and_are_cut_at_the_edge():
-    free = free_pixels(picture(), "50,30,100,100", None)
+    free = editable_mask(picture(), "50,30,100,100", None)
     assert free is not None
     assert free.sum() == 10 * 10
     assert free[30:, 50:].all()
 
 
 def test_the_center_is_the_middle_half_of_each_side():
-    free = free_pixels(picture(), "center", None)
+    free = editable_mask(picture(), "center", None)
     assert free is not None
     assert free[10:30, 15:45].all()
     assert free.sum() == 20 * 30
@@ -45,7 +45,7 @@ def test_region_mask_and_transparency_all_have_to_agree():
     alpha[:, :20] = 0
     mask = np.zeros((40, 60), dtype=bool)
     mask[:25] = True
-    free = free_pixels(Picture(rgba.rgb, alpha), "10,10,30,30", mask)
+    free = editable_mask(Picture(rgba.rgb, alpha), "10,10,30,30", mask)
     assert free is not None
     rows, columns = np.nonzero(free)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (10, 24, 20, 39)
@@ -57,7 +57,7 @@ def test_region_mask_and_transparency_all_have_to_agree():
 )
 def test_a_region_without_a_pixel_is_one_sentence(region: str, says: str):
     with pytest.raises(PictureError, match=says):
-        free_pixels(picture(), region, None)
+        editable_mask(picture(), region, None)
 
 
 @pytest.mark.parametrize("region", ["middle", "1,2,3", "1,2,3,x", "-1,0,5,5", "0,0,0,5", ""])
@@ -68,17 +68,17 @@ def test_what_is_no_region_is_refused_before_any_work(region: str):
 
 def test_masks_of_another_size_dark_masks_and_transparent_pictures_are_refused(tmp_path: Path):
     with pytest.raises(PictureError, match="60x40 px and its mask 40x60"):
-        free_pixels(picture(), None, np.ones((60, 40), dtype=bool))
+        editable_mask(picture(), None, np.ones((60, 40), dtype=bool))
     Image.new("L", (20, 20), 90).save(tmp_path / "dark.png")
     with pytest.raises(PictureError, match="dark everywhere"):
         read_mask(tmp_path / "dark.png")
     with pytest.raises(PictureError, match="fully transparent"):
-        free_pixels(Picture(picture().rgb, np.zeros((40, 60), dtype=np.uint8)), None, None)
+        editable_mask(Picture(picture().rgb, np.zeros((40, 60), dtype=np.uint8)), None, None)
 
 
 def test_a_face_is_found_and_little_else():
     pytest.importorskip("skimage")
-    free = free_pixels(from_pil(Image.open(ASTRONAUT).convert("RGB")), "face", None)
+    free = editable_mask(from_pil(Image.open(ASTRONAUT).convert("RGB")), "face", None)
     assert free is not None
     assert free[90:140, 200:250].all(), "eyes, nose and mouth"
     assert free.mean() < 0.4

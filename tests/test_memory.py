@@ -106,10 +106,10 @@ def test_a_limit_that_nothing_fits_into_is_one_sentence(pocket: Surrogate):
     for side, window in ((700, 192), (90, 90)):
         with pytest.raises(
             PictureError,
-            match=rf"wall.png: a window of {window} px needs about \d+ MB .* raise --max-memory to \d+, of which",
+            match=rf"wall.png: a window of {window} px needs about \d+ MB .* raise `max_memory_megabytes` to \d+, of which",
         ) as said:
             choose_plan(pocket, demand(config, height=side, width=side), source="wall.png")
-        least = int(re.findall(r"--max-memory to (\d+)", str(said.value))[0])
+        least = int(re.findall(r"`max_memory_megabytes` to (\d+)", str(said.value))[0])
         assert choose_plan(
             pocket, demand(ProtectConfig(max_memory_megabytes=least + 20), height=side, width=side), source="x"
         )

@@ -78,7 +78,7 @@ def test_without_gps_removes_the_place_and_nothing_else(picture: Picture):
     assert elsewhere.iptc == record(80, b"A. Person") + record(25, b"boats")
     assert elsewhere.text == {"Title": "Boats"}
     assert elsewhere.icc_profile == b"profile"
-    assert not elsewhere.notes
+    assert not elsewhere.read_warnings
 
 
 def test_without_gps_leaves_what_has_none_as_it_is(picture: Picture):
@@ -98,16 +98,16 @@ def test_without_gps_leaves_what_has_none_as_it_is(picture: Picture):
 def test_a_packet_that_cannot_be_read_is_not_trusted(picture: Picture, packet: bytes):
     odd = replace(picture, xmp=packet)
     assert without_gps(odd).xmp == b""
-    assert "may say where the picture was taken" in without_gps(odd).notes[-1]
+    assert "may say where the picture was taken" in without_gps(odd).read_warnings[-1]
     noticed = with_notice(odd, "No.")
     assert FORBIDDEN.encode() in noticed.xmp
-    assert "replaced by the notice" in noticed.notes[-1]
+    assert "replaced by the notice" in noticed.read_warnings[-1]
 
 
 def test_damaged_exif_is_left_out_with_a_note(picture: Picture):
     odd = without_gps(replace(picture, exif=b"Exif\0\0XX"))
     assert odd.exif == b""
-    assert "EXIF" in odd.notes[-1]
+    assert "EXIF" in odd.read_warnings[-1]
 
 
 def properties(packet: bytes) -> tuple[str | None, str | None]:
@@ -126,14 +126,14 @@ def properties(packet: bytes) -> tuple[str | None, str | None]:
 def test_the_notice_is_in_the_file(picture: Picture, format_name: str, packet: bytes):
     text = 'No <training> & no "editing", bitte — ©'
     noticed = with_notice(replace(picture, xmp=packet, icc_profile=b""), text)
-    again = decode_picture(encode_picture(noticed, format_name, note="{}"), "x")
+    again = decode_picture(encode_picture(noticed, format_name, marker="{}"), "x")
     assert properties(again.xmp) == (FORBIDDEN, text)
     if packet == PACKET:
         for kept in ("© A. Person".encode(), b"51,30N", b'unknown:keep="yes"', b'x:xmptk="Some Tool"'):
             assert kept in again.xmp
         descriptions = ElementTree.fromstring(again.xmp.decode()).findall(f".//{RDF}Description")
         assert {one.attrib[f"{RDF}about"] for one in descriptions} == {"uuid:1"}  # all about the same picture
-    assert not noticed.notes
+    assert not noticed.read_warnings
 
 
 def test_a_second_notice_changes_nothing_and_own_terms_stay(picture: Picture):

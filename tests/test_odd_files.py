@@ -206,7 +206,7 @@ def test_each_is_protected_or_says_why_not(name: str):
     header = read_header(path)
     assert header is not None
     picture = read_picture(path)
-    data = encode_picture(picture, output_format(Path(f"x{header.suffix}"), allow_lossy=False), note="{}")
+    data = encode_picture(picture, output_format(Path(f"x{header.suffix}"), allow_lossy=False), marker="{}")
     again = decode_picture(data, "again")
     assert largest_change_levels(picture, again) == 0
     for before, after in zip(frames_of(picture), frames_of(again), strict=True):

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from pca_protect.attack.objectives import CollapseObjective
 from pca_protect.attack.pgd import SCHEDULES, LinfBall, MomentumStep, Optimized, constant, optimize
-from pca_protect.config import MODES, PRESETS, PUBLISHED_MODES, ProtectConfig
+from pca_protect.config import PRESETS, ProtectConfig
 from pca_protect.engine import run_recipe
 from pca_protect.errors import Cancelled, ModelError
+from pca_protect.modes import MODES, PUBLISHED_MODES
 from pca_protect.surrogates.encoder import Surrogate
 
 
@@ -159,6 +160,6 @@ def test_balanced_goes_at_least_as_far_as_paper(pocket: Surrogate, astronaut_cro
 
 def test_presets_differ_as_described():
     assert PRESETS["paper"].steps == PRESETS["balanced"].steps == 40
-    assert PRESETS["fast"].steps * 3 <= 40 < PRESETS["strong"].steps
+    assert PRESETS["fast"].steps * 3 <= 40 < PRESETS["thorough"].steps
     assert PRESETS["instant"].steps == 0
-    assert {name for name, recipe in PRESETS.items() if recipe.keep_best} == {"balanced", "strong"}
+    assert {name for name, recipe in PRESETS.items() if recipe.keep_best} == {"balanced", "thorough"}

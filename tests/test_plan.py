@@ -109,7 +109,7 @@ def test_nothing_to_protect_says_what_there_was(tmp_path: Path):
     (tmp_path / "deeper").mkdir()
     smooth_picture(16, 16).save(tmp_path / "deeper" / "photo.png")
     with pytest.raises(
-        UsageError, match=r"no picture to protect \(1 subfolder was not entered; add --recursive.*1 file"
+        UsageError, match=r"no picture to protect \(1 subfolder was not entered; add `recursive` to.*1 file"
     ):
         planned(tmp_path, output=tmp_path / "out")
     with pytest.raises(UsageError, match="no picture given"):
@@ -129,7 +129,7 @@ def test_an_output_whose_name_would_be_too_long_fails_alone(tmp_path: Path, phot
 
 
 def test_lossy_needs_permission():
-    with pytest.raises(UsageError, match="--allow-lossy"):
+    with pytest.raises(UsageError, match="`allow_lossy`"):
         output_format(Path("x.jpg"), allow_lossy=False)
     assert output_format(Path("x.JPG"), allow_lossy=True) == "JPEG"
 

@@ -130,11 +130,11 @@ class Request:
 
 REQUESTS = {
     "concentration": Request({"mode": "concentration"}),
-    "strong": Request({"mode": "strong", "preset": "fast"}, encoders=("pocket",)),
+    "subtle": Request({"mode": "subtle", "preset": "fast"}, encoders=("pocket",)),
     "posterior variance": Request({"target_variance": "posterior"}),
     "preset paper": Request({"preset": "paper"}),
     "preset fast": Request({"preset": "fast"}),
-    "preset strong": Request({"preset": "strong"}),
+    "preset thorough": Request({"preset": "thorough"}),
     "preset instant": Request({"preset": "instant", "steps": 0}, encoders=("pocket",)),
     "max visibility": Request({"max_visibility": 2.0}),
     "survives jpeg": Request({"survive": "jpeg"}),
@@ -142,7 +142,7 @@ REQUESTS = {
     "scales": Request({"scales": (64, "native")}, shown=picture(104, 96)),
     "windows": Request({"tile_px": 128}, shown=picture(200, 136)),
     "scales and uploads in windows": Request(
-        {"tile_px": 128, "scales": (64, "native"), "survive": "social", "mode": "strong"},
+        {"tile_px": 128, "scales": (64, "native"), "survive": "social", "mode": "subtle"},
         encoders=("pocket",),
         shown=picture(168, 96),
     ),
@@ -151,7 +151,7 @@ REQUESTS = {
     "grey": Request(shown=picture(gray=True)),
     "odd sides": Request(shown=picture(45, 37)),
     "several encoders": Request(encoders=(KL, "AutoencoderTiny", "AutoencoderDC")),
-    "several encoders, strong, uploads": Request({"mode": "strong", "survive": "social"}, encoders=(KL, "pocket")),
+    "several encoders, subtle, uploads": Request({"mode": "subtle", "survive": "social"}, encoders=(KL, "pocket")),
     "checkpointed": Request(checkpointed=True),
 }
 
@@ -276,7 +276,7 @@ def test_every_compared_method_optimises(target: Target, name: str):
     request, clean = request_for(ARMS[name], steps=2), to_pixels(picture(64)).to(target.surrogate.device)
     generator = torch.Generator().manual_seed(0)
     objective, start = objective_and_start(ARMS[name], clean, target, config=request, generator=generator)
-    change = run_recipe(clean, objective, request, start=start).pixels - clean
+    change = run_recipe(clean, objective, request, init=start).pixels - clean
     assert change.device == target.surrogate.device
     assert 0 < float(change.abs().max()) <= request.budget_levels / 255 + 1e-6
 

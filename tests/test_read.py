@@ -67,7 +67,7 @@ def test_reads_every_format(tmp_path: Path, format_name: str, lossless: int):
     difference = np.abs(picture.rgb.astype(int) - np.asarray(image).astype(int)).mean()
     assert difference == 0 if lossless else difference < 12
     assert len(picture.digest) == 64
-    assert not picture.notes
+    assert not picture.read_warnings
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA"])
@@ -134,7 +134,7 @@ def test_sixteen_bits_are_read_whole(suffix: str, channels: int):
         assert picture.alpha is not None
         assert picture.alpha.dtype == np.uint16
         assert np.array_equal(picture.alpha, samples[..., 3])
-    assert not picture.notes
+    assert not picture.read_warnings
 
 
 def test_sixteen_bits_that_two_decoders_read_differently_are_read_as_eight(monkeypatch: pytest.MonkeyPatch):
@@ -144,7 +144,7 @@ def test_sixteen_bits_that_two_decoders_read_differently_are_read_as_eight(monke
     picture = decode_picture(data, "x")
     assert picture.low is None
     assert np.array_equal(picture.rgb, (samples[..., ::-1] >> 8).astype(np.uint8))
-    assert "only the upper 8" in picture.notes[0]
+    assert "only the upper 8" in picture.read_warnings[0]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -166,11 +166,11 @@ def test_sixteen_bits_are_turned_with_their_low_bytes(orientation: int):
 def test_cmyk_goes_through_its_profile_and_says_so(monkeypatch: pytest.MonkeyPatch):
     cmyk = smooth_picture(16, 16).convert("CMYK")
     plain = decode_picture(saved(cmyk, "JPEG", quality=95), "x")
-    assert "CMYK without a usable colour profile" in plain.notes[0]
+    assert "CMYK without a usable colour profile" in plain.read_warnings[0]
     assert not plain.icc_profile
     broken = decode_picture(saved(cmyk, "JPEG", quality=95, icc_profile=profile_of(b"CMYK")), "x")
     assert np.array_equal(broken.rgb, plain.rgb)  # a profile that cannot be used is as good as none
-    assert "CMYK without a usable colour profile" in broken.notes[0]
+    assert "CMYK without a usable colour profile" in broken.read_warnings[0]
 
     def to_black(image: Image.Image, *_: object, **options: object) -> Image.Image:
         return Image.new(str(options["outputMode"]), image.size)
@@ -179,7 +179,7 @@ def test_cmyk_goes_through_its_profile_and_says_so(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(ImageCms, "profileToProfile", to_black)
     converted = decode_picture(saved(cmyk, "JPEG", quality=95, icc_profile=profile_of(b"CMYK")), "x")
     assert converted.rgb.max() == 0  # the profile's answer is what is used
-    assert "converted by its colour profile" in converted.notes[0]
+    assert "converted by its colour profile" in converted.read_warnings[0]
     assert not converted.icc_profile
 
 
@@ -189,7 +189,7 @@ def test_lab_becomes_srgb():
     lab = ImageCms.applyTransform(colours, transform)
     assert lab is not None
     picture = decode_picture(saved(lab, "TIFF"), "x")
-    assert "L*a*b*" in picture.notes[0]
+    assert "L*a*b*" in picture.read_warnings[0]
     assert np.abs(picture.rgb.astype(int) - np.asarray(colours).astype(int)).mean() < 3  # 8-bit Lab is coarse
 
 
@@ -223,7 +223,7 @@ def test_fractions_from_0_to_1_are_grey():
     assert picture.low is not None
     assert picture.rgb[0, 0, 0] == 0
     assert picture.rgb[15, 15, 0] == picture.low[15, 15, 0] == 255
-    assert "rounded to 16 bits" in picture.notes[0]
+    assert "rounded to 16 bits" in picture.read_warnings[0]
 
 
 def test_sixteen_bit_pgm_is_read_whole():
@@ -299,7 +299,7 @@ def test_other_previews_are_left_out(kind: str):
     picture = decode_picture(saved(smooth_picture(16, 16), "JPEG", exif=exif), "x")
     assert b"CANON" not in picture.exif
     assert b"2024:01:01" in picture.exif
-    assert "preview of the unprotected picture" in picture.notes[0]
+    assert "preview of the unprotected picture" in picture.read_warnings[0]
 
 
 def frames(mode: str = "RGB", count: int = 3) -> list[Image.Image]:
@@ -401,7 +401,7 @@ def test_of_several_pictures_in_a_jpeg_the_first_is_taken_and_said():
     picture = decode_picture(data, "x")
     assert (picture.width, picture.height) == (20, 14)
     assert not picture.following
-    assert "holds 2 pictures" in picture.notes[0]
+    assert "holds 2 pictures" in picture.read_warnings[0]
 
 
 def test_heic_is_read_where_pillow_heif_is_installed():
@@ -474,7 +474,7 @@ def broken(tmp_path: Path, kind: str) -> Path:
         ("truncated", "damaged, its end is missing"),
         ("truncated jpeg", "damaged, its end is missing"),
         ("1x1", "1x1 px is too small"),
-        ("bomb", "60000x60000 px is over the limit of 200 megapixels; raise it with --max-megapixels"),
+        ("bomb", "60000x60000 px is over the limit of 200 megapixels; raise it with `max_pixels`"),
         ("webp bomb", "over the limit of 200 megapixels|damaged"),  # Pillow before 13 only says the latter
         ("tiny page", "frame 2: 16x3 px is too small"),
         ("hollow tiff", "damaged"),
@@ -496,7 +496,7 @@ def test_the_limit_counts_all_frames_together():
     data = saved(first, "PNG", save_all=True, append_images=rest, duration=40)
     pixels = 20 * 14
     assert len(decode_picture(data, "x", max_pixels=3 * pixels).following) == 2
-    with pytest.raises(PictureError, match=r"first 3 frames .* over the limit .* --max-megapixels"):
+    with pytest.raises(PictureError, match=r"first 3 frames .* over the limit .* `max_pixels`"):
         decode_picture(data, "x", max_pixels=3 * pixels - 1)
     with pytest.raises(PictureError, match="20x14 px is over the limit"):
         decode_picture(data, "x", max_pixels=pixels - 1)

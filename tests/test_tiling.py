@@ -12,7 +12,7 @@ from conftest import ASTRONAUT, smooth_picture
 from PIL import Image
 
 from pca_protect import engine as perturb_module
-from pca_protect.config import PUBLISHED_MODES, ProtectConfig
+from pca_protect.config import ProtectConfig
 from pca_protect.engine import Batch, perturb
 from pca_protect.errors import UsageError
 from pca_protect.image.lanczos import shrinking
@@ -20,6 +20,7 @@ from pca_protect.image.resize import fitting, resized, sizes
 from pca_protect.image.scales import SmallerPart, SmallerPictures
 from pca_protect.image.tensors import to_tensor
 from pca_protect.image.tiling import OVERLAP_PX, Span, Window, smallest_tile, spans, window_grid, windows
+from pca_protect.modes import PUBLISHED_MODES
 from pca_protect.surrogates.encoder import Surrogate
 
 TILE = 128

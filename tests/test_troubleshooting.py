@@ -25,6 +25,7 @@ import pca_protect.protection
 from pca_protect import PcaProtectError
 from pca_protect import device as device_module
 from pca_protect.cli import console
+from pca_protect.cli.flags import in_flags
 from pca_protect.cli.main import app, protect_app
 from pca_protect.memory import MemoryPlan
 
@@ -52,7 +53,7 @@ COMMANDS = [
     "protect photo.png --mode ruin",
     "protect photo.png --vae sdx -o sdx.png",
     "protect photo.png --vae pocket --vae pocket",
-    "protect photo.png --mode strong --direction down",
+    "protect photo.png --mode subtle --direction down",
     "protect photo.png --max-visibility 0",
     "protect photo.png --survive instagram",
     f"protect photo.png --max-visibility 0.001 -o faint.png {QUICK}",
@@ -258,9 +259,10 @@ def _strings() -> Iterator[str]:
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                    yield node.value
+                    yield in_flags(node.value)
                 elif isinstance(node, ast.JoinedStr):
-                    yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+                    parts = (str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+                    yield in_flags("".join(parts))
 
 
 STRINGS = list(_strings())

@@ -16,12 +16,13 @@ from safetensors.torch import save_file
 
 from pca_protect.attack import universal
 from pca_protect.attack.pgd import LinfBall, MomentumStep, constant, optimize
-from pca_protect.attack.universal import STARTS, UniversalPerturbation, read_starts
-from pca_protect.config import MODES, ProtectConfig
-from pca_protect.engine import Batch, perturb, start_for
+from pca_protect.attack.universal import UNIVERSAL_FILE, UniversalPerturbation, read_universal_perturbations
+from pca_protect.config import ProtectConfig
+from pca_protect.engine import Batch, init_for, perturb
 from pca_protect.errors import ModelError, UsageError
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import from_pil
+from pca_protect.modes import MODES
 from pca_protect.protection import MIN_GAIN, protect
 from pca_protect.surrogates.encoder import Surrogate, ensemble
 from pca_protect.surrogates.load import load_surrogate
@@ -51,7 +52,7 @@ def made(
 
 def test_every_embedded_encoder_has_a_start_for_every_mode(encoders: dict[str, Surrogate]):
     """Whoever trains an encoder anew has to train its starts anew."""
-    found = read_starts(STARTS)
+    found = read_universal_perturbations(UNIVERSAL_FILE)
     assert {key: (about["vae"], about["mode"]) for key, (_, about) in found.items()} == {
         f"{surrogate.digest}/{mode}": (name, mode) for name, surrogate in encoders.items() for mode in MODES
     }
@@ -60,14 +61,14 @@ def test_every_embedded_encoder_has_a_start_for_every_mode(encoders: dict[str, S
         assert tile.shape == (3, 64, 64)
         assert int(tile.abs().max()) <= universal.UNIT
         assert about["held_out"]["gain"] > max(0, about["held_out"]["noise_gain"])
-    assert STARTS.stat().st_size < 2_000_000
+    assert UNIVERSAL_FILE.stat().st_size < 2_000_000
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", EMBEDDED)
 def test_instant_beats_noise_within_the_budget(encoders: dict[str, Surrogate], face: Picture, name: str, mode: str):
     record = protect(face, ProtectConfig(mode=mode, preset="instant"), surrogate=encoders[name]).record
-    assert (record.start, record.steps) == ("trained", 2 if mode == "concentration" else 0)
+    assert (record.init, record.steps) == ("universal", 2 if mode == "concentration" else 0)
     assert record.max_change_levels <= 16
     assert record.gain_over_noise > (MIN_GAIN if mode == "concentration" else MIDDLE)
 
@@ -78,7 +79,7 @@ def test_a_start_fills_any_budget_and_no_more(encoders: dict[str, Surrogate], fa
     protected = protect(face, config, surrogate=encoders["pocket"])
     assert protected.record.max_change_levels == budget
     change = protected.picture.rgb.astype(int) - face.rgb
-    tile = universal.trained_starts()[f"{encoders['pocket'].digest}/diffusion"].tile
+    tile = universal.universal_perturbations()[f"{encoders['pocket'].digest}/diffusion"].tile
     expected = (face.rgb + (budget * tile.repeat(1, 2, 2)[:, :96, :96]).permute(1, 2, 0).numpy()).clip(
         0, 255
     ) - face.rgb
@@ -91,7 +92,7 @@ def test_an_encoder_that_returns_nan_is_noticed_without_steps(encoders: dict[str
     encoder.encoder.conv_out.bias.data.fill_(torch.nan)  # type: ignore[union-attr,operator]
     broken = replace(encoders["pocket"], encoder=encoder)  # the start is found by the digest, which stays
     with pytest.raises(
-        ModelError, match=r"not finite for the finished picture; .* try --precision fp32, or other weights"
+        ModelError, match=r"not finite for the finished picture; .* try `precision=fp32`, or other weights"
     ):
         protect(face, ProtectConfig(preset="instant"), surrogate=broken)
 
@@ -137,22 +138,22 @@ def test_a_limit_of_visibility_holds_without_steps(encoders: dict[str, Surrogate
         ({"target_variance": 0.5}, "another target variance"),
         ({"direction": "down"}, "another target variance or direction"),
         ({"scales": (64,)}, "the picture's own size"),
-        ({"survive": "jpeg"}, "--survive jpeg"),
-        ({"steps": 3, "survive": "jpeg"}, "--survive jpeg"),
+        ({"survive": "jpeg"}, "`survive=jpeg`"),
+        ({"steps": 3, "survive": "jpeg"}, "`survive=jpeg`"),
     ],
 )
 def test_instant_refuses_what_no_start_was_trained_for(encoders: dict[str, Surrogate], request_: dict, says: str):
     config = ProtectConfig(preset="instant", **request_)
     with pytest.raises(UsageError, match=says) as caught:
-        start_for(encoders["pocket"], config)
-    assert "--preset fast" in str(caught.value)
-    assert start_for(encoders["pocket"], replace(config, preset="fast", steps=1)) is None
+        init_for(encoders["pocket"], config)
+    assert "`preset=fast`" in str(caught.value)
+    assert init_for(encoders["pocket"], replace(config, preset="fast", steps=1)) is None
 
 
 def test_instant_refuses_other_encoders_and_says_what_to_do(
     tiny: Surrogate, encoders: dict[str, Surrogate], face: Picture
 ):
-    with pytest.raises(UsageError, match=r"no trained start for .*train_starts\.py.*--preset fast"):
+    with pytest.raises(UsageError, match=r"there is none for .*training/universal\.py.*`preset=fast`"):
         protect(face, ProtectConfig(preset="instant"), surrogate=tiny)
     with pytest.raises(UsageError, match="one encoder at a time"):
         protect(face, ProtectConfig(preset="instant"), surrogate=ensemble(list(encoders.values())[:2]))
@@ -160,14 +161,14 @@ def test_instant_refuses_other_encoders_and_says_what_to_do(
 
 def test_fast_says_what_it_set_out_from(tiny: Surrogate, encoders: dict[str, Surrogate], face: Picture):
     config = ProtectConfig(preset="fast", steps=1)
-    assert protect(face, config, surrogate=encoders["pocket"]).record.start == "trained"
-    assert protect(face, config, surrogate=tiny).record.start == "none"
+    assert protect(face, config, surrogate=encoders["pocket"]).record.init == "universal"
+    assert protect(face, config, surrogate=tiny).record.init == "zero"
     paper = ProtectConfig(preset="paper", steps=1)
-    assert protect(face, paper, surrogate=encoders["pocket"]).record.start == "none"
+    assert protect(face, paper, surrogate=encoders["pocket"]).record.init == "zero"
 
 
 def test_native_scale_is_the_own_size(encoders: dict[str, Surrogate]):
-    assert start_for(encoders["pocket"], ProtectConfig(preset="instant", scales=("native",))) is not None
+    assert init_for(encoders["pocket"], ProtectConfig(preset="instant", scales=("native",))) is not None
 
 
 def test_only_instant_does_without_steps():
@@ -181,9 +182,9 @@ def test_only_instant_does_without_steps():
 def test_steps_fit_where_the_best_perturbation_lies():
     """Finer where the loss goes down, or what shows has a price; and two, not none, where no one perturbation will do."""
     corners = ProtectConfig(preset="fast").recipe
-    for inside in ({"mode": "concentration"}, {"direction": "down"}, {"mode": "strong"}, {"max_visibility": 2.0}):
+    for inside in ({"mode": "concentration"}, {"direction": "down"}, {"mode": "subtle"}, {"max_visibility": 2.0}):
         recipe = ProtectConfig(preset="fast", **inside).recipe
-        assert recipe.relative_step == pytest.approx(corners.relative_step / 3)
+        assert recipe.rel_stepsize == pytest.approx(corners.rel_stepsize / 3)
         assert recipe.steps == corners.steps
     assert ProtectConfig(preset="fast", mode="concentration", direction="up").recipe == corners
     assert ProtectConfig(preset="instant", direction="down").recipe.steps == 2
@@ -195,8 +196,8 @@ def test_a_start_is_part_of_what_a_digest_covers(monkeypatch: pytest.MonkeyPatch
 
     before = ProtectConfig(preset="fast").digest()
     for recipe in (
-        replace(module.PRESETS["fast"], start="none"),
-        replace(module.PRESETS["fast"], start_share=0.5),
+        replace(module.PRESETS["fast"], init="zero"),
+        replace(module.PRESETS["fast"], init_scale=0.5),
     ):
         monkeypatch.setitem(module.PRESETS, "fast", recipe)
         assert ProtectConfig(preset="fast").digest() != before
@@ -226,7 +227,7 @@ def test_without_steps_the_start_comes_out_inside_the_constraint(keep_best: bool
         step_size=1.0,
         steps=0,
         keep_best=keep_best,
-        start=start,
+        init=start,
         on_step=lambda *step: called.append(step),
     )
     assert torch.equal(found.pixels, x + start.clamp(-0.1, 0.1))
@@ -235,11 +236,11 @@ def test_without_steps_the_start_comes_out_inside_the_constraint(keep_best: bool
 
 
 def test_a_damaged_file_is_named(tmp_path: Path):
-    path = tmp_path / "starts.safetensors"
-    assert read_starts(path) == {}
+    path = tmp_path / "universal.safetensors"
+    assert read_universal_perturbations(path) == {}
     path.write_bytes(b"no tensors")
-    with pytest.raises(ModelError, match=r"starts\.safetensors"):
-        read_starts(path)
+    with pytest.raises(ModelError, match=r"universal\.safetensors"):
+        read_universal_perturbations(path)
     save_file({"digest/diffusion": torch.zeros(3, 64, 64, dtype=torch.int8)}, path)
-    with pytest.raises(ModelError, match=r"starts\.safetensors"):
-        read_starts(path)
+    with pytest.raises(ModelError, match=r"universal\.safetensors"):
+        read_universal_perturbations(path)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from pca_protect import PictureError, ProtectConfig, Surrogate, protect
 from pca_protect.attack.visibility import Visibility, VisibilityPenalty, energy_of, visible_levels
-from pca_protect.config import MODES
 from pca_protect.io.picture import Picture
+from pca_protect.modes import MODES
 from pca_protect.protection import protect_batch
 from pca_protect.record import Record
 
@@ -84,22 +84,22 @@ def test_the_saved_file_keeps_the_limit_and_uses_it(
     assert 0 < shown <= limit
     assert record.visible_levels == shown
     assert np.abs(after.astype(int) - before).max() <= 16
-    moves = {"diffusion": record.protected.norm > 1.1, "strong": record.gain_over_noise > 1.8}
+    moves = {"diffusion": record.protected.norm > 1.1, "subtle": record.gain_over_noise > 1.8}
     assert moves.get(mode, record.protected.norm < 0.93 * record.noise.norm)
     if free.visible_levels > limit:
         assert shown > 0.8 * limit
         assert record.protected.latent < free.protected.latent, "nothing is for nothing"
     else:
-        assert (mode, limit) == ("strong", 1.0)
+        assert (mode, limit) == ("subtle", 1.0)
         assert shown > 0.8 * free.visible_levels
 
 
 def test_mode_strong_is_seen_less_for_no_less(without_limit):
-    strong, diffusion = without_limit("strong"), without_limit("diffusion")
-    assert strong.visible_levels < 0.5 * diffusion.visible_levels
-    assert strong.protected.latent >= diffusion.protected.latent
-    assert strong.loss_clean == pytest.approx(1.0, abs=1e-6)
-    assert strong.protected.loss > 2
+    subtle, diffusion = without_limit("subtle"), without_limit("diffusion")
+    assert subtle.visible_levels < 0.5 * diffusion.visible_levels
+    assert subtle.protected.latent >= diffusion.protected.latent
+    assert subtle.loss_clean == pytest.approx(1.0, abs=1e-6)
+    assert subtle.protected.loss > 2
 
 
 def test_a_limit_that_leaves_nothing_is_refused(tiny: Surrogate, photo: Path):
@@ -107,7 +107,7 @@ def test_a_limit_that_leaves_nothing_is_refused(tiny: Surrogate, photo: Path):
         protect(photo, ProtectConfig(steps=2, max_visibility=0.001), surrogate=tiny)
 
 
-@pytest.mark.parametrize("settings", [{"mode": "strong"}, {"max_visibility": 0.5}, {"survive": "social"}])
+@pytest.mark.parametrize("settings", [{"mode": "subtle"}, {"max_visibility": 0.5}, {"survive": "social"}])
 def test_bytes_do_not_depend_on_the_batch(face: Path, pocket: Surrogate, settings: dict[str, object]):
     levels = np.asarray(Image.open(face))
     pictures = [Picture(levels, source="a"), Picture(levels[::-1].copy(), source="b")]
@@ -120,7 +120,7 @@ def test_bytes_do_not_depend_on_the_batch(face: Path, pocket: Surrogate, setting
 def test_a_grey_picture_stays_grey(tmp_path: Path, tiny: Surrogate):
     source = tmp_path / "grey.png"
     Image.open(ASTRONAUT).crop((170, 60, 227, 113)).convert("L").save(source)
-    record = protect(source, ProtectConfig(mode="strong", max_visibility=0.5, steps=6), surrogate=tiny).save(
+    record = protect(source, ProtectConfig(mode="subtle", max_visibility=0.5, steps=6), surrogate=tiny).save(
         tmp_path / "out.png"
     )
     with Image.open(tmp_path / "out.png") as image:
@@ -128,7 +128,7 @@ def test_a_grey_picture_stays_grey(tmp_path: Path, tiny: Surrogate):
     assert 0 < record.visible_levels <= 0.5
 
 
-@pytest.mark.parametrize("mode", ["diffusion", "strong"])
+@pytest.mark.parametrize("mode", ["diffusion", "subtle"])
 def test_the_limit_holds_inside_the_region(pocket: Surrogate, mode: str):
     image = Image.open(ASTRONAUT).crop((170, 60, 298, 188))
     config = ProtectConfig(mode=mode, preset="fast", steps=6, max_visibility=0.5, region="40,40,48,48")

@@ -204,14 +204,14 @@ def test_cancel_keeps_nothing(visit: Visit, pictures: Path):
     visit.tick("Thorough")
     visit.against("pocket")
     visit.button("Protect").click()
-    bar = visit.page.locator("#standing progress")
-    visit.page.wait_for_function("Number(document.querySelector('#standing progress')?.value) > 0.02")
-    sync_api.expect(visit.page.locator("#standing")).to_contain_text("left")
+    bar = visit.page.locator("#job-status progress")
+    visit.page.wait_for_function("Number(document.querySelector('#job-status progress')?.value) > 0.02")
+    sync_api.expect(visit.page.locator("#job-status")).to_contain_text("left")
     started = time.monotonic()
     assert visit.page.evaluate("1 + 1") == 2
     assert time.monotonic() - started < 1  # the tab answers while the server works
     visit.page.locator("#cancel").click()
-    sync_api.expect(visit.page.locator("#standing")).to_contain_text("stopped; nothing was kept")
+    sync_api.expect(visit.page.locator("#job-status")).to_contain_text("stopped; nothing was kept")
     assert bar.count() == 0
     assert visit.page.locator(".result").count() == 0
     sync_api.expect(visit.button("Protect")).to_be_enabled()
@@ -230,14 +230,14 @@ def test_two_visitors_wait_for_each_other_and_see_their_own(
             one.against("pocket")
         other.tick("Instant")
         visit.button("Protect").click()
-        visit.page.wait_for_function("Number(document.querySelector('#standing progress')?.value) > 0")
+        visit.page.wait_for_function("Number(document.querySelector('#job-status progress')?.value) > 0")
         for _ in range(2):  # who waits can change their mind
             other.button("Protect").click()
-            sync_api.expect(other.page.locator("#standing")).to_contain_text("Waiting: 1 job before yours")
+            sync_api.expect(other.page.locator("#job-status")).to_contain_text("Waiting: 1 job before yours")
             other.page.locator("#cancel").click()
-            sync_api.expect(other.page.locator("#standing")).to_contain_text("stopped; nothing was kept")
+            sync_api.expect(other.page.locator("#job-status")).to_contain_text("stopped; nothing was kept")
         other.button("Protect").click()
-        sync_api.expect(other.page.locator("#standing")).to_contain_text("Waiting: 1 job before yours")
+        sync_api.expect(other.page.locator("#job-status")).to_contain_text("Waiting: 1 job before yours")
         visit.page.locator("#cancel").click()
         other.page.locator(".result").wait_for()
         assert "small.protected.png" in other.page.locator(".result").inner_text()
@@ -253,7 +253,7 @@ def test_painting_a_mask(visit: Visit, pictures: Path):
     visit.tick("Where I paint", "Instant")
     visit.against("pocket")
     visit.button("Protect").click()
-    sync_api.expect(visit.page.locator("#standing .errors")).to_contain_text("nothing is painted")
+    sync_api.expect(visit.page.locator("#job-status .errors")).to_contain_text("nothing is painted")
     canvas = visit.page.locator("#painted canvas").first
     canvas.scroll_into_view_if_needed()
     visit.page.wait_for_timeout(1000)  # the canvas places the picture after it has come into view

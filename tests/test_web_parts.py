@@ -1,4 +1,4 @@
-"""What the web page is made of, without a browser: the queue, the shelf, names, the command it shows, and how it is started."""
+"""Parts of the web page without a browser: queue, downloads, names, the command it shows, how it is started."""
 
 from __future__ import annotations
 
@@ -32,11 +32,12 @@ from pca_protect.cli.web.choices import (
     encoders_here,
 )
 from pca_protect.cli.web.command import command
-from pca_protect.cli.web.desk import MOST_JOBS, Desk, Job
+from pca_protect.cli.web.downloads import Downloads
+from pca_protect.cli.web.job_queue import MOST_JOBS, Job, JobQueue
 from pca_protect.cli.web.names import protected_names, safe_name
-from pca_protect.cli.web.shelf import Shelf
 from pca_protect.cli.web.uploads import Uploads
-from pca_protect.config import MODES, PRESETS, SURVIVE
+from pca_protect.config import PRESETS, SURVIVE
+from pca_protect.modes import MODES
 from pca_protect.surrogates.registry import REGISTRY
 
 SECONDS = 10
@@ -125,7 +126,7 @@ def test_the_command_asks_for_the_same(tmp_path: Path, monkeypatch: pytest.Monke
         protect_app([*words[1:], "--dry-run"], standalone_mode=False)
         request, config = asked.pop()
         assert config == wanted.config("auto")
-        assert request.delivery == wanted.delivery
+        assert request.output_options == wanted.output_options
     assert command(Wanted(), ["a photo.png"]) == "protect 'a photo.png'"
     assert command(Wanted(), list("abcdef")) == "protect a b c d e f"
     assert command(Wanted(), ["a"], device="cpu", offline=True, max_megapixels=0.5) == (
@@ -162,47 +163,47 @@ class Gate:
 
 
 @pytest.fixture
-def desk() -> Iterator[Desk]:
-    desk = Desk()
-    yield desk
-    desk.close()
+def queue() -> Iterator[JobQueue]:
+    queue = JobQueue()
+    yield queue
+    queue.close()
 
 
-def test_jobs_wait_in_order_and_one_is_worked_on(desk: Desk):
+def test_jobs_wait_in_order_and_one_is_worked_on(queue: JobQueue):
     gates = [Gate("a"), Gate("b"), Gate("c")]
-    jobs = [desk.hand_in(gate) for gate in gates]
+    jobs = [queue.hand_in(gate) for gate in gates]
     assert gates[0].begun.wait(SECONDS)
-    assert [job.standing.before for job in jobs] == [0, 1, 2]
-    assert desk.busy
+    assert [job.job_status.before for job in jobs] == [0, 1, 2]
+    assert queue.busy
     assert not gates[1].begun.is_set()
     gates[0].open.set()
     assert jobs[0].result() == "a"
     assert gates[1].begun.wait(SECONDS)
-    assert jobs[2].standing.before == 1
+    assert jobs[2].job_status.before == 1
     for gate in gates:
         gate.open.set()
     assert jobs[2].result() == "c"
 
 
-def test_a_job_is_cancelled_at_work(desk: Desk):
+def test_a_job_is_cancelled_at_work(queue: JobQueue):
     gate = Gate()
-    job = desk.hand_in(gate)
+    job = queue.hand_in(gate)
     assert gate.begun.wait(SECONDS)
     job.cancel()
     with pytest.raises(Cancelled, match="nothing was kept"):
         job.result()
-    assert job.standing.stopping
+    assert job.job_status.stopping
 
 
-def test_a_job_that_waits_is_cancelled_at_once(desk: Desk):
+def test_a_job_that_waits_is_cancelled_at_once(queue: JobQueue):
     first, second, third = Gate("first"), Gate("second"), Gate("third")
-    jobs = [desk.hand_in(gate) for gate in (first, second, third)]
+    jobs = [queue.hand_in(gate) for gate in (first, second, third)]
     assert first.begun.wait(SECONDS)
     jobs[1].cancel()
     assert jobs[1].finished
     with pytest.raises(Cancelled):
         jobs[1].result()
-    assert jobs[2].standing.before == 1
+    assert jobs[2].job_status.before == 1
     third.open.set()
     first.open.set()
     assert jobs[2].result() == "third"
@@ -210,13 +211,13 @@ def test_a_job_that_waits_is_cancelled_at_once(desk: Desk):
 
 
 @pytest.mark.parametrize("error", [UsageError("no"), RuntimeError("no"), MemoryError()])
-def test_what_went_wrong_is_a_sentence_and_the_next_job_runs(desk: Desk, error: Exception):
+def test_what_went_wrong_is_a_sentence_and_the_next_job_runs(queue: JobQueue, error: Exception):
     def broken(job: Job[str]) -> str:
         raise error
 
     with pytest.raises(PcaProtectError, match="^no$" if isinstance(error, UsageError) else "please report it"):
-        desk.hand_in(broken).result()
-    assert desk.hand_in(lambda job: "yes").result() == "yes"
+        queue.hand_in(broken).result()
+    assert queue.hand_in(lambda job: "yes").result() == "yes"
 
 
 def refused(_: Job[object]) -> None:
@@ -224,7 +225,7 @@ def refused(_: Job[object]) -> None:
 
 
 @pytest.mark.parametrize("ends", [lambda job: None, refused, lambda job: job.cancel() or job.report("")])
-def test_nothing_of_the_work_stays_in_memory(desk: Desk, ends: Callable[[Job[object]], object]):
+def test_nothing_of_the_work_stays_in_memory(queue: JobQueue, ends: Callable[[Job[object]], object]):
     class Tensor:
         pass
 
@@ -234,45 +235,45 @@ def test_nothing_of_the_work_stays_in_memory(desk: Desk, ends: Callable[[Job[obj
         ends(job)
 
     left: list[weakref.ref[Tensor]] = []
-    job = desk.hand_in(work)
+    job = queue.hand_in(work)
     with suppress(PcaProtectError):
         job.result()
-    desk.hand_in(lambda job: None).result()  # the worker has let go of the first by then
+    queue.hand_in(lambda job: None).result()  # the worker has let go of the first by then
     gc.collect()
     assert left[0]() is None
 
 
-def test_a_long_queue_takes_no_more(desk: Desk):
+def test_a_long_queue_takes_no_more(queue: JobQueue):
     gate = Gate()
-    desk.hand_in(gate)
+    queue.hand_in(gate)
     assert gate.begun.wait(SECONDS)
     for _ in range(MOST_JOBS):
-        desk.hand_in(Gate())
+        queue.hand_in(Gate())
     with pytest.raises(UsageError, match=f"{MOST_JOBS} jobs are waiting already"):
-        desk.hand_in(Gate())
+        queue.hand_in(Gate())
 
 
 def test_closing_ends_what_waits_and_what_runs():
-    desk, gates = Desk(), [Gate(), Gate()]
-    jobs = [desk.hand_in(gate) for gate in gates]
+    queue, gates = JobQueue(), [Gate(), Gate()]
+    jobs = [queue.hand_in(gate) for gate in gates]
     assert gates[0].begun.wait(SECONDS)
-    desk.close()
+    queue.close()
     for job in jobs:
         with pytest.raises(Cancelled):
             job.result()
     with pytest.raises(UsageError, match="is being closed"):
-        desk.hand_in(gates[0])
+        queue.hand_in(gates[0])
 
 
-def test_time_left_is_known_from_the_second_report_on(desk: Desk):
+def test_time_left_is_known_from_the_second_report_on(queue: JobQueue):
     gate = Gate("done")
-    job = desk.hand_in(gate)
+    job = queue.hand_in(gate)
     assert gate.begun.wait(SECONDS)
     for _ in range(1000):
-        if job.standing.share > 0.001:
+        if job.job_status.share > 0.001:
             break
         threading.Event().wait(0.01)
-    left = job.standing.seconds_left
+    left = job.job_status.seconds_left
     assert left is not None
     assert left > 0
     gate.open.set()
@@ -282,21 +283,21 @@ def test_time_left_is_known_from_the_second_report_on(desk: Desk):
 def test_what_is_kept_goes_with_its_visit(tmp_path: Path):
     folder = tmp_path / "kept"
     folder.mkdir()
-    shelf = Shelf(folder)
-    tokens = [shelf.keep(visit, b"data", media_type="image/png", name="x.png") for visit in ("one", "one", "other")]
+    downloads = Downloads(folder)
+    tokens = [downloads.keep(visit, b"data", media_type="image/png", name="x.png") for visit in ("one", "one", "other")]
     assert len(set(tokens)) == 3
-    on_its_way = shelf.open(tokens[0])
+    on_its_way = downloads.open(tokens[0])
     assert on_its_way is not None
-    shelf.clear("one")
-    assert [shelf.open(token) for token in tokens[:2]] == [None, None]
+    downloads.clear("one")
+    assert [downloads.open(token) for token in tokens[:2]] == [None, None]
     assert len(list(folder.iterdir())) == 1
     with on_its_way.file as file:
         assert file.read() == b"data"
-    assert shelf.open("../pyproject.toml") is None
-    shelf.keep("one", b"again", media_type="image/png")
-    shelf.end("one")
+    assert downloads.open("../pyproject.toml") is None
+    downloads.keep("one", b"again", media_type="image/png")
+    downloads.end("one")
     with pytest.raises(Cancelled, match="the page was left"):
-        shelf.keep("one", b"too late", media_type="image/png")
+        downloads.keep("one", b"too late", media_type="image/png")
     assert len(list(folder.iterdir())) == 1
 
 
@@ -314,7 +315,7 @@ def test_uploads_are_read_from_their_folder_alone(tmp_path: Path):
     (mine,) = uploads.of("one", [str(folder / "a" / "mine.png")])
     assert (mine.name, uploads.read(mine).width) == ("mine.png", 20)
     with pytest.raises(
-        PictureError, match=r"^mine.png: 20x30 px is over the limit of 0.0005 megapixels; raise it with --max-meg"
+        PictureError, match=r"^mine.png: 20x30 px is over the limit of 0.0005 megapixels; raise it with `max_pixels`"
     ):
         Uploads(folder, most_pixels=500).read(mine)
 

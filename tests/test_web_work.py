@@ -1,4 +1,4 @@
-"""The work behind the page's buttons, without a browser: pictures in, files and edits on the shelf."""
+"""The work behind the page's buttons, without a browser: pictures in, files and edits among the downloads."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from PIL import Image
 from small_disk import small_disk
 
 from pca_protect import DeviceError, ModelError, ProtectConfig, Protected, UsageError
-from pca_protect.batch.delivery import Delivery
+from pca_protect.batch.output_options import OutputOptions
 from pca_protect.image.tensors import Mask
 
 pytest.importorskip("flip_evaluator", reason="needs the extra `eval`")
 
-from pca_protect.cli.web import fragments, protecting
+from pca_protect.cli.web import html, protecting
 from pca_protect.cli.web import models as models_module
-from pca_protect.cli.web.desk import Desk
+from pca_protect.cli.web.downloads import Downloads
+from pca_protect.cli.web.job_queue import JobQueue
 from pca_protect.cli.web.models import Models
 from pca_protect.cli.web.protecting import Asked, Results, protect_all
 from pca_protect.cli.web.proving import Proved, prove_edits
-from pca_protect.cli.web.shelf import Shelf
 from pca_protect.cli.web.uploads import Uploads
 
 VISIT = "mine"
@@ -37,38 +37,40 @@ class Workplace:
 
     folder: Path
     models: Models = field(default_factory=lambda: Models("cpu", offline=True))
-    desk: Desk = field(default_factory=Desk)
+    queue: JobQueue = field(default_factory=JobQueue)
 
     def __post_init__(self) -> None:
         for name in ("uploads", "kept"):
             (self.folder / name).mkdir(exist_ok=True)
-        self.shelf = Shelf(self.folder / "kept")
+        self.downloads = Downloads(self.folder / "kept")
         self.uploads = Uploads(self.folder / "uploads", most_pixels=1_000_000)
 
     def protect(self, *pictures: Path, mask: Mask | None = None, **settings: object) -> Results:
         config = ProtectConfig(**{"vae": "pocket", "device": "cpu", "preset": "instant", **settings})  # type: ignore[arg-type]
-        asked = Asked(self.uploads.of(VISIT, [str(path) for path in pictures]), config, Delivery(), mask)
-        return self.desk.hand_in(
-            lambda job: protect_all(job, VISIT, asked, uploads=self.uploads, models=self.models, shelf=self.shelf)
+        asked = Asked(self.uploads.of(VISIT, [str(path) for path in pictures]), config, OutputOptions(), mask)
+        return self.queue.hand_in(
+            lambda job: protect_all(
+                job, VISIT, asked, uploads=self.uploads, models=self.models, downloads=self.downloads
+            )
         ).result()
 
     def prove(self, results: Results, prompt: str = "snow") -> Proved:
         (result,) = results.done
-        return self.desk.hand_in(
+        return self.queue.hand_in(
             lambda job: prove_edits(
-                job, VISIT, result, editor="pocket-editor", prompt=prompt, models=self.models, shelf=self.shelf
+                job, VISIT, result, editor="pocket-editor", prompt=prompt, models=self.models, downloads=self.downloads
             )
         ).result()
 
     def shown(self, token: str) -> Image.Image:
-        return Image.open(io.BytesIO(self.shelf.read(token, "shown")))
+        return Image.open(io.BytesIO(self.downloads.read(token, "shown")))
 
 
 @pytest.fixture
 def workplace(tmp_path: Path) -> Iterator[Workplace]:
     place = Workplace(tmp_path)
     yield place
-    place.desk.close()
+    place.queue.close()
 
 
 def upload(place: Workplace, name: str, width: int = 72, height: int = 56) -> Path:
@@ -93,11 +95,11 @@ def test_pages_are_compared_as_a_browser_can_show_them(workplace: Workplace):
 def test_a_disk_too_full_for_the_zip_keeps_the_pictures(tmp_path: Path):
     with small_disk(tmp_path) as disk:
         place = Workplace(tmp_path)
-        place.shelf = Shelf(disk)
+        place.downloads = Downloads(disk)
         found = place.protect(upload(place, "one.png"), upload(place, "two.png"))
-        place.desk.close()
+        place.queue.close()
         assert [result.name for result in found.done] == ["one.protected.png", "two.protected.png"]
-        assert all(place.shelf.read(result.file, result.name) for result in found.done)
+        assert all(place.downloads.read(result.file, result.name) for result in found.done)
         assert found.together == ""
         (said,) = found.failed
         assert said == "the zip of all pictures: cannot be kept (No space left on device); make room on the disk"
@@ -164,7 +166,7 @@ def test_a_proof_by_another_encoder_says_so(workplace: Workplace):
 
 
 def test_a_model_that_is_not_here_says_what_is_known_of_it(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(models_module, "at_hand", lambda entry: False)  # whatever this machine has in its cache
+    monkeypatch.setattr(models_module, "is_cached", lambda entry: False)  # whatever this machine has in its cache
     models = Models("cpu", offline=False)
     with pytest.raises(ModelError, match=r"once sd is downloaded; others of its size took 4 min for every 256x256 px"):
         models.measure_pace(ProtectConfig(vae="sd"))
@@ -176,12 +178,12 @@ def test_a_fallback_of_auto_says_test_only(workplace: Workplace):
     found = workplace.protect(upload(workplace, "one.png"), upload(workplace, "two.png"), vae="auto", preset="instant")
     assert [result.name for result in found.done] == ["one.test-only.png", "two.test-only.png"]
     assert found.test_only
-    together = workplace.shelf.open(found.together)
+    together = workplace.downloads.open(found.together)
     assert together is not None
     together.file.close()
     assert together.name == "test-only.zip"
-    shown = fragments.results(found)
+    shown = html.results(found)
     assert shown.count("<h3>Test only: ") == 2
     chosen = workplace.protect(upload(workplace, "three.png"))
     assert [result.name for result in chosen.done] == ["three.protected.png"]
-    assert "<h3>Test only: three.protected.png" in fragments.results(chosen)
+    assert "<h3>Test only: three.protected.png" in html.results(chosen)

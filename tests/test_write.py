@@ -72,7 +72,7 @@ SIXTEEN = ["colour16", "colour16+alpha", "gray16"]
 )
 def test_lossless_formats_are_exact(format_name: str, kind: str):
     picture = picture_of(kind)
-    assert_same(picture, decode_picture(encode_picture(picture, format_name, note=NOTE), "x"))
+    assert_same(picture, decode_picture(encode_picture(picture, format_name, marker=NOTE), "x"))
 
 
 @pytest.mark.parametrize("kind", SIXTEEN)
@@ -98,7 +98,7 @@ def test_animations_are_exact(format_name: str, kind: str):
         replace(frame, duration_ms=duration) for frame, duration in zip(frames, (40, 290, 70_010, 33), strict=True)
     ]
     picture = replace(first, duration_ms=20, loop=5, following=tuple(timed))
-    assert_same(picture, decode_picture(encode_picture(picture, format_name, note=NOTE), "x"))
+    assert_same(picture, decode_picture(encode_picture(picture, format_name, marker=NOTE), "x"))
 
 
 def test_what_a_viewer_sees_of_an_animation_is_what_was_written():
@@ -127,7 +127,7 @@ def test_tiff_pages_of_all_kinds_and_sizes_are_exact():
     pages = [picture_of(kind, width=9 + number, seed=number) for number, kind in enumerate(EIGHT + SIXTEEN)]
     pages[2] = replace(pages[2], icc_profile=SRGB[:16] + b"GRAY" + SRGB[20:])
     picture = replace(pages[0], following=tuple(pages[1:]))
-    again = decode_picture(encode_picture(picture, "TIFF", note=NOTE), "x")
+    again = decode_picture(encode_picture(picture, "TIFF", marker=NOTE), "x")
     assert_same(picture, again)
     assert again.following[1].icc_profile == pages[2].icc_profile
 
@@ -188,7 +188,7 @@ def test_metadata_survives(format_name: str, kind: str):
 @pytest.mark.parametrize("format_name", ["PNG", "WEBP"])
 def test_metadata_of_an_animation_survives(format_name: str):
     picture = replace(with_everything(), following=(picture_of("colour", seed=1),))
-    again = decode_picture(encode_picture(picture, format_name, note=NOTE), "x")
+    again = decode_picture(encode_picture(picture, format_name, marker=NOTE), "x")
     assert (again.icc_profile, again.xmp) == (SRGB, XMP)
     assert b"A. Person" in again.exif
     assert again.following[0].icc_profile == b""
@@ -197,7 +197,7 @@ def test_metadata_of_an_animation_survives(format_name: str):
 @pytest.mark.parametrize("kind", ["gray", "colour16", "colour+alpha"])
 @pytest.mark.parametrize("format_name", ["PNG", "TIFF"])
 def test_the_note_is_in_the_file(format_name: str, kind: str):
-    data = encode_picture(picture_of(kind), format_name, note=NOTE)
+    data = encode_picture(picture_of(kind), format_name, marker=NOTE)
     with Image.open(io.BytesIO(data)) as image:
         assert (image.text["pca_protect"] if format_name == "PNG" else image.getexif()[SOFTWARE]) == NOTE
 
@@ -206,7 +206,7 @@ def test_the_note_is_in_the_file(format_name: str, kind: str):
 def test_the_note_is_the_software_tag(format_name: str):
     before = Image.Exif()
     before[SOFTWARE] = "A camera"
-    data = encode_picture(replace(picture_of("colour"), exif=before.tobytes()), format_name, note=NOTE)
+    data = encode_picture(replace(picture_of("colour"), exif=before.tobytes()), format_name, marker=NOTE)
     with Image.open(io.BytesIO(data)) as image:
         assert image.getexif()[SOFTWARE] == NOTE
 
@@ -228,7 +228,7 @@ def test_a_colour_profile_of_several_megabytes_is_read_back():
 
 
 def test_lossy_needs_permission():
-    with pytest.raises(UsageError, match="--allow-lossy"):
+    with pytest.raises(UsageError, match="`allow_lossy`"):
         output_format(Path("x.jpg"), allow_lossy=False)
     assert output_format(Path("x.JPG"), allow_lossy=True) == "JPEG"
     assert output_format(Path("x.tif"), allow_lossy=False) == "TIFF"

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pca_protect.batch.delivery import Delivery
+from pca_protect.batch.output_options import OutputOptions
 from pca_protect.config import PRESETS, ProtectConfig, parse_scales
 from pca_protect.errors import UsageError
-from pca_protect.surrogates.hub import at_hand
+from pca_protect.modes import MODES
+from pca_protect.surrogates.hub import is_cached
 from pca_protect.surrogates.registry import FALLBACK, PREFERRED, REGISTRY, SurrogateEntry
 
 Choice = tuple[str, str]
 """What it says, and what it means."""
 
-AIMS: list[Choice] = [
-    ("Keep my picture unchanged by edits", "diffusion"),
-    ("Make edits fail", "concentration"),
-    ("Make edits fail, with less to see", "strong"),
-]
-AIM_NOTES = {
-    "diffusion": "The published aim. On the built-in test editors, edits came out different but did not stay close to the "
-    "picture.",
-    "concentration": "Edits shall come out ruined. On the built-in test editors they still followed the prompt about as well.",
-    "strong": "Our own: at least the published effect on the built-in test editors at about half of what can be seen. Making "
-    "the picture smaller removes most of it; choose where it will be posted.",
-}
+AIMS: list[Choice] = [(mode.label or name, name) for name, mode in MODES.items()]
+AIM_NOTES = {name: mode.note for name, mode in MODES.items()}
 
 PLACES: list[Choice] = [
     ("As it is: the file I download", ""),
@@ -50,7 +41,7 @@ _SPEEDS = {
     "instant": "Instant",
     "fast": "Fast",
     "balanced": "Balanced",
-    "strong": "Thorough",
+    "thorough": "Thorough",
     "paper": "As published",
 }
 
@@ -58,7 +49,7 @@ _SPEEDS = {
 def _steps(name: str) -> str:
     """Where the loss goes up, and where it goes down if that takes more."""
     recipe = PRESETS[name]
-    return f"{recipe.steps}" if recipe.steps_down is None else f"{recipe.steps} to {recipe.steps_down}"
+    return f"{recipe.steps}" if recipe.descent_steps is None else f"{recipe.steps} to {recipe.descent_steps}"
 
 
 SPEEDS: list[Choice] = [(f"{said} ({_steps(name)} steps)", name) for name, said in _SPEEDS.items()]
@@ -107,25 +98,25 @@ class Wanted:
         )
 
     @property
-    def delivery(self) -> Delivery:
-        return Delivery(strip_metadata=self.strip_metadata, strip_gps=self.strip_gps)
+    def output_options(self) -> OutputOptions:
+        return OutputOptions(strip_metadata=self.strip_metadata, strip_gps=self.strip_gps)
 
 
 def encoders_here(*, offline: bool) -> list[Choice]:
     """Automatic, and the encoders that need no download."""
-    return [(_automatic(offline=offline), "auto"), *(_said(entry) for entry in REGISTRY.values() if at_hand(entry))]
+    return [(_automatic(offline=offline), "auto"), *(_said(entry) for entry in REGISTRY.values() if is_cached(entry))]
 
 
 def encoders_elsewhere(*, offline: bool) -> list[Choice]:
     """The encoders that would be downloaded, and how much that is. Touches no network."""
     if offline:
         return []
-    return [_said(entry) for entry in REGISTRY.values() if not at_hand(entry)]
+    return [_said(entry) for entry in REGISTRY.values() if not is_cached(entry)]
 
 
 def _automatic(*, offline: bool) -> str:
     preferred = REGISTRY[PREFERRED]
-    if at_hand(preferred):
+    if is_cached(preferred):
         return f"Automatic: {preferred.family}, installed"
     if offline:
         return f"Automatic: the test model {FALLBACK}, since {preferred.family} is not installed"
@@ -138,7 +129,7 @@ def _automatic(*, offline: bool) -> str:
 def _said(entry: SurrogateEntry) -> Choice:
     if entry.embedded:
         return f"{entry.name}: built in for tests, stands for no editor in use", entry.name
-    if at_hand(entry):
+    if is_cached(entry):
         return f"{entry.name}: {entry.family}, installed", entry.name
     login = ", after a login at its publisher" if entry.gated else ""
     return f"{entry.name}: {entry.family}, about {entry.download_megabytes} MB{login}", entry.name

@@ -12,7 +12,7 @@ from pca_protect.config import Device, ProtectConfig
 from pca_protect.device import resolve_device
 from pca_protect.errors import ModelError
 from pca_protect.surrogates.encoder import AnySurrogate
-from pca_protect.surrogates.hub import at_hand
+from pca_protect.surrogates.hub import is_cached
 from pca_protect.surrogates.load import load_resolved
 from pca_protect.surrogates.registry import PREFERRED, REGISTRY, SurrogateEntry
 from pca_protect.surrogates.resolve import AUTO, resolve
@@ -75,7 +75,7 @@ class Models:
         if not self._offline:
             for name in config.vaes:
                 entry = REGISTRY.get(PREFERRED if name == AUTO else name)
-                if entry is not None and not at_hand(entry):
+                if entry is not None and not is_cached(entry):
                     raise ModelError(f"that is known once {entry.name} is downloaded{self._beforehand(entry, config)}")
         pace = measure_pace(config, surrogate=self.encoders(config.vaes))
         with self._lock:

@@ -6,8 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from pca_protect.cli.web import fragments
-from pca_protect.cli.web.answers import Answers
+from pca_protect.cli.web import html
 from pca_protect.cli.web.choices import (
     AIM_NOTES,
     AIMS,
@@ -20,6 +19,7 @@ from pca_protect.cli.web.choices import (
     encoders_here,
 )
 from pca_protect.cli.web.command import command
+from pca_protect.cli.web.handlers import Handlers
 from pca_protect.cli.web.proving import editors_here
 from pca_protect.cli.web.service import Service
 from pca_protect.eval.styles import STYLES
@@ -31,16 +31,16 @@ TITLE = "Protect pictures against diffusion editing"
 
 def build_page(service: Service) -> gr.Blocks:
     """The page over a service; what visitors do is kept apart by visit."""
-    answers = Answers(service)
+    handlers = Handlers(service)
     page: gr.Blocks = gr.Blocks(analytics_enabled=False, title=TITLE, delete_cache=(3600, 86400))
     with page:
-        gr.HTML(_HEADER + fragments.notice([service.warning] if service.warning else []))
+        gr.HTML(_HEADER + html.notice([service.warning] if service.warning else []))
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
                 files = gr.File(label="1. Your pictures", file_count="multiple", elem_id="files", height=160)
                 listed = gr.HTML(elem_id="listed")
                 mode = gr.Radio(AIMS, value=Wanted.mode, label="2. What shall edits do?", elem_id="aim")
-                aim_note = gr.HTML(fragments.note(AIM_NOTES[Wanted.mode]))
+                aim_note = gr.HTML(html.note(AIM_NOTES[Wanted.mode]))
                 with gr.Group():
                     preset = gr.Radio(SPEEDS, value=Wanted.preset, label="3. How thorough?", elem_id="speed")
                     budget = gr.Slider(
@@ -100,7 +100,7 @@ def build_page(service: Service) -> gr.Blocks:
                     start = gr.Button("Protect", variant="primary", elem_id="protect")
                     stop = gr.Button("Cancel", interactive=False, elem_id="cancel")
             with gr.Column(scale=3, min_width=320):
-                standing = gr.HTML(elem_id="standing")
+                job_status = gr.HTML(elem_id="job-status")
                 results = gr.HTML(elem_id="results")
                 with gr.Group(visible=False, elem_id="proof") as proof:
                     gr.HTML("<h2>Does it work? Try an edit</h2>", padding=True)
@@ -119,16 +119,16 @@ def build_page(service: Service) -> gr.Blocks:
                     with gr.Row():
                         edit = gr.Button("Edit both", elem_id="edit")
                         stop_edit = gr.Button("Cancel", interactive=False, elem_id="cancel-edit")
-                    edit_standing = gr.HTML(elem_id="edit-standing")
+                    edit_status = gr.HTML(elem_id="edit-status")
                     edits = gr.HTML(elem_id="edits")
 
         choices = [mode, preset, budget, vaes, more_vaes, place, seen, part, most_visible, strip_gps, strip_metadata]
         everything: list[Any] = [files, *choices]  # gradio gives components their events at run time
-        mode.change(lambda name: fragments.note(AIM_NOTES[name]), mode, aim_note, show_progress="hidden", queue=False)
+        mode.change(lambda name: html.note(AIM_NOTES[name]), mode, aim_note, show_progress="hidden", queue=False)
         # One event for all inputs, so that what was chosen last is answered last.
         gr.on(
             [one.change for one in everything],
-            answers.line,
+            handlers.line,
             everything,
             line,
             show_progress="hidden",
@@ -137,7 +137,7 @@ def build_page(service: Service) -> gr.Blocks:
         )
         gr.on(
             [one.change for one in everything if one not in (part, strip_gps, strip_metadata)],
-            answers.cost,
+            handlers.cost,
             everything,
             cost,
             show_progress="hidden",
@@ -145,32 +145,32 @@ def build_page(service: Service) -> gr.Blocks:
             trigger_mode="always_last",
         )
         # One at a time: pictures are unpacked to be looked at.
-        files.change(answers.look, files, [listed, painted], show_progress="hidden", concurrency_limit=1)
+        files.change(handlers.look, files, [listed, painted], show_progress="hidden", concurrency_limit=1)
         part.change(lambda name: gr.update(visible=name == "paint"), part, painted, show_progress="hidden", queue=False)
-        start.click(None, js=_SHOW_STANDING)
+        start.click(None, js=_SHOW_STATUS)
         start.click(
-            answers.protect,
+            handlers.protect,
             [*everything, painted],
-            [standing, results, start, stop, proof, which],
+            [job_status, results, start, stop, proof, which],
             show_progress="hidden",
             concurrency_limit=None,
-        ).then(answers.cost, everything, cost, show_progress="hidden", concurrency_limit=None)
+        ).then(handlers.cost, everything, cost, show_progress="hidden", concurrency_limit=None)
         edit.click(
-            answers.edit,
+            handlers.edit,
             [which, editor, prompt],
-            [edit_standing, edits, edit, stop_edit],
+            [edit_status, edits, edit, stop_edit],
             show_progress="hidden",
             concurrency_limit=None,
         )
-        stop.click(answers.stop_protecting, None, None, show_progress="hidden", queue=False)
-        stop_edit.click(answers.stop_editing, None, None, show_progress="hidden", queue=False)
-        page.load(answers.begin, None, [vaes, more_vaes, editor], show_progress="hidden", queue=False)
-        page.unload(answers.forget)
+        stop.click(handlers.stop_protecting, None, None, show_progress="hidden", queue=False)
+        stop_edit.click(handlers.stop_editing, None, None, show_progress="hidden", queue=False)
+        page.load(handlers.begin, None, [vaes, more_vaes, editor], show_progress="hidden", queue=False)
+        page.unload(handlers.forget)
     page.has_launched = True  # gradio checks paths that come from the network only then, and not for mounted pages
     return page
 
 
-_SHOW_STANDING = "() => document.getElementById('standing').scrollIntoView({ block: 'center' })"
+_SHOW_STATUS = "() => document.getElementById('job-status').scrollIntoView({ block: 'center' })"
 
 _HEADER = f"""
 <h1>{TITLE}</h1>

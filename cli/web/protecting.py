@@ -1,4 +1,4 @@
-"""The work behind the button: uploaded pictures in, protected files on the shelf out."""
+"""The work behind the button: uploaded pictures in, protected files among the downloads out."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pca_protect.batch.delivery import Delivery
-from pca_protect.cli.web.desk import Job
+from pca_protect.batch.output_options import OutputOptions
+from pca_protect.cli.web.downloads import Downloads
+from pca_protect.cli.web.job_queue import Job
 from pca_protect.cli.web.models import Models
 from pca_protect.cli.web.names import protected_names
-from pca_protect.cli.web.shelf import Shelf
 from pca_protect.cli.web.uploads import Upload, Uploads
 from pca_protect.config import ProtectConfig
 from pca_protect.engine import demand
@@ -51,7 +51,7 @@ class Asked:
 
     uploads: Sequence[Upload]
     config: ProtectConfig
-    delivery: Delivery
+    output_options: OutputOptions
     mask: Mask | None
 
 
@@ -63,8 +63,8 @@ class Result:
         name: of its file.
         record: what was measured.
         against: digests of the encoders that it was protected against.
-        file, before, after, change: tokens on the shelf: the protected file, the original and the protected picture as a browser
-            shows them, the amplified difference.
+        file, before, after, change: tokens of downloads: the protected file, the original and the protected picture as a
+            browser shows them, the amplified difference.
         painted: token of the mask as a picture; empty where there was none.
     """
 
@@ -96,7 +96,7 @@ class Results:
 
 
 def protect_all(
-    job: Job[Results], visit: str, asked: Asked, *, uploads: Uploads, models: Models, shelf: Shelf
+    job: Job[Results], visit: str, asked: Asked, *, uploads: Uploads, models: Models, downloads: Downloads
 ) -> Results:
     """One picture at a time is in memory. One that fails does not stop the others; after a cancellation those that were
     done are there.
@@ -126,7 +126,7 @@ def protect_all(
         which = f"{upload.name}, picture {number + 1} of {len(known)}" if len(known) > 1 else upload.name
         share = sum(areas[:number]) / sum(areas), areas[number] / sum(areas)
         try:
-            done.append(_one(job, visit, asked, upload, name, which, share, uploads, encoders, shelf))
+            done.append(_one(job, visit, asked, upload, name, which, share, uploads, encoders, downloads))
         except Cancelled:
             if not done:
                 raise
@@ -147,8 +147,8 @@ def protect_all(
     together = ""
     if len(done) > 1:
         try:
-            together = shelf.keep(
-                visit, lambda path: _zip(path, done, shelf), media_type="application/zip", name=f"{label}.zip"
+            together = downloads.keep(
+                visit, lambda path: _zip(path, done, downloads), media_type="application/zip", name=f"{label}.zip"
             )
         except OSError as error:
             failed.append(_no_room("the zip of all pictures", error))
@@ -169,9 +169,9 @@ def _one(
     share: tuple[float, float],
     uploads: Uploads,
     encoders: AnySurrogate,
-    shelf: Shelf,
+    downloads: Downloads,
 ) -> Result:
-    """One picture, from its upload to the shelf.
+    """One picture, from its upload to the downloads.
 
     Args:
         share: of all work: what was done before, and what this picture is.
@@ -197,21 +197,25 @@ def _one(
 
     job.report(f"Working on {which}", before)
     protected = protect(
-        asked.delivery.prepared(picture), asked.config, surrogate=encoders, mask=asked.mask, on_step=on_step
+        asked.output_options.prepared(picture), asked.config, surrogate=encoders, mask=asked.mask, on_step=on_step
     )
     job.report(f"Writing {name}")
     data, record = protected.encoded(output_format(Path(name), allow_lossy=False))
     pages = name.endswith(".tiff")  # which browsers do not show
-    file = shelf.keep(visit, data, media_type="image/tiff" if pages else _PNG, name=name)
+    file = downloads.keep(visit, data, media_type="image/tiff" if pages else _PNG, name=name)
     return Result(
         name=name,
         record=record,
         against=tuple(member.digest for member in encoders.members),
         file=file,
-        before=shelf.keep(visit, encode_picture(_shown(protected.original), "PNG"), media_type=_PNG),
-        after=shelf.keep(visit, encode_picture(_shown(protected.picture), "PNG"), media_type=_PNG) if pages else file,
-        change=shelf.keep(visit, _difference(protected), media_type="image/jpeg"),
-        painted="" if asked.mask is None else shelf.keep(visit, _painted(asked.mask), media_type=_PNG, name=MASK_NAME),
+        before=downloads.keep(visit, encode_picture(_shown(protected.original), "PNG"), media_type=_PNG),
+        after=downloads.keep(visit, encode_picture(_shown(protected.picture), "PNG"), media_type=_PNG)
+        if pages
+        else file,
+        change=downloads.keep(visit, _difference(protected), media_type="image/jpeg"),
+        painted=""
+        if asked.mask is None
+        else downloads.keep(visit, _painted(asked.mask), media_type=_PNG, name=MASK_NAME),
     )
 
 
@@ -231,7 +235,7 @@ class _Runs:
 def _shown(picture: Picture) -> Picture:
     """Pixels and their colour profile, without what a picture says about itself; of pages the first."""
     still = not any(frame.duration_ms for frame in (picture, *picture.following))
-    return Delivery(strip_metadata=True).prepared(replace(picture, following=()) if still else picture)
+    return OutputOptions(strip_metadata=True).prepared(replace(picture, following=()) if still else picture)
 
 
 def _difference(protected: Protected) -> bytes:
@@ -248,7 +252,7 @@ def _painted(mask: Mask) -> bytes:
     return encode_picture(from_pil(Image.fromarray(np.where(mask, 255, 0).astype(np.uint8))), "PNG")
 
 
-def _zip(path: Path, results: Sequence[Result], shelf: Shelf) -> None:
+def _zip(path: Path, results: Sequence[Result], downloads: Downloads) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # PNG is packed already
         for result in results:
-            archive.writestr(result.name, shelf.read(result.file, result.name))
+            archive.writestr(result.name, downloads.read(result.file, result.name))

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pca_protect.cli.web.desk import Job
+from pca_protect.cli.web.downloads import Downloads
+from pca_protect.cli.web.job_queue import Job
 from pca_protect.cli.web.models import Models
 from pca_protect.cli.web.protecting import MASK_NAME, Result
-from pca_protect.cli.web.shelf import Shelf
 from pca_protect.errors import UsageError
 from pca_protect.eval.check.edits import (
     EDIT_OF_GIVEN,
@@ -22,7 +22,7 @@ from pca_protect.eval.check.edits import (
 )
 from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.registry import EDITORS, EMBEDDED
-from pca_protect.image.masks import free_pixels, mask_of
+from pca_protect.image.masks import editable_mask, mask_of
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import decode_picture
 from pca_protect.io.write import encode_picture
@@ -44,7 +44,7 @@ _BEGUN = 0.01
 class Proved:
     """Attributes:
     edits: how far the edits are apart.
-    pictures: tokens on the shelf by caption.
+    pictures: tokens among the downloads by caption.
     warnings: about the editor.
     """
 
@@ -65,7 +65,7 @@ def editors_here() -> list[tuple[str, str]]:
 
 
 def prove_edits(
-    job: Job[Proved], visit: str, result: Result, *, editor: str, prompt: str, models: Models, shelf: Shelf
+    job: Job[Proved], visit: str, result: Result, *, editor: str, prompt: str, models: Models, downloads: Downloads
 ) -> Proved:
     """Raises:
     Cancelled: the job was.
@@ -75,21 +75,21 @@ def prove_edits(
         raise UsageError("nothing is said to the editor; give it an instruction")
     job.report("Loading the editor")
     instruction = instruction_for(models.editor(editor), prompt)
-    original = _from(shelf, result.before, result.name)
-    mask = mask_of(_from(shelf, result.painted, MASK_NAME)) if result.painted else None
+    original = _from(downloads, result.before, result.name)
+    mask = mask_of(_from(downloads, result.painted, MASK_NAME)) if result.painted else None
     region = result.record.config["region"]
     edits, pictures = edit_both(
         instruction,
-        _from(shelf, result.after, result.name),
+        _from(downloads, result.after, result.name),
         original,
         levels=result.record.max_change_levels,
         seed=0,
-        free=free_pixels(original, None if region is None else str(region), mask),
+        mask=editable_mask(original, None if region is None else str(region), mask),
         on_edit=lambda done, of: job.report(f"Edit {done + 1} of {of}", (done + _BEGUN) / of),
     )
     job.report("Keeping the pictures")
     kept = {
-        caption: shelf.keep(visit, encode_picture(Picture(pictures[name]), "PNG"), media_type="image/png")
+        caption: downloads.keep(visit, encode_picture(Picture(pictures[name]), "PNG"), media_type="image/png")
         for name, caption in _CAPTIONS.items()
         if name in pictures
     }
@@ -111,5 +111,5 @@ def _doubts(editor: Editor, result: Result, original: Picture) -> Iterator[str]:
         )
 
 
-def _from(shelf: Shelf, token: str, name: str) -> Picture:
-    return decode_picture(shelf.read(token, name), name, max_pixels=sys.maxsize)  # it was let in before
+def _from(downloads: Downloads, token: str, name: str) -> Picture:
+    return decode_picture(downloads.read(token, name), name, max_pixels=sys.maxsize)  # it was let in before

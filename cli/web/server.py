@@ -19,10 +19,10 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from pca_protect.cli.web.fragments import KEPT
+from pca_protect.cli.web.downloads import Downloads
+from pca_protect.cli.web.html import KEPT
 from pca_protect.cli.web.page import build_page
 from pca_protect.cli.web.service import Limits, Service
-from pca_protect.cli.web.shelf import Shelf
 from pca_protect.config import Device
 from pca_protect.errors import UsageError
 
@@ -96,13 +96,18 @@ class Web:
     def run(self) -> None:
         """Until it is told to stop; then its folder is gone."""
         with tempfile.TemporaryDirectory(prefix="pca-protect-", ignore_cleanup_errors=True) as folder:
-            uploads, shelf = Path(folder) / "uploads", Path(folder) / "kept"
+            uploads, downloads = Path(folder) / "uploads", Path(folder) / "kept"
             uploads.mkdir()
-            shelf.mkdir()
+            downloads.mkdir()
             os.environ["GRADIO_TEMP_DIR"] = str(uploads)
             warning = public_warning(self._host) if is_public(self._host) else ""
             service = Service(
-                uploads, Shelf(shelf), device=self._device, offline=self._offline, limits=self._limits, warning=warning
+                uploads,
+                Downloads(downloads),
+                device=self._device,
+                offline=self._offline,
+                limits=self._limits,
+                warning=warning,
             )
             server = _Server(
                 uvicorn.Config(
@@ -117,7 +122,7 @@ class Web:
             try:
                 server.run()
             finally:
-                service.desk.close()
+                service.queue.close()
 
 
 class _Server(uvicorn.Server):
@@ -132,7 +137,7 @@ class _Server(uvicorn.Server):
             self.on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await asyncio.to_thread(self.service.desk.close)
+        await asyncio.to_thread(self.service.queue.close)
         await super().shutdown(sockets)
 
 
@@ -177,7 +182,7 @@ def _app(service: Service, host: str, port: int, uploads: Path) -> FastAPI:
 
     @app.get(KEPT + "{token}")
     def kept(token: str) -> StreamingResponse:
-        opened = service.shelf.open(token)
+        opened = service.downloads.open(token)
         if opened is None:
             raise HTTPException(404, "this is not kept any more; protect the picture again")
         response = StreamingResponse(_chunks(opened.file), media_type=opened.media_type)

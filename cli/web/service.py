@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pca_protect.cli.web.desk import Desk, Job
+from pca_protect.cli.web.downloads import Downloads
+from pca_protect.cli.web.job_queue import Job, JobQueue
 from pca_protect.cli.web.models import Models
 from pca_protect.cli.web.protecting import Results
-from pca_protect.cli.web.shelf import Shelf
 from pca_protect.cli.web.uploads import Uploads
 from pca_protect.config import Device
 from pca_protect.errors import UsageError
@@ -52,11 +52,11 @@ class Service:
     """
 
     def __init__(
-        self, uploads: Path, shelf: Shelf, *, device: Device, offline: bool, limits: Limits, warning: str = ""
+        self, uploads: Path, downloads: Downloads, *, device: Device, offline: bool, limits: Limits, warning: str = ""
     ) -> None:
-        self.uploads, self.shelf = Uploads(uploads, most_pixels=limits.most_pixels), shelf
+        self.uploads, self.downloads = Uploads(uploads, most_pixels=limits.most_pixels), downloads
         self.device, self.offline, self.limits, self.warning = device, offline, limits, warning
-        self.desk = Desk()
+        self.queue = JobQueue()
         self.models = Models(device, offline=offline)
         self.results: dict[str, Results] = {}
         self._jobs: dict[tuple[str, str], Job[Any]] = {}
@@ -74,7 +74,7 @@ class Service:
         before = self._jobs.get((visit, kind))
         if not visit or (before is not None and not before.finished):
             raise UsageError("your last job is still running; wait for it, or cancel it")
-        job = self.desk.hand_in(work)
+        job = self.queue.hand_in(work)
         self._jobs[visit, kind] = job
         return job
 
@@ -89,7 +89,7 @@ class Service:
         for kind in (PROTECTING, EDITING):
             self.cancel(visit, kind)
             self._jobs.pop((visit, kind), None)
-        self.shelf.end(visit)
+        self.downloads.end(visit)
         self.results.pop(visit, None)
         self.uploads.end(visit)
 

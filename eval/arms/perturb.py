@@ -56,7 +56,7 @@ def perturb(arm: Arm, picture: Rgb, target: Target, *, budget_levels: int, seed:
     original = Picture(picture)
     clean = to_pixels(original).to(target.surrogate.device)
     objective, start = objective_and_start(arm, clean, target, config=config, generator=generator_for(picture, seed))
-    found = run_recipe(clean, objective, config, start=start)
+    found = run_recipe(clean, objective, config, init=start)
     return with_pixels(original, found.pixels).rgb
 
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pca_protect.config import MODES, PRESETS, SURVIVE, ProtectConfig
+from pca_protect.config import PRESETS, SURVIVE, ProtectConfig
 from pca_protect.errors import UsageError
+from pca_protect.modes import MODES
 
 Needs = Literal["nothing", "encoder", "denoiser"]
 """Which part of the editor a method looks into; `denoiser` stands for encoder and UNet."""
@@ -84,10 +85,10 @@ _ENTRIES = (
     *(
         Arm(
             f"survive-{survive}",
-            f"pca_protect, mode strong, to outlast {what}",
+            f"pca_protect, mode subtle, to outlast {what}",
             "this program",
             "encoder",
-            "strong",
+            "subtle",
             "balanced",
             survive=survive,
             asked_only=True,
@@ -97,10 +98,10 @@ _ENTRIES = (
     *(
         Arm(
             f"discreet-{levels}",
-            f"pca_protect, mode strong, visibility at most {levels} levels",
+            f"pca_protect, mode subtle, visibility at most {levels} levels",
             "this program",
             "encoder",
-            "strong",
+            "subtle",
             "balanced",
             max_visibility=levels,
             asked_only=True,

@@ -95,7 +95,7 @@ def edit_both(
     *,
     levels: int,
     seed: int,
-    free: Mask | None = None,
+    mask: Mask | None = None,
     on_edit: Callable[[int, int], None] = lambda done, edits: None,
 ) -> tuple[Edits, dict[str, Rgb]]:
     """Edit with the editor's own settings and one seed.
@@ -103,7 +103,7 @@ def edit_both(
     Args:
         levels: the largest change of the picture against its original; 0 if there is none.
         seed: draws the noise of the edits, and that of the control.
-        free: `(H, W)`, where the picture may have been changed, which is where the control gets noise; None is everywhere.
+        mask: `(H, W)`, where the picture may have been changed, which is where the control gets noise; None is everywhere.
         on_edit: told before each of how many edits are done, of how many; raising from it ends the work.
 
     Returns:
@@ -135,7 +135,7 @@ def edit_both(
     noise_apart = None
     if levels:
         on_edit(2, edits_in_all)
-        noisy = square_of(with_noise(original, levels, seed, free), editor.size_px).rgb
+        noisy = square_of(with_noise(original, levels, seed, mask), editor.size_px).rgb
         pictures[EDIT_OF_NOISY] = _edit(instruction, noisy, seed)
         noise_apart = visibility(clean_edit, pictures[EDIT_OF_NOISY])
     edits = replace(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pca_protect.config import Device
 from pca_protect.errors import ModelError
 from pca_protect.surrogates.encoder import Surrogate, is_same_encoder
-from pca_protect.surrogates.hub import at_hand
+from pca_protect.surrogates.hub import is_cached
 from pca_protect.surrogates.load import load_surrogate
 from pca_protect.surrogates.registry import REGISTRY, embedded_warning
 
@@ -31,7 +31,7 @@ def load_encoders(
     """
     loaded: list[Surrogate] = []
     warnings: list[str] = []
-    for name in names or [entry.name for entry in REGISTRY.values() if at_hand(entry)]:
+    for name in names or [entry.name for entry in REGISTRY.values() if is_cached(entry)]:
         try:
             surrogate = load_surrogate(name, device=device, precision="fp32", offline=offline or not names)
         except ModelError as error:

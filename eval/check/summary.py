@@ -25,7 +25,7 @@ NO_PROOF = (
 )
 
 
-_LEAVE_ALIKE = {"diffusion": "modes diffusion and strong leave"}
+_LEAVE_ALIKE = {"diffusion": "modes diffusion and subtle leave"}
 """Both make the latent grow, and are not told apart."""
 
 

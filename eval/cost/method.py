@@ -26,7 +26,7 @@ def method(arm: Arm) -> Prepared:
         config = request_for(what, steps=steps)
         generator = generator_for(arm.picture.rgb, seed=0)  # draws do not change what a method costs
         objective, start = objective_and_start(what, clean, target, config=config, generator=generator)
-        return run_recipe(clean, objective, config, start=start, on_step=lambda done, of, values: on_step())
+        return run_recipe(clean, objective, config, init=start, on_step=lambda done, of, values: on_step())
 
     return run, target.surrogate.name, target.surrogate.dtype
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from pca_protect.config import PUBLISHED_MODES, Device, Precision, ProtectConfig
+from pca_protect.config import Device, Precision, ProtectConfig
 from pca_protect.errors import UsageError
 from pca_protect.eval.editing.config import PAPER_PROMPTS
+from pca_protect.modes import PUBLISHED_MODES
 
 EMBEDDED_VAES = ("pocket", "pocket-b", "pocket-16", "pocket-tiny")
 

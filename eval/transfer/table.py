@@ -17,7 +17,7 @@ Row = dict[str, object]
 
 NOISE, EDITS = NOISE_LINF, "edits"
 
-_SHIFTS = {"diffusion": ("latent",), "concentration": ("latent", "norm-lost"), "strong": ("latent",)}
+_SHIFTS = {"diffusion": ("latent",), "concentration": ("latent", "norm-lost"), "subtle": ("latent",)}
 """What is asked of a posterior: `latent`: ||m' - m|| / ||m||; `norm-lost`: 1 - ||m'|| / ||m||, the collapse itself."""
 
 

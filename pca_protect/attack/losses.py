@@ -53,7 +53,7 @@ def latent_power(mean: Tensor, clean_mean: Tensor) -> Tensor:
     variance, without its variance terms. An editor adds noise of fixed strength to the latent: what has grown beyond it is
     what the edit starts from. It hardly ever samples the posterior's variance, which is tiny beside the mean, so the part
     of a budget that goes into growing it, as PCA+ does, is seen and changes no edit. The ratio makes encoders comparable,
-    whatever their scale and their number of channels. Ascended on a logarithmic scale in mode `strong`.
+    whatever their scale and their number of channels. Ascended on a logarithmic scale in mode `subtle`.
 
     Args:
         mean, clean_mean: posterior means `(B, C, h, w)` of the changed and the clean pictures.

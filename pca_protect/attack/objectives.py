@@ -31,32 +31,30 @@ class LatentObjective(Protocol):
         ...
 
 
-def latent_loss(
-    clean: Posterior, *, target_variance: float | Literal["posterior"] | None, name: str
-) -> Callable[[Posterior], Tensor]:
-    """A loss in its own unit, for posteriors of the same pictures as the clean one: `(B,)`.
+Loss = Callable[[Posterior, Posterior], Tensor]
+"""`(posterior, clean posterior) -> (B,)`, in the loss's own unit, differentiable in the first."""
 
-    Args:
-        clean: posterior of the clean pictures.
-        target_variance: of `posterior_collapse`; None is `latent_power`.
-        name: of the encoder, for messages.
 
-    Raises:
-        UsageError: target variance `posterior` with an encoder that has no variance.
+def collapse(target_variance: float | Literal["posterior"]) -> Loss:
+    """`posterior_collapse` at a target variance; `posterior` is the clean posterior's own.
+
+    The returned loss raises `UsageError` for target variance `posterior` and an encoder that has no variance.
     """
-    if target_variance is None:
-        return lambda posterior: latent_power(posterior.mean, clean.mean)
-    variance = _variance(target_variance, clean, name)
-    return lambda posterior: posterior_collapse(posterior.mean, posterior.logvar, variance)
+    return lambda posterior, clean: posterior_collapse(
+        posterior.mean, posterior.logvar, _variance(target_variance, clean)
+    )
 
 
-def _variance(target_variance: float | Literal["posterior"], clean: Posterior, name: str) -> float | Tensor:
+def power(posterior: Posterior, clean: Posterior) -> Tensor:
+    """`latent_power` of the means."""
+    return latent_power(posterior.mean, clean.mean)
+
+
+def _variance(target_variance: float | Literal["posterior"], clean: Posterior) -> float | Tensor:
     if not isinstance(target_variance, str):
         return target_variance
     if clean.logvar is None:
-        raise UsageError(
-            f"target variance `posterior` needs an encoder with a variance and {name} has none; give a number"
-        )
+        raise UsageError("target variance `posterior` needs an encoder with a variance; give a number")
     return clean.logvar.exp()
 
 
@@ -77,7 +75,6 @@ class CollapseObjective:
         clean: the clean pixels `(B, 3, H, W)`; looked at only for `posterior`.
         logarithmic: take the logarithm of the divergence to N(0, v), which the loss is up to a constant and which is
             never negative: for sums with something in another unit.
-        name: of the encoder, for messages.
 
     Raises:
         UsageError: `posterior` with an encoder that has no variance.
@@ -91,7 +88,6 @@ class CollapseObjective:
         clean: Tensor,
         *,
         logarithmic: bool = False,
-        name: str = "this encoder",
     ) -> None:
         self._encode = encode
         self._logarithmic = logarithmic
@@ -100,7 +96,7 @@ class CollapseObjective:
         self._scale: float | Tensor = 1.0
         if isinstance(target_variance, str):
             with torch.no_grad():
-                self._variance = _variance(target_variance, encode(clean), name)
+                self._variance = _variance(target_variance, encode(clean))
             assert isinstance(self._variance, Tensor)
             self._scale = self._variance.flatten(start_dim=1).mean(dim=1).clamp(max=1.0)
         else:
@@ -125,28 +121,34 @@ class CollapseObjective:
         return 0.5 * posterior.mean[0].numel() * math.log(self._variance)
 
 
-class PowerObjective:
-    """`latent_power` of an encoder's posterior, to be maximised on a logarithmic scale. The clean pictures are encoded when
-    the objective is first evaluated: a recipe without steps never does.
+class LossObjective:
+    """Any other loss of an encoder's posterior. The clean pictures are encoded when the objective is first evaluated: a recipe
+    without steps never does.
 
     Args:
         encode: see `Encode`.
+        loss: see `Loss`.
+        direction: `up` maximises the loss, `down` minimises it.
         clean: the clean pixels `(B, 3, H, W)`.
+        logarithmic: take the logarithm of the loss, which is positive.
     """
 
-    def __init__(self, encode: Encode, clean: Tensor) -> None:
-        self._encode, self._clean = encode, clean
+    def __init__(
+        self, encode: Encode, loss: Loss, direction: Direction, clean: Tensor, *, logarithmic: bool = False
+    ) -> None:
+        self._encode, self._loss, self._clean = encode, loss, clean
+        self._sign, self._logarithmic = -1.0 if direction == "up" else 1.0, logarithmic
         self.latest = clean.new_ones(len(clean))
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        loss = latent_power(self._encode(pixels).mean, self._clean_mean)
+        loss = self._loss(self._encode(pixels), self._clean_posterior)
         self.latest = loss.detach()
-        return -loss.clamp_min(_LEAST).log()
+        return self._sign * (loss.clamp_min(_LEAST).log() if self._logarithmic else loss)
 
     @cached_property
-    def _clean_mean(self) -> Tensor:
+    def _clean_posterior(self) -> Posterior:
         with torch.no_grad():
-            return self._encode(self._clean).mean
+            return self._encode(self._clean)
 
 
 def with_equal_channels(objective: Callable[[Tensor], Tensor], gray: Sequence[bool]) -> Callable[[Tensor], Tensor]:

@@ -40,14 +40,14 @@ class Masked:
     """Another constraint, and no change outside a mask.
 
     Attributes:
-        free: `(B, 1, H, W)` of zeros and ones, in the precision of the perturbation: one where it may be.
+        mask: `(B, 1, H, W)` of zeros and ones, in the precision of the perturbation: one where it may be.
     """
 
     inside: Constraint
-    free: Tensor
+    mask: Tensor
 
     def project(self, perturbation: Tensor) -> Tensor:
-        return self.inside.project(perturbation) * self.free
+        return self.inside.project(perturbation) * self.mask
 
 
 class StepRule(Protocol):
@@ -117,10 +117,10 @@ def optimize(
     step_size: float,
     steps: int,
     keep_best: bool = True,
-    start: Tensor | None = None,
+    init: Tensor | None = None,
     on_step: OnStep | None = None,
 ) -> Optimized:
-    """Minimise an objective over perturbations inside a constraint, starting from none unless told otherwise.
+    """Minimise an objective over perturbations inside a constraint.
 
     With `MomentumStep(0.0)`, which takes sign steps, `constant` and `keep_best=False` this is the published loop (Guo et al.,
     arXiv 2408.10901): the perturbation is clamped to the budget, the picture it is added to is clamped to [0, 1] for the
@@ -133,16 +133,16 @@ def optimize(
         step_rule: fresh, not used before.
         schedule: factor on `step_size` per step.
         step_size: length of the first step per channel, in [0, 1] units.
-        steps: gradient evaluations; 0 returns the start.
+        steps: gradient evaluations; 0 returns the initial perturbation.
         keep_best: return the best iterate of each image, at the price of one more forward pass; otherwise the last.
-        start: perturbation to begin with, shape as `pixels`, projected first; for objectives whose gradient vanishes at
-            the clean pixels.
+        init: initial perturbation, shape as `pixels`, projected first; for objectives whose gradient vanishes at the clean
+            pixels. None is zero.
         on_step: progress and cancellation; never called where there are no steps.
 
     Raises:
         ModelError: the objective or its gradient is not finite.
     """
-    perturbation = torch.zeros_like(pixels) if start is None else constraint.project(start)
+    perturbation = torch.zeros_like(pixels) if init is None else constraint.project(init)
     best_values: Tensor | None = None
     best_perturbation = perturbation
 

@@ -1,8 +1,8 @@
-"""Trained starts: for some encoders a perturbation that disturbs any picture, as a first guess, or as all there is.
+"""Universal perturbations: one tile an encoder and mode that disturbs any picture, as initialisation or without further steps.
 
-A universal perturbation (Moosavi-Dezfooli et al., arXiv 1610.08401), small enough to be laid over a picture like tiles over a
-floor; training one in advance to save steps later follows FastProtect (Ahn et al. 2024, arXiv 2412.11423). Convolutions treat
-all places alike, so a tile whose side is a multiple of the latent grid does the same wherever it lies on that grid.
+Universal perturbations: Moosavi-Dezfooli et al., arXiv 1610.08401; as initialisation that saves steps: FastProtect (Ahn et al.
+2024, arXiv 2412.11423). Convolutions are translation-equivariant on the latent grid, so that a small tile, its side a multiple of
+the grid, is repeated over the whole picture.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from torch import Tensor
 
 from pca_protect.errors import ModelError
 
-STARTS = Path(__file__).parents[1] / "pocket" / "starts.safetensors"
-"""Made by `scripts/train_starts.py`. Tensors `DIGEST/MODE`, where DIGEST is the encoder's, see `Surrogate.digest`: int8
+UNIVERSAL_FILE = Path(__file__).parents[1] / "pocket" / "universal.safetensors"
+"""Made by `training/universal.py`. Tensors `DIGEST/MODE`, where DIGEST is the encoder's, see `Surrogate.digest`: int8
 `(3, side, side)` in 127ths of the budget. Metadata under the same names: JSON of how it was trained and what it reaches."""
 
 UNIT = 127
@@ -33,13 +33,13 @@ class UniversalPerturbation:
     tile: Tensor
 
     def over(self, rows: slice, columns: slice, *, radius: float, gray: Sequence[bool]) -> Tensor:
-        """What of the tiled perturbation falls on a part of a picture, `(B, 3, h, w)` in the unit of the radius.
+        """The tiled perturbation on a part of a picture, `(B, 3, h, w)` in the unit of the radius.
 
-        Tiles are counted from the picture's upper left corner, so that neighbouring parts fit together.
+        The tiling starts at the picture's upper left corner, so that neighbouring parts fit together.
 
         Args:
             rows, columns: the part, in pixels of the picture.
-            radius: the budget, or less to begin with less.
+            radius: largest absolute value; the budget, or a part of it.
             gray: per picture of the batch, whether its channels have to stay equal; they get the mean of the tile's.
         """
         side = self.tile.shape[-1]
@@ -50,16 +50,19 @@ class UniversalPerturbation:
 
 
 @lru_cache(maxsize=1)
-def trained_starts() -> dict[str, UniversalPerturbation]:
-    """Of `STARTS`, by name; read once.
+def universal_perturbations() -> dict[str, UniversalPerturbation]:
+    """Of `UNIVERSAL_FILE`, by name; read once.
 
     Raises:
         ModelError: the file is damaged.
     """
-    return {key: UniversalPerturbation(tile.float() / UNIT) for key, (tile, _) in read_starts(STARTS).items()}
+    return {
+        key: UniversalPerturbation(tile.float() / UNIT)
+        for key, (tile, _) in read_universal_perturbations(UNIVERSAL_FILE).items()
+    }
 
 
-def read_starts(path: Path) -> dict[str, tuple[Tensor, dict[str, object]]]:
+def read_universal_perturbations(path: Path) -> dict[str, tuple[Tensor, dict[str, object]]]:
     """Tiles as they are stored, and what is known of each, by name; none where there is no file.
 
     Raises:
@@ -72,4 +75,6 @@ def read_starts(path: Path) -> dict[str, tuple[Tensor, dict[str, object]]]:
             about = file.metadata() or {}
             return {key: (file.get_tensor(key), json.loads(about[key])) for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise ModelError(f"{path}: the trained starts cannot be read ({error!r}); install pca-protect again") from error
+        raise ModelError(
+            f"{path}: the universal perturbations cannot be read ({error!r}); install pca-protect again"
+        ) from error

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pca_protect.batch.claim import state_of
+from pca_protect.batch.classify import JobStatus, classify
 from pca_protect.batch.journal import read_journal
 from pca_protect.batch.listing import check_errors_file, read_list
+from pca_protect.batch.output_lock import state_of
 from pca_protect.batch.request import Request
-from pca_protect.batch.settle import Standing, settle
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
 from pca_protect.image.masks import read_mask
@@ -20,7 +20,7 @@ from pca_protect.io.plan import TEST_ONLY, Job, Plan, plan
 from pca_protect.surrogates.resolve import Resolved, resolve_cached
 
 WeightsDigest = Callable[[Resolved], Callable[[], str] | None]
-"""Gives `weights_digest` of `settle.settle` for an encoder."""
+"""Gives `weights_digest` of `classify.classify` for an encoder."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Settled:
+class Classified:
     """Attributes:
-    jobs, standings: of every picture, in the order of the inputs.
+    jobs, statuses: of every picture, in the order of the inputs.
     resolved: the encoders to load; None if no picture to do has a readable header.
     """
 
     jobs: list[Job]
-    standings: list[Standing]
+    statuses: list[JobStatus]
     resolved: Resolved | None
 
 
@@ -71,20 +71,20 @@ def find(request: Request) -> Inputs:
         output=request.output,
         max_pixels=request.max_pixels or MAX_PIXELS,
     )
-    return Inputs(found, plan(found, request.output, allow_lossy=request.delivery.allow_lossy))
+    return Inputs(found, plan(found, request.output, allow_lossy=request.output_options.allow_lossy))
 
 
-def settle_inputs(
+def classify_inputs(
     inputs: Inputs,
     request: Request,
     config: ProtectConfig,
     *,
     resolve: Callable[[], Resolved],
     weights_digest: WeightsDigest,
-) -> Settled:
+) -> Classified:
     """Resolve `auto`, name the outputs accordingly, and find out which pictures are to do.
 
-    If the model of `auto` is not cached, existing outputs are settled first, by their protected names and whatever the
+    If the model of `auto` is not cached, existing outputs are classified first, by their protected names and whatever the
     encoder: `resolve` is called only if a picture remains to do, so an invalid request causes no download and a fallback
     does not repeat what is protected. The remaining outputs are then renamed if `resolve` fell back.
 
@@ -92,47 +92,47 @@ def settle_inputs(
         resolve: resolves `auto`, with a download if necessary.
 
     Raises:
-        UsageError: see `settle.settle`.
+        UsageError: see `classify.classify`.
         ModelError: from `resolve`.
     """
     planned = inputs.plan
     resolved = resolve_cached(config.vaes)
     if resolved is None:
-        standings = _settle(planned, request, config, None)
-        to_do = [standing == "to do" for standing in standings]
+        statuses = _classified(planned, request, config, None)
+        to_do = [job_status == "to do" for job_status in statuses]
         if not any(
             wanted and job.source.width_px and not job.source.problem
             for job, wanted in zip(planned.jobs, to_do, strict=True)
         ):
-            return Settled(planned.jobs, standings, None)
+            return Classified(planned.jobs, statuses, None)
         resolved = resolve()
         if resolved.test_only:
-            return _renamed(inputs, standings, request, config, resolved, weights_digest)
-    return Settled(planned.jobs, _settle(planned, request, config, weights_digest(resolved)), resolved)
+            return _renamed(inputs, statuses, request, config, resolved, weights_digest)
+    return Classified(planned.jobs, _classified(planned, request, config, weights_digest(resolved)), resolved)
 
 
 def _renamed(
     inputs: Inputs,
-    standings: list[Standing],
+    statuses: list[JobStatus],
     request: Request,
     config: ProtectConfig,
     resolved: Resolved,
     weights_digest: WeightsDigest,
-) -> Settled:
+) -> Classified:
     """With test-only names for what is to do."""
-    renamed = plan(inputs.found, request.output, allow_lossy=request.delivery.allow_lossy, label=TEST_ONLY)
-    to_do = [job for job, standing in zip(renamed.jobs, standings, strict=True) if standing == "to do"]
-    settled = iter(_settle(replace(renamed, jobs=to_do), request, config, weights_digest(resolved)))
+    renamed = plan(inputs.found, request.output, allow_lossy=request.output_options.allow_lossy, label=TEST_ONLY)
+    to_do = [job for job, job_status in zip(renamed.jobs, statuses, strict=True) if job_status == "to do"]
+    classified = iter(_classified(replace(renamed, jobs=to_do), request, config, weights_digest(resolved)))
     jobs = [
-        new if standing == "to do" else old
-        for old, new, standing in zip(inputs.plan.jobs, renamed.jobs, standings, strict=True)
+        new if job_status == "to do" else old
+        for old, new, job_status in zip(inputs.plan.jobs, renamed.jobs, statuses, strict=True)
     ]
-    return Settled(jobs, [next(settled) if one == "to do" else one for one in standings], resolved)
+    return Classified(jobs, [next(classified) if one == "to do" else one for one in statuses], resolved)
 
 
-def _settle(
+def _classified(
     planned: Plan, request: Request, config: ProtectConfig, weights_digest: Callable[[], str] | None
-) -> list[Standing]:
+) -> list[JobStatus]:
     journal = {}
     if planned.folder is not None:
         try:
@@ -142,4 +142,4 @@ def _settle(
                 f"{error.filename}: cannot be read ({error.strerror}), and says what is finished; check its permissions"
             ) from error
     digest = request.digest(config)
-    return settle(planned, journal, existing=request.existing, config_digest=digest, weights_digest=weights_digest)
+    return classify(planned, journal, existing=request.existing, config_digest=digest, weights_digest=weights_digest)

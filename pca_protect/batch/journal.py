@@ -17,10 +17,10 @@ _PARTS = "journal.*.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class LedgerEntry:
     """Attributes:
     input, input_sha256: the picture as it was read; its path is for people, its digest for the proof.
-    config_sha256: see `Delivery.digest`.
+    config_sha256: see `OutputOptions.digest`.
     weights_sha256: of the encoder.
     output, output_sha256: the file, its path below the output folder with `/` between names.
     version: of this program.
@@ -37,7 +37,7 @@ class Line:
     seconds: float
 
 
-_KINDS = {field.name: (int, float) if field.name == "seconds" else (str,) for field in fields(Line)}
+_KINDS = {field.name: (int, float) if field.name == "seconds" else (str,) for field in fields(LedgerEntry)}
 
 
 class Journal:
@@ -52,7 +52,7 @@ class Journal:
         self._path = folder / (_NAME if part is None else f"journal.{part}.jsonl")
         self._begun = False
 
-    def append(self, *lines: Line) -> None:
+    def append(self, *lines: LedgerEntry) -> None:
         """Add lines and wait until they are on the disk.
 
         Raises:
@@ -71,13 +71,13 @@ class Journal:
         self._begun = True
 
 
-def read_journal(folder: Path) -> dict[str, list[Line]]:
+def read_journal(folder: Path) -> dict[str, list[LedgerEntry]]:
     """All lines of the journal and its parts, by output.
 
     Raises:
         OSError: it is there and cannot be read.
     """
-    found: dict[str, list[Line]] = {}
+    found: dict[str, list[LedgerEntry]] = {}
     for path in (folder / _NAME, *sorted(folder.glob(_PARTS))):
         if not path.exists():
             continue
@@ -100,11 +100,11 @@ def merge_parts(folder: Path) -> None:
         part.unlink()
 
 
-def _whole_lines(file: Iterator[bytes]) -> Iterator[Line]:
+def _whole_lines(file: Iterator[bytes]) -> Iterator[LedgerEntry]:
     for text in file:
         try:
             values = json.loads(text)
-            line = Line(**{name: values[name] for name in _KINDS})
+            line = LedgerEntry(**{name: values[name] for name in _KINDS})
         except (ValueError, KeyError, TypeError):
             continue
         if all(isinstance(getattr(line, name), kinds) for name, kinds in _KINDS.items()):

@@ -1,4 +1,4 @@
-"""Lists of pictures as files: what `--errors` writes, and `--from-file` reads."""
+"""Lists of pictures as files: what `Request.errors` names, and `Request.from_file`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read_list(path: Path) -> list[Listed]:
     try:
         data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
     except OSError as error:
-        raise UsageError(f"--from-file {path}: cannot be read ({error.strerror}); check the name") from error
+        raise UsageError(f"`from_file={path}`: cannot be read ({error.strerror}); check the name") from error
     listed = []
     for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         text = os.fsdecode(line.removesuffix(b"\r"))
@@ -35,7 +35,7 @@ def read_list(path: Path) -> list[Listed]:
             continue
         entry = _from_json(text) or Listed(text)
         if not entry.path or "\0" in entry.path + entry.root:
-            raise UsageError(f"--from-file {path}: line {number} is no path; one a line, or what --errors wrote")
+            raise UsageError(f"`from_file={path}`: line {number} is no path; one a line, or what `errors` wrote")
         listed.append(entry)
     return listed
 
@@ -51,9 +51,9 @@ def check_errors_file(path: Path) -> None:
         with path.open("rb") as file:
             first = file.readline(100_000)
     except OSError as error:
-        raise UsageError(f"--errors {path}: cannot be written ({error.strerror}); choose another name") from error
+        raise UsageError(f"`errors={path}`: cannot be written ({error.strerror}); choose another name") from error
     if first and _from_json(os.fsdecode(first)) is None:
-        raise UsageError(f"--errors {path}: exists already and is no list of errors; choose another name")
+        raise UsageError(f"`errors={path}`: exists already and is no list of errors; choose another name")
 
 
 def write_errors(path: Path, failures: Iterable[Failure]) -> None:

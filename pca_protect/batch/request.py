@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pca_protect.batch.delivery import Delivery
+from pca_protect.batch.output_options import OutputOptions
 from pca_protect.config import ProtectConfig
 
 Existing = Literal["refuse", "overwrite", "skip"]
@@ -23,7 +23,7 @@ class Request:
     existing: see `Existing`.
     from_file: a list of further pictures, `-` for standard input; see `listing.read_list`.
     errors: where to write what failed; see `listing.write_errors`.
-    delivery: metadata and format.
+    output_options: metadata and format.
     mask: a picture that is light where each of the others may change.
     offline: touch no network.
     fallback: permit `auto` to take the embedded test model.
@@ -37,7 +37,7 @@ class Request:
     existing: Existing = "refuse"
     from_file: Path | None = None
     errors: Path | None = None
-    delivery: Delivery = field(default_factory=Delivery)
+    output_options: OutputOptions = field(default_factory=OutputOptions)
     mask: Path | None = None
     offline: bool = False
     fallback: bool = True
@@ -46,7 +46,7 @@ class Request:
 
     def digest(self, config: ProtectConfig) -> str:
         """SHA-256 in hex of all that decides what becomes of a picture, but for the encoder's weights."""
-        asked = self.delivery.digest(config)
+        asked = self.output_options.digest(config)
         if self.mask is None:
             return asked
         return hashlib.sha256(asked.encode() + self.mask.read_bytes()).hexdigest()

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
-from pca_protect.batch.begin import Inputs, find, settle_inputs
-from pca_protect.batch.claim import State, claimed
+from pca_protect.batch.begin import Inputs, classify_inputs, find
+from pca_protect.batch.classify import JobStatus
 from pca_protect.batch.journal import merge_parts
 from pca_protect.batch.listing import write_errors
 from pca_protect.batch.outcome import Failure, Outcome, Summary
+from pca_protect.batch.output_lock import State, output_lock
 from pca_protect.batch.processes import Processes, all_processes
 from pca_protect.batch.request import Request
-from pca_protect.batch.settle import Standing
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import ModelError, PcaProtectError
 from pca_protect.io.plan import TEST_ONLY, Job
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from pca_protect.surrogates.encoder import AnySurrogate
 
 
-class Watcher(Protocol):
+class RunObserver(Protocol):
     """Is told what happens. Of several processes the first one hears `notice` and `end`, each all else."""
 
-    def notice(self, sentence: str) -> None:
+    def message(self, sentence: str) -> None:
         """Something to know before the work begins."""
 
     def loaded(self, surrogate: AnySurrogate) -> None:
@@ -60,22 +60,22 @@ class Preview:
     """What a run would do.
 
     Attributes:
-        jobs, standings: of every picture, in the order of the inputs.
-        notices: what was left out, and what the outputs' names depend on.
+        jobs, statuses: of every picture, in the order of the inputs.
+        messages: what was left out, and what the outputs' names depend on.
         resolved: the encoders; None if no picture to do has a readable header.
         needs_download: `auto` has to download its model first.
     """
 
     jobs: list[Job]
-    standings: list[Standing]
-    notices: list[str]
+    statuses: list[JobStatus]
+    messages: list[str]
     resolved: Resolved | None
     needs_download: bool = False
 
     @property
     def to_do(self) -> list[Job]:
-        jobs = zip(self.jobs, self.standings, strict=True)
-        return [job for job, standing in jobs if standing == "to do" and not job.source.problem]
+        jobs = zip(self.jobs, self.statuses, strict=True)
+        return [job for job, job_status in jobs if job_status == "to do" and not job.source.problem]
 
 
 def preview(request: Request, config: ProtectConfig) -> Preview:
@@ -87,26 +87,26 @@ def preview(request: Request, config: ProtectConfig) -> Preview:
         ModelError: `auto` would fall back, and the request forbids it.
     """
     inputs = find(request)
-    settled = settle_inputs(
+    classified = classify_inputs(
         inputs,
         request,
         config,
         resolve=lambda: foresee(config.vaes, offline=request.offline, fallback=request.fallback),
         weights_digest=lambda _: None,
     )
-    notices = _notices(inputs, request)
-    pending = settled.resolved is not None and needs_download(config.vaes, offline=request.offline)
+    messages = _messages(inputs, request)
+    pending = classified.resolved is not None and needs_download(config.vaes, offline=request.offline)
     if pending:
-        notices.append(
+        messages.append(
             f"VAE auto: `{PREFERRED}` is not in the local cache and would be downloaded; if that fails, the outputs are test "
             f"only and named NAME.{TEST_ONLY}.EXT unless -o names the file"
         )
-    elif settled.resolved is not None and settled.resolved.fallback_warning:
-        notices.append(settled.resolved.fallback_warning)
-    return Preview(settled.jobs, settled.standings, notices, settled.resolved, pending)
+    elif classified.resolved is not None and classified.resolved.fallback_warning:
+        messages.append(classified.resolved.fallback_warning)
+    return Preview(classified.jobs, classified.statuses, messages, classified.resolved, pending)
 
 
-def run(request: Request, config: ProtectConfig, watcher: Watcher) -> Summary:
+def run(request: Request, config: ProtectConfig, observer: RunObserver) -> Summary:
     """Protect pictures, alone or as one of several processes, each with its share.
 
     Raises:
@@ -114,7 +114,7 @@ def run(request: Request, config: ProtectConfig, watcher: Watcher) -> Summary:
         ModelError, DeviceError: in all processes, after what is finished was summed up.
     """
     with all_processes(config.device) as processes, ExitStack() as held:
-        load = cache(lambda resolved: _load(resolved, request, config, watcher))
+        load = cache(lambda resolved: _load(resolved, request, config, observer))
         begun = processes.from_first(lambda: _begin(request, config, load, held))
 
         def surrogate() -> AnySurrogate:
@@ -122,12 +122,12 @@ def run(request: Request, config: ProtectConfig, watcher: Watcher) -> Summary:
             return load(begun.resolved or resolve(config.vaes, offline=request.offline, fallback=False))
 
         if processes.rank == 0:
-            for notice in begun.notices:
-                watcher.notice(notice)
+            for message in begun.messages:
+                observer.message(message)
             if begun.state is None:
                 for job in begun.existing:
-                    watcher.notice(f"{job.target}: exists, skipped")
-        return _work(begun, request, config, surrogate, watcher, processes)
+                    observer.message(f"{job.target}: exists, skipped")
+        return _work(begun, request, config, surrogate, observer, processes)
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class _Begun:
     existing: list[Job]
     finished: int
     state: State | None
-    notices: list[str]
+    messages: list[str]
     resolved: Resolved | None
 
 
@@ -160,31 +160,31 @@ def _begin(
     request: Request, config: ProtectConfig, load: Callable[[Resolved], AnySurrogate], held: ExitStack
 ) -> _Begun:
     inputs = find(request)
-    state = held.enter_context(claimed(inputs.journalled)) if inputs.journalled is not None else None
-    settled = settle_inputs(
+    state = held.enter_context(output_lock(inputs.journalled)) if inputs.journalled is not None else None
+    classified = classify_inputs(
         inputs,
         request,
         config,
         resolve=lambda: resolve(config.vaes, offline=request.offline, fallback=request.fallback),
         weights_digest=lambda resolved: lambda: load(resolved).digest,
     )
-    jobs: dict[Standing, list[Job]] = {"to do": [], "finished": [], "exists": []}
-    for job, standing in zip(settled.jobs, settled.standings, strict=True):
-        jobs[standing].append(job)
-    notices = _notices(inputs, request)
-    return _Begun(jobs["to do"], jobs["exists"], len(jobs["finished"]), state, notices, settled.resolved)
+    jobs: dict[JobStatus, list[Job]] = {"to do": [], "finished": [], "exists": []}
+    for job, job_status in zip(classified.jobs, classified.statuses, strict=True):
+        jobs[job_status].append(job)
+    messages = _messages(inputs, request)
+    return _Begun(jobs["to do"], jobs["exists"], len(jobs["finished"]), state, messages, classified.resolved)
 
 
-def _notices(inputs: Inputs, request: Request) -> list[str]:
+def _messages(inputs: Inputs, request: Request) -> list[str]:
     nothing_listed = request.from_file is not None and not inputs.plan.jobs
-    return [f"{request.from_file}: names no picture; nothing to do"] if nothing_listed else inputs.found.notices()
+    return [f"{request.from_file}: names no picture; nothing to do"] if nothing_listed else inputs.found.messages()
 
 
-def _load(resolved: Resolved, request: Request, config: ProtectConfig, watcher: Watcher) -> AnySurrogate:
+def _load(resolved: Resolved, request: Request, config: ProtectConfig, observer: RunObserver) -> AnySurrogate:
     from pca_protect.surrogates.load import load_resolved  # noqa: PLC0415 - torch
 
     surrogate = load_resolved(resolved, device=config.device, precision=config.precision, offline=request.offline)
-    watcher.loaded(surrogate)
+    observer.loaded(surrogate)
     return surrogate
 
 
@@ -193,7 +193,7 @@ def _work(
     request: Request,
     config: ProtectConfig,
     surrogate: Callable[[], AnySurrogate],
-    watcher: Watcher,
+    observer: RunObserver,
     processes: Processes,
 ) -> Summary:
     started = time.perf_counter()
@@ -214,12 +214,12 @@ def _work(
         )
         if processes.rank == 0:
             for problem in _keep(summary, begun.state, request):
-                watcher.notice(problem)
-            watcher.end(summary)
+                observer.message(problem)
+            observer.end(summary)
         return summary
 
     try:
-        _do_share(begun, request, config, surrogate, watcher, processes, tally)
+        _do_share(begun, request, config, surrogate, observer, processes, tally)
         tallies = processes.gather(tally)
     except BaseException:  # interrupted, or another process is gone: say what is done, and let it end this one
         sum_up([tally])
@@ -236,7 +236,7 @@ def _do_share(
     request: Request,
     config: ProtectConfig,
     surrogate: Callable[[], AnySurrogate],
-    watcher: Watcher,
+    observer: RunObserver,
     processes: Processes,
     tally: _Tally,
 ) -> None:
@@ -250,12 +250,12 @@ def _do_share(
 
     def report(outcome: Outcome) -> None:
         tally.add(outcome)
-        watcher.done(outcome)
+        observer.done(outcome)
 
     try:
         if processes.world > 1 and begun.resolved is not None:
             _agree(surrogate, processes)
-        watcher.begin(len(share))
+        observer.begin(len(share))
         work(
             share,
             request,
@@ -264,8 +264,8 @@ def _do_share(
             state=begun.state,
             part=processes.rank if processes.world > 1 else None,
             report=report,
-            on_picture=watcher.picture,
-            on_step=watcher.step,
+            on_picture=observer.picture,
+            on_step=observer.step,
         )
     except Stopped:
         tally.stopped = "nothing more can be written; make room or choose another folder with -o"
@@ -298,7 +298,7 @@ def _keep(summary: Summary, state: State | None, request: Request) -> Iterator[s
         try:
             write_errors(request.errors, summary.failures)
         except OSError as error:
-            yield f"--errors {request.errors}: cannot be written ({error.strerror})"
+            yield f"`errors={request.errors}`: cannot be written ({error.strerror})"
     if state is not None:
         try:
             merge_parts(state.folder)

@@ -8,12 +8,12 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from pca_protect.batch.claim import State
-from pca_protect.batch.journal import Journal, Line
+from pca_protect.batch.classify import output_key
+from pca_protect.batch.journal import Journal, LedgerEntry
 from pca_protect.batch.outcome import Outcome
+from pca_protect.batch.output_lock import State
 from pca_protect.batch.pipeline import Stages, run_pipeline
 from pca_protect.batch.request import Request
-from pca_protect.batch.settle import output_key
 from pca_protect.config import ProtectConfig
 from pca_protect.engine import Progress, demand
 from pca_protect.errors import ModelError, PictureError
@@ -54,13 +54,13 @@ def work(
         Stopped: there is no room left.
         ModelError, DeviceError: from the encoder.
     """
-    delivery = request.delivery
+    output_options = request.output_options
     asked = request.digest(config)
     mask = None if request.mask is None else read_mask(request.mask, max_pixels=request.max_pixels or MAX_PIXELS)
     journal = Journal(state.folder, part=part) if state is not None else None
 
     def read(job: Job) -> Picture:
-        return delivery.prepared(read_picture(Path(job.source.path), max_pixels=request.max_pixels or MAX_PIXELS))
+        return output_options.prepared(read_picture(Path(job.source.path), max_pixels=request.max_pixels or MAX_PIXELS))
 
     @lru_cache(maxsize=256)
     def together(width_px: int, height_px: int) -> int:
@@ -84,8 +84,8 @@ def work(
 
     def write(job: Job, protected: Protected) -> Record:
         target = Path(job.target)
-        format_name = output_format(target, allow_lossy=delivery.allow_lossy)
-        data, record = protected.encoded(format_name, allow_lossy=delivery.allow_lossy)
+        format_name = output_format(target, allow_lossy=output_options.allow_lossy)
+        data, record = protected.encoded(format_name, allow_lossy=output_options.allow_lossy)
         if journal is not None and state is not None:
             target.parent.mkdir(parents=True, exist_ok=True)
             journal.append(_line(job, record, asked, output_key(state.folder.parent, job)))
@@ -100,8 +100,8 @@ def work(
     run_pipeline(jobs, Stages(read, at_once, optimise, write), report)
 
 
-def _line(job: Job, record: Record, asked: str, output: str) -> Line:
-    return Line(
+def _line(job: Job, record: Record, asked: str, output: str) -> LedgerEntry:
+    return LedgerEntry(
         input=job.source.place.replace(os.sep, "/"),
         input_sha256=record.input_sha256,
         config_sha256=asked,

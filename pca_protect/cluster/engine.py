@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ray.actor import ActorHandle
     from ray.data import Dataset
 
-    from pca_protect.cluster.worker import Orders, Result
+    from pca_protect.cluster.worker import Result, WorkerConfig
 
 _TOGETHER_ON_GPU = 16
 _TASKS_A_BLOCK = 64
@@ -46,12 +46,12 @@ def require_ray() -> None:
         import ray.data  # noqa: F401, PLC0415 - of an extra
     except ImportError as error:
         raise UsageError(
-            f"--engine ray needs a package that is not there ({first_line(error)}); run {EXTRA}"
+            f"`engine=ray` needs a package that is not there ({first_line(error)}); run {EXTRA}"
         ) from error
 
 
 def results_of(
-    tasks: Sequence[Task], orders: Orders, *, workers: int | None, address: str | None
+    tasks: Sequence[Task], worker_config: WorkerConfig, *, workers: int | None, address: str | None
 ) -> Generator[Result, None, None]:
     """What becomes of every task, in the order in which they are ended.
 
@@ -65,9 +65,9 @@ def results_of(
     import ray  # noqa: PLC0415 - of an extra
 
     with _connected(address, workers):
-        pool = _pool(orders.config, workers, ray.cluster_resources())  # type: ignore[no-untyped-call]
+        pool = _pool(worker_config.config, workers, ray.cluster_resources())  # type: ignore[no-untyped-call]
         try:
-            for row in _dataset(tasks, orders, pool).iter_rows():
+            for row in _dataset(tasks, worker_config, pool).iter_rows():
                 yield pickle.loads(row["result"])  # made by our own workers
         except ray.exceptions.RayError as error:
             raise _explained(error) from error
@@ -137,7 +137,7 @@ def _require_listening(address: str) -> None:
         ) from error
 
 
-def _dataset(tasks: Sequence[Task], orders: Orders, pool: _Pool) -> Dataset:
+def _dataset(tasks: Sequence[Task], worker_config: WorkerConfig, pool: _Pool) -> Dataset:
     """One block of Ray Data a picture: results come as they are made, and a lost worker loses nothing but its own."""
     import ray  # noqa: PLC0415 - of an extra
     from ray.data import ActorPoolStrategy, DataContext  # noqa: PLC0415
@@ -156,8 +156,8 @@ def _dataset(tasks: Sequence[Task], orders: Orders, pool: _Pool) -> Dataset:
         fetched = rows.map_batches(fetch, batch_size=1, num_cpus=0, concurrency=min(blocks, 2 * pool.size))
         return fetched.map_batches(
             Protector,
-            fn_constructor_args=(orders, _RemoteTries(counter)),
-            batch_size=orders.config.batch or (_TOGETHER_ON_GPU if pool.num_gpus else 1),
+            fn_constructor_args=(worker_config, _RemoteTries(counter)),
+            batch_size=worker_config.config.batch or (_TOGETHER_ON_GPU if pool.num_gpus else 1),
             compute=ActorPoolStrategy(min_size=1, max_size=pool.size, initial_size=pool.size),
             num_cpus=pool.num_cpus,
             num_gpus=pool.num_gpus,
@@ -165,7 +165,7 @@ def _dataset(tasks: Sequence[Task], orders: Orders, pool: _Pool) -> Dataset:
 
 
 class _RemoteTries:
-    """`Tries` of a counter that is an actor of its own."""
+    """`AttemptTracker` of a counter that is an actor of its own."""
 
     def __init__(self, counter: ActorHandle[Any]) -> None:
         self._counter = counter

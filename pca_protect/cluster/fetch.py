@@ -15,7 +15,7 @@ Row = dict[str, Any]
 """A row or a batch of rows of Ray Data: `task` (pickled), and either `bytes` or `problem`."""
 
 
-class Tries(Protocol):
+class AttemptTracker(Protocol):
     """Counts, outside the workers and their fate, how often a picture was begun and not ended."""
 
     def together(self, urls: Sequence[str]) -> bool:
@@ -29,7 +29,7 @@ class Tries(Protocol):
 
 
 class Counter:
-    """The `Tries` of a run; holds only what is being worked on."""
+    """The `AttemptTracker` of a run; holds only what is being worked on."""
 
     def __init__(self) -> None:
         self._begun: dict[str, int] = {}

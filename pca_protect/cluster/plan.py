@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
+from pca_protect.batch.classify import digest_of
 from pca_protect.batch.request import Existing
-from pca_protect.batch.settle import digest_of
-from pca_protect.cluster.records import ClusterLine, Planned
+from pca_protect.cluster.records import ClusterEntry, Planned
 from pca_protect.cluster.storage import Storage, Stored
 from pca_protect.errors import UsageError
 from pca_protect.io.formats import FORMATS
@@ -43,35 +43,35 @@ class Task:
 
 
 @dataclass
-class Standings:
+class JobStatuses:
     """Attributes:
     to_do: in the order of their names.
     finished: how many an earlier run finished, as its records say.
     existing: outputs that are kept because they are there.
-    settled: targets of all others: what no earlier run's plan is needed for any more.
+    classified: targets of all others: what no earlier run's plan is needed for any more.
     """
 
     to_do: list[Task] = field(default_factory=list)
     finished: int = 0
     existing: list[str] = field(default_factory=list)
-    settled: set[str] = field(default_factory=set)
+    classified: set[str] = field(default_factory=set)
 
-    def add_settled(self, other: Standings) -> None:
+    def add_classified(self, other: JobStatuses) -> None:
         """Adds the outputs of `other` that are finished or exist."""
         self.finished += other.finished
         self.existing += other.existing
-        self.settled |= other.settled - {task.target for task in other.to_do}
+        self.classified |= other.classified - {task.target for task in other.to_do}
 
 
 @dataclass
 class Inputs:
     """Attributes:
     tasks: everything that by its name may be a picture.
-    notices: what was left out, one sentence each.
+    messages: what was left out, one sentence each.
     """
 
     tasks: list[Task] = field(default_factory=list)
-    notices: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
 
 
 def inputs_of(storages: Sequence[Storage], output: Storage, *, recursive: bool) -> Inputs:
@@ -102,12 +102,12 @@ def inputs_of(storages: Sequence[Storage], output: Storage, *, recursive: bool) 
                 target = f"{posixpath.splitext(stored.place)[0]}.{PROTECTED}"
                 inputs.tasks.append(Task(root, stored, target))
     if others:
-        inputs.notices.append(f"{others} file{'s were' if others > 1 else ' was'} ignored, no picture by name")
+        inputs.messages.append(f"{others} file{'s were' if others > 1 else ' was'} ignored, no picture by name")
     if inside:
-        inputs.notices.append("the output lies among the inputs and was left out")
+        inputs.messages.append("the output lies among the inputs and was left out")
     if not inputs.tasks:
         where = ", ".join(storage.root for storage in storages)
-        raise UsageError(f"{where}: no picture to protect{f' ({inputs.notices[0]})' if inputs.notices else ''}")
+        raise UsageError(f"{where}: no picture to protect{f' ({inputs.messages[0]})' if inputs.messages else ''}")
     inputs.tasks = list(_without_collisions(inputs.tasks, output))
     return inputs
 
@@ -117,17 +117,17 @@ def renamed(tasks: Iterable[Task]) -> list[Task]:
     return [Task(task.root, task.stored, f"{task.target.removesuffix(PROTECTED)}{TEST_ONLY}") for task in tasks]
 
 
-def settle(
+def classify(
     tasks: Iterable[Task],
     *,
     output: Storage,
     there: Mapping[str, Stored],
-    finished: Mapping[str, Sequence[ClusterLine]],
+    finished: Mapping[str, Sequence[ClusterEntry]],
     unfinished: Sequence[Planned],
     existing: Existing,
     config_digest: str,
     weights_digest: str | None,
-) -> Standings:
+) -> JobStatuses:
     """Where every picture stands, by the rules of the local engine.
 
     On disks, inputs and outputs are proved by their SHA-256. In a bucket that would mean to fetch everything: there an
@@ -135,7 +135,7 @@ def settle(
 
     Args:
         there: what lies below the output's root, by place.
-        finished, unfinished: see `Memory`.
+        finished, unfinished: see `Ledger`.
         existing: what to do with an output that is there and is not proved finished.
         weights_digest: of this run's encoder; None accepts any.
 
@@ -143,10 +143,10 @@ def settle(
         UsageError: an output exists that this program did not write, or whose picture or settings changed since.
     """
 
-    def is_same(made: ClusterLine | Planned) -> bool:
+    def is_same(made: ClusterEntry | Planned) -> bool:
         return made.config_sha256 == config_digest and weights_digest in (None, made.weights_sha256)
 
-    standings = Standings()
+    statuses = JobStatuses()
     foreign: list[str] = []
     changed: list[str] = []
     other_settings: list[str] = []
@@ -156,17 +156,17 @@ def settle(
         lines = [line for line in finished.get(task.url, ()) if _output_is(line, there.get(line.output), output)]
         place = lines[-1].output if lines else _there(task, there)
         if place and existing == "skip":
-            standings.existing.append(output.url(place))
+            statuses.existing.append(output.url(place))
             continue
-        standings.settled.add(task.target)
+        statuses.classified.add(task.target)
         if not place:
-            standings.to_do.append(task)
+            statuses.to_do.append(task)
             continue
         of_input = [line for line in lines if _input_is(line, task)]
         if any(is_same(line) for line in of_input):
-            standings.finished += 1
+            statuses.finished += 1
             continue
-        standings.to_do.append(Task(task.root, task.stored, task.target, replace=True))
+        statuses.to_do.append(Task(task.root, task.stored, task.target, replace=True))
         if existing == "overwrite" or (not lines and task.target in announced):
             continue
         if not lines and task.target not in ours:
@@ -176,7 +176,7 @@ def settle(
         else:
             other_settings.append(task.url)
     _refuse(foreign, changed, other_settings)
-    return standings
+    return statuses
 
 
 def _known_suffixes() -> set[str]:
@@ -193,7 +193,7 @@ def _without_collisions(tasks: Iterable[Task], output: Storage) -> Iterator[Task
         elif other.url != task.url:
             raise UsageError(
                 f"{other.url} and {task.url} would both be written to {output.url(task.target)}; "
-                "rename one of them, or protect it in a run of its own with another -o"
+                "rename one of them, or protect it in a run of its own with another `output`"
             )
 
 
@@ -201,22 +201,24 @@ def _there(task: Task, there: Mapping[str, Stored]) -> str:
     return next((task.target + suffix for suffix in SUFFIXES if task.target + suffix in there), "")
 
 
-def _output_is(line: ClusterLine, stored: Stored | None, output: Storage) -> bool:
+def _output_is(line: ClusterEntry, stored: Stored | None, output: Storage) -> bool:
     if stored is None or stored.size_bytes != line.output_bytes:
         return False
     return not output.is_local or digest_of(str(output.path(line.output))) == line.output_sha256
 
 
-def _input_is(line: ClusterLine, task: Task) -> bool:
+def _input_is(line: ClusterEntry, task: Task) -> bool:
     if task.stored.etag:
         return (line.input_bytes, line.input_etag) == (task.stored.size_bytes, task.stored.etag)
     return digest_of(task.url) == line.input_sha256
 
 
 def _refuse(foreign: list[str], changed: list[str], other_settings: list[str]) -> None:
-    remedy = "add --overwrite to do it anew or --skip-existing to keep what is there"
+    remedy = "add `existing=overwrite` to do it anew or `existing=skip` to keep what is there"
     if foreign:
-        raise UsageError(f"{_some(foreign)}: exists already; add --overwrite or --skip-existing, or choose another -o")
+        raise UsageError(
+            f"{_some(foreign)}: exists already; add `existing=overwrite` or `existing=skip`, or choose another `output`"
+        )
     if changed:
         raise UsageError(f"{_some(changed)}: changed since it was protected; {remedy}")
     if other_settings:

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
-from pca_protect.batch.claim import STATE
-from pca_protect.batch.journal import Line
+from pca_protect.batch.journal import LedgerEntry
+from pca_protect.batch.output_lock import STATE
 from pca_protect.cluster.storage import Storage, Stored
 from pca_protect.errors import PictureError, UsageError
 
@@ -34,7 +34,7 @@ _AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterLine(Line):
+class ClusterEntry(LedgerEntry):
     """A line of the journal, with what is cheap to compare in a bucket.
 
     Attributes:
@@ -56,7 +56,7 @@ class Planned:
     outputs: frozenset[str]
 
 
-class Memory:
+class Ledger:
     """Reads what earlier runs left below an output's root, and writes what this one does.
 
     Args:
@@ -78,9 +78,9 @@ class Memory:
         self._records: list[str] = []
         self._plans: dict[str, Planned] = {}
 
-    def finished(self) -> dict[str, list[ClusterLine]]:
+    def finished(self) -> dict[str, list[ClusterEntry]]:
         """Lines of earlier runs by input, the latest last. A line that is not whole proves nothing and is passed over."""
-        found: dict[str, list[ClusterLine]] = {}
+        found: dict[str, list[ClusterEntry]] = {}
         for text in self._read("journal"):
             line = _line(text)
             if line is not None:
@@ -114,7 +114,7 @@ class Memory:
             raise UsageError(f"-o {self._output.root}: cannot be written to ({error})") from error
         self._plans[place] = planned
 
-    def add(self, line: ClusterLine, record: Record) -> None:
+    def add(self, line: ClusterEntry, record: Record) -> None:
         """Remember a finished picture.
 
         Raises:
@@ -136,18 +136,18 @@ class Memory:
         self._lines, self._records = [], []
         self._written = self._clock()
 
-    def end(self, failures: Iterable[Failure], settled: Set[str]) -> None:
-        """Write what waits and what failed, and withdraw the plans that are settled.
+    def end(self, failures: Iterable[Failure], classified: Set[str]) -> None:
+        """Write what waits and what failed, and withdraw the plans that are classified.
 
         Args:
-            settled: the outputs that this run made, found finished or failed at.
+            classified: the outputs that this run made, found finished or failed at.
         """
         self.flush()
         lines = [json.dumps(asdict(failure)) for failure in failures]
         if lines:
             self._output.write(f"{STATE}/errors/{self._run}.jsonl", _text(lines), replace=False)
         for place, planned in self._plans.items():
-            if planned.outputs <= settled:
+            if planned.outputs <= classified:
                 self._output.remove(place)
 
     def _of(self, kind: str) -> list[str]:
@@ -160,14 +160,14 @@ class Memory:
                 yield from content.splitlines()
 
 
-_NAMES = {field.name for field in fields(ClusterLine)}
+_NAMES = {field.name for field in fields(ClusterEntry)}
 _NUMBERS = {"seconds", "input_bytes", "output_bytes"}
 
 
-def _line(text: bytes) -> ClusterLine | None:
+def _line(text: bytes) -> ClusterEntry | None:
     try:
         values = json.loads(text)
-        line = ClusterLine(**{name: values[name] for name in _NAMES})
+        line = ClusterEntry(**{name: values[name] for name in _NAMES})
     except (ValueError, KeyError, TypeError):
         return None
     whole = all(isinstance(getattr(line, name), (int, float) if name in _NUMBERS else str) for name in _NAMES)

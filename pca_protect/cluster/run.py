@@ -14,14 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pca_protect.batch.claim import claimed
-from pca_protect.batch.delivery import Delivery
 from pca_protect.batch.listing import check_errors_file, write_errors
 from pca_protect.batch.outcome import Failure, Outcome, Summary
+from pca_protect.batch.output_lock import output_lock
+from pca_protect.batch.output_options import OutputOptions
 from pca_protect.batch.request import Existing
 from pca_protect.cluster.engine import require_ray, results_of
-from pca_protect.cluster.plan import Standings, inputs_of, renamed, settle
-from pca_protect.cluster.records import Memory, Planned
+from pca_protect.cluster.plan import JobStatuses, classify, inputs_of, renamed
+from pca_protect.cluster.records import Ledger, Planned
 from pca_protect.cluster.storage import Storage
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
@@ -30,8 +30,8 @@ from pca_protect.io.plan import Job
 from pca_protect.surrogates.resolve import resolve
 
 if TYPE_CHECKING:
-    from pca_protect.batch.run import Watcher
-    from pca_protect.cluster.worker import Orders, Result
+    from pca_protect.batch.run import RunObserver
+    from pca_protect.cluster.worker import Result, WorkerConfig
 
 
 def run(
@@ -39,10 +39,10 @@ def run(
     output: str,
     config: ProtectConfig,
     *,
-    watcher: Watcher,
+    observer: RunObserver,
     recursive: bool = True,
     existing: Existing = "refuse",
-    delivery: Delivery | None = None,
+    output_options: OutputOptions | None = None,
     errors: Path | None = None,
     offline: bool = False,
     fallback: bool = True,
@@ -56,7 +56,7 @@ def run(
     Args:
         inputs: folders, files and URLs; each is mirrored from itself.
         output: a folder or URL.
-        watcher: is told of notices, of the encoder, of every finished and failed picture, and of the end.
+        observer: is told of messages, of the encoder, of every finished and failed picture, and of the end.
         existing: what to do with outputs that no earlier run finished.
         errors: a local file for what failed; see `listing.write_errors`.
         fallback, evaluate: see `Request`.
@@ -69,9 +69,9 @@ def run(
         DeviceError: the cluster cannot be reached, or ends early.
     """
     require_ray()
-    delivery = delivery or Delivery()
+    output_options = output_options or OutputOptions()
     if workers is not None and workers < 1:
-        raise UsageError(f"--workers {workers}: give at least 1")
+        raise UsageError(f"`workers={workers}`: give at least 1")
     if errors is not None:
         check_errors_file(errors)
     with ExitStack() as held:
@@ -79,10 +79,10 @@ def run(
             inputs,
             output,
             config,
-            watcher,
+            observer,
             recursive,
             existing,
-            delivery,
+            output_options,
             offline,
             fallback,
             evaluate,
@@ -91,32 +91,32 @@ def run(
         )
         tally = _Tally(begun)
         try:
-            if begun.standings.to_do:
-                watcher.begin(len(begun.standings.to_do))
-                results = results_of(begun.standings.to_do, begun.orders, workers=workers, address=address)
+            if begun.statuses.to_do:
+                observer.begin(len(begun.statuses.to_do))
+                results = results_of(begun.statuses.to_do, begun.worker_config, workers=workers, address=address)
                 with closing(results):  # an interrupt here stops the workers there
                     for result in results:
-                        tally.add(result, watcher)
-            begun.memory.end(tally.failures, begun.standings.settled)
+                        tally.add(result, observer)
+            begun.ledger.end(tally.failures, begun.statuses.classified)
         except BaseException:
-            begun.memory.flush()  # the announcement stays: what was written and not remembered is known by it
+            begun.ledger.flush()  # the announcement stays: what was written and not remembered is known by it
             raise
         finally:
             summary = tally.summary()
             if errors is not None:
                 write_errors(errors, summary.failures)
             if tally.left_out:
-                watcher.notice(f"left out: {tally.left_out}, outputs of this program or no pictures")
-            watcher.end(summary)
+                observer.message(f"left out: {tally.left_out}, outputs of this program or no pictures")
+            observer.end(summary)
     return summary
 
 
 @dataclass(frozen=True)
 class _Begun:
     output: Storage
-    standings: Standings
-    memory: Memory
-    orders: Orders
+    statuses: JobStatuses
+    ledger: Ledger
+    worker_config: WorkerConfig
 
 
 @dataclass
@@ -129,7 +129,7 @@ class _Tally:
     left_out: int = 0
     failures: list[Failure] = field(default_factory=list)
 
-    def add(self, result: Result, watcher: Watcher) -> None:
+    def add(self, result: Result, observer: RunObserver) -> None:
         task = result.task
         target = self.begun.output.url(task.target if result.line is None else result.line.output)
         job = Job(Source(task.url, task.root, task.stored.place), target)
@@ -138,20 +138,20 @@ class _Tally:
         elif result.line is None or result.record is None:
             failure = Failure(task.url, task.root, result.failure)
             self.failures.append(failure)
-            watcher.done(Outcome(job, failure=failure))
+            observer.done(Outcome(job, failure=failure))
         else:
             self.protected += 1
-            self.begun.memory.add(result.line, result.record)
-            watcher.done(Outcome(job, record=result.record))
+            self.begun.ledger.add(result.line, result.record)
+            observer.done(Outcome(job, record=result.record))
 
     def summary(self) -> Summary:
-        standings = self.begun.standings
-        settled = self.protected + len(self.failures) + self.left_out
+        statuses = self.begun.statuses
+        classified = self.protected + len(self.failures) + self.left_out
         return Summary(
             protected=self.protected,
-            finished=standings.finished,
-            skipped=len(standings.existing) + self.left_out,
-            left=len(standings.to_do) - settled,
+            finished=statuses.finished,
+            skipped=len(statuses.existing) + self.left_out,
+            left=len(statuses.to_do) - classified,
             failures=tuple(self.failures),
             seconds=time.perf_counter() - self.started,
             folder=True,
@@ -162,10 +162,10 @@ def _begin(
     inputs: Sequence[str],
     output_root: str,
     config: ProtectConfig,
-    watcher: Watcher,
+    observer: RunObserver,
     recursive: bool,
     existing: Existing,
-    delivery: Delivery,
+    output_options: OutputOptions,
     offline: bool,
     fallback: bool,
     evaluate: bool,
@@ -177,39 +177,41 @@ def _begin(
     After a fallback of `auto`, outputs with protected names count as finished whatever their encoder, and the others get
     test-only names.
     """
-    from pca_protect.cluster.worker import Orders  # noqa: PLC0415 - torch
+    from pca_protect.cluster.worker import WorkerConfig  # noqa: PLC0415 - torch
     from pca_protect.surrogates.load import load_resolved  # noqa: PLC0415 - torch
 
     output = Storage(output_root)
     found = inputs_of([Storage(name) for name in inputs], output, recursive=recursive)
-    for notice in found.notices:
-        watcher.notice(notice)
+    for message in found.messages:
+        observer.message(message)
     if output.is_local:
-        held.enter_context(claimed(output.path()))
+        held.enter_context(output_lock(output.path()))
     resolved = resolve(config.vaes, offline=offline, fallback=fallback)
     surrogate = load_resolved(resolved, device="cpu", precision="fp32", offline=offline)
-    watcher.loaded(surrogate)
+    observer.loaded(surrogate)
     there = {stored.place: stored for stored in output.listed()}
-    memory = Memory(output, there.values(), uuid.uuid4().hex[:12])
-    settled = partial(
-        settle,
+    ledger = Ledger(output, there.values(), uuid.uuid4().hex[:12])
+    classified = partial(
+        classify,
         output=output,
         there=there,
-        finished=memory.finished(),
-        unfinished=memory.unfinished(),
+        finished=ledger.finished(),
+        unfinished=ledger.unfinished(),
         existing=existing,
-        config_digest=delivery.digest(config),
+        config_digest=output_options.digest(config),
     )
     if resolved.test_only:
-        protected = settled(found.tasks, weights_digest=None)
-        standings = settled(renamed(protected.to_do), weights_digest=surrogate.digest)
-        standings.add_settled(protected)
+        protected = classified(found.tasks, weights_digest=None)
+        statuses = classified(renamed(protected.to_do), weights_digest=surrogate.digest)
+        statuses.add_classified(protected)
     else:
-        standings = settled(found.tasks, weights_digest=surrogate.digest)
-    for url in standings.existing:
-        watcher.notice(f"{url}: exists, skipped")
-    orders = Orders(output.root, config, resolved, delivery, surrogate.digest, offline, evaluate, max_pixels)
-    if standings.to_do:
-        targets = frozenset(task.target for task in standings.to_do)
-        memory.announce(Planned(delivery.digest(config), surrogate.digest, targets))
-    return _Begun(output, standings, memory, orders)
+        statuses = classified(found.tasks, weights_digest=surrogate.digest)
+    for url in statuses.existing:
+        observer.message(f"{url}: exists, skipped")
+    worker_config = WorkerConfig(
+        output.root, config, resolved, output_options, surrogate.digest, offline, evaluate, max_pixels
+    )
+    if statuses.to_do:
+        targets = frozenset(task.target for task in statuses.to_do)
+        ledger.announce(Planned(output_options.digest(config), surrogate.digest, targets))
+    return _Begun(output, statuses, ledger, worker_config)

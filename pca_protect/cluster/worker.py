@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pca_protect.batch.delivery import Delivery
-from pca_protect.cluster.fetch import Row, Tries
+from pca_protect.batch.output_options import OutputOptions
+from pca_protect.cluster.fetch import AttemptTracker, Row
 from pca_protect.cluster.plan import Task
-from pca_protect.cluster.records import ClusterLine
+from pca_protect.cluster.records import ClusterEntry
 from pca_protect.cluster.storage import storage_at
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import ModelError, PcaProtectError, PictureError, first_line
 from pca_protect.io.formats import ANIMATED, DECODER_ERRORS, PAGED, damaged, open_image
 from pca_protect.io.limits import pillow_limited_to
-from pca_protect.io.note import NOTE_KEY, SOFTWARE, is_note
+from pca_protect.io.marker import MARKER_KEY, SOFTWARE, is_marker
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import MAX_PIXELS, decode_picture
 from pca_protect.io.write import output_format
@@ -31,7 +31,7 @@ TRIES = 3
 
 
 @dataclass(frozen=True)
-class Orders:
+class WorkerConfig:
     """What all workers of a run are told.
 
     Attributes:
@@ -45,7 +45,7 @@ class Orders:
     output: str
     config: ProtectConfig
     resolved: Resolved
-    delivery: Delivery
+    output_options: OutputOptions
     weights_sha256: str
     offline: bool
     evaluate: bool
@@ -57,7 +57,7 @@ class Result:
     """What became of a task: a record with its line, a failure, or neither where it needs no protection."""
 
     task: Task
-    line: ClusterLine | None = None
+    line: ClusterEntry | None = None
     record: Record | None = None
     failure: str = ""
     left_out: str = ""
@@ -70,14 +70,14 @@ class Protector:
         ModelError: this machine has another encoder under that name.
     """
 
-    def __init__(self, orders: Orders, tries: Tries) -> None:
-        config = orders.config
-        self._orders = orders
-        self._tries = tries
+    def __init__(self, worker_config: WorkerConfig, attempts: AttemptTracker) -> None:
+        config = worker_config.config
+        self._worker_config = worker_config
+        self._attempts = attempts
         self._surrogate = load_resolved(
-            orders.resolved, device=config.device, precision=config.precision, offline=orders.offline
+            worker_config.resolved, device=config.device, precision=config.precision, offline=worker_config.offline
         )
-        if self._surrogate.digest != orders.weights_sha256:
+        if self._surrogate.digest != worker_config.weights_sha256:
             raise ModelError(
                 f"{', '.join(config.vaes)}: a worker has {self._surrogate.name} from {self._surrogate.origin}, and not the "
                 "encoder that the run was begun with; put the same files on every machine"
@@ -87,9 +87,9 @@ class Protector:
         tasks: list[Task] = [pickle.loads(text) for text in batch["task"]]
         rows = list(zip(tasks, batch["bytes"], batch["problem"], strict=True))
         urls = [task.url for task in tasks]
-        if self._tries.together(urls):
+        if self._attempts.together(urls):
             results = self._protected(rows)
-            self._tries.end(urls)
+            self._attempts.end(urls)
         else:
             results = [result for row in rows for result in self._again(*row)]
         return {"result": [pickle.dumps(result) for result in results]}
@@ -97,14 +97,14 @@ class Protector:
     def _again(self, task: Task, data: bytes, problem: str) -> list[Result]:
         """One at a time after a worker was lost, so that the picture that ends workers is found. What the lost worker may
         have written already is written again."""
-        if self._tries.alone(task.url) > TRIES:
+        if self._attempts.alone(task.url) > TRIES:
             sentence = (
                 f"{task.url}: ended its worker {TRIES} times (memory, or a decoder's crash); protect it by itself"
             )
             results = [Result(task, failure=sentence)]
         else:
             results = self._protected([(replace(task, replace=True), data, problem)])
-        self._tries.end([task.url])
+        self._attempts.end([task.url])
         return results
 
     def _protected(self, rows: Sequence[tuple[Task, bytes, str]]) -> list[Result]:
@@ -138,7 +138,7 @@ class Protector:
             return "", "" if named_as_picture else "no picture"
         several = image.format in PAGED and image.format not in ANIMATED and getattr(image, "n_frames", 1) > 1
         try:
-            ours = NOTE_KEY in image.info or is_note(image.getexif().get(SOFTWARE))
+            ours = MARKER_KEY in image.info or is_marker(image.getexif().get(SOFTWARE))
         except DECODER_ERRORS:
             ours = False
         return ".tiff" if several else ".png", "an output of this program" if ours else ""
@@ -146,7 +146,7 @@ class Protector:
     def _decoded(self, task: Task, data: bytes) -> Picture:
         if not data:
             raise PictureError(f"{task.url}: is empty (0 bytes); copy it again from where it came")
-        return self._orders.delivery.prepared(decode_picture(data, task.url, max_pixels=self._max_pixels))
+        return self._worker_config.output_options.prepared(decode_picture(data, task.url, max_pixels=self._max_pixels))
 
     def _optimised(self, pictures: Sequence[tuple[Task, str, Picture]]) -> list[Result]:
         if not pictures:
@@ -154,9 +154,9 @@ class Protector:
         try:
             protected = protect_batch(
                 [picture for _, _, picture in pictures],
-                self._orders.config,
+                self._worker_config.config,
                 surrogate=self._surrogate,
-                evaluate=self._orders.evaluate,
+                evaluate=self._worker_config.evaluate,
             )
         except Exception as error:  # noqa: BLE001 - see `_failed`
             if len(pictures) == 1:
@@ -167,20 +167,20 @@ class Protector:
         ]
 
     def _written(self, task: Task, suffix: str, protected: Protected) -> Result:
-        orders = self._orders
+        worker_config = self._worker_config
         place = task.target + suffix
-        output = storage_at(orders.output)
+        output = storage_at(worker_config.output)
         try:
-            lossy = orders.delivery.allow_lossy
+            lossy = worker_config.output_options.allow_lossy
             data, record = protected.encoded(output_format(Path(place), allow_lossy=lossy), allow_lossy=lossy)
             output.write(place, data, replace=task.replace)
         except Exception as error:  # noqa: BLE001 - see `_failed`
             return _failed(task, error)
-        line = ClusterLine(
+        line = ClusterEntry(
             input=task.url,
             input_sha256=record.input_sha256,
-            config_sha256=orders.delivery.digest(orders.config),
-            weights_sha256=orders.weights_sha256,
+            config_sha256=worker_config.output_options.digest(worker_config.config),
+            weights_sha256=worker_config.weights_sha256,
             output=place,
             output_sha256=record.output_sha256,
             version=record.versions["pca_protect"],
@@ -193,7 +193,7 @@ class Protector:
 
     @property
     def _max_pixels(self) -> int:
-        return MAX_PIXELS if self._orders.max_pixels is None else self._orders.max_pixels
+        return MAX_PIXELS if self._worker_config.max_pixels is None else self._worker_config.max_pixels
 
 
 def _failed(task: Task, error: Exception) -> Result:

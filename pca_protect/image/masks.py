@@ -21,7 +21,7 @@ _FACE_MARGIN = 0.3
 """Detectors draw their boxes around eyes, nose and mouth; so much of the box is added on every side."""
 
 
-def free_pixels(picture: Picture, region: str | None, mask: Mask | None) -> Mask | None:
+def editable_mask(picture: Picture, region: str | None, mask: Mask | None) -> Mask | None:
     """Where a picture may change: in its region and its mask, and not where it is fully transparent.
 
     Returns:
@@ -93,7 +93,7 @@ def _region(picture: Picture, region: str) -> Mask:
         boxes = [_with_margin(box) for box in find_faces(picture)]
         if not boxes:
             raise PictureError(
-                f"{picture.source}: no face found; name the place as --region x,y,w,h, or protect all of it"
+                f"{picture.source}: no face found; name the place as `region=x,y,w,h`, or protect all of it"
             )
     else:
         assert not isinstance(parsed, str)

@@ -64,11 +64,11 @@ class Found:
     not_entered: int = 0
     output_inside: bool = False
 
-    def notices(self) -> list[str]:
+    def messages(self) -> list[str]:
         """What was left out, one sentence each."""
         said = []
         if self.not_entered:
-            said.append(f"{_count(self.not_entered, 'subfolder')} not entered; add --recursive to include them")
+            said.append(f"{_count(self.not_entered, 'subfolder')} not entered; add `recursive` to include them")
         if self.not_pictures:
             said.append(f"{_count(self.not_pictures, 'file')} ignored, no picture by content")
         if self.ours:

@@ -12,7 +12,7 @@ from PIL import Image
 from pca_protect.errors import PictureError
 from pca_protect.io.formats import ANIMATED, DECODER_ERRORS, PAGED, damaged, open_image
 from pca_protect.io.limits import MAX_PIXELS, bomb, check_size, pillow_limited_to
-from pca_protect.io.note import NOTE_KEY, SOFTWARE, is_note
+from pca_protect.io.marker import MARKER_KEY, SOFTWARE, is_marker
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,12 @@ def _header(file: IO[bytes], source: str) -> Header | None:
 
 
 def _ours(image: Image.Image) -> bool:
-    if NOTE_KEY in image.info:
+    if MARKER_KEY in image.info:
         return True
     if image.format == "TIFF":
-        return is_note(image.tag_v2.get(SOFTWARE))  # type: ignore[attr-defined]
+        return is_marker(image.tag_v2.get(SOFTWARE))  # type: ignore[attr-defined]
     if image.format in ("JPEG", "MPO") and b'"budget_levels"' in image.info.get("exif", b""):
-        return is_note(image.getexif().get(SOFTWARE))
+        return is_marker(image.getexif().get(SOFTWARE))
     return False
 
 
@@ -104,7 +104,7 @@ def _webp_header(file: IO[bytes], source: str) -> Header | None:
         elif name == b"EXIF" and b'"budget_levels"' in data:
             exif = Image.Exif()
             exif.load(data)
-            ours = is_note(exif.get(SOFTWARE))
+            ours = is_marker(exif.get(SOFTWARE))
         file.seek(end)
     if size is None:
         raise damaged(source, EOFError("no data in the WebP file"))

@@ -52,7 +52,7 @@ def bomb(error: Image.DecompressionBombError, source: str, max_pixels: int) -> P
 
 
 def over_limit(what: str, max_pixels: int) -> PictureError:
-    return PictureError(f"{what} over the limit of {max_pixels / 1e6:g} megapixels; raise it with --max-megapixels")
+    return PictureError(f"{what} over the limit of {max_pixels / 1e6:g} megapixels; raise it with `max_pixels`")
 
 
 _LARGEST_CHUNK = 8 * 2**20

@@ -21,21 +21,29 @@ def without_metadata(picture: Picture) -> Picture:
 def without_gps(picture: Picture) -> Picture:
     """Without the place it was taken at: the GPS part of EXIF, GPS properties and place names in XMP, the location
     records of IPTC, and text chunks about GPS. A packet that cannot be read is left out as a whole, with a note."""
-    notes = picture.notes
+    read_warnings = picture.read_warnings
     exif = picture.exif
     try:
         exif = _exif_without_gps(exif)
     except DECODER_ERRORS:
         exif = b""
-        notes = (*notes, "its EXIF block could not be read and was left out, as it may say where the picture was taken")
+        read_warnings = (
+            *read_warnings,
+            "its EXIF block could not be read and was left out, as it may say where the picture was taken",
+        )
     packet = picture.xmp
     try:
         packet = xmp.without_places(packet)
     except ValueError:
         packet = b""
-        notes = (*notes, "its XMP packet could not be read and was left out, as it may say where the picture was taken")
+        read_warnings = (
+            *read_warnings,
+            "its XMP packet could not be read and was left out, as it may say where the picture was taken",
+        )
     text = {keyword: value for keyword, value in picture.text.items() if "gps" not in keyword.lower()}
-    return replace(picture, exif=exif, xmp=packet, iptc=iptc.without_location(picture.iptc), text=text, notes=notes)
+    return replace(
+        picture, exif=exif, xmp=packet, iptc=iptc.without_location(picture.iptc), text=text, read_warnings=read_warnings
+    )
 
 
 def with_notice(picture: Picture, text: str) -> Picture:
@@ -45,7 +53,7 @@ def with_notice(picture: Picture, text: str) -> Picture:
         return replace(picture, xmp=xmp.with_notice(picture.xmp, text))
     except ValueError:
         note = "its XMP packet could not be read and was replaced by the notice"
-        return replace(picture, xmp=xmp.with_notice(b"", text), notes=(*picture.notes, note))
+        return replace(picture, xmp=xmp.with_notice(b"", text), read_warnings=(*picture.read_warnings, note))
 
 
 def _exif_without_gps(block: bytes) -> bytes:

@@ -25,7 +25,7 @@ class Picture:
         text: PNG text chunks by keyword.
         digest: SHA-256 in hex of the file it was read from; empty for pictures that never were a file.
         source: path or description for messages.
-        notes: what the user has to know about reading it, one sentence each: a conversion, a second picture left out.
+        read_warnings: what the user has to know about reading it, one sentence each: a conversion, a second picture left out.
         following: the frames or pages after this one, in order; their own `following` is empty, and so is their metadata.
         duration_ms: how long this frame is shown; 0 for pages and single pictures.
         loop: how often an animation plays; 0 is forever.
@@ -42,7 +42,7 @@ class Picture:
     text: dict[str, str] = field(default_factory=dict)
     digest: str = ""
     source: str = "picture"
-    notes: tuple[str, ...] = ()
+    read_warnings: tuple[str, ...] = ()
     following: tuple[Picture, ...] = ()
     duration_ms: float = 0.0
     loop: int = 0

@@ -93,7 +93,7 @@ def _require_pictures(found: Found) -> None:
     where = ", ".join(found.folders)
     if not found.folders and found.ours:
         raise UsageError("everything named is an output of this program; name the originals")
-    reasons = "; ".join(found.notices())
+    reasons = "; ".join(found.messages())
     if where or reasons:
         raise UsageError(f"{where or 'the pattern'}: no picture to protect{f' ({reasons})' if reasons else ''}")
     raise UsageError("no picture given; name one or more files or folders")

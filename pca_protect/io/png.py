@@ -16,7 +16,7 @@ from PIL import Image
 from pca_protect.errors import PictureError
 from pca_protect.io import iptc
 from pca_protect.io.frames import alike, changed_box, frames_of, one_size
-from pca_protect.io.note import NOTE_KEY
+from pca_protect.io.marker import MARKER_KEY
 from pca_protect.io.picture import Picture
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -27,7 +27,7 @@ _LEVEL = 4
 """Of zlib for 16 bits: noise does not get smaller by trying harder."""
 
 
-def encode_png(picture: Picture, note: str) -> bytes:
+def encode_png(picture: Picture, marker: str) -> bytes:
     """Frames become an APNG of full compositing (nothing blended, nothing disposed of), which stores of each frame the
     box that changed. Metadata stands before the pixels, where programs that read no further find it.
 
@@ -46,13 +46,13 @@ def encode_png(picture: Picture, note: str) -> bytes:
     height, width, channels = samples.shape
     bits = samples.dtype.itemsize * 8
     parts = [_SIGNATURE, _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, _COLOUR_TYPE[channels], 0, 0, 0))]
-    parts += [_chunk(name, data) for name, data in _metadata(picture, note)]
+    parts += [_chunk(name, data) for name, data in _metadata(picture, marker)]
     parts += _animation(frames) if len(frames) > 1 else [_chunk(b"IDAT", _compressed(samples))]
     parts.append(_chunk(b"IEND", b""))
     return b"".join(parts)
 
 
-def _metadata(picture: Picture, note: str) -> Iterator[tuple[bytes, bytes]]:
+def _metadata(picture: Picture, marker: str) -> Iterator[tuple[bytes, bytes]]:
     if picture.icc_profile:
         yield b"iCCP", b"ICC Profile\0\0" + zlib.compress(picture.icc_profile)
     if picture.exif:
@@ -60,11 +60,11 @@ def _metadata(picture: Picture, note: str) -> Iterator[tuple[bytes, bytes]]:
     if picture.iptc:
         profile = iptc.to_raw_profile("iptc", iptc.to_photoshop(picture.iptc))
         yield b"zTXt", b"Raw profile type iptc\0\0" + zlib.compress(profile.encode())
-    texts = {keyword: text for keyword, text in picture.text.items() if keyword != NOTE_KEY}
+    texts = {keyword: text for keyword, text in picture.text.items() if keyword != MARKER_KEY}
     if picture.xmp:
         texts["XML:com.adobe.xmp"] = picture.xmp.decode("utf-8", "replace")
-    if note:
-        texts[NOTE_KEY] = note
+    if marker:
+        texts[MARKER_KEY] = marker
     for keyword, text in texts.items():
         name = keyword.encode("latin-1", "replace").replace(b"\0", b"")[:79]
         yield b"iTXt", name + b"\0\0\0\0\0" + text.replace("\0", "").encode("utf-8", "replace")

@@ -11,14 +11,14 @@ from pathlib import Path
 from PIL import Image
 
 from pca_protect.errors import PictureError, UsageError
-from pca_protect.io.attached import attached_to, orientation_of, text_of
 from pca_protect.io.channels import Channels, channels_of
-from pca_protect.io.deep import ROUNDED, has_low_bytes, is_gray_with_alpha, with_low_bytes
+from pca_protect.io.embedded_metadata import embedded_metadata_of, orientation_of, text_of
 from pca_protect.io.formats import ANIMATED, DECODER_ERRORS, KNOWN, PAGED, damaged, open_image
 from pca_protect.io.frames import alike
+from pca_protect.io.high_bit_depth import ROUNDED, has_low_bytes, is_gray_with_alpha, with_low_bytes
 from pca_protect.io.limits import MAX_PIXELS, MIN_SIDE, bomb, check_frames, check_size, pillow_limited_to
+from pca_protect.io.orientation import apply_orientation
 from pca_protect.io.picture import Picture
-from pca_protect.io.turn import turned
 
 __all__ = ["MAX_PIXELS", "MIN_SIDE", "decode_picture", "from_pil", "read_picture"]
 
@@ -77,8 +77,8 @@ def from_pil(image: Image.Image, *, source: str = "picture", digest: str = "") -
 
 def _picture(image: Image.Image, data: bytes, source: str, digest: str, max_pixels: int) -> Picture:
     frames: list[Picture] = []
-    notes = list(_notes_about(image, data))
-    attached = None
+    warnings = list(_notes_about(image, data))
+    embedded = None
     format_name = image.format or ""
     for frame in _frames(image, source, max_pixels):
         place = source if not frames else f"{source}: frame {len(frames) + 1}"
@@ -93,14 +93,14 @@ def _picture(image: Image.Image, data: bytes, source: str, digest: str, max_pixe
             still = not (format_name in ANIMATED and getattr(image, "is_animated", False))
             whole = with_low_bytes(channels, frame, data, page=page, orientation=stored) if data and still else None
             if whole is None:
-                notes.append(ROUNDED)
+                warnings.append(ROUNDED)
             channels = whole or channels
         if channels.note:
-            notes.append(channels.note)
-        if attached is None:
-            attached = attached_to(frame)
+            warnings.append(channels.note)
+        if embedded is None:
+            embedded = embedded_metadata_of(frame)
         frames.append(_upright(channels, orientation, source, _duration(frame)))
-    assert attached is not None  # an open image has a first frame
+    assert embedded is not None  # an open image has a first frame
     if len(frames) > 1 and format_name in ANIMATED:
         frames = list(alike(_on_one_canvas(frames)))
     first, *following = frames
@@ -108,12 +108,12 @@ def _picture(image: Image.Image, data: bytes, source: str, digest: str, max_pixe
         first = replace(first, duration_ms=0.0)
     return replace(
         first,
-        exif=attached.exif,
-        xmp=attached.xmp,
-        iptc=attached.iptc,
+        exif=embedded.exif,
+        xmp=embedded.xmp,
+        iptc=embedded.iptc,
         text=text_of(image),
         digest=digest,
-        notes=tuple(dict.fromkeys([*notes, *attached.notes])),
+        read_warnings=tuple(dict.fromkeys([*warnings, *embedded.read_warnings])),
         following=tuple(following if format_name in PAGED else (replace(one, icc_profile=b"") for one in following)),
         loop=_loop(image) if following else 0,
     )
@@ -146,9 +146,9 @@ def _is_reduced_copy(image: Image.Image) -> bool:
 
 def _upright(channels: Channels, orientation: int, source: str, duration_ms: float) -> Picture:
     return Picture(
-        rgb=turned(channels.rgb, orientation),
-        alpha=None if channels.alpha is None else turned(channels.alpha, orientation),
-        low=None if channels.low is None else turned(channels.low, orientation),
+        rgb=apply_orientation(channels.rgb, orientation),
+        alpha=None if channels.alpha is None else apply_orientation(channels.alpha, orientation),
+        low=None if channels.low is None else apply_orientation(channels.low, orientation),
         gray=channels.gray,
         icc_profile=channels.icc_profile,
         source=source,

@@ -16,13 +16,13 @@ from PIL import Image
 from pca_protect.errors import PictureError, UsageError
 from pca_protect.io import iptc
 from pca_protect.io.frames import frames_of
-from pca_protect.io.note import NOTE_KEY, SOFTWARE
+from pca_protect.io.marker import MARKER_KEY, SOFTWARE
 from pca_protect.io.picture import Picture
 from pca_protect.io.png import encode_png
 from pca_protect.io.tiff import encode_tiff
 from pca_protect.io.webp import encode_webp
 
-__all__ = ["NOTE_KEY", "encode_picture", "largest_change_levels", "left_out", "output_format", "write_bytes"]
+__all__ = ["MARKER_KEY", "encode_picture", "largest_change_levels", "left_out", "output_format", "write_bytes"]
 
 LOSSLESS = {".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 LOSSY = {".jpg": "JPEG", ".jpeg": "JPEG"}
@@ -45,28 +45,28 @@ def output_format(path: Path, *, allow_lossy: bool) -> str:
         if allow_lossy:
             return LOSSY[suffix]
         raise UsageError(
-            f"{path}: {suffix} compression eats the perturbation; write .png, .webp or .tiff, or add --allow-lossy"
+            f"{path}: {suffix} compression eats the perturbation; write .png, .webp or .tiff, or add `allow_lossy`"
         )
     raise UsageError(
         f"{path}: cannot write {suffix or 'a name without extension'}; use .png, .webp or .tiff (lossless)"
     )
 
 
-def encode_picture(picture: Picture, format_name: str, *, note: str = "") -> bytes:
+def encode_picture(picture: Picture, format_name: str, *, marker: str = "") -> bytes:
     """The whole file. PNG, WEBP and TIFF are exact: decoding gives the same pixels, frames and times (WebP: in whole
     milliseconds; TIFF: no times). Metadata that a format has no place for is left out: text everywhere but in PNG, IPTC
     in WebP, and in JPEG what is longer than one segment of 64 KB.
 
     Args:
         format_name: "PNG", "WEBP", "TIFF" or "JPEG"; JPEG has quality 95 without chroma subsampling.
-        note: what was done, in one line, kept in the file's metadata.
+        marker: what was done, in one line, kept in the file's metadata.
 
     Raises:
         PictureError: the format cannot hold its pixels or its frames.
     """
     if format_name == "PNG":
-        return encode_png(picture, note)
-    exif = _with_note(picture.exif, note)
+        return encode_png(picture, marker)
+    exif = _with_marker(picture.exif, marker)
     if format_name == "WEBP":
         return encode_webp(picture, exif)
     if format_name == "TIFF":
@@ -139,13 +139,13 @@ def _largest_difference(picture: Picture, saved: Picture) -> int:
     return largest
 
 
-def _with_note(block: bytes, note: str) -> bytes:
-    if not note:
+def _with_marker(block: bytes, marker: str) -> bytes:
+    if not marker:
         return block
     exif = Image.Exif()
     if block:
         exif.load(block)
-    exif[SOFTWARE] = note
+    exif[SOFTWARE] = marker
     return exif.tobytes()
 
 
@@ -200,7 +200,7 @@ def _why_not(path: Path, error: OSError) -> str:
     folder = path.parent
     reasons = {
         errno.ENOENT: f"{path}: the folder {folder} does not exist; create it first",
-        errno.EEXIST: f"{path}: exists already; add --overwrite or choose another name",
+        errno.EEXIST: f"{path}: exists already; add `existing=overwrite` or choose another name",
         errno.EACCES: f"{path}: the folder {folder} cannot be written to; choose another with -o",
         errno.EPERM: f"{path}: the folder {folder} cannot be written to; choose another with -o",
         errno.EROFS: f"{path}: the folder {folder} is on a read-only disk; choose another with -o",

@@ -87,7 +87,7 @@ def require_online(repo_id: str, prefixes: Sequence[str], *, offline: bool) -> N
         return
     begun = [prefix for prefix in prefixes if any(cached(repo_id, prefix + name) for name in (CONFIG, INDEX, WEIGHTS))]
     missing = _missing(repo_id, begun[0] if begun else prefixes[0])
-    forbidden_by = "--offline" if offline else "HF_HUB_OFFLINE"
+    forbidden_by = "`offline`" if offline else "HF_HUB_OFFLINE"
     raise ModelError(
         f"{repo_id} ({missing}) is not in the local cache and {forbidden_by} forbids the network; run once without it, or "
         "give a folder"
@@ -126,7 +126,7 @@ def fetch(repo_id: str, filename: str, *, ungated_copy: str = "") -> Path | None
         _require_reachable(constants.ENDPOINT, f"{repo_id}/resolve/main/{filename}", what)
         path = Path(hf_hub_download(repo_id, filename))
     except GatedRepoError as error:
-        instead = f", or use --vae {ungated_copy}, a copy by others" if ungated_copy else ""
+        instead = f", or use `vae={ungated_copy}`, a copy by others" if ungated_copy else ""
         raise ModelError(
             f"{repo_id} is gated: accept its licence on {page}, then run `hf auth login` or set HF_TOKEN{instead}"
         ) from error
@@ -156,7 +156,7 @@ def fetch(repo_id: str, filename: str, *, ungated_copy: str = "") -> Path | None
     return path
 
 
-def offers(repo_id: str, filename: str) -> bool:
+def repo_has_file(repo_id: str, filename: str) -> bool:
     """Whether a hub repository has a file; False too if the hub does not say."""
     from huggingface_hub import file_exists  # noqa: PLC0415
     from huggingface_hub.errors import HTTPError as TransportError  # type: ignore[attr-defined]  # noqa: PLC0415
@@ -242,11 +242,11 @@ def _answered(what: str, status: int) -> str:
 def _unreachable(what: str, reason: object) -> str:
     return (
         f"{what} is not in the local cache and the hub cannot be reached ({_short(str(reason))}); check the network and run "
-        "again, or use --vae pocket, which is built in, or a local folder"
+        "again, or use `vae=pocket`, which is built in, or a local folder"
     )
 
 
-def at_hand(entry: SurrogateEntry) -> bool:
+def is_cached(entry: SurrogateEntry) -> bool:
     """Whether a registered surrogate loads without a download. Touches no network."""
     prefix = f"{entry.subfolder}/" if entry.subfolder else ""
     return entry.embedded or any(cached_vae(repo_id, prefix) for repo_id in (entry.repo_id, *entry.also_at))

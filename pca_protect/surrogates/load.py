@@ -19,7 +19,7 @@ from pca_protect.errors import DeviceError, FallbackWarning, ModelError, first_l
 from pca_protect.surrogates import checkpoint, hub
 from pca_protect.surrogates.encoder import AnySurrogate, Encoder, Surrogate, ensemble
 from pca_protect.surrogates.kinds import KINDS, Kind
-from pca_protect.surrogates.locate import Located, locate
+from pca_protect.surrogates.locate import WeightFiles, locate
 from pca_protect.surrogates.memory_efficient import reduce_saved_activations
 from pca_protect.surrogates.one_frame import over_one_frame
 from pca_protect.surrogates.registry import FALLBACK, embedded_warning
@@ -163,7 +163,7 @@ def surrogate_of_module(module: nn.Module, *, multiple: int, has_variance: bool,
     return Surrogate(name, "memory", checkpoint.digest(weights), encoder, multiple, mean.shape[1])
 
 
-def _load(found: Located, device_name: Device | torch.device, precision: Precision, compiled: bool) -> Surrogate:
+def _load(found: WeightFiles, device_name: Device | torch.device, precision: Precision, compiled: bool) -> Surrogate:
     entry = found.entry
     overflows = entry.overflows_fp16 if entry else _config_says_overflow(found.config)
     device = resolve_device(device_name)
@@ -213,7 +213,7 @@ def _require_agreement(on_cpu: Surrogate, surrogate: Surrogate, device: torch.de
         raise _no_memory(name, device) from error
 
 
-def _read(found: Located) -> tuple[Encoder, Kind, str]:
+def _read(found: WeightFiles) -> tuple[Encoder, Kind, str]:
     """The encoder as diffusers makes it, on the CPU in the precision of its file, and the digest of its weights."""
     class_name = None if found.config is None else str(found.config.get("_class_name", "AutoencoderKL"))
     if class_name is not None:
@@ -258,10 +258,10 @@ def _ready(encoder: Encoder, kind: Kind, device: torch.device, dtype: torch.dtyp
 
 
 def _no_memory(name: str, device: torch.device) -> DeviceError:
-    return DeviceError(f"{name}: {device} has no memory for its weights; give fewer or smaller VAEs, or --device cpu")
+    return DeviceError(f"{name}: {device} has no memory for its weights; give fewer or smaller VAEs, or `device=cpu`")
 
 
-def _fp32_again(found: Located, identity: str, device: torch.device) -> Encoder:
+def _fp32_again(found: WeightFiles, identity: str, device: torch.device) -> Encoder:
     """The same encoder in fp32, read once more."""
     encoder, kind, now = _read(found)
     if now != identity:

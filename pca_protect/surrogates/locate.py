@@ -1,4 +1,4 @@
-"""From what `--vae` was given to files on disk: embedded, hub, folder or single file."""
+"""From the name of a surrogate to files on disk: embedded, hub, folder or single file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pca_protect.surrogates.weight_files import (
 
 
 @dataclass(frozen=True)
-class Located:
+class WeightFiles:
     """Files of one surrogate.
 
     Attributes:
@@ -42,7 +42,7 @@ class Located:
     entry: SurrogateEntry | None
 
 
-def locate(name: str, *, offline: bool) -> Located:
+def locate(name: str, *, offline: bool) -> WeightFiles:
     """Find, and if need be download, the files of a surrogate.
 
     Raises:
@@ -56,7 +56,7 @@ def locate(name: str, *, offline: bool) -> Located:
     if os.path.isdir(path):  # noqa: PTH112 - before Python 3.14, pathlib raises for a name that is too long
         return _from_folder(path, name, None)
     if os.path.isfile(path):  # noqa: PTH113
-        return Located(str(path), str(path), config_beside(path), weights_at(path), None)
+        return WeightFiles(str(path), str(path), config_beside(path), weights_at(path), None)
     if looks_like_hub_id(name):
         return _from_hub(name, None, name, entry=None, offline=offline)
     if path.suffix.lower() in (".safetensors", ".gguf", *PICKLED) or path.is_absolute():
@@ -64,24 +64,24 @@ def locate(name: str, *, offline: bool) -> Located:
     raise unknown_name(name)
 
 
-def _from_registry(entry: SurrogateEntry, *, offline: bool) -> Located:
+def _from_registry(entry: SurrogateEntry, *, offline: bool) -> WeightFiles:
     if entry.embedded:
         folder = Path(str(resources.files("pca_protect.pocket"))) / entry.subfolder
         return _from_folder(folder, entry.name, entry)
     return _from_hub(entry.repo_id, entry.subfolder, entry.name, entry=entry, offline=offline)
 
 
-def _from_folder(folder: Path, name: str, entry: SurrogateEntry | None) -> Located:
+def _from_folder(folder: Path, name: str, entry: SurrogateEntry | None) -> WeightFiles:
     """A diffusers VAE folder, a pipeline folder with a `vae` in it, or either with nothing but `vae.safetensors`."""
     candidates = [candidate for candidate in (folder, folder / "vae") if (candidate / CONFIG).is_file()]
     for candidate in candidates:
         check_format(candidate)
         config = read_json(candidate / CONFIG)
         if describes_vae(config) or (candidate is candidates[-1] and isinstance(config.get("_class_name"), str)):
-            return Located(name, str(candidate), config, weights_in(candidate), entry)
+            return WeightFiles(name, str(candidate), config, weights_in(candidate), entry)
     for bare in (folder / "vae.safetensors", folder / "vae" / "vae.safetensors"):
         if bare.is_file():
-            return Located(name, str(bare), None, (bare,), entry)
+            return WeightFiles(name, str(bare), None, (bare,), entry)
     if candidates:
         raise ModelError(f"{candidates[-1] / CONFIG}: does not describe a VAE; give a diffusers VAE or pipeline folder")
     raise ModelError(
@@ -91,7 +91,7 @@ def _from_folder(folder: Path, name: str, entry: SurrogateEntry | None) -> Locat
 
 def _from_hub(
     repo_id: str, subfolder: str | None, name: str, *, entry: SurrogateEntry | None, offline: bool
-) -> Located:
+) -> WeightFiles:
     """`subfolder` None tries `vae/` first, then the top of the repository.
 
     What is cached is taken before the network is asked for anything: otherwise each run would ask again for the files
@@ -102,7 +102,7 @@ def _from_hub(
         for prefix in prefixes:
             if found := hub.cached_vae(cached_id, prefix):
                 config, weights = found
-                return Located(name, cached_id, read_json(config), weights, entry)
+                return WeightFiles(name, cached_id, read_json(config), weights, entry)
     hub.require_online(repo_id, prefixes, offline=offline)
     fetch = partial(hub.fetch, repo_id, ungated_copy=entry.ungated_copy if entry else "")
     for prefix in prefixes:
@@ -111,8 +111,8 @@ def _from_hub(
             continue
         downloaded = found_weights(fetch, prefix)
         if downloaded is not None:
-            return Located(name, repo_id, read_json(fetched), downloaded, entry)
-        refused = hub.offers(repo_id, prefix + PICKLED_WEIGHTS)
+            return WeightFiles(name, repo_id, read_json(fetched), downloaded, entry)
+        refused = hub.repo_has_file(repo_id, prefix + PICKLED_WEIGHTS)
         raise ModelError(no_safetensors(repo_id, [PICKLED_WEIGHTS] if refused else []))
     raise ModelError(
         f"{repo_id} holds no VAE ({CONFIG} neither at its top nor in vae/); give a VAE or a pipeline repository"

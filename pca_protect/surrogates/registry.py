@@ -17,7 +17,7 @@ class SurrogateEntry:
     """Where an encoder comes from and what is known of it.
 
     Attributes:
-        name: what `--vae` takes.
+        name: what `ProtectConfig.vae` takes.
         repo_id: repository on the model hub; empty for embedded models.
         subfolder: where the VAE lies in the repository.
         family: models whose latent space it encodes into.
@@ -345,7 +345,7 @@ def looks_like_hub_id(name: str) -> bool:
 
 
 def unknown_name(name: str) -> UsageError:
-    """The error for a `--vae` that is neither known, nor a hub id, nor there on disk."""
+    """The error for a name that is neither known, nor a hub id, nor there on disk."""
     close = difflib.get_close_matches(name, [*REGISTRY, "auto"], n=1)
     hint = f"did you mean {close[0]}?" if close else "`pca-protect vaes` lists the names"
     return UsageError(f"unknown VAE {name!r}; {hint} A hub id, a folder or a .safetensors file works too")

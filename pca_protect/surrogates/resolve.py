@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pca_protect.errors import ModelError
-from pca_protect.surrogates.hub import at_hand
+from pca_protect.surrogates.hub import is_cached
 from pca_protect.surrogates.locate import locate
 from pca_protect.surrogates.registry import FALLBACK, PREFERRED, REGISTRY
 
@@ -59,7 +59,7 @@ def resolve_cached(names: Sequence[str]) -> Resolved | None:
     """Resolve without network access. None if `auto` is among the names and its model is not in the local cache."""
     if AUTO not in names:
         return Resolved(tuple(names))
-    return Resolved(_replaced(names, PREFERRED)) if at_hand(REGISTRY[PREFERRED]) else None
+    return Resolved(_replaced(names, PREFERRED)) if is_cached(REGISTRY[PREFERRED]) else None
 
 
 def needs_download(names: Sequence[str], *, offline: bool) -> bool:

@@ -75,7 +75,7 @@ def require_agreement(
             if difference > limit:
                 raise DeviceError(
                     f"device {device} computes {name} wrongly: its {what} for a test picture of {side_px} px differs from the "
-                    f"CPU's by {difference:.0%} ({limit:.0%} is accepted); use --device cpu, or update PyTorch and the driver"
+                    f"CPU's by {difference:.0%} ({limit:.0%} is accepted); use `device=cpu`, or update PyTorch and the driver"
                 )
 
 

@@ -8,24 +8,24 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pca_protect.batch.journal import Line
+from pca_protect.batch.journal import LedgerEntry
 from pca_protect.batch.request import Existing
 from pca_protect.errors import UsageError
 from pca_protect.io.plan import Job, Plan
 
-Standing = Literal["to do", "finished", "exists"]
+JobStatus = Literal["to do", "finished", "exists"]
 _NAMED = 3
 _CHUNK = 1 << 20
 
 
-def settle(
+def classify(
     planned: Plan,
-    journal: Mapping[str, Sequence[Line]],
+    journal: Mapping[str, Sequence[LedgerEntry]],
     *,
     existing: Existing,
     config_digest: str,
     weights_digest: Callable[[], str] | None,
-) -> list[Standing]:
+) -> list[JobStatus]:
     """Where every job of a plan stands.
 
     A picture is finished if its output, its input, the settings and the encoder's weights all have the digests of one line
@@ -40,16 +40,16 @@ def settle(
     Raises:
         UsageError: an output exists that this program did not write, or whose picture or settings changed since.
     """
-    standings: list[Standing] = []
+    statuses: list[JobStatus] = []
     foreign: list[str] = []
     changed: list[str] = []
     other_settings: list[str] = []
     for job in planned.jobs:
-        standing: Standing = "to do"
+        job_status: JobStatus = "to do"
         if job.source.problem or not os.path.lexists(job.target):
             pass
         elif existing == "skip":
-            standing = "exists"
+            job_status = "exists"
         else:
             lines = journal.get(output_key(planned.folder, job), ())
             output_digest = digest_of(job.target) if lines else ""
@@ -58,17 +58,17 @@ def settle(
             of_input = [line for line in lines if line.input_sha256 == input_digest]
             of_config = [line for line in of_input if line.config_sha256 == config_digest]
             if any(weights_digest is None or line.weights_sha256 == weights_digest() for line in of_config):
-                standing = "finished"
+                job_status = "finished"
             elif not lines:
                 foreign.append(job.target)
             elif not of_input:
                 changed.append(job.source.path)
             else:
                 other_settings.append(job.source.path)
-        standings.append(standing)
+        statuses.append(job_status)
     if existing == "refuse":
         _refuse(foreign, changed, other_settings)
-    return standings
+    return statuses
 
 
 def output_key(folder: Path | None, job: Job) -> str:
@@ -89,11 +89,11 @@ def digest_of(path: str) -> str:
 
 
 def _refuse(foreign: list[str], changed: list[str], other_settings: list[str]) -> None:
-    remedy = "add --overwrite to do that anew or --skip-existing to keep what is there"
+    remedy = "add `existing=overwrite` to do that anew or `existing=skip` to keep what is there"
     if foreign:
         exist = "exists" if len(foreign) == 1 else "exist"
         raise UsageError(
-            f"{_some(foreign)}: {exist} already; add --overwrite or --skip-existing, or choose another name with -o"
+            f"{_some(foreign)}: {exist} already; add `existing=overwrite` or `existing=skip`, or choose another `output`"
         )
     if changed:
         raise UsageError(f"{_some(changed)}: changed after having been protected; {remedy}")

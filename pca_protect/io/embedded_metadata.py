@@ -32,11 +32,11 @@ _TEXT_IN_DISGUISE = "Raw profile type "
 
 
 @dataclass(frozen=True)
-class Attached:
+class EmbeddedMetadata:
     exif: bytes = b""
     xmp: bytes = b""
     iptc: bytes = b""
-    notes: tuple[str, ...] = ()
+    read_warnings: tuple[str, ...] = ()
 
 
 def orientation_of(image: Image.Image) -> int:
@@ -51,22 +51,26 @@ def orientation_of(image: Image.Image) -> int:
     return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
-def attached_to(image: Image.Image) -> Attached:
+def embedded_metadata_of(image: Image.Image) -> EmbeddedMetadata:
     """Of a decoded image, with orientation reset and thumbnails removed. What cannot be read is left out with a note."""
-    notes = []
+    read_warnings = []
     try:
         exif, maker_note_dropped = _exif(image)
         if maker_note_dropped:
-            notes.append("the camera's private notes may hold a preview of the unprotected picture and were left out")
+            read_warnings.append(
+                "the camera's private notes may hold a preview of the unprotected picture and were left out"
+            )
     except DECODER_ERRORS:
         exif = b""
-        notes.append("its EXIF block is damaged and was left out")
+        read_warnings.append("its EXIF block is damaged and was left out")
     try:
         packet = xmp.without_previews(xmp.upright(_xmp(image)))
     except ValueError:
         packet = b""
-        notes.append("its XMP packet may hold a preview of the unprotected picture, cannot be read and was left out")
-    return Attached(exif=exif, xmp=packet, iptc=_iptc(image), notes=tuple(notes))
+        read_warnings.append(
+            "its XMP packet may hold a preview of the unprotected picture, cannot be read and was left out"
+        )
+    return EmbeddedMetadata(exif=exif, xmp=packet, iptc=_iptc(image), read_warnings=tuple(read_warnings))
 
 
 def text_of(image: Image.Image) -> dict[str, str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-NOTE_KEY = "pca_protect"
+MARKER_KEY = "pca_protect"
 """PNG text keyword of the note; WebP, TIFF and JPEG carry it in the EXIF tag Software."""
 
 SOFTWARE = 0x0131
 
 
-def is_note(software: object) -> bool:
+def is_marker(software: object) -> bool:
     """Whether an EXIF Software tag is a note of this program: one line of JSON that names the budget."""
     return isinstance(software, str) and software.startswith("{") and '"budget_levels"' in software

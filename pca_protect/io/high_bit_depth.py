@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pca_protect.io.channels import Channels, from_sixteen_bits
-from pca_protect.io.turn import turned
+from pca_protect.io.orientation import apply_orientation
 
 ROUNDED = "it has more than 8 bits a channel, of which only the upper 8 could be read"
 
@@ -49,14 +49,14 @@ def with_low_bytes(
     """All 16 bits of what Pillow read the upper 8 of; None where the other decoder does not agree with it.
 
     Args:
-        channels: upright if Pillow turned it already, as it does with TIFF, and as stored otherwise.
+        channels: upright if Pillow apply_orientation it already, as it does with TIFF, and as stored otherwise.
         page: of several in the file, from 0.
-        orientation: what Pillow turned it by, 1 for not at all.
+        orientation: what Pillow apply_orientation it by, 1 for not at all.
     """
     samples = _decoded(data, page)
     if samples is None:
         return None
-    for candidate in (samples, turned(samples, orientation)):
+    for candidate in (samples, apply_orientation(samples, orientation)):
         colour = candidate[..., :3]
         if colour.shape != channels.rgb.shape or not np.array_equal(colour >> 8, channels.rgb):
             continue

@@ -33,7 +33,7 @@ class _Kept:
     media_type: str
 
 
-class Shelf:
+class Downloads:
     """Args:
     folder: an empty one, for nothing else.
     """

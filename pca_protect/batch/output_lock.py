@@ -35,7 +35,7 @@ def state_of(output: Path) -> State:
 
 
 @contextmanager
-def claimed(output: Path) -> Iterator[State]:
+def output_lock(output: Path) -> Iterator[State]:
     """Make the folder if need be, lock it, clear away what a killed run left, and free it at the end; a folder
     in which nothing was finished is left as it was found.
 

@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image
 
 from pca_protect.cli import console
-from pca_protect.cli.web import fragments
+from pca_protect.cli.web import html
 from pca_protect.cli.web.choices import Wanted, encoders_elsewhere, encoders_here
 from pca_protect.cli.web.command import command
-from pca_protect.cli.web.desk import Job
+from pca_protect.cli.web.job_queue import Job
 from pca_protect.cli.web.names import safe_name
 from pca_protect.cli.web.protecting import Asked, Results, protect_all
 from pca_protect.cli.web.proving import Proved, editors_here, prove_edits
@@ -34,7 +34,7 @@ _PAINTED = 40
 """Alpha from which a pixel counts as painted; smoothed edges have less."""
 
 
-class Answers:
+class Handlers:
     """For every visitor of a page over one service. Methods take what the page's inputs hold, in their order there, and return
     what its outputs show."""
 
@@ -77,23 +77,23 @@ class Answers:
             config = wanted.config(self._service.device)
             uploads = self._service.uploads.of(_visit(request), files)
         except UsageError as error:
-            yield fragments.errors([str(error)])
+            yield html.errors([str(error)])
             return
         about = f"{config.recipe.steps} steps, no channel of a pixel changed by more than {wanted.budget_levels} of 255 levels"
         if not uploads:
-            yield fragments.note(f"{about}. Drop a picture, and the time it takes is measured here.")
+            yield html.note(f"{about}. Drop a picture, and the time it takes is measured here.")
             return
         pace = self._service.models.known_pace(config)
-        if pace is None and self._service.desk.busy:
-            yield fragments.note(f"{about}. How long it takes is not known while another job is running.")
+        if pace is None and self._service.queue.busy:
+            yield html.note(f"{about}. How long it takes is not known while another job is running.")
             return
         if pace is None:
-            yield fragments.note(f"{about}. Measuring how long that takes …")
+            yield html.note(f"{about}. Measuring how long that takes …")
             try:
-                job = self._service.desk.hand_in(lambda job: self._service.models.measure_pace(config))
+                job = self._service.queue.hand_in(lambda job: self._service.models.measure_pace(config))
                 pace = await asyncio.to_thread(job.result)
             except PcaProtectError as error:
-                yield fragments.note(f"{about}. How long it takes: {error}.")
+                yield html.note(f"{about}. How long it takes: {error}.")
                 return
         seconds, frames = 0.0, ""
         for upload in uploads:
@@ -102,17 +102,17 @@ class Answers:
                 seconds += pace.seconds(header.width, header.height, config) if header else 0.0
                 if header and header.frames > 1:
                     frames = ", and as long again for every further frame or page"
-        yield fragments.note(f"{about}. About {console.duration(max(1.0, seconds))} on this machine{frames}.")
+        yield html.note(f"{about}. About {console.duration(max(1.0, seconds))} on this machine{frames}.")
 
     def look(self, request: gr.Request, files: list[str] | None) -> tuple[str, Any]:
         """What came, and something to paint on."""
         canvas = None
-        listed: list[fragments.Listed] = []
+        listed: list[html.Listed] = []
         failed: list[str] = []
         try:
             uploads = self._service.uploads.of(_visit(request), files)
         except UsageError as error:
-            return fragments.errors([str(error)]), gr.skip()
+            return html.errors([str(error)]), gr.skip()
         for upload in uploads[: self._service.limits.most_pictures]:
             try:
                 picture = self._service.uploads.read(upload)
@@ -123,12 +123,12 @@ class Answers:
                 shown = Image.fromarray(picture.rgb)
                 shown.thumbnail((_CANVAS_PX, _CANVAS_PX))
                 canvas = {"background": np.asarray(shown), "layers": [], "composite": None}
-            listed.append(fragments.Listed.of(picture))
+            listed.append(html.Listed.of(picture))
         try:
             self._service.limits.check_number(len(uploads))
         except UsageError as error:
             failed.append(str(error))
-        return fragments.pictures(listed, failed), gr.update(value=canvas)
+        return html.pictures(listed, failed), gr.update(value=canvas)
 
     async def protect(self, request: gr.Request, files: list[str] | None, *rest: Any) -> AsyncIterator[tuple[Any, ...]]:  # noqa: ANN401
         """How far it is, then downloads and figures, or why not."""
@@ -147,7 +147,7 @@ class Answers:
             mask = None
             if wanted.part == "paint":
                 mask = await asyncio.to_thread(_mask, self._service.uploads, uploads, painting)
-            asked = Asked(uploads, config, wanted.delivery, mask)
+            asked = Asked(uploads, config, wanted.output_options, mask)
             job: Job[Results] = self._service.hand_in(
                 visit,
                 PROTECTING,
@@ -157,25 +157,25 @@ class Answers:
                     asked,
                     uploads=self._service.uploads,
                     models=self._service.models,
-                    shelf=self._service.shelf,
+                    downloads=self._service.downloads,
                 ),
             )
         except PcaProtectError as error:
-            yield fragments.errors([str(error)]), keep, go, halt, keep, keep
+            yield html.errors([str(error)]), keep, go, halt, keep, keep
             return
-        self._service.shelf.clear(visit)
+        self._service.downloads.clear(visit)
         self._service.results.pop(visit, None)
         async for shown in _watch(job):
             yield shown, "", halt, go, hidden, keep
         try:
             found = job.result()
         except PcaProtectError as error:
-            yield fragments.errors([str(error)]), "", go, halt, hidden, keep
+            yield html.errors([str(error)]), "", go, halt, hidden, keep
             return
         self._service.results[visit] = found
         names = [one.name for one in found.done]
         choices = gr.update(choices=names, value=names[0] if names else None)
-        yield "", fragments.results(found), go, halt, gr.update(visible=bool(names)), choices
+        yield "", html.results(found), go, halt, gr.update(visible=bool(names)), choices
 
     async def edit(self, request: gr.Request, name: str, editor: str, prompt: str) -> AsyncIterator[tuple[Any, ...]]:
         """How far it is, then the edits side by side, or why not."""
@@ -196,18 +196,18 @@ class Answers:
                     editor=editor,
                     prompt=prompt or "",
                     models=self._service.models,
-                    shelf=self._service.shelf,
+                    downloads=self._service.downloads,
                 ),
             )
         except PcaProtectError as error:
-            yield fragments.errors([str(error)]), gr.skip(), go, halt
+            yield html.errors([str(error)]), gr.skip(), go, halt
             return
         async for shown in _watch(job):
             yield shown, "", halt, go
         try:
-            yield "", fragments.proof(job.result()), go, halt
+            yield "", html.proof(job.result()), go, halt
         except PcaProtectError as error:
-            yield fragments.errors([str(error)]), "", go, halt
+            yield html.errors([str(error)]), "", go, halt
 
 
 def _wanted(*chosen: Any) -> Wanted:  # noqa: ANN401 - what the page's inputs hold, in the order of `choices`
@@ -231,7 +231,7 @@ async def _watch(job: Job[Anything]) -> AsyncIterator[str]:
     last = ""
     try:
         while not job.finished:
-            shown = fragments.progress(job.standing)
+            shown = html.progress(job.job_status)
             if shown != last:
                 yield shown
                 last = shown

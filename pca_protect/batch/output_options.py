@@ -13,11 +13,11 @@ from pca_protect.io.picture import Picture
 
 
 @dataclass(frozen=True)
-class Delivery:
+class OutputOptions:
     """Attributes:
     strip_metadata: leave EXIF, XMP, IPTC and text out of the output.
     strip_gps: leave out where the picture was taken.
-    notice: a sentence for the output's metadata; empty for none.
+    rights_notice: a sentence for the output's metadata; empty for none.
     allow_lossy: permit a JPEG output.
 
     Raises:
@@ -26,13 +26,13 @@ class Delivery:
 
     strip_metadata: bool = False
     strip_gps: bool = False
-    notice: str = ""
+    rights_notice: str = ""
     allow_lossy: bool = False
 
     def __post_init__(self) -> None:
-        if any(ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in self.notice):
+        if any(ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in self.rights_notice):
             raise UsageError(
-                f"--notice {self.notice!r}: holds a line break or what is no text; write one line in UTF-8"
+                f"`rights_notice={self.rights_notice!r}`: holds a line break or what is no text; write one line in UTF-8"
             )
 
     def prepared(self, picture: Picture) -> Picture:
@@ -41,9 +41,11 @@ class Delivery:
             picture = without_metadata(picture)
         if self.strip_gps:
             picture = without_gps(picture)
-        return with_notice(picture, self.notice) if self.notice else picture
+        return with_notice(picture, self.rights_notice) if self.rights_notice else picture
 
     def digest(self, config: ProtectConfig) -> str:
         """SHA-256 in hex of everything that was asked for: equal requests make equal files of equal pictures."""
-        asked = {"config": config.digest(), "delivery": asdict(self)}
+        options = asdict(self)
+        options["notice"] = options.pop("rights_notice")  # names of the first version, as in `ProtectConfig.digest`
+        asked = {"config": config.digest(), "output_options": options}
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

@@ -11,7 +11,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pca_protect.cli import console
-from pca_protect.cli.web.desk import Standing
+from pca_protect.cli.flags import in_flags
+from pca_protect.cli.web.job_queue import JobStatus
 from pca_protect.cli.web.protecting import AMPLIFICATION, Results
 
 if TYPE_CHECKING:
@@ -24,22 +25,22 @@ class Listed:
     """What is said of a picture that came.
 
     Attributes:
-        notes: see `Picture.notes`.
+        read_warnings: see `Picture.read_warnings`.
     """
 
     name: str
     width: int
     height: int
     frames: int
-    notes: tuple[str, ...]
+    read_warnings: tuple[str, ...]
 
     @classmethod
     def of(cls, picture: Picture) -> Listed:
-        return cls(picture.source, picture.width, picture.height, 1 + len(picture.following), picture.notes)
+        return cls(picture.source, picture.width, picture.height, 1 + len(picture.following), picture.read_warnings)
 
 
 KEPT = "/kept/"
-"""Where the server hands out what is on the shelf."""
+"""Where the server hands out what is among the downloads."""
 
 _environment = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
@@ -48,14 +49,14 @@ _environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_environment.filters["duration"] = console.duration
+_environment.filters |= {"duration": console.duration, "in_flags": in_flags}
 _environment.globals |= {"kept": KEPT, "amplification": AMPLIFICATION}
 _macros = _environment.get_template("fragments.html").module
 
 
-def progress(standing: Standing) -> str:
+def progress(job_status: JobStatus) -> str:
     """How far a job is."""
-    return _html("progress", standing)
+    return _html("progress", job_status)
 
 
 def errors(sentences: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Pixels turned upright."""
+"""Pixels apply_orientation upright."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 Array = TypeVar("Array", bound=NDArray[Any])
 
 
-def turned(array: Array, orientation: int) -> Array:
+def apply_orientation(array: Array, orientation: int) -> Array:
     """`(H, W, ...)` stored with this EXIF orientation, 1 to 8, as it is meant to be seen."""
     flips = {
         2: lambda a: a[:, ::-1],

@@ -21,7 +21,7 @@ _CLOSING_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Standing:
+class JobStatus:
     """Where a job stands.
 
     Attributes:
@@ -40,10 +40,10 @@ class Standing:
 
 
 class Job(Generic[Result]):
-    """Work that was handed in. Made by `Desk.hand_in`."""
+    """Work that was handed in. Made by `JobQueue.hand_in`."""
 
-    def __init__(self, desk: Desk, work: Callable[[Job[Result]], Result]) -> None:
-        self._desk = desk
+    def __init__(self, queue: JobQueue, work: Callable[[Job[Result]], Result]) -> None:
+        self._queue = queue
         self._work: Callable[[Job[Result]], Result] | None = work
         self._stop, self._finished = threading.Event(), threading.Event()
         self._doing, self._share = "", 0.0
@@ -69,7 +69,7 @@ class Job(Generic[Result]):
     def cancel(self) -> None:
         """Ends it now if it waits, and with the next report if it has begun."""
         self._stop.set()
-        if self._desk.withdraw(self):
+        if self._queue.withdraw(self):
             self._end(error=Cancelled(_STOPPED))
 
     @property
@@ -77,12 +77,12 @@ class Job(Generic[Result]):
         return self._finished.is_set()
 
     @property
-    def standing(self) -> Standing:
+    def job_status(self) -> JobStatus:
         left = None
         if self._first is not None and self._share > self._first[1]:
             began, share = self._first
             left = (time.monotonic() - began) / (self._share - share) * (1 - self._share)
-        return Standing(self._desk.jobs_before(self), self._doing, self._share, left, self._stop.is_set())
+        return JobStatus(self._queue.jobs_before(self), self._doing, self._share, left, self._stop.is_set())
 
     def result(self) -> Result:
         """Waits for it.
@@ -96,7 +96,7 @@ class Job(Generic[Result]):
         return self._result  # type: ignore[return-value]  # set before it was finished
 
     def run(self) -> None:
-        """The work, whatever becomes of it. For the desk, once."""
+        """The work, whatever becomes of it. For the queue, once."""
         assert self._work is not None
         try:
             self.report("Starting")
@@ -118,7 +118,7 @@ class Job(Generic[Result]):
         self._finished.set()
 
 
-class Desk:
+class JobQueue:
     """Where jobs are handed in, by anybody, from any thread."""
 
     def __init__(self) -> None:
