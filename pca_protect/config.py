@@ -1,4 +1,4 @@
-"""What to do to a picture, as one frozen value. Every default of the program is written here and nowhere else.
+"""A protection request as one frozen value. All defaults of the program are here.
 
 Standard library only: the command line imports this before torch.
 """
@@ -26,10 +26,10 @@ SURVIVE = {
     "jpeg": "JPEG compression",
     "social": "an upload: JPEG, made smaller, both",
 }
-"""What `survive` takes; see `transforms.EOT_PRESETS`."""
+"""Values of `survive`; see `transforms.EOT_PRESETS`."""
 
 _POSTED_PX = {"social": 1080}
-"""Longer side of what such a place stores of larger pictures."""
+"""Longer side to which uploads are downscaled."""
 
 _HIGHEST_WEIGHT = {"social": 0.7}
 """Only coarse changes survive downscaling, and coarse changes are visible: a higher weight would leave none of them."""
@@ -114,29 +114,25 @@ class ProtectConfig:
             universal perturbation alone, see `attack.universal`.
         budget_levels: the largest change of any channel of any pixel in the saved 8-bit file, 1 to 255.
         steps: gradient steps; None takes the preset's. 0 is for `instant` alone.
-        max_visibility: at most so visible, see `visibility.in_levels`: levels of a change of brightness on a flat patch that
-            would be as visible; None is no limit beside the budget.
-        survive: what the protection is averaged over so that it outlasts it: `jpeg` or `social`, after which pictures have
-            1080 px on their longer side at most; None is nothing.
+        max_visibility: upper limit on the visibility of the change, as the brightness step on a flat patch that is equally
+            visible, in 8-bit levels, see `visibility.in_levels`; None is no limit beside the budget.
+        survive: EOT preset: `jpeg` averages the loss over JPEG compression, `social` over uploads, with a longer side of at most
+            1080 px; None is no transform.
         target_variance: overrides the mode's target variance v; `posterior` takes the clean posterior's own variance.
         direction: overrides the mode's direction: `up` ascends the loss, `down` descends it.
-        seed: draws the noise control that every result is measured against, and what is drawn while optimising: with several
-            encoders, and with `survive`.
+        seed: of the noise control of the evaluation, and of random transforms: with `survive` and with several encoders.
         region: protects only a part of the picture: `center` (the middle half of each side), `face` (the faces found) or
             `x,y,w,h` in pixels of the upright picture; None is all of it.
-        scales: sizes at which editors will see the picture, in pixels of its shorter side, and `native` for its own; the
-            loss is averaged over them. Empty is the picture's own size alone.
-        tile_px: larger pictures are worked on in windows of at most so many pixels a side, a multiple of 64 from 128 up.
-        max_memory_megabytes: use smaller windows and batches to keep the process, or on CUDA the device's memory, below
-            this; None goes by what is free.
-        batch: pictures of one size to work on at once, fewer where memory is short; None is one on the CPU and on MPS, and
-            what fits, up to 16, on CUDA.
-        vae: surrogate name, hub id, folder or `.safetensors` file; `auto` takes the Stable Diffusion VAE where it can
-            be had and the embedded `pocket` otherwise. Several, to protect against all of them at once.
-        device: `auto` prefers cuda, then mps, then cpu; `cuda:1` is the second CUDA device. A `torch.device` is taken by its
-            name.
-        precision: of the encoder; the loss is always computed in fp32. `auto` is bf16 on CUDA devices that do it
-            well and fp32 elsewhere.
+        scales: sizes at which editors see the picture, in pixels of its shorter side; `native` is its own size. The loss is
+            averaged over them. Empty is the own size only.
+        tile_px: side of the largest window, a multiple of 64 from 128 up; larger pictures are optimised window by window.
+        max_memory_megabytes: limit on the memory of the process, or of the CUDA device; smaller windows and batches keep
+            below it. None uses what is available.
+        batch: largest number of pictures of one size in a batch. None is 1 on the CPU and on MPS, and up to 16 on CUDA.
+        vae: surrogate name, hub id, folder or `.safetensors` file; `auto` is the Stable Diffusion VAE if it is cached or can be
+            downloaded, and the embedded `pocket` otherwise. A tuple protects against all of them.
+        device: `auto` prefers cuda, then mps, then cpu; `cuda:1` is the second CUDA device. A `torch.device` works too.
+        precision: of the encoder; the loss is always in fp32. `auto` is bf16 on CUDA devices with fast bf16 and fp32 elsewhere.
 
     Raises:
         UsageError: a value is unknown or out of range.
@@ -161,7 +157,7 @@ class ProtectConfig:
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.vae, str) and len(self.vae) == 1:  # the same request as its only one
+        if not isinstance(self.vae, str) and len(self.vae) == 1:  # the same request as with the plain name
             object.__setattr__(self, "vae", self.vae[0])
         object.__setattr__(self, "device", str(self.device))
         object.__setattr__(self, "mode", present_name("mode", self.mode, RENAMED_MODES))
@@ -175,8 +171,8 @@ class ProtectConfig:
         _in_range("budget", self.budget_levels, 1, 255, "levels of 255; 16 is the published budget")
         if self.max_visibility is not None and not 0 < self.max_visibility <= 255:
             raise UsageError(
-                f"max visibility {self.max_visibility} allows no change at all, or any; give levels above 0 and up to 255, "
-                "2 say, or leave it out"
+                f"max visibility {self.max_visibility} is not above 0 and at most 255; give such a number, 2 for instance, "
+                "or leave it out"
             )
         if self.survive is not None:
             _one_of("upload to survive", self.survive, SURVIVE)
@@ -184,8 +180,8 @@ class ProtectConfig:
             raise UsageError(f"VAEs {', '.join(self.vaes)!r}: give each once, and one at least")
         if MODES[self.mode].loss is not None and (self.target_variance is not None or self.direction is not None):
             raise UsageError(
-                f"mode {self.mode} has another loss than the published one, which alone has a target variance and a "
-                "direction; leave them out, or use mode diffusion or concentration"
+                f"mode {self.mode} has no target variance and no direction; leave them out, or use mode diffusion or "
+                "concentration"
             )
         if self.max_visibility is not None and MODES[self.mode].loss is not None and not MODES[self.mode].logarithmic:
             raise UsageError(f"mode {self.mode} has no logarithm, which a limit on visibility needs; leave it out")
@@ -197,7 +193,7 @@ class ProtectConfig:
             parse_region(self.region)
         for scale in self.scales:
             if scale != "native":
-                _in_range("scale", scale, 64, 100_000, "pixels of the shorter side, or `native`")
+                _in_range("scale", scale, 64, 100_000, "pixels of the shorter side, or native")
         if len(set(self.scales)) < len(self.scales):
             raise UsageError(f"scales {', '.join(map(str, self.scales))} name one twice; give each once")
         _in_range("tile", self.tile_px, 128, 65536, "pixels a side, a multiple of 64")
@@ -217,7 +213,7 @@ class ProtectConfig:
 
     @property
     def recipe(self) -> Recipe:
-        """The preset as it is for this mode, with the explicit number of steps put in."""
+        """The preset resolved for this mode and the explicit number of steps."""
         recipe = PRESETS[self.preset]
         steps = recipe.descent_steps if self._goes_down and recipe.descent_steps is not None else recipe.steps
         return replace(
@@ -245,7 +241,7 @@ class ProtectConfig:
 
     @property
     def posted_px(self) -> int | None:
-        """Longer side at which larger pictures are posted, after `survive`; None is their own size."""
+        """Longer side to which `survive` downscales larger pictures, in pixels; None is their own size."""
         return _POSTED_PX.get(self.survive or "")
 
     @property
@@ -259,7 +255,7 @@ class ProtectConfig:
 
     @property
     def visibility_weight(self) -> float:
-        """See `Mode`; lower for what has to be seen to survive."""
+        """Weight of the visibility penalty, see `Mode`; lower with `survive=social`."""
         return min(MODES[self.mode].visibility_weight, _HIGHEST_WEIGHT.get(self.survive or "", math.inf))
 
     @property
@@ -284,7 +280,7 @@ class ProtectConfig:
         return self.mode if self.objective == (mode.target_variance, mode.direction) else "custom"
 
     def as_dict(self) -> dict[str, object]:
-        """Plain values for a record, with what the overrides and the preset resolve to."""
+        """Plain values for a record, overrides and preset resolved."""
         recipe = asdict(self.recipe)
         for resolved in ("summary", "descent_stepsize_scale", "descent_steps"):
             del recipe[resolved]
@@ -300,9 +296,11 @@ class ProtectConfig:
         }
 
     def digest(self) -> str:
-        """SHA-256 of `as_dict()` as canonical JSON, in hex: equal for requests that ask for the same, wherever and in
-        however much memory it is computed. Names are those of the first version, so that journals of before stay valid."""
-        values = {_FIRST_NAMES.get(key, key): value for key, value in self.as_dict().items() if key not in _HOW}
+        """SHA-256 in hex of `as_dict()` as canonical JSON, without device, memory and batch size. Field names are those of the
+        first version, so that earlier journals stay valid."""
+        values = {
+            _FIRST_NAMES.get(key, key): value for key, value in self.as_dict().items() if key not in _NOT_IN_DIGEST
+        }
         for key, names in _FIRST_VALUES.items():
             values[key] = names.get(str(values[key]), values[key])
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
@@ -320,7 +318,7 @@ _FIRST_VALUES = {
     "start": {"zero": "none", "universal": "trained"},
 }
 
-_HOW = ("device", "max_memory_megabytes", "batch")
+_NOT_IN_DIGEST = ("device", "max_memory_megabytes", "batch")
 
 
 def parse_region(region: str) -> str | tuple[int, int, int, int]:
@@ -335,7 +333,7 @@ def parse_region(region: str) -> str | tuple[int, int, int, int]:
         x, y, width, height = (int(part) for part in region.split(","))
     except ValueError:
         raise UsageError(
-            f"region {region!r} is neither face, center nor x,y,w,h in pixels; 100,50,200,200 say"
+            f"region {region!r} is neither face, center nor x,y,w,h in pixels; 100,50,200,200 for instance"
         ) from None
     if x < 0 or y < 0 or width < 1 or height < 1:
         raise UsageError(f"region {region!r} lies outside every picture; x and y count from 0, w and h from 1")
@@ -352,7 +350,7 @@ def parse_scales(text: str) -> tuple[int | Literal["native"], ...]:
         return tuple("native" if part.strip() == "native" else int(part) for part in text.split(",") if text)
     except ValueError:
         raise UsageError(
-            f"scales {text!r} are not sizes in pixels and `native`, between commas; 512,native say"
+            f"scales {text!r} are not sizes in pixels and `native`, between commas; 512,native for instance"
         ) from None
 
 

@@ -16,7 +16,7 @@ from torch import nn
 from pca_protect import PictureError, ProtectConfig, memory, protect, protection
 from pca_protect.engine import demand
 from pca_protect.io.picture import Picture
-from pca_protect.memory import MemoryPlan, _kept, batch_size, candidate_plans, choose_plan, smaller_tiles
+from pca_protect.memory import MemoryPlan, _saved, batch_size, candidate_plans, choose_plan, smaller_tiles
 from pca_protect.surrogates.encoder import Encoder, Surrogate
 
 
@@ -52,7 +52,7 @@ def test_a_limit_that_checkpoints_meet_changes_no_byte(tiny: Surrogate, monkeypa
         memory._needed(tiny, demand(config, height=200, width=260), fit) for fit in candidate_plans(tiny, 768)[:2]
     )
     assert checkpointed < plain
-    monkeypatch.setattr(memory, "_room", lambda device, limit: (plain + checkpointed) / 2 + 16 * 200 * 260)
+    monkeypatch.setattr(memory, "_available_bytes", lambda device, limit: (plain + checkpointed) / 2 + 16 * 200 * 260)
     assert choose_plan(tiny, demand(config, height=200, width=260), source="x") == MemoryPlan(768, True)
     used: list[Surrogate] = []
     real = protection.perturb
@@ -74,7 +74,7 @@ def test_a_limit_that_checkpoints_meet_changes_no_byte(tiny: Surrogate, monkeypa
 def test_what_is_kept_is_measured_on_the_encoder(tiny: Surrogate):
     """Counted by hand for (8, 16, 16, 16) channels, a block a level: a block keeps the inputs of its two normalisations, and
     checkpointed its own input, with what one block keeps besides while its turn lasts."""
-    kept = _kept(tiny)
+    kept = _saved(tiny)
     levels = [8 * 4, 8 * 4, 8 * 4 / 4, 16 * 4 / 4, 16 * 4 / 16, 16 * 4 / 16]
     assert sorted(kept.plain, reverse=True)[:6] == sorted(levels, reverse=True)
     assert sum(levels) < sum(kept.plain) < sum(levels) + 20
@@ -106,7 +106,7 @@ def test_a_limit_that_nothing_fits_into_is_one_sentence(pocket: Surrogate):
     for side, window in ((700, 192), (90, 90)):
         with pytest.raises(
             PictureError,
-            match=rf"wall.png: a window of {window} px needs about \d+ MB .* raise `max_memory_megabytes` to \d+, of which",
+            match=rf"wall.png: a window of {window} px needs about \d+ MB .* raise `max_memory_megabytes` to \d+, most of",
         ) as said:
             choose_plan(pocket, demand(config, height=side, width=side), source="wall.png")
         least = int(re.findall(r"`max_memory_megabytes` to (\d+)", str(said.value))[0])
@@ -130,7 +130,7 @@ def test_a_batch_is_no_larger_than_memory(tiny: Surrogate, monkeypatch: pytest.M
     config = ProtectConfig(batch=5)
     one = memory._needed(tiny, demand(config, height=64, width=64), MemoryPlan(768, checkpointed=False)) + 16 * 64 * 64
     for room, pictures in ((0.5, 1), (1.5, 1), (3.1, 3), (9.0, 5)):
-        monkeypatch.setattr(memory, "_room", lambda device, limit, room=room: room * one)
+        monkeypatch.setattr(memory, "_available_bytes", lambda device, limit, room=room: room * one)
         assert batch_size(tiny, demand(config, height=64, width=64), at_most=config.batch) == pictures
 
 
