@@ -23,8 +23,8 @@ test: $(VENV)/.tested
 check: $(VENV)/.checked
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/python scripts/typecheck.py
-	$(BIN)/python scripts/check_wheel.py --constraint constraints.txt
+	$(BIN)/python tools/typecheck.py
+	$(BIN)/python tools/check_wheel.py --constraint constraints.txt
 
 format: $(VENV)/.checked
 	$(BIN)/ruff format .

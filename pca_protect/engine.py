@@ -353,7 +353,7 @@ def _missing(surrogate: AnySurrogate, config: ProtectConfig) -> str | None:
     if _key(surrogate, config) not in trained_starts():
         return (
             f"there is no trained start for {surrogate.name} in mode {config.mode} "
-            "(scripts/train_starts.py trains them, for a minute or so)"
+            "(python -m training universal trains them, for a minute or so)"
         )
     return None
 

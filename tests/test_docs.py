@@ -74,7 +74,7 @@ def begins(*_: object, **__: object) -> None:
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder with the repository's folders and a few pictures, as a reader of the documents would have it."""
-    for name in ("examples", "scripts", "docs"):
+    for name in ("examples", "scripts", "tools", "docs"):
         (tmp_path / name).symlink_to(ROOT / name)
     for folder in ("photos/holiday", "crops", "DATA/eval/photos", "DATA/eval/portraits", "DATA/eval/large"):
         (tmp_path / folder).mkdir(parents=True)
@@ -145,6 +145,8 @@ def try_out(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
             launched = launch_command_parser().parse_args(rest)
             assert (launched.module, launched.training_script) == (True, "pca_protect")
             try_pca_protect(launched.training_script_args)
+        case ["python", "-m", "training", *rest]:
+            try_training(rest)
         case ["python", script, *rest]:
             try_script(Path(script), rest, monkeypatch)
         case ["pip", "install", *rest]:
@@ -221,6 +223,13 @@ def try_script(path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch) ->
         runpy.run_path(str(path), run_name="__main__")
 
 
+def try_training(words: list[str]) -> None:
+    """Until its options are parsed."""
+    from training.__main__ import parser
+
+    parser().parse_args(words)
+
+
 def try_pip(words: list[str]) -> None:
     """Nothing is installed: every extra has to be one of ours."""
     project = (ROOT / "pyproject.toml").read_text()
@@ -241,6 +250,10 @@ def test_spoken_command_exists(command: str):
         assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     elif program == "pip":
         try_pip(words)
+    elif words[:2] == ["-m", "training"]:
+        from training.__main__ import NAMES
+
+        assert words[2] in (*NAMES, "NAME")
     elif program == "python":
         text = (ROOT / words[0]).read_text(encoding="utf-8")
         assert all(f'"{word}"' in text for word in words if word.startswith("--"))
