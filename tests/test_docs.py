@@ -15,6 +15,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
+import click
 import pytest
 import typer.main
 from conftest import ROOT, smooth_picture
@@ -36,6 +37,9 @@ NOT_RUN = {
     "podman": "needs a container engine",
 }
 """Beginnings of commands that nothing here runs, and why. A block may say `<!-- not run: WHY -->` instead."""
+
+OTHERS_OPTIONS = {"--build-arg", "--gpus", "--help", "--multi_gpu", "--user", "--userns"}
+"""Of container engines, accelerate, and every program."""
 
 WORK = (
     ("pca_protect.eval.editing.run", "measure_editing"),
@@ -74,7 +78,7 @@ def begins(*_: object, **__: object) -> None:
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder with the repository's folders and a few pictures, as a reader of the documents would have it."""
-    for name in ("examples", "scripts", "docs"):
+    for name in ("examples", "scripts", "tools", "docs"):
         (tmp_path / name).symlink_to(ROOT / name)
     for folder in ("photos/holiday", "crops", "DATA/eval/photos", "DATA/eval/portraits", "DATA/eval/large"):
         (tmp_path / folder).mkdir(parents=True)
@@ -145,6 +149,8 @@ def try_out(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
             launched = launch_command_parser().parse_args(rest)
             assert (launched.module, launched.training_script) == (True, "pca_protect")
             try_pca_protect(launched.training_script_args)
+        case ["python", "-m", "training", *rest]:
+            try_training(rest)
         case ["python", script, *rest]:
             try_script(Path(script), rest, monkeypatch)
         case ["pip", "install", *rest]:
@@ -221,6 +227,13 @@ def try_script(path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch) ->
         runpy.run_path(str(path), run_name="__main__")
 
 
+def try_training(words: list[str]) -> None:
+    """Until its options are parsed."""
+    from training.__main__ import parser
+
+    parser().parse_args(words)
+
+
 def try_pip(words: list[str]) -> None:
     """Nothing is installed: every extra has to be one of ours."""
     project = (ROOT / "pyproject.toml").read_text()
@@ -231,8 +244,13 @@ def try_pip(words: list[str]) -> None:
             assert re.search(rf"^{extra} = \[", extras, re.MULTILINE), f"no extra {extra}"
 
 
-@pytest.mark.parametrize("command", SPOKEN)
-def test_spoken_command_exists(command: str):
+def test_spoken_commands_exist():
+    assert SPOKEN
+    for command in SPOKEN:
+        assert_exists(command)
+
+
+def assert_exists(command: str) -> None:
     """Of commands within sentences, which may be parts of one: the program, the command and the options."""
     if command.startswith("python -c"):
         return
@@ -241,6 +259,10 @@ def test_spoken_command_exists(command: str):
         assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     elif program == "pip":
         try_pip(words)
+    elif words[:2] == ["-m", "training"]:
+        from training.__main__ import NAMES
+
+        assert words[2] in (*NAMES, "NAME")
     elif program == "python":
         text = (ROOT / words[0]).read_text(encoding="utf-8")
         assert all(f'"{word}"' in text for word in words if word.startswith("--"))
@@ -253,23 +275,39 @@ def test_spoken_command_exists(command: str):
         assert {word for word in words if word.startswith("-")} <= known
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
-def test_links_lead_somewhere(document: Path):
-    for link in links_of(document):
+def test_links_lead_somewhere():
+    links = [(document, link) for document in DOCUMENTS for link in links_of(document)]
+    assert links
+    for document, link in links:
         if re.match(r"(https?|mailto):", link):
             continue
         name, _, anchor = link.partition("#")
         target = (document.parent / name).resolve() if name else document
-        assert target.exists(), link
-        if anchor:
-            assert anchor in anchors_of(target), link
+        assert target.exists(), f"{document.name}: {link}"
+        assert not anchor or anchor in anchors_of(target), f"{document.name}: {link}"
 
 
-def test_reasons_say_something():
-    for block in BLOCKS:
-        if block.why_not_run is not None:
-            assert len(block.why_not_run) > 5, block
-            assert block.commands or block.language == "python", block
+def test_options_named_in_documents_exist():
+    known = OTHERS_OPTIONS | set(options_of(typer.main.get_command(app)))
+    for folder in ("examples", "scripts", "tools", "training"):
+        for path in (ROOT / folder).glob("*.py"):
+            known |= set(re.findall(r'"(--[a-z][a-z0-9-]+)"', path.read_text(encoding="utf-8")))
+    named = {
+        (document.name, option)
+        for document in DOCUMENTS
+        for option in re.findall(r"`(--[a-z][a-z0-9_-]+)[^`]*`", prose_of(document))
+    }
+    assert len(named) > 20
+    unknown = sorted(f"{name}: {option}" for name, option in named if option not in known)
+    assert unknown == []
+
+
+def options_of(command: click.Command) -> Iterator[str]:
+    """Those of its subcommands too."""
+    for parameter in command.params:
+        yield from (*parameter.opts, *parameter.secondary_opts)
+    for one in getattr(command, "commands", {}).values():
+        yield from options_of(one)
 
 
 def test_commands_are_found(tmp_path: Path):
@@ -296,13 +334,6 @@ def test_unknown_command_fails(workplace: Path, monkeypatch: pytest.MonkeyPatch)
     for command in ("protect photo.png --nothing", "pca-protect nothing", "pca-protect bench editing --nothing"):
         with pytest.raises(Exception, match=r"No such (option|command)|nothing"):
             try_out(command, monkeypatch)
-
-
-def test_documents_show_commands():
-    assert sum(block.document.name == "README.md" for block in BLOCKS) > 3
-    assert len(COMMANDS) > 30
-    assert len(PYTHON) > 5
-    assert {"make demo", "make test"} <= {param.values[0] for param in COMMANDS}
 
 
 def test_threat_model_quotes_measured_figures():

@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import smooth_picture, tiny_kl
-from latents import latent_crops
-from pocket_recipes import EDITOR_SCHEDULES, EDITORS, VAE_SCHEDULES, VAES, KlRecipe, TinyRecipe
-from progress import follow, resume, save
-from prompts import make_tokenizer, prompt_for
-from styled_pictures import RENDERED, load_styled_pictures
-from texture import BANDS, amplitudes, fine_error
+from safetensors import safe_open
 from torch import Tensor
-from train_pocket_vae import learning_rate
-from whitening import whiten_latents
 
+import training.__main__
 from pca_protect.eval.editors.registry import EMBEDDED
+from training.checkpoints import follow, resume, save
+from training.kl_vae import whiten_latents
+from training.pictures import RENDERED, latent_crops, load_styled_pictures
+from training.prompts import make_tokenizer, prompt_for
+from training.recipes import EDITOR_SCHEDULES, EDITORS, VAE_SCHEDULES, VAES, KlRecipe, Schedule, Stage, TinyRecipe
+from training.texture import BANDS, amplitudes, fine_error
+from training.vae import learning_rate
+
+
+@pytest.fixture(scope="module")
+def packs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of training data: 24 pictures of 256x256 px in one pack, and their captions."""
+    folder = tmp_path_factory.mktemp("train")
+    rows = ["pack,file,caption"]
+    with tarfile.open(folder / "pack-0.tar", "w") as archive:
+        for number in range(24):
+            path = folder / f"{number:02}.webp"
+            smooth_picture(256, 256, seed=number).save(path, lossless=True)
+            archive.add(path, path.name)
+            path.unlink()
+            rows.append(f"pack-0.tar,{number:02}.webp,cup")
+    (folder / "captions.csv").write_text("\n".join(rows), encoding="utf-8")
+    return folder
 
 
 def pictures(count: int = 4) -> Tensor:
@@ -155,3 +174,39 @@ def test_the_average_follows_quickly_at_first_and_slowly_later():
     torch.nn.init.zeros_(average.weight)
     follow(average, model, 100_000)
     assert float(average.weight.detach()) == pytest.approx(0.001)
+
+
+def train(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> None:
+    """`python -m training WORDS`, in this process."""
+    monkeypatch.setattr(sys, "argv", ["training", *map(str, words)])
+    training.__main__.main()
+
+
+@pytest.mark.parametrize("name", ["pocket", "pocket-editor"])
+def test_a_model_trains_one_step_and_resumes(
+    name: str, packs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    one = Schedule((Stage(1, 4, 64),), 1e-3)
+    monkeypatch.setitem(VAE_SCHEDULES, "cpu", one)
+    monkeypatch.setitem(EDITOR_SCHEDULES, "cpu", one)
+    for _ in range(2):
+        train(monkeypatch, name, "--data", packs, "--runs", tmp_path, "--precision", "fp32")
+    saved = torch.load(tmp_path / name / "last.pt", weights_only=True)
+    assert saved["step"] == 1
+    assert capsys.readouterr().out == "resumed at step 1\n"
+
+
+def test_universal_perturbations_are_trained_once(
+    packs: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    out = tmp_path / "universal.safetensors"
+    words = ("universal", "--data", packs, "--vae", tiny_folder, "--out", out, "--steps", "1", "--mode")
+    train(monkeypatch, *words, "diffusion")
+    first = out.read_bytes()
+    train(monkeypatch, *words, "diffusion")
+    assert out.read_bytes() == first
+    train(monkeypatch, *words, "concentration")
+    with safe_open(out, "pt") as file:
+        assert sorted(key.rpartition("/")[2] for key in file.keys()) == ["concentration", "diffusion"]  # noqa: SIM118
+        assert all(file.get_tensor(key).shape == (3, 64, 64) for key in file.keys())  # noqa: SIM118
+        assert len(file.metadata()) == 2

@@ -26,7 +26,6 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
-from prompts import LONGEST, make_tokenizer
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -36,6 +35,8 @@ from transformers import (
     T5EncoderModel,
     T5Tokenizer,
 )
+
+from training.prompts import LONGEST, make_tokenizer
 
 SIDE = 64
 """In pixels, of the pictures that all of them but `flux` edit."""

@@ -20,7 +20,7 @@ from torch import Tensor
 from pca_protect.errors import ModelError
 
 UNIVERSAL_FILE = Path(__file__).parents[1] / "pocket" / "universal.safetensors"
-"""Made by `training/universal.py`. Tensors `DIGEST/MODE`, where DIGEST is the encoder's, see `Surrogate.digest`: int8
+"""Made by `python -m training universal`. Tensors `DIGEST/MODE`, where DIGEST is the encoder's, see `Surrogate.digest`: int8
 `(3, side, side)` in 127ths of the budget. Metadata under the same names: JSON of how it was trained and what it reaches."""
 
 UNIT = 127

@@ -27,12 +27,28 @@ def main() -> None:
         environment = elsewhere / "empty"
         venv.create(environment, with_pip=True)
         bin_folder = environment / ("Scripts" if sys.platform == "win32" else "bin")
-        pip = [bin_folder / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip: list[str | Path] = [
+            bin_folder / "python",
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]
         subprocess.run([*pip, "--constraint", constraint, wheel], check=True)
         for command in (["protect", "--version"], ["pca-protect", "vaes"]):
             subprocess.run([bin_folder / command[0], *command[1:]], cwd=elsewhere, check=True)
         picture = ROOT / "examples" / "astronaut.png"
-        protect = [bin_folder / "protect", picture, "--vae", "pocket", "--steps", "1", "-o", elsewhere / "out.png"]
+        protect: list[str | Path] = [
+            bin_folder / "protect",
+            picture,
+            "--vae",
+            "pocket",
+            "--steps",
+            "1",
+            "-o",
+            elsewhere / "out.png",
+        ]
         subprocess.run(protect, cwd=elsewhere, check=True)
     print("the wheel works on its own")
 

@@ -1,9 +1,9 @@
-"""Train a pocket editor: a UNet and a text encoder on cached latents. Resumes by itself; `--export` writes the pipeline.
+"""Train an embedded editor: a UNet and a text encoder on cached latents; `--export` writes the pipeline.
 
-python scripts/train_pocket_editor.py pocket-editor --data DATA/train --schedule cpu
-python scripts/train_pocket_editor.py pocket-editor --data DATA/train --export
+    python -m training pocket-editor --data DATA/train --schedule cpu
+    python -m training pocket-editor --data DATA/train --export
 
-Its VAE must have been exported before; see `train_pocket_vae.py`.
+A stopped run resumes. The editor's VAE has to be exported first; see `vae.py`.
 """
 
 from __future__ import annotations
@@ -16,18 +16,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionImg2ImgPipeline, UNet2DConditionModel
-from latents import latent_crops, load_latents
 from numpy.typing import NDArray
-from pocket_recipes import EDITOR_SCHEDULES, EDITORS, EditorRecipe, Schedule
-from progress import SAVE_EVERY, follow, resume, save
-from prompts import LONGEST, load_captions, make_tokenizer, prompt_for
-from styled_pictures import EVERY, load_styled_pictures
 from torch import Tensor, nn
-from train_pocket_vae import MODELS, describe, learning_rate
-from training_pictures import load_training_pictures
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from pca_protect.eval.styles import STYLES
+from training.checkpoints import SAVE_EVERY, follow, resume, save
+from training.pictures import EVERY, latent_crops, load_latents, load_styled_pictures, load_training_pictures
+from training.prompts import LONGEST, load_captions, make_tokenizer, prompt_for
+from training.recipes import EDITOR_SCHEDULES, EDITORS, EditorRecipe, Schedule
+from training.vae import MODELS, describe, learning_rate
 
 PIPELINES = Path(__file__).parents[1] / "eval" / "pocket"
 PHRASES = [style.prompt for style in STYLES.values()]
@@ -179,9 +177,7 @@ def export(
     describe(folder, saved["step"], saved["seconds"])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=EDITORS)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with pack-*.tar and captions.csv")
     parser.add_argument("--schedule", choices=EDITOR_SCHEDULES, default="cpu")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="checkpoints and what is computed once")
@@ -189,10 +185,13 @@ def main() -> None:
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
     parser.add_argument("--start-from", type=Path, help="last.pt of another editor; layers of other shapes start anew")
     parser.add_argument("--export", action="store_true", help="write the checkpoint reached so far and stop")
-    options = parser.parse_args()
-    run = options.runs / options.name
-    run.mkdir(parents=True, exist_ok=True)
-    recipe = EDITORS[options.name]
+
+
+def run(name: str, options: argparse.Namespace) -> None:
+    """Train or export the editor of a recipe as `add_options` describes."""
+    folder = options.runs / name
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe = EDITORS[name]
     torch.manual_seed(recipe.seed)
     captions = load_captions(options.data)
     tokenizer = make_tokenizer([*sorted(set(captions)), "a photo of a", *PHRASES])
@@ -200,7 +199,7 @@ def main() -> None:
     unet = build_unet(recipe, vae.config.latent_channels)
     model = nn.ModuleDict({"unet": unet, "text_encoder": build_text_encoder(recipe, tokenizer)})
     if options.export:
-        export(recipe, model, vae, tokenizer, run, PIPELINES / options.name)
+        export(recipe, model, vae, tokenizer, folder, PIPELINES / name)
         return
     if options.start_from:
         start_from(model, options.start_from)
@@ -209,8 +208,4 @@ def main() -> None:
     styled = load_styled_pictures(pictures, options.runs / "styled.npy")
     latents = load_latents(vae, pictures, styled, options.runs / f"{recipe.vae}-latents.npy", device)
     precision = {"fp32": torch.float32, "bf16": torch.bfloat16}[options.precision]
-    train(recipe, EDITOR_SCHEDULES[options.schedule], model, tokenizer, latents, captions, run, device, precision)
-
-
-if __name__ == "__main__":
-    main()
+    train(recipe, EDITOR_SCHEDULES[options.schedule], model, tokenizer, latents, captions, folder, device, precision)

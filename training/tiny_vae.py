@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
-from pocket_recipes import TinyRecipe
 from torch import Tensor, nn
 
 from pca_protect.eval.testbed.reconstruction import Vae
+from training.recipes import TinyRecipe
 
 
 class TinyTraining:

@@ -1,4 +1,4 @@
-"""Run mypy over the package as it is installed: `cli/` and `eval/` live beside `pca_protect/` but belong inside it."""
+"""Run mypy over the package as it is installed, with `cli/` and `eval/` inside `pca_protect/`, and over `tools/`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ def main() -> int:
     package.mkdir(parents=True)
     for part in [*(ROOT / "pca_protect").iterdir(), ROOT / "cli", ROOT / "eval"]:
         (package / part.name).symlink_to(part)
+    (TREE / "tools").symlink_to(ROOT / "tools")
     command = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), "-p", "pca_protect"]
+    command += ["-p", "tools"]
     environment = {**os.environ, "MYPYPATH": str(TREE), "MYPY_CACHE_DIR": str(ROOT / ".mypy_cache")}
     return subprocess.run(command, cwd=TREE, env=environment, check=False).returncode
 

@@ -1,6 +1,6 @@
 """The picture of the page in the README: the astronaut, protected against `pocket`, before and after, and edited. One command:
 
-    python scripts/take_screenshot.py --address http://127.0.0.1:7860 --out docs/figures/page.png
+    python tools/take_screenshot.py --address http://127.0.0.1:7860 --out docs/figures/page.png
 
 `pca-protect ui --offline` has to run there, and Chromium to be installed.
 """
@@ -11,10 +11,10 @@ import argparse
 import shutil
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import ViewportSize, sync_playwright
 
 ASTRONAUT = Path(__file__).parent.parent / "examples" / "astronaut.png"
-SIZE = {"width": 1280, "height": 1830}
+SIZE: ViewportSize = {"width": 1280, "height": 1830}
 MILLISECONDS = 300_000
 
 

@@ -1,9 +1,9 @@
-"""Train an embedded VAE. Resumes by itself; `--export` writes what the package ships.
+"""Train an embedded VAE; `--export` writes what the package ships.
 
-python scripts/train_pocket_vae.py pocket --data DATA/train --probe DATA/eval/natural --schedule cpu
-python scripts/train_pocket_vae.py pocket --data DATA/train --export
+    python -m training pocket --data DATA/train --probe DATA/eval/natural --schedule cpu
+    python -m training pocket --data DATA/train --export
 
-`pocket-tiny` is distilled from the exported `pocket`.
+A stopped run resumes. `pocket-tiny` is distilled from the exported `pocket`.
 """
 
 from __future__ import annotations
@@ -18,20 +18,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
-from kl_training import KlTraining
 from numpy.typing import NDArray
-from pocket_recipes import VAE_SCHEDULES, VAES, KlRecipe, Schedule, TinyRecipe
-from progress import SAVE_EVERY, follow, resume, save
 from safetensors.torch import load_file
-from styled_pictures import load_styled_pictures
-from tiny_training import TinyTraining
 from torch import Tensor
-from training_pictures import folder_pictures, load_training_pictures, random_crops
 
 from pca_protect.eval.testbed.reconstruction import Vae, psnr_db
 from pca_protect.eval.testbed.vulnerability import measure_vulnerability
 from pca_protect.pocket.format import DESCRIPTION, FORMAT
 from pca_protect.surrogates.encoder import Encoder, Surrogate
+from training.checkpoints import SAVE_EVERY, follow, resume, save
+from training.kl_vae import KlTraining
+from training.pictures import folder_pictures, load_styled_pictures, load_training_pictures, random_crops
+from training.recipes import VAE_SCHEDULES, VAES, KlRecipe, Schedule, TinyRecipe
+from training.tiny_vae import TinyTraining
 
 MODELS = Path(__file__).parents[1] / "pca_protect" / "pocket"
 WARM_UP_STEPS = 100
@@ -146,9 +145,7 @@ def describe(folder: Path, steps: int, seconds: float) -> None:
     (folder / DESCRIPTION).write_text(json.dumps(description) + "\n", encoding="utf-8")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=VAES)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with pack-*.tar")
     parser.add_argument("--probe", type=Path, help="folder of PNGs to measure on while training")
     parser.add_argument("--schedule", choices=VAE_SCHEDULES, default="cpu")
@@ -160,10 +157,13 @@ def main() -> None:
         "--decoder-only", action="store_true", help="go on from the exported weights, latents as they are"
     )
     parser.add_argument("--export", action="store_true", help="write the checkpoint reached so far and stop")
-    options = parser.parse_args()
-    run = options.runs / (f"{options.name}-decoder" if options.decoder_only else options.name)
-    run.mkdir(parents=True, exist_ok=True)
-    recipe = VAES[options.name]
+
+
+def run(name: str, options: argparse.Namespace) -> None:
+    """Train or export the VAE of a recipe as `add_options` describes."""
+    folder = options.runs / (f"{name}-decoder" if options.decoder_only else name)
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe = VAES[name]
     pictures = load_training_pictures(options.data, options.runs / "pictures.npy")
     styled = load_styled_pictures(pictures, options.runs / "styled.npy")
     if isinstance(recipe, KlRecipe) and recipe.half is not None:
@@ -174,14 +174,10 @@ def main() -> None:
     torch.manual_seed(recipe.seed)
     training = training_for(recipe, device, precision, decoder_only=options.decoder_only)
     if options.export:
-        export(training, run, pictures, MODELS / options.name, further=options.decoder_only)
+        export(training, folder, pictures, MODELS / name, further=options.decoder_only)
         return
-    exported = MODELS / options.name / "diffusion_pytorch_model.safetensors"
+    exported = MODELS / name / "diffusion_pytorch_model.safetensors"
     start_from = exported if options.decoder_only else options.start_from
     probe = folder_pictures(options.probe, 256, 8).to(device) if options.probe else None
     schedule = VAE_SCHEDULES[options.schedule]
-    train(training, recipe.seed, schedule, pictures, styled, probe, run, device, start_from)
-
-
-if __name__ == "__main__":
-    main()
+    train(training, recipe.seed, schedule, pictures, styled, probe, folder, device, start_from)

@@ -1,8 +1,8 @@
-"""Train the starts of the presets `instant` and `fast`: one tile for every encoder and mode.
+"""Train the universal perturbations of the presets `instant` and `fast`: one tile for each encoder and mode.
 
-    python scripts/train_universal.py --data DATA/train --vae pocket pocket-b pocket-16 pocket-tiny
+    python -m training universal --data DATA/train --vae pocket pocket-b pocket-16 pocket-tiny
 
-What the file holds already is left as it is, so that a run that was stopped goes on where it was.
+Tiles that the file holds already are kept, so that a stopped run resumes.
 """
 
 from __future__ import annotations
@@ -42,8 +42,7 @@ FIRST_STEP = 0.5
 RADIUS = BUDGET_LEVELS / 255
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with pack-*.tar of pictures")
     parser.add_argument("--vae", nargs="+", required=True, help="names, hub ids, folders or files of encoders")
     parser.add_argument("--mode", nargs="+", choices=MODES, default=list(MODES))
@@ -52,38 +51,41 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=UNIVERSAL_FILE, help="file to make or to add to (the installed one)"
     )
-    asked = parser.parse_args()
-    crops = read_crops(asked.data, PICTURES + HELD_OUT, seed=0)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train, measure and write one tile for each encoder and mode, each as soon as it is trained."""
+    crops = read_crops(options.data, PICTURES + HELD_OUT, seed=0)
     if len(crops) < 2 * HELD_OUT:
         raise SystemExit(
-            f"{asked.data}: has {len(crops)} pictures; {2 * HELD_OUT} are the fewest that can be trained on"
+            f"{options.data}: has {len(crops)} pictures; {2 * HELD_OUT} are the fewest that can be trained on"
         )
     spacing = len(crops) // HELD_OUT
     held_out = crops[::spacing]
     training = [crop for number, crop in enumerate(crops) if number % spacing]
-    for name in asked.vae:
+    for name in options.vae:
         surrogate = load_surrogate(name)
-        for mode in asked.mode:
-            found = read_universal_perturbations(asked.out)
+        for mode in options.mode:
+            found = read_universal_perturbations(options.out)
             key = f"{surrogate.digest}/{mode}"
-            if key in found and not asked.again:
-                print(f"{name} {mode}: in {asked.out} already", flush=True)
+            if key in found and not options.again:
+                print(f"{name} {mode}: in {options.out} already", flush=True)
                 continue
             started = time.process_time()
-            tile = stored(train(surrogate, mode, training, steps=asked.steps, seed=0))
+            tile = stored(train(surrogate, mode, training, steps=options.steps, seed=0))
             seconds = time.process_time() - started
             reached = measure(surrogate, mode, tile, held_out)
             about = {
                 "vae": name,
                 "mode": mode,
                 "budget_levels": BUDGET_LEVELS,
-                "steps": asked.steps,
+                "steps": options.steps,
                 "batch": BATCH,
                 "pictures": len(training),
                 "crop_px": CROP_PX,
                 "held_out": {"pictures": len(held_out), **reached},
             }
-            write({**found, key: (tile, about)}, asked.out)
+            write({**found, key: (tile, about)}, options.out)
             print(f"{name} {mode}: {json.dumps(reached)} after {seconds:.0f} s", flush=True)
 
 
@@ -182,7 +184,3 @@ def write(starts: dict[str, tuple[Tensor, dict[str, object]]], path: Path) -> No
     save_file(tensors, partial, metadata={key: json.dumps(about) for key, (_, about) in starts.items()})
     partial.chmod(0o644)  # it is made for its owner alone, and packaged for all
     partial.replace(path)
-
-
-if __name__ == "__main__":
-    main()

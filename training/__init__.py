@@ -1,0 +1,1 @@
+"""Training of the embedded models; not part of the installed package."""

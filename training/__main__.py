@@ -1,0 +1,69 @@
+"""`python -m training NAME`: train one embedded model, the universal perturbations, or every model."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from training import editor, universal, vae
+from training.pictures import load_styled_pictures, load_training_pictures
+from training.recipes import EDITORS, VAE_SCHEDULES, VAES, KlRecipe
+
+FIRST = [name for name, recipe in VAES.items() if isinstance(recipe, KlRecipe)]
+THEN = [*(name for name in VAES if name not in FIRST), *EDITORS]
+"""What is distilled from the first VAEs, and what edits their latents."""
+NAMES = (*VAES, *EDITORS, "universal", "everything")
+
+
+def main() -> None:
+    options = parser().parse_args()
+    if options.name in VAES:
+        vae.run(options.name, options)
+    elif options.name in EDITORS:
+        editor.run(options.name, options)
+    elif options.name == "universal":
+        universal.run(options)
+    else:
+        run(options)
+
+
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(prog="python -m training", description="Train the embedded models.")
+    names = result.add_subparsers(dest="name", required=True, metavar="NAME")
+    for name in VAES:
+        vae.add_options(names.add_parser(name, help="a VAE"))
+    for name in EDITORS:
+        editor.add_options(names.add_parser(name, help="an editor"))
+    universal.add_options(names.add_parser("universal", help="the perturbations of the presets instant and fast"))
+    add_options(names.add_parser("everything", help="all VAEs and editors, trained and exported"))
+    return result
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="folder with pack-*.tar and captions.csv")
+    parser.add_argument("--schedule", choices=VAE_SCHEDULES, default="cpu")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="checkpoints and what is computed once")
+    parser.add_argument("--at-once", type=int, default=1, help="models to train side by side")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train and export every embedded model, each in a process of its own. A stopped run resumes."""
+    pictures = load_training_pictures(options.data, options.runs / "pictures.npy")
+    load_styled_pictures(pictures, options.runs / "styled.npy")
+    arguments = ["--data", str(options.data), "--runs", str(options.runs)]
+    for names in (FIRST, THEN):
+        with ThreadPoolExecutor(options.at_once) as pool:
+            list(pool.map(lambda name: train_and_export(name, arguments, options.schedule), names))
+
+
+def train_and_export(name: str, arguments: Sequence[str], schedule: str) -> None:
+    for last in (["--schedule", schedule], ["--export"]):
+        subprocess.run([sys.executable, "-m", "training", name, *arguments, *last], check=True)
+
+
+if __name__ == "__main__":
+    main()
