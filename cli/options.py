@@ -81,6 +81,13 @@ Survive = Annotated[
         metavar="|".join(SURVIVE), help=f"Protect so that it outlasts {_SURVIVE}.", show_default=_HIDDEN_DEFAULT
     ),
 ]
+ForUnknown = Annotated[
+    bool,
+    typer.Option(
+        "--for-unknown",
+        help="With several --vae: protect against encoders that are not given, at the price of strength on those that are.",
+    ),
+]
 Steps = Annotated[
     int | None,
     typer.Option(metavar="N", help="Gradient steps instead of the preset's.", show_default=_HIDDEN_DEFAULT),
