@@ -180,7 +180,7 @@ def test_for_unknown_transforms_equalises_and_fills(both: SurrogateEnsemble, mod
 
 def test_for_unknown_needs_several(both: SurrogateEnsemble):
     picture = Picture(np.asarray(smooth_picture(41, 35)), source="one")
-    with pytest.raises(UsageError, match="for_unknown needs several encoders"):
+    with pytest.raises(UsageError, match="`for_unknown` needs several encoders"):
         protect(picture, ProtectConfig(for_unknown=True, steps=1), surrogate=both.members[0])
 
 
