@@ -23,6 +23,7 @@ _FLAGS = {
     "region": "--region",
     "rights_notice": "--notice",
     "survive": "--survive",
+    "until": "--until",
     "vae": "--vae",
     "workers": "--workers",
 }

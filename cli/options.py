@@ -74,6 +74,17 @@ MaxVisibility = Annotated[
         show_default=_HIDDEN_DEFAULT,
     ),
 ]
+Until = Annotated[
+    str | None,
+    typer.Option(
+        metavar="GAIN|PRESET",
+        help=(
+            "Stop when the latent shift is GAIN times that of random noise on every encoder and at every scale, and scale the "
+            "change down to it. A preset's name takes the gain that this preset reaches on the picture."
+        ),
+        show_default=_HIDDEN_DEFAULT,
+    ),
+]
 Survive = Annotated[
     str | None,
     typer.Option(

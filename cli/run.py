@@ -31,6 +31,7 @@ def run(
     preset: options.Preset = ProtectConfig.preset,
     budget: options.Budget = ProtectConfig.budget_levels,
     max_visibility: options.MaxVisibility = None,
+    until: options.Until = None,
     survive: options.Survive = None,
     vae: options.Vaes = [],  # noqa: B006 - typer copies it
     steps: options.Steps = None,
@@ -78,6 +79,7 @@ def run(
         preset=preset,
         budget_levels=budget,
         max_visibility=max_visibility,
+        until=_until(until),
         survive=survive,
         steps=steps,
         target_variance=_target_variance(target_variance),
@@ -197,3 +199,11 @@ def _target_variance(text: str | None) -> float | Literal["posterior"] | None:
         return float(text)
     except ValueError:
         raise UsageError(f"target variance {text!r} is neither a number nor `posterior`; give one of them") from None
+
+
+def _until(text: str | None) -> float | str | None:
+    """A number or the name of a preset, validated by `ProtectConfig`."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text

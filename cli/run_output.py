@@ -136,6 +136,7 @@ def _one_picture(record: Record, *, verbose: bool) -> str:
         (
             f"{record.output}: {record.config['mode']} against {record.vae['name']}",
             f"largest change {record.max_change_levels} levels",
+            *([] if record.bytes_added is None else [f"{record.bytes_added / 1000:+.0f} kB"]),
             *_evaluation(record, verbose=verbose),
             f"{record.seconds:.1f} s",
             f"peak {record.peak_megabytes:.0f} MB",

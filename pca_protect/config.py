@@ -116,6 +116,9 @@ class ProtectConfig:
         steps: gradient steps; None takes the preset's. 0 is for `instant` alone.
         max_visibility: upper limit on the visibility of the change, as the brightness step on a flat patch that is equally
             visible, in 8-bit levels, see `visibility.in_levels`; None is no limit beside the budget.
+        until: stop when the latent shift is this multiple of random noise's, on every encoder and at every scale, and scale
+            the change down to it; the name of a preset takes the multiple that this preset reaches on the picture. None
+            takes all steps and the whole budget.
         survive: EOT preset: `jpeg` averages the loss over JPEG compression, `social` over uploads, with a longer side of at most
             1080 px; None is no transform.
         target_variance: overrides the mode's target variance v; `posterior` takes the clean posterior's own variance.
@@ -142,6 +145,7 @@ class ProtectConfig:
     preset: str = "balanced"
     budget_levels: int = 16
     max_visibility: float | None = None
+    until: float | str | None = None
     survive: str | None = None
     steps: int | None = None
     target_variance: float | Literal["posterior"] | None = None
@@ -173,6 +177,12 @@ class ProtectConfig:
             raise UsageError(
                 f"max visibility {self.max_visibility} is not above 0 and at most 255; give such a number, 2 for instance, "
                 "or leave it out"
+            )
+        if isinstance(self.until, str):
+            _one_of("preset to reach", self.until, PRESETS)
+        elif self.until is not None and not 1 < self.until <= 1000:
+            raise UsageError(
+                f"until {self.until} is not above 1 and at most 1000 times the shift by noise; 4 for instance, or a preset"
             )
         if self.survive is not None:
             _one_of("upload to survive", self.survive, SURVIVE)
@@ -301,6 +311,8 @@ class ProtectConfig:
         values = {
             _FIRST_NAMES.get(key, key): value for key, value in self.as_dict().items() if key not in _NOT_IN_DIGEST
         }
+        if self.until is None:  # requests without it have the digest of the first version
+            del values["until"]
         for key, names in _FIRST_VALUES.items():
             values[key] = names.get(str(values[key]), values[key])
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

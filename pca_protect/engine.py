@@ -6,7 +6,7 @@ Below `protection` this is the only module that reads a `ProtectConfig`; what it
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from pca_protect.attack.pgd import (
     Optimized,
     optimize,
 )
+from pca_protect.attack.stopping import LatentView, Stop, moved_enough
 from pca_protect.attack.transforms import Transform, eot_transform
 from pca_protect.attack.universal import UniversalPerturbation, universal_perturbations
 from pca_protect.attack.visibility import STEP_PER_VISIBLE_LEVEL, VisibilityPenalty, scale_to_visibility
@@ -47,6 +48,17 @@ from pca_protect.surrogates.encoder import AnySurrogate, Surrogate
 Progress = Callable[[int, int, float], None]
 """Called with (steps done, steps in all, the loss in its own unit, against the first encoder at the first scale). Raising from
 it ends the run and leaves no file behind."""
+
+
+@dataclass(frozen=True)
+class Perturbed:
+    """Attributes:
+    levels: the perturbed pictures, `(H, W, 3)` each.
+    steps: gradient steps that each took, in the window that took most.
+    """
+
+    levels: list[Uint8Image]
+    steps: list[int]
 
 
 @dataclass(frozen=True)
@@ -77,6 +89,7 @@ def run_recipe(
     *,
     mask: Tensor | None = None,
     init: Tensor | None = None,
+    stop: Stop | None = None,
     comparable: bool = True,
     on_step: OnStep | None = None,
 ) -> Optimized:
@@ -84,7 +97,7 @@ def run_recipe(
 
     Args:
         mask: see `Masked`; None is everywhere.
-        init: see `optimize`.
+        init, stop: see `optimize`.
         comparable: whether values of different iterates can be compared; those of random
             objectives and of a moving penalty cannot; the last iterate is kept then.
     """
@@ -99,6 +112,7 @@ def run_recipe(
         steps=recipe.steps,
         keep_best=recipe.keep_best and comparable,
         init=init,
+        stop=stop,
         on_step=on_step,
     )
 
@@ -174,7 +188,7 @@ def perturb(
     surrogate: AnySurrogate,
     tile_px: int,
     on_step: Progress | None = None,
-) -> list[Uint8Image]:
+) -> Perturbed:
     """Perturb pictures of one size within the budget, window by window, for every encoder, and for every scale that the
     configuration names.
 
@@ -198,6 +212,7 @@ def perturb(
         if size != (height, width)
     ]
     changed = [levels.copy() for levels in batch.clean]
+    steps = torch.zeros(len(changed), dtype=torch.long)
     walk = windows(height, width, tile_px=tile_px, grid_px=grid_px)
     transform = eot_transform(config.survive, encoders=len(surrogate.members))
     universal = init_for(surrogate, config)
@@ -225,6 +240,7 @@ def perturb(
                 most_levels=config.max_visibility,
                 editable=None if editable is None else editable.to(surrogate.device),
             )
+        views = [*([None] if (height, width) in seen else []), *(part for part, _ in parts)]
         init = None
         if universal is not None:
             radius = config.recipe.init_scale * _reach(config)
@@ -235,11 +251,12 @@ def perturb(
             config,
             mask=None if mask is None else mask.to(surrogate.device),
             init=init,
-            comparable=transform is None and len(goals) == 1 and config.max_visibility is None,
+            stop=_stop(batch, window, clean, before, views, config, surrogate),
+            comparable=transform is None and len(goals) == 1 and config.max_visibility is None and config.until is None,
             on_step=_counted(on_step, number, len(walk), terms[0][0].objective),
         )
-        pixels = found.pixels
-        if len(goals) > 1 and config.saturates:
+        pixels, steps = found.pixels, steps.maximum(found.steps.cpu())
+        if len(goals) > 1 and config.saturates and config.until is None:
             pixels = fill_budget(pixels, clean, radius=config.budget_levels / 255)
         after = to_uint8(pixels)
         for levels, one in zip(changed, after, strict=True):
@@ -250,16 +267,74 @@ def perturb(
             kept[place] = to_tensor(after)[place] - before.cpu()[place]
             for pictures in smaller:
                 pictures.change(window, kept)
-    if config.max_visibility is None:
-        return changed
-    return [
-        scale_to_visibility(one, other, config.max_visibility, mask=mask)
-        for one, other, mask in zip(batch.clean, changed, batch.masks, strict=True)
-    ]
+    if config.max_visibility is not None:
+        changed = [
+            scale_to_visibility(one, other, config.max_visibility, mask=mask)
+            for one, other, mask in zip(batch.clean, changed, batch.masks, strict=True)
+        ]
+    return Perturbed(changed, steps.tolist())
 
 
 def _is_discreet(config: ProtectConfig) -> bool:
     return config.visibility_weight > 0 or config.max_visibility is not None
+
+
+_UNTIL_MARGIN = 1.15
+"""Windows go beyond the wanted gain by this factor: the gain of the whole, rounded picture is a little lower, and the change is
+scaled down afterwards."""
+
+
+def _stop(
+    batch: Batch,
+    window: Window,
+    clean: Tensor,
+    before: Tensor,
+    parts: Sequence[SmallerPart | None],
+    config: ProtectConfig,
+    surrogate: AnySurrogate,
+) -> Stop | None:
+    """Stops at the wanted gain over noise at every encoder and scale; None if none is wanted.
+
+    Args:
+        parts: scales at which the window is seen; None is the picture's own.
+    """
+    if config.until is None:
+        return None
+    noise = _noise_like(clean, batch, window, config).to(clean.device)
+    factor = _UNTIL_MARGIN * float(config.until)
+    with torch.no_grad():
+        return moved_enough(
+            [_view(member, part, clean, before, noise, factor=factor) for member in surrogate.members for part in parts]
+        )
+
+
+def _view(
+    member: Surrogate, part: SmallerPart | None, clean: Tensor, before: Tensor, noise: Tensor, *, factor: float
+) -> LatentView:
+    if part is None:
+        noisy = (clean + noise).clamp(0.0, 1.0)
+        return LatentView.beyond_noise(_means(member), _means(member)(clean), _means(member)(noisy), factor)
+    shown, at_rest = part, replace(part, now=part.clean)
+    return LatentView.beyond_noise(
+        lambda pixels: _means(member)(shown.with_change(pixels - before)),
+        _means(member)(part.clean),
+        _means(member)(at_rest.with_change(noise)),
+        factor,
+    )
+
+
+def _means(member: Surrogate) -> Callable[[Tensor], Tensor]:
+    return lambda pixels: member.posterior(pixels).mean
+
+
+def _noise_like(clean: Tensor, batch: Batch, window: Window, config: ProtectConfig) -> Tensor:
+    """Uniform noise of the budget, the same for all pictures of a batch, where they may change."""
+    generator = torch.Generator().manual_seed(config.seed)
+    budget = config.budget_levels
+    noise = torch.randint(-budget, budget + 1, (1, *clean.shape[1:]), generator=generator).float() / 255
+    noise = torch.cat([noise[:, :1].expand_as(noise) if gray else noise for gray in batch.gray])
+    editable = _editable(batch, window)
+    return noise if editable is None else noise * editable
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,8 @@ from PIL import Image
 from torch import Tensor
 
 from pca_protect import evaluation
+from pca_protect.attack.stopping import smallest_share
+from pca_protect.attack.visibility import scaled
 from pca_protect.config import ProtectConfig
 from pca_protect.device import empty_cache, is_out_of_memory, peak_megabytes, reset_peak
 from pca_protect.engine import Batch, Progress, criteria, demand, init_for, perturb
@@ -79,7 +82,12 @@ class Protected:
                 f"lossy compression changed pixels by up to {change} levels, over the budget of {budget}",
             )
         digest = hashlib.sha256(data).hexdigest()
-        return data, replace(self.record, output_sha256=digest, max_change_levels=change, warnings=warnings)
+        added = None
+        if self.record.config["until"] is not None:
+            added = len(data) - len(encode_picture(self.original, format_name, marker=self._marker()))
+        return data, replace(
+            self.record, output_sha256=digest, max_change_levels=change, warnings=warnings, bytes_added=added
+        )
 
     def save(self, path: str | Path, *, allow_lossy: bool = False, overwrite: bool = False) -> Record:
         """Write the file whole or not at all; the budget is measured on its bytes before they get there.
@@ -176,6 +184,13 @@ def protect_batch(
     Raises:
         PictureError, DeviceError: as `protect`, for the first picture that fails.
     """
+    if config.until is not None and not evaluate:
+        raise UsageError("`until` needs the evaluation; leave one of them out")
+    if isinstance(config.until, str):
+        return [
+            _until_preset(picture, config, surrogate, mask, on_step)
+            for picture, mask in zip(pictures, masks or [None] * len(pictures), strict=True)
+        ]
     reset_peak(surrogate.device)
     found: list[list[_Frame]] = [[] for _ in pictures]
     parts = [
@@ -189,6 +204,36 @@ def protect_batch(
             for part, frame in zip(chunk, _worked(chunk, config, surrogate, evaluate, on_step), strict=True):
                 found[part.number].append(frame)
     return [_joined(picture, frames, config, surrogate) for picture, frames in zip(pictures, found, strict=True)]
+
+
+class _OutOfReach(PictureError):
+    """The change does not have the effect that is wanted."""
+
+
+def _until_preset(
+    picture: Picture, config: ProtectConfig, surrogate: AnySurrogate, mask: Mask | None, on_step: Progress | None
+) -> Protected:
+    """Protect one picture until it has the gain over noise that another preset reaches on it; if this preset cannot reach it,
+    the picture is that of the other."""
+    assert isinstance(config.until, str)
+    other = replace(config, preset=config.until, until=None, steps=None, max_visibility=None)
+    (reached,) = protect_batch([picture], other, surrogate=surrogate, masks=[mask], on_step=on_step)
+    wanted = reached.record.gain_over_noise
+    assert wanted is not None
+    if wanted <= 1:
+        raise PictureError(
+            f"{picture.source}: preset {config.until} is no better than noise here; give a number to `until`"
+        )
+    try:
+        numbered = replace(config, until=wanted)
+        (done,) = protect_batch([picture], numbered, surrogate=surrogate, masks=[mask], on_step=on_step)
+        seconds = reached.record.seconds + done.record.seconds
+    except _OutOfReach:
+        if config.max_visibility is not None:
+            raise
+        done, seconds = reached, reached.record.seconds
+    record = replace(done.record, config=config.as_dict(), config_digest=config.digest(), seconds=seconds)
+    return replace(done, record=record)
 
 
 @dataclass(frozen=True)
@@ -211,6 +256,7 @@ class _Frame:
     evaluation: Evaluation | None
     tile_px: int
     seconds: float
+    steps: int
 
 
 def _parts(number: int, picture: Picture, mask: Mask | None, config: ProtectConfig) -> list[_Part]:
@@ -257,8 +303,9 @@ def _worked(
                     measured,
                     attempt.tile_px,
                     seconds,
+                    steps,
                 )
-                for part, (protected, measured) in zip(parts, found, strict=True)
+                for part, (protected, measured, steps) in zip(parts, found, strict=True)
             ]
         empty_cache(surrogate.device)
         if len(parts) > 1:
@@ -276,7 +323,7 @@ def _attempt(
     plan: MemoryPlan,
     evaluate: bool,
     on_step: Progress | None,
-) -> list[tuple[Picture, Evaluation | None]] | None:
+) -> list[tuple[Picture, Evaluation | None, int]] | None:
     """None where the device ran out of memory. The error ends here: it would hold on to what the attempt had taken."""
     pictures = [part.picture for part in parts]
     batch = Batch(
@@ -287,27 +334,61 @@ def _attempt(
     encoder = surrogate.checkpointed if plan.checkpointed else surrogate
     try:
         changed = perturb(batch, config, surrogate=encoder, tile_px=plan.tile_px, on_step=on_step)
-        shown = [replace(picture, rgb=levels) for picture, levels in zip(pictures, changed, strict=True)]
+        protected = [replace(picture, rgb=levels) for picture, levels in zip(pictures, changed.levels, strict=True)]
         if not evaluate:
-            return [(protected, None) for protected in shown]
+            return [(picture, None, steps) for picture, steps in zip(protected, changed.steps, strict=True)]
         return [
-            (
-                protected,
-                evaluation.evaluate(
-                    part.picture,
-                    protected,
-                    surrogate=surrogate,
-                    criteria=criteria(config, tile_px=plan.tile_px),
-                    mask=part.mask,
-                    sample_px=None if config.recipe.steps else evaluation.SAMPLE_PX,
-                ),
-            )
-            for part, protected in zip(parts, shown, strict=True)
+            (*_evaluated(part, picture, config, surrogate, plan), steps)
+            for part, picture, steps in zip(parts, protected, changed.steps, strict=True)
         ]
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
         return None
+
+
+def _evaluated(
+    part: _Part, protected: Picture, config: ProtectConfig, surrogate: AnySurrogate, plan: MemoryPlan
+) -> tuple[Picture, Evaluation]:
+    """The protected picture and its evaluation; with `until`, of the smallest share of the change that suffices.
+
+    Raises:
+        PictureError: the whole change does not suffice.
+    """
+
+    def measured(picture: Picture) -> Evaluation:
+        return evaluation.evaluate(
+            part.picture,
+            picture,
+            surrogate=surrogate,
+            criteria=criteria(config, tile_px=plan.tile_px),
+            mask=part.mask,
+            sample_px=None if config.recipe.steps or config.until else evaluation.SAMPLE_PX,
+        )
+
+    whole = measured(protected)
+    if config.until is None:
+        return protected, whole
+    wanted = float(config.until)
+    if whole.gain_over_noise < wanted:
+        raise _OutOfReach(f"{part.picture.source}: {_out_of_reach(whole, wanted, config)}")
+    tried = {1.0: (protected, whole)}
+
+    def gain(share: float) -> float:
+        picture = replace(protected, rgb=scaled(part.picture.rgb, protected.rgb, share))
+        tried[share] = (picture, measured(picture))
+        return tried[share][1].gain_over_noise
+
+    return tried[smallest_share(gain, whole.gain_over_noise, wanted)]
+
+
+def _out_of_reach(reached: Evaluation, wanted: float, config: ProtectConfig) -> str:
+    gain = math.floor(100 * reached.gain_over_noise) / 100
+    short = f"the latent moved {gain:g} times as far as noise moves it, not {wanted:.3g} times"
+    if config.max_visibility is None:
+        return f"{short}; use `until={gain:g}`, more steps or a larger budget"
+    visible = config.max_visibility * wanted / reached.gain_over_noise
+    return f"{short}, at a visibility of {config.max_visibility:g}; use `until={gain:g}` or about `max_visibility={visible:.2g}`"
 
 
 def _joined(original: Picture, frames: list[_Frame], config: ProtectConfig, surrogate: AnySurrogate) -> Protected:
@@ -349,7 +430,7 @@ def _joined(original: Picture, frames: list[_Frame], config: ProtectConfig, surr
         max_change_levels=change_levels,
         **(vars(weakest) if weakest is not None else dict.fromkeys(UNMEASURED)),
         init="zero" if init_for(surrogate, config) is None else "universal",
-        steps=config.recipe.steps,
+        steps=max(frame.steps for frame in frames),
         tile_px=min(frame.tile_px for frame in frames),
         seconds=sum(frame.seconds for frame in frames),
         peak_megabytes=peak_megabytes(surrogate.device),

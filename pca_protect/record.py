@@ -36,6 +36,7 @@ class Record:
         device's on CUDA and MPS and the whole process's on the CPU.
     warnings: what the user has to know.
     versions: of the packages that decide the bytes.
+    bytes_added: size of the file above that of the unprotected picture in the same format; measured with `until` alone.
     """
 
     input: str | None
@@ -67,6 +68,7 @@ class Record:
     peak_megabytes: float
     warnings: tuple[str, ...]
     versions: dict[str, str]
+    bytes_added: int | None = None
 
     def as_json(self) -> str:
         """One line of JSON."""

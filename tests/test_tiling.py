@@ -32,7 +32,7 @@ def levels(width: int, height: int, seed: int = 0) -> np.ndarray:
 
 def one(picture: np.ndarray, config: ProtectConfig, surrogate: Surrogate, **settings: object) -> np.ndarray:
     batch = Batch([picture], [settings.pop("free", None)], [settings.pop("gray", False)])
-    return perturb(batch, config, surrogate=surrogate, tile_px=config.tile_px, **settings)[0]
+    return perturb(batch, config, surrogate=surrogate, tile_px=config.tile_px, **settings).levels[0]
 
 
 @pytest.mark.parametrize("grid_px", [16, 32, 48, 128])
@@ -196,9 +196,9 @@ def test_what_a_picture_becomes_does_not_depend_on_its_batch(pocket: Surrogate):
     gray = [False, False, True]
     pictures[2] = np.repeat(pictures[2][..., :1], 3, axis=-1)
     config = ProtectConfig(tile_px=TILE, steps=5)
-    together = perturb(Batch(pictures, free, gray), config, surrogate=pocket, tile_px=TILE)
+    together = perturb(Batch(pictures, free, gray), config, surrogate=pocket, tile_px=TILE).levels
     for number, picture in enumerate(pictures):
-        alone = perturb(Batch([picture], [free[number]], [gray[number]]), config, surrogate=pocket, tile_px=TILE)
+        alone = perturb(Batch([picture], [free[number]], [gray[number]]), config, surrogate=pocket, tile_px=TILE).levels
         assert np.array_equal(together[number], alone[0])
 
 

@@ -47,7 +47,7 @@ def face() -> Picture:
 def made(
     picture: NDArray[np.uint8], config: ProtectConfig, surrogate: Surrogate, tile_px: int = 768
 ) -> NDArray[np.uint8]:
-    return perturb(Batch([picture], [None], [False]), config, surrogate=surrogate, tile_px=tile_px)[0]
+    return perturb(Batch([picture], [None], [False]), config, surrogate=surrogate, tile_px=tile_px).levels[0]
 
 
 def test_every_embedded_encoder_has_a_start_for_every_mode(encoders: dict[str, Surrogate]):
@@ -103,9 +103,9 @@ def test_pictures_of_a_batch_never_influence_one_another(encoders: dict[str, Sur
     some = [np.asarray(smooth_picture(45, 37, seed=seed)) for seed in range(3)]
     gray = [False, True, False]
     some[1] = np.repeat(some[1][..., :1], 3, axis=2)
-    together = perturb(Batch(some, [None] * 3, gray), config, surrogate=encoders["pocket"], tile_px=768)
+    together = perturb(Batch(some, [None] * 3, gray), config, surrogate=encoders["pocket"], tile_px=768).levels
     for one, grey, found in zip(some, gray, together, strict=True):
-        (alone,) = perturb(Batch([one], [None], [grey]), config, surrogate=encoders["pocket"], tile_px=768)
+        (alone,) = perturb(Batch([one], [None], [grey]), config, surrogate=encoders["pocket"], tile_px=768).levels
         assert np.array_equal(found, alone)
     assert not np.array_equal(together[1], some[1])
     assert (together[1] == together[1][..., :1]).all(), "a grey picture has become coloured"

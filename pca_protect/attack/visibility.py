@@ -111,14 +111,19 @@ def scale_to_visibility(
     visible = visible_levels(clean, changed, mask=mask)
     if visible <= most_levels:
         return changed
-    change = changed.astype(np.float32) - clean
     factor, aim, shown = 1.0, _AIM, changed
     while visible > most_levels:
         factor *= aim * most_levels / visible
         aim **= 8
-        shown = (clean + factor * change).round().astype(np.uint8)
+        shown = scaled(clean, changed, factor)
         visible = visible_levels(clean, shown, mask=mask)
     return shown
+
+
+def scaled(clean: Uint8Image, changed: Uint8Image, share: float) -> Uint8Image:
+    """The picture with a share of its change, rounded to whole levels."""
+    picture: Uint8Image = (clean + share * (changed.astype(np.float32) - clean)).round().astype(np.uint8)
+    return picture
 
 
 def _ycc(pixels: Tensor) -> Tensor:
