@@ -250,7 +250,7 @@ def test_a_check_says_everything_as_json(files: Path, capsys: pytest.CaptureFixt
 def test_a_check_reads_as_text(files: Path, capsys: pytest.CaptureFixture[str]):
     check(files / "original.png", "--original", files / "original.png", "--vae", "pocket-16", "--vae", "pocket-tiny")
     out, err = capsys.readouterr()
-    for part in ("identical", "135x129 px", "pocket-16, beside", "clean pictures", TEST_BED, REMOVABLE):
+    for part in ("identical", "135x129 px", "pocket-16, compared", "clean pictures", TEST_BED, REMOVABLE):
         assert part in out
     assert "no pixel differs" in out
     assert "as noise as large" not in out, "nothing was changed, so nothing is compared"
