@@ -11,6 +11,7 @@ _FLAGS = {
     "errors": "--errors",
     "existing=overwrite": "--overwrite",
     "existing=skip": "--skip-existing",
+    "for_unknown": "--for-unknown",
     "from_file": "--from-file",
     "max_memory_megabytes": "--max-memory",
     "max_pixels": "--max-megapixels",

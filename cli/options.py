@@ -93,6 +93,13 @@ Survive = Annotated[
         show_default=_HIDDEN_DEFAULT,
     ),
 ]
+ForUnknown = Annotated[
+    bool,
+    typer.Option(
+        "--for-unknown",
+        help="With several --vae: protect against encoders that are not given, at the price of strength on those that are.",
+    ),
+]
 Steps = Annotated[
     int | None,
     typer.Option(metavar="N", help="Number of gradient steps. Default: the preset's.", show_default=_HIDDEN_DEFAULT),

@@ -34,6 +34,7 @@ def run(
     until: options.Until = None,
     survive: options.Survive = None,
     vae: options.Vaes = [],  # noqa: B006 - typer copies it
+    for_unknown: options.ForUnknown = False,
     steps: options.Steps = None,
     target_variance: options.TargetVariance = None,
     direction: options.UpOrDown = None,
@@ -74,6 +75,8 @@ def run(
         raise UsageError("--overwrite and --skip-existing are mutually exclusive; give one")
     if engine not in ("local", "ray"):
         raise UsageError(f"unknown engine {engine!r}; choose local or ray")
+    if for_unknown and len(vae) < 2:
+        raise UsageError("--for-unknown needs several encoders; give --vae twice or more, or leave it out")
     config = ProtectConfig(
         mode=mode,
         preset=preset,
@@ -91,6 +94,7 @@ def run(
         max_memory_megabytes=max_memory,
         batch=batch,
         vae=tuple(vae) if vae else ProtectConfig.vae,
+        for_unknown=for_unknown,
         device=device,
         precision=cast(Precision, precision),
     )

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pca_protect.attack.ensemble import mean_of
+from pca_protect.attack.ensemble import maximin_of
 from pca_protect.attack.pgd import SCHEDULES, LinfBall, Masked, MomentumStep, Objective, optimize
 from pca_protect.attack.transforms import Transform
 from pca_protect.attack.visibility import VisibilityPenalty
@@ -106,10 +106,11 @@ class PosteriorCollapse:
         _require_images(images)
         clean = images.detach().to(self._surrogate.device, torch.float32)
         ball = LinfBall(self._eps)
+        editable = None if mask is None else _editable(mask, clean)
         found = optimize(
             clean,
-            self._objective(clean),
-            constraint=ball if mask is None else Masked(ball, _editable(mask, clean)),
+            self._objective(clean, editable),
+            constraint=ball if editable is None else Masked(ball, editable),
             step_rule=MomentumStep(self._momentum),
             schedule=SCHEDULES[self._schedule],
             step_size=self._rel_stepsize * self._eps,
@@ -118,21 +119,21 @@ class PosteriorCollapse:
         )
         return found.pixels.to(images.device, images.dtype)
 
-    def _objective(self, clean: Tensor) -> Objective:
+    def _objective(self, clean: Tensor, editable: Tensor | None) -> Objective:
         weight, generator = self._mode.visibility_weight, torch.Generator().manual_seed(self._seed)
         members = [
-            mode_objective(member, self._mode, clean, logarithmic=weight > 0) for member in self._surrogate.members
+            _transformed(mode_objective(member, self._mode, clean, logarithmic=weight > 0), self._eot, generator)
+            for member in self._surrogate.members
         ]
-        eot = self._eot
-        goal: Objective = members[0] if len(members) == 1 else mean_of(members)
-        if eot is not None:
-            plain = goal
-
-            def transformed(pixels: Tensor) -> Tensor:
-                return plain(eot(pixels, generator) if pixels.requires_grad else pixels)
-
-            goal = transformed
+        goal = members[0] if len(members) == 1 else maximin_of(members, mask=editable)
         return VisibilityPenalty(goal, clean, weight=weight) if weight > 0 else goal
+
+
+def _transformed(objective: Objective, eot: Transform | None, generator: torch.Generator) -> Objective:
+    """An objective of transformed pixels where it is differentiated."""
+    if eot is None:
+        return objective
+    return lambda pixels: objective(eot(pixels, generator) if pixels.requires_grad else pixels)
 
 
 def _require_images(images: Tensor) -> None:

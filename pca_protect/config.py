@@ -123,7 +123,7 @@ class ProtectConfig:
             1080 px; None is no transform.
         target_variance: overrides the mode's target variance v; `posterior` takes the clean posterior's own variance.
         direction: overrides the mode's direction: `up` ascends the loss, `down` descends it.
-        seed: of the noise control of the evaluation, and of random transforms: with `survive` and with several encoders.
+        seed: of the noise control of the evaluation, and of random transforms: with `survive` and `for_unknown`.
         region: protects only a part of the picture: `center` (the middle half of each side), `face` (the faces found) or
             `x,y,w,h` in pixels of the upright picture; None is all of it.
         scales: sizes at which editors see the picture, in pixels of its shorter side; `native` is its own size. The loss is
@@ -134,6 +134,8 @@ class ProtectConfig:
         batch: largest number of pictures of one size in a batch. None is 1 on the CPU and on MPS, and up to 16 on CUDA.
         vae: surrogate name, hub id, folder or `.safetensors` file; `auto` is the Stable Diffusion VAE if it is cached or can be
             downloaded, and the embedded `pocket` otherwise. A tuple protects against all of them.
+        for_unknown: with several encoders, optimise transfer to encoders outside the ensemble, at the price of up to half of the
+            members' shift: random transforms, gradients of equal length and the whole budget. False optimises the members.
         device: `auto` prefers cuda, then mps, then cpu; `cuda:1` is the second CUDA device. A `torch.device` works too.
         precision: of the encoder; the loss is always in fp32. `auto` is bf16 on CUDA devices with fast bf16 and fp32 elsewhere.
 
@@ -157,6 +159,7 @@ class ProtectConfig:
     max_memory_megabytes: int | None = None
     batch: int | None = None
     vae: str | tuple[str, ...] = "auto"
+    for_unknown: bool = False
     device: Device = "auto"
     precision: Precision = "auto"
 
@@ -311,8 +314,11 @@ class ProtectConfig:
         values = {
             _FIRST_NAMES.get(key, key): value for key, value in self.as_dict().items() if key not in _NOT_IN_DIGEST
         }
-        if self.until is None:  # requests without it have the digest of the first version
+        # Requests without these settings have the digest of the first version; it optimised ensembles in another way.
+        if self.until is None:
             del values["until"]
+        if not self.for_unknown and len(self.vaes) == 1:
+            del values["for_unknown"]
         for key, names in _FIRST_VALUES.items():
             values[key] = names.get(str(values[key]), values[key])
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

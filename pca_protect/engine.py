@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pca_protect.attack.ensemble import fill_budget, mean_of
+from pca_protect.attack.ensemble import fill_budget, maximin_of, mean_of
 from pca_protect.attack.objectives import (
     CollapseObjective,
     LatentObjective,
@@ -201,7 +201,7 @@ def perturb(
         on_step: counts the steps of all windows.
 
     Raises:
-        UsageError: as `init_for`.
+        UsageError: `for_unknown` with one encoder; and as `init_for`.
     """
     height, width = batch.size
     seen = seen_sizes(height, width, config)
@@ -214,7 +214,11 @@ def perturb(
     changed = [levels.copy() for levels in batch.clean]
     steps = torch.zeros(len(changed), dtype=torch.long)
     walk = windows(height, width, tile_px=tile_px, grid_px=grid_px)
-    transform = eot_transform(config.survive, encoders=len(surrogate.members))
+    if config.for_unknown and len(surrogate.members) < 2:
+        raise UsageError(
+            f"`for_unknown` needs several encoders and {surrogate.name} is one; add another, or leave it out"
+        )
+    transform = eot_transform(config.survive, for_unknown=config.for_unknown)
     universal = init_for(surrogate, config)
     for number, window in enumerate(walk):
         mask = _open_mask(batch, window)
@@ -230,7 +234,7 @@ def perturb(
         ]
         generator = torch.Generator().manual_seed(config.seed + number)  # the same for all pictures of a batch
         goals = [_mean_over_scales(some, before, transform, generator) for some in terms]
-        goal = goals[0] if len(goals) == 1 else mean_of(goals)
+        goal = _ensemble(goals, None if mask is None else mask.to(surrogate.device), for_unknown=config.for_unknown)
         if _is_discreet(config):
             editable = _editable(batch, window)
             goal = VisibilityPenalty(
@@ -256,7 +260,7 @@ def perturb(
             on_step=_counted(on_step, number, len(walk), terms[0][0].objective),
         )
         pixels, steps = found.pixels, steps.maximum(found.steps.cpu())
-        if len(goals) > 1 and config.saturates and config.until is None:
+        if config.for_unknown and config.saturates and config.until is None:
             pixels = fill_budget(pixels, clean, radius=config.budget_levels / 255)
         after = to_uint8(pixels)
         for levels, one in zip(changed, after, strict=True):
@@ -273,6 +277,13 @@ def perturb(
             for one, other, mask in zip(batch.clean, changed, batch.masks, strict=True)
         ]
     return Perturbed(changed, steps.tolist())
+
+
+def _ensemble(goals: Sequence[Objective], mask: Tensor | None, *, for_unknown: bool) -> Objective:
+    """One objective for several encoders; the only one as it is."""
+    if len(goals) == 1:
+        return goals[0]
+    return mean_of(goals) if for_unknown else maximin_of(goals, mask=mask)
 
 
 def _is_discreet(config: ProtectConfig) -> bool:

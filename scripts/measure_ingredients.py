@@ -224,7 +224,7 @@ def main() -> None:
                 made[what.name] = perturbed(picture, list(others.values()), what, steps=options.steps, seed=0)
             for mode in WHOLE:
                 made[f"whole protections, mode {mode}"] = protected(
-                    picture, ProtectConfig(mode=mode), ensemble(list(others.values()))
+                    picture, ProtectConfig(mode=mode, for_unknown=True), ensemble(list(others.values()))
                 )
             for name, changed in made.items():
                 found.setdefault(unseen, {}).setdefault(name, []).append(moved(target, picture, changed))

@@ -85,17 +85,18 @@ def test_what_may_be_seen_and_has_to_last_and_several_encoders(
 ):
     tiny_kl(latent_channels=16, seed=4).save_pretrained(tmp_path / "other")
     vaes = ("--vae", tiny_folder, "--vae", tmp_path / "other")
-    options = ("--mode", "subtle", "--max-visibility", 0.4, "--survive", "social", "--steps", 3)
+    options = ("--mode", "subtle", "--max-visibility", 0.4, "--survive", "social", "--steps", 3, "--for-unknown")
     run = partial(in_process, photo.name, *vaes, *options, cwd=tmp_path, monkeypatch=monkeypatch)
     done = run("--json", "-o", "a.png")
     assert done.exit_code == 0, done.output
     record = json.loads(done.stdout)
-    asked = {name: record["config"][name] for name in ("mode", "max_visibility", "survive", "vae")}
+    asked = {name: record["config"][name] for name in ("mode", "max_visibility", "survive", "vae", "for_unknown")}
     assert asked == {
         "mode": "subtle",
         "max_visibility": 0.4,
         "survive": "social",
         "vae": [str(tiny_folder), str(tmp_path / "other")],
+        "for_unknown": True,
     }
     assert 0 < record["visible_levels"] <= 0.4
     assert record["vae"]["name"] == f"{tiny_folder} + {tmp_path / 'other'}"
@@ -158,6 +159,7 @@ BAD_REQUESTS = {
     "max visibility 0": (["photo.png", "--max-visibility", "0"], 2, "max visibility 0.0 is not above 0"),
     "max visibility nan": (["photo.png", "--max-visibility", "nan"], 2, "max visibility nan"),
     "max visibility words": (["photo.png", "--max-visibility", "little"], 2, "--max-visibility"),
+    "for unknown with one encoder": (["photo.png", "--for-unknown", "--vae", "pocket"], 2, "needs several encoders"),
     "unknown survive": (["photo.png", "--survive", "fax"], 2, "unknown upload to survive 'fax'; choose jpeg or social"),
     "subtle with a direction": (
         ["photo.png", "--mode", "subtle", "--direction", "down"],

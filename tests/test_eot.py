@@ -100,13 +100,13 @@ def test_the_seed_decides_all_that_is_drawn(face: Levels, protected, pocket: Sur
 
 def test_what_can_be_asked_for_is_what_there_is():
     assert EOT_PRESETS.keys() == SURVIVE.keys()
-    assert eot_transform(None, encoders=1) is None
-    assert eot_transform(None, encoders=2) is not None
+    assert eot_transform(None, for_unknown=False) is None
+    assert eot_transform(None, for_unknown=True) is not None
 
 
 @pytest.mark.parametrize("survive", [None, *SURVIVE])
 def test_pictures_keep_their_size_and_are_differentiable(survive: str | None):
-    transform = eot_transform(survive, encoders=2)
+    transform = eot_transform(survive, for_unknown=True)
     assert transform is not None
     pixels = torch.rand(2, 3, 9, 21, generator=torch.Generator().manual_seed(0)).requires_grad_()
     generator = torch.Generator().manual_seed(1)

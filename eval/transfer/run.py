@@ -172,7 +172,12 @@ class _Work:
             (source, mode) for source in self._sources for mode in config.modes if source.variant(mode) == variant
         )
         request = ProtectConfig(
-            mode=mode, preset=config.preset, budget_levels=config.budget_levels, vae=source.members, seed=config.seed
+            mode=mode,
+            preset=config.preset,
+            budget_levels=config.budget_levels,
+            vae=source.members,
+            for_unknown=len(source.members) > 1,
+            seed=config.seed,
         )
         against = ensemble([self._targets[name] for name in source.members])
         return protected(picture, request, against)

@@ -313,9 +313,14 @@ BETWEEN_ENCODERS = compose(
 """Makes a perturbation transfer better to encoders that it was not optimised against."""
 
 
-def eot_transform(survive: str | None, *, encoders: int) -> Transform | None:
-    """Random transform applied to the pixels before every gradient; None applies none."""
+def eot_transform(survive: str | None, *, for_unknown: bool) -> Transform | None:
+    """Random transform applied to the pixels before every gradient; None applies none.
+
+    Args:
+        survive: name in `EOT_PRESETS`.
+        for_unknown: append `BETWEEN_ENCODERS`.
+    """
     parts = [EOT_PRESETS[survive]] if survive else []
-    if encoders > 1:
+    if for_unknown:
         parts.append(BETWEEN_ENCODERS)
     return compose(*parts) if parts else None
