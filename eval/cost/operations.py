@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import conv_flop_count, flop_registry
 
 from pca_protect.eval.cost.arm import Run
 
@@ -20,7 +21,8 @@ _REPETITIONS = 10
 
 def operations_of_step(run: Run) -> int:
     """Floating-point operations of the second step of a run, those of matrix products and convolutions, an addition and a
-    multiplication being two (the formulas are those of PyTorch's `FlopCounterMode`). What a run finds out before its first
+    multiplication being two (the formulas are those of PyTorch's `FlopCounterMode`, and Winograd convolutions count as direct
+    ones). What a run finds out before its first
     step is not part of it; what is computed again in the backward pass is."""
     counter = _Counter()
     totals: list[int] = []
@@ -52,6 +54,15 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * side**3 / best
 
 
+def _direct_convolution(x: Tensor, weight: Tensor, *_: object, out_val: Tensor, **__: object) -> int:
+    """Of a convolution that NNPACK computes with fewer operations."""
+    counted: int = conv_flop_count(list(x.shape), list(weight.shape), list(out_val.shape))
+    return counted
+
+
+_FORMULAS = {**flop_registry, torch.ops.aten._nnpack_spatial_convolution: _direct_convolution}
+
+
 class _CountedError(Exception):
     """Ends a run whose rest need not be computed."""
 
@@ -72,8 +83,8 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> object:
         given: Callable[..., object] = func
         found = given(*args, **(kwargs or {}))
-        if func.overloadpacket in flop_registry:
-            self.total += flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=found)
+        if func.overloadpacket in _FORMULAS:
+            self.total += _FORMULAS[func.overloadpacket](*args, **(kwargs or {}), out_val=found)
         return found
 
 
