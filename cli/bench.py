@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pca_protect.cli import bench_options, options
 from pca_protect.cli import bench_output as output
-from pca_protect.cli import options
-from pca_protect.cli.bench_edits import editing, prompts, purify, report, transfer
+from pca_protect.cli.bench_edits import editing, prompts, purify, transfer
 from pca_protect.cli.extras import needs_extra
 from pca_protect.config import ProtectConfig
-from pca_protect.eval.cost.config import FULL, QUICK
+from pca_protect.eval.benches.cost.config import FULL, QUICK
 
 bench_app = typer.Typer(
     help="Measure whether edits fail, transfer, what survives, what it costs, and how good the embedded models are.",
@@ -28,8 +27,6 @@ def bench() -> None:
     """Measure whether edits fail, transfer, what survives, what it costs, and how good the embedded models are."""
 
 
-Out = Annotated[Path, typer.Option(metavar="FOLDER", help="Where results go, and where a rerun resumes from.")]
-Quick = Annotated[bool, typer.Option("--quick", help="Smaller and fewer; explicit options count all the same.")]
 Images = Annotated[
     Path | None,
     typer.Option(metavar="FOLDER", help="Measure on its first picture instead of a made one.", show_default=False),
@@ -66,12 +63,14 @@ Rounds = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option(metavar="N", help="Makes the picture and the random weights.")]
+Folders = Annotated[list[Path], typer.Argument(help="Folders with results of benchmarks.", show_default=False)]
+Page = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The page to write.")]
 
 
 @bench_app.command()
 def cost(
-    out: Out = Path("results/cost"),
-    quick: Quick = False,
+    out: bench_options.Out = Path("results/cost"),
+    quick: bench_options.Quick = False,
     images: Images = None,
     device: options.DeviceName = FULL.device,
     vae: Vae = FULL.vae,
@@ -88,26 +87,27 @@ def cost(
     what is missing.
     """
     with needs_extra():
-        from pca_protect.eval.cost.run import measure_cost
-    config = replace(
+        from pca_protect.eval.benches.cost.run import measure_cost
+    config = output.configured(
         QUICK if quick else FULL,
         vae=vae,
         steps=steps,
         seed=seed,
         device=device,
         images=None if images is None else str(images),
-        **output.given(sizes_px=size, rounds=rounds),
+        sizes_px=size,
+        rounds=rounds,
     )
     result = measure_cost(config, out, on_progress=output.progress())
-    output.show(result.rows, [*result.paths, output.report_on(out)])
+    output.show(result.tables["cost"], [*result.paths, output.report_on(out)])
 
 
 @bench_app.command()
 def testbed(
     images: Photographs,
     edit_images: EditImages = None,
-    out: Out = Path("results/testbed"),
-    quick: Quick = False,
+    out: bench_options.Out = Path("results/testbed"),
+    quick: bench_options.Quick = False,
     device: options.DeviceName = ProtectConfig.device,
     seed: EditSeed = 0,
 ) -> None:
@@ -118,7 +118,7 @@ def testbed(
     two CPU cores the full run takes hours.
     """
     with needs_extra():
-        from pca_protect.eval.testbed.run import measure_testbed
+        from pca_protect.eval.benches.testbed import measure_testbed
     result = measure_testbed(
         images,
         out,
@@ -129,9 +129,19 @@ def testbed(
         on_progress=output.progress(),
     )
     output.show(
-        [{**row, "digest": str(row["digest"])[:12]} for row in result.rows], [*result.paths, output.report_on(out)]
+        [{**row, "digest": str(row["digest"])[:12]} for row in result.tables["testbed"]],
+        [*result.paths, output.report_on(out)],
     )
 
 
-for _command in (editing, prompts, transfer, purify, report):
+@bench_app.command()
+def report(folders: Folders, page: Page = Path("results/report.html")) -> None:
+    """One HTML page about several finished benchmarks, in the order given. It needs no network and no other file."""
+    with needs_extra():
+        from pca_protect.eval.report.page import write_report
+    page.parent.mkdir(parents=True, exist_ok=True)
+    output.show([], [write_report(folders, page)])
+
+
+for _command in (editing, prompts, transfer, purify):
     bench_app.command()(_command)

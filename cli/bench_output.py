@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pca_protect.cli import console
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from pca_protect.eval.results import Finished, OnProgress
 
 Row = Mapping[str, object]
+Config = TypeVar("Config", bound="DataclassInstance")
 
 
 def show(rows: Sequence[Row], paths: Sequence[Path]) -> None:
@@ -44,13 +48,14 @@ def report_on(folder: Path) -> Path:
     return write_report([folder], folder / "report.html")
 
 
-def given(**values: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever options have
-    """Those options that were given, by the names of the configuration; lists as tuples."""
-    return {
+def configured(config: Config, **values: Any) -> Config:  # noqa: ANN401 - whatever options have
+    """A config with the options that were given, by the names of its fields; lists as tuples."""
+    given = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in values.items()
         if value is not None and value != []
     }
+    return replace(config, **given)
 
 
 def progress(seconds_between: float = 10.0) -> OnProgress:

@@ -1,7 +1,8 @@
-"""Pictures to measure on: a user's own, or one made from a seed."""
+"""Pictures to measure on, from a user's folder or made from a seed, and the same as another file format keeps them."""
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,6 +74,19 @@ def made_picture(size_px: int, seed: int) -> Picture:
     smooth = np.asarray(coarse.resize((size_px, size_px), Image.Resampling.BICUBIC)).astype(np.int16)
     texture = generator.integers(-12, 13, (size_px, size_px, 1))
     return Picture((smooth + texture).clip(0, 255).astype(np.uint8), source=f"made from seed {seed}")
+
+
+def through_file(picture: Rgb, kind: str, **options: int | str) -> Rgb:
+    """A picture `(H, W, 3)` as it is read back from a file.
+
+    Args:
+        kind: a file format by Pillow's name, such as `JPEG`.
+        options: for Pillow, such as `quality=75, subsampling="4:2:0"`.
+    """
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, kind, **options)
+    with Image.open(file) as image:
+        return np.array(image.convert("RGB"))
 
 
 def to_pixels(picture: Picture) -> Tensor:

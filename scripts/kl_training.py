@@ -9,7 +9,7 @@ from texture import TextureHead, amplitudes, fine_error, laplacian
 from torch import Tensor, nn
 from whitening import whiten_latents
 
-from pca_protect.eval.testbed.reconstruction import Vae
+from pca_protect.eval.vae_quality import Vae
 
 
 class KlTraining:

@@ -23,7 +23,7 @@ from pca_protect.eval.arms.registry import arms_named
 from pca_protect.eval.environment import environment
 from pca_protect.eval.metrics.load import visibility
 from pca_protect.eval.pictures import Rgb, pictures_in, square_picture
-from pca_protect.eval.testbed.sheet import contact_sheet
+from pca_protect.eval.sheet import contact_sheet
 from pca_protect.surrogates.load import load_surrogate
 
 ARMS = (

@@ -39,7 +39,7 @@ from pca_protect.eval.arms.noise import uniform_noise
 from pca_protect.eval.arms.perturb import generator_for, protected
 from pca_protect.eval.environment import environment
 from pca_protect.eval.pictures import Rgb, pictures_in, square_picture
-from pca_protect.eval.statistics import ratio_of_means
+from pca_protect.eval.stats import ratio_of_means
 from pca_protect.image.tensors import to_tensor, to_uint8
 from pca_protect.surrogates.encoder import Surrogate, ensemble
 from pca_protect.surrogates.load import load_surrogate

@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pca_protect.attack.objectives import CollapseObjective
 from pca_protect.config import ProtectConfig
-from pca_protect.eval.cost.random_vae import save_random_vae
+from pca_protect.eval.benches.cost.random_models import save_random_vae
 from pca_protect.eval.environment import environment
 from pca_protect.eval.pictures import pictures_in, square_picture
 from pca_protect.io.picture import Picture

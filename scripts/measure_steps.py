@@ -18,7 +18,7 @@ import torch
 from pca_protect.config import PUBLISHED_MODES, ProtectConfig
 from pca_protect.eval.environment import environment
 from pca_protect.eval.pictures import pictures_in, square_picture
-from pca_protect.eval.statistics import ratio_of_means
+from pca_protect.eval.stats import ratio_of_means
 from pca_protect.protection import protect
 from pca_protect.surrogates.load import load_surrogate
 

@@ -25,7 +25,7 @@ from pca_protect.eval.editors.load import load_editor
 from pca_protect.eval.environment import environment
 from pca_protect.eval.metrics.load import load_metrics, visibility
 from pca_protect.eval.pictures import pictures_in
-from pca_protect.eval.statistics import paired_effect, ratio_of_means
+from pca_protect.eval.stats import paired_effect, ratio_of_means
 from pca_protect.eval.trial import Trial, prompts_for
 from pca_protect.evaluation import with_noise
 from pca_protect.image.tiling import windows

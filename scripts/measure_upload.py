@@ -24,7 +24,7 @@ from pca_protect.eval.editors.load import load_editor
 from pca_protect.eval.environment import environment
 from pca_protect.eval.metrics.load import visibility
 from pca_protect.eval.pictures import Rgb, pictures_in
-from pca_protect.eval.purify.filters import FILTERS
+from pca_protect.eval.purifiers.filters import FILTERS
 from pca_protect.eval.styles import STYLES
 from pca_protect.image.resize import fitting, resized
 from pca_protect.image.tensors import to_tensor

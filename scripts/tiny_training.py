@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny
 from pocket_recipes import TinyRecipe
 from torch import Tensor, nn
 
-from pca_protect.eval.testbed.reconstruction import Vae
+from pca_protect.eval.vae_quality import Vae
 
 
 class TinyTraining:

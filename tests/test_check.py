@@ -21,12 +21,10 @@ from pca_protect.cli.main import app
 from pca_protect.config import PUBLISHED_MODES
 from pca_protect.eval.check import verdict
 from pca_protect.eval.check.encoders import load_encoders
-from pca_protect.eval.check.posterior import FIGURES, LARGEST_SIDE_PX, Figures, figures_of, middle
+from pca_protect.eval.check.posterior import FIGURES, LARGEST_SIDE_PX, Figures, Shift, figures_of, middle, shift_of
 from pca_protect.eval.check.reference import Reference, measured_reference, quantiles_of, stored_reference
 from pca_protect.eval.check.run import check_picture
-from pca_protect.eval.check.shift import Shift, shift_of
-from pca_protect.eval.check.summary import NO_PROOF, REMOVABLE, TEST_BED
-from pca_protect.eval.check.verdict import judge
+from pca_protect.eval.check.verdict import NO_PROOF, REMOVABLE, TEST_BED, judge
 from pca_protect.eval.pictures import to_pixels
 from pca_protect.evaluation import with_noise
 from pca_protect.io.picture import Picture

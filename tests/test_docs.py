@@ -38,11 +38,11 @@ NOT_RUN = {
 """Beginnings of commands that nothing here runs, and why. A block may say `<!-- not run: WHY -->` instead."""
 
 WORK = (
-    ("pca_protect.eval.editing.run", "measure_editing"),
-    ("pca_protect.eval.transfer.run", "measure_transfer"),
-    ("pca_protect.eval.purify.run", "measure_purify"),
-    ("pca_protect.eval.cost.run", "measure_cost"),
-    ("pca_protect.eval.testbed.run", "measure_testbed"),
+    ("pca_protect.eval.benches.editing", "measure_editing"),
+    ("pca_protect.eval.benches.transfer", "measure_transfer"),
+    ("pca_protect.eval.benches.purify", "measure_purify"),
+    ("pca_protect.eval.benches.cost.run", "measure_cost"),
+    ("pca_protect.eval.benches.testbed", "measure_testbed"),
     ("pca_protect.eval.check.run", "check_picture"),
     ("pca_protect.eval.report.page", "write_report"),
     ("pca_protect.cluster.run", "run"),
@@ -74,7 +74,7 @@ def begins(*_: object, **__: object) -> None:
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder with the repository's folders and a few pictures, as a reader of the documents would have it."""
-    for name in ("examples", "scripts", "docs"):
+    for name in ("examples", "scripts", "tools", "docs"):
         (tmp_path / name).symlink_to(ROOT / name)
     for folder in ("photos/holiday", "crops", "DATA/eval/photos", "DATA/eval/portraits", "DATA/eval/large"):
         (tmp_path / folder).mkdir(parents=True)
