@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -9,10 +10,12 @@ import typer
 
 from pca_protect.cli import bench_options, options
 from pca_protect.cli import bench_output as output
+from pca_protect.cli import bench_protection as protection
 from pca_protect.cli.bench_edits import editing, prompts, purify, transfer
 from pca_protect.cli.extras import needs_extra
 from pca_protect.config import ProtectConfig
-from pca_protect.eval.benches.cost.config import FULL, QUICK
+from pca_protect.errors import UsageError
+from pca_protect.eval.benches.cost.config import FULL, QUICK, MemoryConfig, ScaleConfig
 
 bench_app = typer.Typer(
     help="Measure whether edits fail, transfer, what survives, what it costs, and how good the embedded models are.",
@@ -42,7 +45,6 @@ EditImages = Annotated[
     ),
 ]
 EditSeed = Annotated[int, typer.Option("--seed", metavar="N", help="Draws the noise of the edits.")]
-Vae = Annotated[str, typer.Option(metavar="NAME", help="Encoder for whole protections; see `pca-protect vaes`.")]
 Sizes = Annotated[
     list[int],
     typer.Option(
@@ -53,7 +55,22 @@ Sizes = Annotated[
         show_default=False,
     ),
 ]
-Steps = Annotated[int, typer.Option(metavar="N", help="Gradient steps of a protection.")]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help=f"Gradient steps of a protection.  [default: {FULL.steps}; memory: {MemoryConfig.steps}]",
+        show_default=False,
+    ),
+]
+What = Annotated[
+    str,
+    typer.Option(
+        metavar="|".join(("time", "memory", "scale", "folders")),
+        help="`time` of a protection beside other methods, peak `memory` of large pictures, work and file sizes at `scale`, or "
+        "planning large `folders`.",
+    ),
+]
 Rounds = Annotated[
     int | None,
     typer.Option(
@@ -69,11 +86,12 @@ Page = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The 
 
 @bench_app.command()
 def cost(
+    what: What = "time",
     out: bench_options.Out = Path("results/cost"),
     quick: bench_options.Quick = False,
     images: Images = None,
     device: options.DeviceName = FULL.device,
-    vae: Vae = FULL.vae,
+    vae: bench_options.Vae = FULL.vae,
     size: Sizes = [],  # noqa: B006 - typer copies it
     steps: Steps = FULL.steps,
     rounds: Rounds = None,
@@ -86,20 +104,39 @@ def cost(
     On one CPU core --quick takes some ten minutes and the full run more than an hour, with 16 GB of memory; a rerun measures only
     what is missing.
     """
+    if what not in ("time", "memory", "scale", "folders"):
+        raise UsageError(f"--what {what}: is none of time, memory, scale, folders; give one of them")
+    if what in ("memory", "scale") and images is None:
+        raise UsageError(f"--what {what}: is measured on photographs; give a folder of them with --images")
+    folder, progress = out if what == "time" else out.with_name(f"{out.name}-{what}"), output.progress()
+    common = {"device": device, "seed": seed}
     with needs_extra():
-        from pca_protect.eval.benches.cost.run import measure_cost
-    config = output.configured(
-        QUICK if quick else FULL,
-        vae=vae,
-        steps=steps,
-        seed=seed,
-        device=device,
-        images=None if images is None else str(images),
-        sizes_px=size,
-        rounds=rounds,
-    )
-    result = measure_cost(config, out, on_progress=output.progress())
-    output.show(result.tables["cost"], [*result.paths, output.report_on(out)])
+        from pca_protect.eval.benches.cost import folders, memory, run, scale
+    if what == "folders":
+        numbers = folders.QUICK_NUMBERS if quick else folders.NUMBERS
+        finished, table = folders.measure_folders(folder, numbers=numbers, on_progress=progress), "folders"
+    elif what == "memory":
+        asked = MemoryConfig(str(images), 1 if quick else None, tiles_px=(256,) if quick else MemoryConfig.tiles_px)
+        config = output.configured(asked, vae=vae, tiles_px=size, steps=steps, **common)
+        finished, table = memory.measure_memory(config, folder, on_progress=progress), "memory"
+    elif what == "scale":
+        small = ScaleConfig(str(images), 1 if quick else 6, size_px=256 if quick else ScaleConfig.size_px)
+        finished = scale.measure_scale(
+            output.configured(small, size_px=max(size, default=None), **common), folder, on_progress=progress
+        )
+        table = "work"
+    else:
+        timed = output.configured(
+            QUICK if quick else FULL,
+            vae=vae,
+            steps=steps,
+            images=None if images is None else str(images),
+            sizes_px=size,
+            rounds=rounds,
+            **common,
+        )
+        finished, table = run.measure_cost(timed, folder, on_progress=progress), "cost"
+    output.finish(finished, table)
 
 
 @bench_app.command()
@@ -119,7 +156,7 @@ def testbed(
     """
     with needs_extra():
         from pca_protect.eval.benches.testbed import measure_testbed
-    result = measure_testbed(
+    finished = measure_testbed(
         images,
         out,
         edit_images=edit_images,
@@ -128,10 +165,7 @@ def testbed(
         seed=seed,
         on_progress=output.progress(),
     )
-    output.show(
-        [{**row, "digest": str(row["digest"])[:12]} for row in result.tables["testbed"]],
-        [*result.paths, output.report_on(out)],
-    )
+    output.finish(finished, "testbed", ("surrogate", "metric", "mean", "min", "max", "n", "target", "met"))
 
 
 @bench_app.command()
@@ -143,5 +177,10 @@ def report(folders: Folders, page: Page = Path("results/report.html")) -> None:
     output.show([], [write_report(folders, page)])
 
 
-for _command in (editing, prompts, transfer, purify):
+_COMMANDS: tuple[Callable[..., None], ...] = (
+    *(editing, prompts, transfer, purify),
+    *(protection.uploads, protection.steps, protection.flat, protection.scales, protection.grid, protection.check),
+)
+for _command in _COMMANDS:
     bench_app.command()(_command)
+bench_app.command(hidden=True)(protection.ingredients)

@@ -59,18 +59,15 @@ def editing(
     with needs_extra():
         from pca_protect.eval.benches.editing import measure_editing
     finished = measure_editing(config, out, on_progress=output.progress())
-    headline = [
-        row
-        for row in finished.tables["editing"]
-        if row["metric"] == VISIBILITY and row["control"] and row["objective"] in ("1", "2")
-    ]
+    columns = (
+        *("editor", "arm", "budget_levels", "objective", "effect", "control", "noise_effect"),
+        *("difference", "ci_low", "ci_high", "p_holm", "n", "kept"),
+    )
     output.finish(
         finished,
-        headline,
-        (
-            *("editor", "arm", "budget_levels", "objective", "effect", "control", "noise_effect"),
-            *("difference", "ci_low", "ci_high", "p_holm", "n", "kept"),
-        ),
+        "editing",
+        columns,
+        only=lambda row: bool(row["metric"] == VISIBILITY and row["control"] and row["objective"] in ("1", "2")),
     )
 
 
@@ -122,7 +119,7 @@ def prompts(
         "ci_high",
         "spread",
     )
-    output.finish(finished, finished.tables["prompts"], columns)
+    output.finish(finished, "prompts", columns)
 
 
 def transfer(
@@ -181,8 +178,7 @@ def transfer(
         "ci_high",
         "n",
     )
-    headline = [row for row in finished.tables["transfer"] if row["metric"] in ("latent", VISIBILITY)]
-    output.finish(finished, headline, columns)
+    output.finish(finished, "transfer", columns, only=lambda row: row["metric"] in ("latent", VISIBILITY))
 
 
 def purify(
@@ -224,4 +220,4 @@ def purify(
         from pca_protect.eval.benches.purify import measure_purify
     finished = measure_purify(config, out, on_progress=output.progress())
     columns = ("purifier", "arm", "effect", "retained", "ci_low", "ci_high", "noise_retained", "changes_picture", "n")
-    output.finish(finished, finished.tables["purify"], columns)
+    output.finish(finished, "purify", columns)

@@ -75,6 +75,7 @@ Seed = Annotated[int, typer.Option(metavar="N", help="Draws noise and whatever e
 Vaes = Annotated[
     list[str], typer.Option("--vae", metavar="NAME", help="Surrogate and target; may be repeated.", show_default=False)
 ]
+Vae = Annotated[str, typer.Option(metavar="NAME", help="Encoder; see `pca-protect vaes`.")]
 Preset = Annotated[str, typer.Option(metavar="NAME", help="How protections are optimised.")]
 Modes = Annotated[
     list[str],

@@ -68,20 +68,34 @@ class Bench:
         )
         return self._results
 
-    def each_picture(self, label: str, measure: Callable[[Path], None], *, editor: str = "") -> list[Path]:
+    def keep(self, pictures: Sequence[Path]) -> None:
+        """Measure these pictures alone, in this order. For benchmarks that choose by content; before the log is opened."""
+        assert self._results is None
+        self.pictures = {path: self.pictures[path] for path in pictures}
+
+    def each_picture(
+        self,
+        label: str,
+        measure: Callable[[Path], None],
+        *,
+        editor: str = "",
+        pictures: Sequence[Path] | None = None,
+    ) -> list[Path]:
         """Measure every picture. One that fails is named in the table `failures` and left out.
 
         Args:
             label: what is being measured, for progress.
             measure: adds what is missing of a picture to the log.
             editor: of the row in `failures`.
+            pictures: other ones than the benchmark's.
 
         Returns:
             The pictures that did not fail.
         """
         whole = []
-        for done, path in enumerate(self.pictures):
-            self._report(label, done, len(self.pictures))
+        chosen = list(self.pictures) if pictures is None else pictures
+        for done, path in enumerate(chosen):
+            self._report(label, done, len(chosen))
             try:
                 measure(path)
             except (ModelError, PictureError) as error:
@@ -91,13 +105,19 @@ class Bench:
         return whole
 
     def entries(
-        self, label: str, keys: Sequence[str], measure: Callable[[Path, Sequence[str]], Iterable[Measurement]]
+        self,
+        label: str,
+        keys: Sequence[str],
+        measure: Callable[[Path, Sequence[str]], Iterable[Measurement]],
+        *,
+        pictures: Sequence[Path] | None = None,
     ) -> dict[str, dict[str, Json]]:
         """Measure the missing keys of every picture, and return all of them: key -> picture's name -> measurement.
 
         Args:
             keys: what there is to be measured of a picture.
             measure: (picture, missing keys) -> each missing key and its measurement, added to the log one by one.
+            pictures: other ones than the benchmark's.
         """
         results = self._opened()
 
@@ -106,7 +126,7 @@ class Bench:
             for key, entry in measure(path, missing) if missing else ():
                 results.add({f"{path.name} | {key}": entry})
 
-        whole = self.each_picture(label, measure_missing)
+        whole = self.each_picture(label, measure_missing, pictures=pictures)
         return {key: {path.name: results[f"{path.name} | {key}"] for path in whole} for key in keys}
 
     def finish(self, tables: Mapping[str, Sequence[Row]]) -> Finished:

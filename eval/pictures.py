@@ -36,7 +36,9 @@ def pictures_in(folder: Path, *, option: str = "--images") -> list[Path]:
     return found
 
 
-def readable(folder: Path, at_most: int | None) -> tuple[dict[Path, str], list[dict[str, object]]]:
+def readable(
+    folder: Path, at_most: int | None, *, option: str = "--images"
+) -> tuple[dict[Path, str], list[dict[str, object]]]:
     """The pictures of a folder that can be read, with their files' digests, and rows for a table `failures` about the others.
 
     Raises:
@@ -44,14 +46,14 @@ def readable(folder: Path, at_most: int | None) -> tuple[dict[Path, str], list[d
     """
     digests: dict[Path, str] = {}
     failures: list[dict[str, object]] = []
-    for path in pictures_in(folder)[:at_most]:
+    for path in pictures_in(folder, option=option)[:at_most]:
         try:
             digests[path] = read_picture(path).digest
         except PictureError as error:
             failures.append({"editor": "", "picture": path.name, "reason": str(error)})
     if not digests:
         raise UsageError(
-            f"--images {folder}: none of its pictures can be read ({failures[0]['reason']}); name another folder"
+            f"{option} {folder}: none of its pictures can be read ({failures[0]['reason']}); name another folder"
         )
     return digests, failures
 
@@ -76,8 +78,8 @@ def made_picture(size_px: int, seed: int) -> Picture:
     return Picture((smooth + texture).clip(0, 255).astype(np.uint8), source=f"made from seed {seed}")
 
 
-def through_file(picture: Rgb, kind: str, **options: int | str) -> Rgb:
-    """A picture `(H, W, 3)` as it is read back from a file.
+def file_bytes(picture: Rgb, kind: str, **options: int | str) -> bytes:
+    """A picture `(H, W, 3)` as a file.
 
     Args:
         kind: a file format by Pillow's name, such as `JPEG`.
@@ -85,7 +87,12 @@ def through_file(picture: Rgb, kind: str, **options: int | str) -> Rgb:
     """
     file = io.BytesIO()
     Image.fromarray(picture).save(file, kind, **options)
-    with Image.open(file) as image:
+    return file.getvalue()
+
+
+def through_file(picture: Rgb, kind: str, **options: int | str) -> Rgb:
+    """A picture `(H, W, 3)` as it is read back from a file, see `file_bytes`."""
+    with Image.open(io.BytesIO(file_bytes(picture, kind, **options))) as image:
         return np.array(image.convert("RGB"))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,6 +126,15 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
         largest = max(largest, min(1.0, p_values[name] * (len(p_values) - rank)))
         adjusted[name] = largest
     return {name: adjusted[name] for name in p_values}
+
+
+def by_column(entries: Iterable[Mapping[str, float]]) -> dict[str, list[float]]:
+    """Column -> a value for each entry; empty without entries."""
+    found: dict[str, list[float]] = {}
+    for entry in entries:
+        for column, value in entry.items():
+            found.setdefault(column, []).append(value)
+    return found
 
 
 def mean_row(

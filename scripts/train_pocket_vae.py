@@ -28,8 +28,7 @@ from tiny_training import TinyTraining
 from torch import Tensor
 from training_pictures import folder_pictures, load_training_pictures, random_crops
 
-from pca_protect.eval.vae_quality import Vae, psnr_db
-from pca_protect.eval.vae_quality import measure_vulnerability
+from pca_protect.eval.vae_quality import Vae, measure_vulnerability, psnr_db
 from pca_protect.pocket.format import DESCRIPTION, FORMAT
 from pca_protect.surrogates.encoder import Encoder, Surrogate
 

@@ -8,7 +8,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import measure_clean
 import numpy as np
 import pytest
 import torch
@@ -121,7 +120,7 @@ def test_clean_pictures_are_stored_for_the_embedded_weights(name: str):
     surrogate = load_surrogate(name, device="cpu")
     reference, why_not = stored_reference(surrogate)
     assert not why_not
-    assert reference is not None, "run scripts/measure_clean.py again after training"
+    assert reference is not None, "run `pca-protect bench check --reference` again after training"
     assert reference.pictures >= verdict.FEWEST
     for figure in FIGURES:
         assert list(reference.quantiles[figure]) == sorted(reference.quantiles[figure])
@@ -400,27 +399,16 @@ def test_what_needs_the_extra_says_so_and_the_rest_works_without_it(files: Path)
     assert "pip install 'pca-protect[eval]'" in done.stderr
 
 
-def test_the_script_measures_what_is_shipped(tmp_path: Path, pocket: Surrogate, capsys: pytest.CaptureFixture[str]):
+def test_the_reference_is_measured_as_the_shipped_one_was(
+    tmp_path: Path, pocket: Surrogate, capsys: pytest.CaptureFixture[str]
+):
     for number in range(3):
         smooth_picture(70, 64, seed=number).save(tmp_path / f"{number}.png")
-    out = tmp_path / "clean.json"
-    measure_clean.main(
-        [
-            "--images",
-            str(tmp_path),
-            "--source",
-            "made",
-            "--size",
-            "64",
-            "--vae",
-            "pocket",
-            "--device",
-            "cpu",
-            "--out",
-            str(out),
-        ]
-    )
-    assert "3 pictures" in capsys.readouterr().out
+    arguments = ["--reference", "--source", "made", "--size", "64", "--vae", "pocket", "--device", "cpu"]
+    folder = tmp_path / "out"
+    app(["bench", "check", "--images", str(tmp_path), "--out", str(folder), *arguments], standalone_mode=False)
+    out = folder / "clean.json"
+    assert capsys.readouterr().out.strip() == str(out)
     content = json.loads(out.read_text())
     assert (content["source"], content["pictures"], content["size_px"]) == ("made", 3, 64)
     assert content["vaes"]["pocket"]["weights_sha256"] == pocket.digest

@@ -21,12 +21,12 @@ from pca_protect.config import MODES, ProtectConfig
 from pca_protect.engine import run_recipe
 from pca_protect.errors import DeviceError, ModelError, UsageError
 from pca_protect.eval import pictures
-from pca_protect.eval.benches.cost.arms import RANDOM_VAE, Arm, Measured
+from pca_protect.eval.benches.cost.arms import Arm, Measured
 from pca_protect.eval.benches.cost.config import CostConfig
 from pca_protect.eval.benches.cost.operations import matrix_rate, operations_of_step
 from pca_protect.eval.benches.cost.processes import run_in_turns
 from pca_protect.eval.benches.cost.published_loop import published_loop
-from pca_protect.eval.benches.cost.random_models import save_random_vae
+from pca_protect.eval.benches.cost.random_models import RANDOM_VAE, save_random_vae
 from pca_protect.eval.benches.cost.run import measure_cost
 from pca_protect.eval.benches.cost.table import arm_rows
 from pca_protect.eval.results import Finished
@@ -182,11 +182,6 @@ def test_sizes_are_given_one_by_one(folder: Path, monkeypatch: pytest.MonkeyPatc
         done = CliRunner().invoke(bench.bench_app, [*common, *sizes])
         assert isinstance(done.exception, UsageError)
         assert "config.sizes_px: [64, 72] -> " in str(done.exception)
-
-
-def test_help_says_how_long_it_takes():
-    text = " ".join(CliRunner().invoke(bench.bench_app, ["cost", "--help"]).stdout.split())
-    assert "--quick takes some ten minutes and the full run more than an hour" in text
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,12 @@ WORK = (
     ("pca_protect.eval.benches.editing", "measure_editing"),
     ("pca_protect.eval.benches.transfer", "measure_transfer"),
     ("pca_protect.eval.benches.purify", "measure_purify"),
+    *(
+        (f"pca_protect.eval.benches.{name}", f"measure_{name}")
+        for name in ("uploads", "steps", "flat", "scales", "grid", "check", "ingredients")
+    ),
     ("pca_protect.eval.benches.cost.run", "measure_cost"),
+    *((f"pca_protect.eval.benches.cost.{name}", f"measure_{name}") for name in ("memory", "scale", "folders")),
     ("pca_protect.eval.benches.testbed", "measure_testbed"),
     ("pca_protect.eval.check.run", "check_picture"),
     ("pca_protect.eval.report.page", "write_report"),

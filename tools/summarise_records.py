@@ -1,7 +1,7 @@
 """Summarise the JSON lines of `protect --json`: how far the posterior moved beside noise, per mode.
 
 protect photos/*.png -o out --vae pocket --json > records.jsonl
-python scripts/summarise_records.py records.jsonl [more.jsonl ...]
+python tools/summarise_records.py records.jsonl [more.jsonl ...]
 """
 
 from __future__ import annotations

@@ -31,6 +31,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TABLES = ("editing", "transfer", "purify", "prompts", "cost")
 BEYOND = ("frontier", "concentration", "flat", "survival", "upload", "ensembles", "steps", "ingredients")
 """Measurements of what goes beyond the paper, see docs/research.md: benchmarks on other pictures, and scripts."""
+BENCHES = ("upload", "steps", "flat", "ingredients")
+"""Those of them that are the chief table of a benchmark and need no name."""
 OBJECTIVES = (
     *("photoguard", "latent-distance", "pid", "mist", "advdm", "sds-plus", "pca-diffusion", "pca-concentration"),
     *("balanced-diffusion", "balanced-strong"),
@@ -54,9 +56,12 @@ def take(folder: Path, docs: Path, name: str = "") -> None:
     """Copy a benchmark's summary under a name, its chief table's if none is given, and draw its strips."""
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     if not name:
-        (name,) = [table for table in summary["tables"] if table in TABLES]
+        (name,) = [table for table in summary["tables"] if table in (*TABLES, *BENCHES)]
     (docs / "measurements").mkdir(exist_ok=True)
     shutil.copyfile(folder / "summary.json", docs / "measurements" / f"{name}-{_device(summary)}.json")
+    if (folder / "flat.png").is_file():
+        (docs / "figures").mkdir(exist_ok=True)
+        shutil.copyfile(folder / "flat.png", docs / "figures" / "flat.png")
     strips = strips_in(folder / "pictures")[:SHEET_PICTURES]
     if strips and name in TABLES:
         _sheet(strips, docs / "figures" / f"{name}.png")
@@ -64,29 +69,17 @@ def take(folder: Path, docs: Path, name: str = "") -> None:
 
 def write(docs: Path) -> None:
     """The document and its figures from docs/measurements."""
+    for name, figure in _figures(docs).items():
+        (docs / "figures").mkdir(exist_ok=True)
+        (docs / "figures" / f"{name}.png").write_bytes(figures.png(figure))
+    (docs / "results.md").write_text(document(docs), encoding="utf-8")
+
+
+def document(docs: Path) -> str:
+    """The text of results.md, from the measurements in `docs`."""
     summaries = {name: _read(docs / "measurements", name) for name in TABLES}
     beyond = {name: _read(docs / "measurements", name) for name in BEYOND}
     tables = {name: rows for summary in summaries.values() for name, rows in summary["tables"].items()}
-    drawn = {
-        "objective-2": figures.forest(tables["editing"], "2"),
-        "objective-1": figures.forest(tables["editing"], "1"),
-        "visibility": figures.effect_by_visibility(tables["editing"], "2"),
-        "transfer-posterior": figures.heat_map(tables["transfer"], "posterior"),
-        "transfer-edits": figures.heat_map(tables["transfer"], "2"),
-        "purify": figures.purifier_bars(tables["purify"]),
-        "prompts": figures.prompt_dots(tables["prompts"]),
-        **{
-            f"frontier-{metric}": figures.frontier(beyond["frontier"]["tables"]["frontier"], "visibility", metric)
-            for metric in ("flip", "haarpsi", "ssimulacra2")
-        },
-        "frontier-seconds": figures.frontier(beyond["frontier"]["tables"]["frontier"], "seconds"),
-        "survival": figures.purifier_bars(beyond["survival"]["tables"]["purify"]),
-        "ensembles-posterior": figures.heat_map(beyond["ensembles"]["tables"]["transfer"], "posterior"),
-        "ensembles-edits": figures.heat_map(beyond["ensembles"]["tables"]["transfer"], "2"),
-    }
-    (docs / "figures").mkdir(exist_ok=True)
-    for name, figure in drawn.items():
-        (docs / "figures" / f"{name}.png").write_bytes(figures.png(figure))
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
@@ -95,19 +88,42 @@ def write(docs: Path) -> None:
         keep_trailing_newline=True,
     )
     environment.filters["difference"] = difference
-    findings = (Path(__file__).parent / "findings.md").read_text(encoding="utf-8").strip()
-    text = environment.get_template("results.md.jinja").render(
+    return environment.get_template("results.md.jinja").render(
         summaries=summaries,
         beyond=beyond,
         unseen=unseen_rows(beyond["ensembles"]["tables"]["transfer"]),
         tables=tables,
         claims=claims_about(tables),
-        findings=findings,
+        findings=(Path(__file__).parent / "findings.md").read_text(encoding="utf-8").strip(),
         at={f"{row['arm']}/{row['metric']}": row for row in beyond["frontier"]["tables"]["frontier"]},
         objectives=[(name, ARMS[name].what) for name in OBJECTIVES],
         large=_read(docs / "measurements", "cost512"),
     )
-    (docs / "results.md").write_text(text, encoding="utf-8")
+
+
+def _figures(docs: Path) -> dict[str, Any]:
+    """Figures of matplotlib by the name of their file."""
+    tables = {name: rows for kind in TABLES for name, rows in _read(docs / "measurements", kind)["tables"].items()}
+    frontier = _read(docs / "measurements", "frontier")["tables"]["frontier"]
+    ensembles = _read(docs / "measurements", "ensembles")["tables"]["transfer"]
+    survival = _read(docs / "measurements", "survival")["tables"]["purify"]
+    return {
+        "objective-2": figures.forest(tables["editing"], "2"),
+        "objective-1": figures.forest(tables["editing"], "1"),
+        "visibility": figures.effect_by_visibility(tables["editing"], "2"),
+        "transfer-posterior": figures.heat_map(tables["transfer"], "posterior"),
+        "transfer-edits": figures.heat_map(tables["transfer"], "2"),
+        "purify": figures.purifier_bars(tables["purify"]),
+        "prompts": figures.prompt_dots(tables["prompts"]),
+        **{
+            f"frontier-{metric}": figures.frontier(frontier, "visibility", metric)
+            for metric in ("flip", "haarpsi", "ssimulacra2")
+        },
+        "frontier-seconds": figures.frontier(frontier, "seconds"),
+        "survival": figures.purifier_bars(survival),
+        "ensembles-posterior": figures.heat_map(ensembles, "posterior"),
+        "ensembles-edits": figures.heat_map(ensembles, "2"),
+    }
 
 
 def _device(summary: dict[str, Any]) -> str:

@@ -120,12 +120,14 @@ class ScalesConfig(BenchConfig):
     Attributes:
         editor: see `load_editor`; protection is against its own VAE.
         preset: of protection.
+        steps: of each protection; None for the preset's own.
         tile_px: side of the windows.
         arms, views: what is compared, and what the editor is given; see `scales.py`.
     """
 
     editor: str = "pocket-editor"
     preset: str = "fast"
+    steps: int | None = None
     tile_px: int = 512
     arms: tuple[str, ...] = ("one window", "windows", "small", "small and native")
     views: tuple[str, ...] = ("small", "across", "inside one", "inside the next")
@@ -134,7 +136,7 @@ class ScalesConfig(BenchConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         distinct(prompt=self.prompts, arm=self.arms, view=self.views)
-        ProtectConfig(preset=self.preset, tile_px=self.tile_px)
+        ProtectConfig(preset=self.preset, steps=self.steps, tile_px=self.tile_px)
 
 
 def scales(images: str, *, quick: bool = False) -> ScalesConfig:

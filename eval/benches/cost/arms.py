@@ -17,7 +17,7 @@ import torch
 from pca_protect.config import PRESETS, Precision, ProtectConfig
 from pca_protect.eval.arms.registry import ARMS
 from pca_protect.eval.benches.cost.config import PCA, CostConfig
-from pca_protect.eval.benches.cost.random_models import RandomUnet
+from pca_protect.eval.benches.cost.random_models import RANDOM_VAE, RandomUnet
 from pca_protect.eval.editors.registry import EMBEDDED
 from pca_protect.eval.pictures import made_picture, pictures_in, square_picture
 from pca_protect.io.picture import Picture
@@ -102,7 +102,6 @@ class Startup:
 
 CUDA_BATCHES = (4, 16)
 EDITOR = "pocket-editor"
-RANDOM_VAE = "SD architecture, random weights"
 LARGE_METHODS = ("advdm", "sds-minus", PCA)
 """One that differentiates the UNet, one that only runs it, one that has none: a step of the large architecture is too
 slow to measure methods that cost the same."""

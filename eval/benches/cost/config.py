@@ -1,12 +1,13 @@
-"""What `pca-protect bench cost` measures. Standard library only: the command line imports this before torch."""
+"""What `pca-protect bench cost` measures, by `--what`. Standard library only: the command line imports this before torch."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from pca_protect.config import Device, require_device_name
+from pca_protect.config import Device, ProtectConfig, require_device_name
 from pca_protect.errors import UsageError
 from pca_protect.eval.arms.registry import ARMS, arms_named
+from pca_protect.eval.benches.configs import BenchConfig, at_least_one, distinct
 
 PCA = "pca-diffusion"
 """The method that the others are measured against."""
@@ -75,6 +76,47 @@ class CostConfig:
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class MemoryConfig(BenchConfig):
+    """`bench cost --what memory`.
+
+    Attributes:
+        vae: see `load_surrogate`.
+        tiles_px: sides of the windows.
+        steps: memory does not depend on them, time does.
+    """
+
+    vae: str = "pocket"
+    tiles_px: tuple[int, ...] = (768, 512, 256)
+    steps: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        distinct(size=self.tiles_px)
+        for tile_px in self.tiles_px:
+            ProtectConfig(tile_px=tile_px, steps=self.steps)
+
+
+@dataclass(frozen=True)
+class ScaleConfig(BenchConfig):
+    """`bench cost --what scale`.
+
+    Attributes:
+        size_px: side of the picture whose work is measured.
+        block_out_channels: widths of the large architecture; the default is Stable Diffusion's VAE.
+        preset: of the protected files that are compared with unprotected ones.
+    """
+
+    size_px: int = 512
+    block_out_channels: tuple[int, ...] = (128, 256, 512, 512)
+    preset: str = "fast"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least_one(size=self.size_px)
+        ProtectConfig(preset=self.preset)
 
 
 FULL = CostConfig()

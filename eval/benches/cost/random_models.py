@@ -18,6 +18,8 @@ from torch import nn
 from pca_protect.eval.arms.denoiser import Denoiser
 from pca_protect.surrogates.encoder import Surrogate
 
+RANDOM_VAE = "SD architecture, random weights"
+
 
 def save_random_vae(folder: Path, *, block_out_channels: Sequence[int], seed: int) -> None:
     """Write a diffusers folder. Widths (128, 256, 512, 512) are those of SD 1.x and 2.x, with 34.2 million parameters in

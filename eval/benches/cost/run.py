@@ -23,10 +23,10 @@ from pathlib import Path
 
 from pca_protect.device import resolve_device
 from pca_protect.errors import PcaProtectError
-from pca_protect.eval.benches.cost.arms import RANDOM_VAE, Arm, Measured, Startup, groups_of
+from pca_protect.eval.benches.cost.arms import Arm, Measured, Startup, groups_of
 from pca_protect.eval.benches.cost.config import CostConfig
 from pca_protect.eval.benches.cost.processes import run_in_turns
-from pca_protect.eval.benches.cost.random_models import save_random_vae
+from pca_protect.eval.benches.cost.random_models import RANDOM_VAE, save_random_vae
 from pca_protect.eval.benches.cost.table import arm_rows, startup_row
 from pca_protect.eval.environment import environment
 from pca_protect.eval.results import Finished, OnProgress, Results

@@ -1,17 +1,14 @@
-"""What makes a protection against some encoders hold for one that it never saw: one ingredient at a time. One command:
+"""`pca-protect bench ingredients`: what makes a protection against some encoders hold for one that it never saw, one ingredient
+at a time.
 
-    python scripts/measure_ingredients.py --images PHOTOS --out docs/measurements/ingredients-cpu.json
-
-Encoders take turns at being unseen; the others are protected against, together or each alone. What is measured is how far the
-unseen one's latent moves, in norms of the clean latent, on 8-bit pictures. All ingredients share budget, steps and pictures.
+Encoders take turns at being unseen; the others are protected against, together or each alone. Measured is how far the unseen
+one's latent moves, in norms of the clean latent, on 8-bit pictures. All ingredients share budget, steps and pictures.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,8 +34,11 @@ from pca_protect.config import ProtectConfig
 from pca_protect.engine import latent_objective, run_recipe
 from pca_protect.eval.arms.noise import uniform_noise
 from pca_protect.eval.arms.perturb import generator_for, protected
-from pca_protect.eval.environment import environment
-from pca_protect.eval.pictures import Rgb, pictures_in, square_picture
+from pca_protect.eval.bench import Bench
+from pca_protect.eval.benches.protection_configs import IngredientsConfig
+from pca_protect.eval.latent_shift import latent_shift
+from pca_protect.eval.pictures import Rgb, square_picture
+from pca_protect.eval.results import Finished, Json, OnProgress, Row
 from pca_protect.eval.stats import ratio_of_means
 from pca_protect.image.tensors import to_tensor, to_uint8
 from pca_protect.surrogates.encoder import Surrogate, ensemble
@@ -75,7 +75,8 @@ def spectrum(pixels: Tensor, generator: torch.Generator) -> Tensor:
     """Frequencies scaled at random, after noise (Long et al. 2022, arXiv 2207.05382)."""
     noisy = pixels + torch.randn(pixels.shape, generator=generator) * RADIUS / 2
     waves = torch.fft.rfft2(noisy)
-    return torch.fft.irfft2(waves * (0.5 + torch.rand(waves.shape, generator=generator)), s=pixels.shape[-2:])
+    scaled: Tensor = torch.fft.irfft2(waves * (0.5 + torch.rand(waves.shape, generator=generator)), s=pixels.shape[-2:])
+    return scaled
 
 
 def shuffled_blocks(pixels: Tensor, generator: torch.Generator) -> Tensor:
@@ -156,7 +157,7 @@ WHOLE = ("diffusion", "strong")
 
 
 def perturbed(picture: Rgb, against: Sequence[Surrogate], what: Ingredient, *, steps: int, seed: int) -> Rgb:
-    clean = to_tensor([picture])
+    clean = to_tensor([picture]).to(against[0].device)
     generator = generator_for(picture, seed)
 
     def seen(objective: Objective) -> Objective:
@@ -184,82 +185,84 @@ def perturbed(picture: Rgb, against: Sequence[Surrogate], what: Ingredient, *, s
         step_size=RELATIVE_STEP * RADIUS,
         steps=steps * what.times_steps,
         keep_best=False,
-        start=(torch.rand(clean.shape, generator=generator) - 0.5) * RADIUS,
+        start=((torch.rand(clean.shape, generator=generator) - 0.5) * RADIUS).to(clean.device),
     )
     pixels = fill_budget(found.pixels, clean, radius=RADIUS) if what.corners else found.pixels
     return to_uint8(pixels)[0]
 
 
 def published(picture: Rgb, surrogate: Surrogate) -> Rgb:
-    clean, config = to_tensor([picture]), ProtectConfig(preset="paper")
+    clean, config = to_tensor([picture]).to(surrogate.device), ProtectConfig(preset="paper")
     return to_uint8(run_recipe(clean, latent_objective(surrogate, config, clean), config).pixels)[0]
 
 
-def moved(surrogate: Surrogate, picture: Rgb, changed: Rgb) -> float:
-    with torch.no_grad():
-        clean, now = (surrogate.posterior(to_tensor([one])).mean for one in (picture, changed))
-    return float((now - clean).norm() / clean.norm())
+def measure_ingredients(config: IngredientsConfig, folder: Path, *, on_progress: OnProgress | None = None) -> Finished:
+    """Measure what `folder` does not hold yet, and write its tables.
+
+    Raises:
+        UsageError: a setting is wrong, or `folder` holds something else; see `Results`.
+        ModelError, DeviceError: an encoder or the device cannot be had.
+    """
+    bench = Bench("ingredients", config, folder, on_progress)
+    surrogates = {name: load_surrogate(name, device=config.device) for name in config.vaes}
+    bench.open(
+        budget_levels=ProtectConfig.budget_levels,
+        relative_step=RELATIVE_STEP,
+        vae_weights={name: one.digest for name, one in surrogates.items()},
+    )
+
+    def measure(path: Path, missing: Sequence[str]) -> Iterator[tuple[str, Json]]:
+        picture = square_picture(path, config.size_px).rgb
+        for unseen in missing:
+            others = {name: one for name, one in surrogates.items() if name != unseen}
+            yield (
+                unseen,
+                {
+                    name: latent_shift(surrogates[unseen], picture, changed).latent
+                    for name, changed in _made(picture, others, config)
+                },
+            )
+
+    entries = bench.entries("unseen encoders", config.vaes, measure)
+    return bench.finish(
+        {"ingredients": [row for unseen in entries for row in ingredient_rows(unseen, entries[unseen])]}
+    )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--vae", nargs="*", default=["pocket", "pocket-b", "pocket-16"], help="of different latents")
-    parser.add_argument("--pictures", type=int, default=8)
-    parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=20)
-    options = parser.parse_args()
-    surrogates = {name: load_surrogate(name, device="cpu") for name in options.vae}
-    pictures = [square_picture(path, options.size).rgb for path in pictures_in(options.images)[: options.pictures]]
-    found: dict[str, dict[str, list[float]]] = {}
-    for unseen, target in surrogates.items():
-        others = {name: one for name, one in surrogates.items() if name != unseen}
-        for number, picture in enumerate(pictures):
-            made = {"noise": uniform_noise(picture, ProtectConfig.budget_levels, generator_for(picture, 0))}
-            for name, one in others.items():
-                made[f"{name} alone, published loop"] = published(picture, one)
-                made[f"{name} alone, power"] = perturbed(picture, [one], PLAIN, steps=options.steps, seed=0)
-            for what in INGREDIENTS:
-                made[what.name] = perturbed(picture, list(others.values()), what, steps=options.steps, seed=0)
-            for mode in WHOLE:
-                made[f"whole protections, mode {mode}"] = protected(
-                    picture, ProtectConfig(mode=mode), ensemble(list(others.values()))
-                )
-            for name, changed in made.items():
-                found.setdefault(unseen, {}).setdefault(name, []).append(moved(target, picture, changed))
-            print(f"{unseen} unseen: {number + 1} of {len(pictures)}", flush=True)
-    rows = [row for unseen, measured in found.items() for row in table(unseen, measured)]
-    summary = {
-        "command": "python scripts/measure_ingredients.py",
-        "config": {
-            **{name: value for name, value in vars(options).items() if name not in ("images", "out")},
-            "budget_levels": ProtectConfig.budget_levels,
-            "relative_step": RELATIVE_STEP,
-            "pictures": [path.name for path in pictures_in(options.images)[: options.pictures]],
-            "vae_weights": {name: one.digest for name, one in surrogates.items()},
-        },
-        "environment": environment(torch.device("cpu")),
-        "tables": {"ingredients": rows},
-    }
-    options.out.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    for row in rows:
-        print(f"{row['unseen']:12s} {row['ingredient']:50s} {row['latent']:.3f}  {row['ratio']:.2f} of the best single")
+def _made(picture: Rgb, others: Mapping[str, Surrogate], config: IngredientsConfig) -> Iterator[tuple[str, Rgb]]:
+    """Pictures by the name of what made them."""
+    together = list(others.values())
+    yield "noise", uniform_noise(picture, ProtectConfig.budget_levels, generator_for(picture, config.seed))
+    for name, one in others.items():
+        yield f"{name} alone, published loop", published(picture, one)
+        yield f"{name} alone, power", perturbed(picture, [one], PLAIN, steps=config.steps, seed=config.seed)
+    for what in INGREDIENTS:
+        yield what.name, perturbed(picture, together, what, steps=config.steps, seed=config.seed)
+    for mode in WHOLE:
+        yield f"whole protections, mode {mode}", protected(picture, ProtectConfig(mode=mode), ensemble(together))
 
 
-def table(unseen: str, measured: dict[str, list[float]]) -> list[dict[str, object]]:
-    """`latent`: mean move; `ratio` to the best single surrogate with the published loop, with its 95 % interval."""
-    alone = [name for name in measured if name.endswith("alone, published loop")]
-    best = max(alone, key=lambda name: statistics.fmean(measured[name]))
-    rows = []
-    for name, values in measured.items():
-        ratio = ratio_of_means(values, measured[best])
+def ingredient_rows(unseen: str, measured: Mapping[str, Json]) -> list[Row]:
+    """`latent`: mean shift; `ratio`, with its 95 % interval: to the best single surrogate with the published loop.
+
+    Args:
+        measured: picture -> ingredient -> latent shift of the unseen encoder.
+    """
+    if not measured:
+        return []
+    pictures = list(measured.values())
+    by_name = {name: [float(one[name]) for one in pictures] for name in pictures[0]}
+    alone = [name for name in by_name if name.endswith("alone, published loop")]
+    best = max(alone, key=lambda name: statistics.fmean(by_name[name]))
+    rows: list[Row] = []
+    for name, values in by_name.items():
+        ratio = ratio_of_means(values, by_name[best])
         rows.append(
             {
                 "unseen": unseen,
                 "ingredient": name,
                 "latent": statistics.fmean(values),
-                "noise_latent": statistics.fmean(measured["noise"]),
+                "noise_latent": statistics.fmean(by_name["noise"]),
                 "against": best,
                 "ratio": ratio.value,
                 "ci_low": ratio.ci_low,
@@ -268,7 +271,3 @@ def table(unseen: str, measured: dict[str, list[float]]) -> list[dict[str, objec
             }
         )
     return rows
-
-
-if __name__ == "__main__":
-    main()
