@@ -13,15 +13,15 @@ from pca_protect.cli import bench_output, console, options
 from pca_protect.cli.extras import needs_extra
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
-from pca_protect.eval.check.sheet_file import sheet_file
 from pca_protect.eval.editors.registry import EDITORS
+from pca_protect.io.plan import check_folder
 from pca_protect.io.read import read_picture
 from pca_protect.io.write import encode_picture, write_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from pca_protect.eval.check.encoder_check import EncoderCheck
+    from pca_protect.eval.check.encoders import EncoderCheck
     from pca_protect.eval.check.run import Check
 
 _EDITOR = "pocket-editor"
@@ -99,7 +99,7 @@ def check(
         raise UsageError(f"{given}: applies to edits only; add --edit PROMPT")
     if edit is not None and not edit.strip():
         raise UsageError(f"--edit {edit!r}: says nothing to an editor; give an instruction")
-    target = None if edit is None else sheet_file(picture, output)
+    target = None if edit is None else _sheet_file(picture, output)
     given_picture = read_picture(picture)
     given_original = None if original is None else read_picture(original)
     with needs_extra():
@@ -128,6 +128,24 @@ def check(
         console.result(line)
     if target is not None:
         console.result(f"\nSide by side: {target}")
+
+
+def _sheet_file(picture: Path, output: Path | None) -> Path:
+    """`NAME.check.png` beside the picture, or in the folder given; otherwise the file given. Touches nothing.
+
+    Raises:
+        UsageError: the file exists, has no folder to go to, or is to be no PNG.
+    """
+    if output is None or output.is_dir():
+        target = (output or picture.parent) / f"{picture.stem}.check.png"
+    elif output.suffix.lower() == ".png":
+        target = output
+    else:
+        raise UsageError(f"--output {output}: neither a folder nor a name ending in .png; give one of them")
+    check_folder(target.parent)
+    if target.exists():
+        raise UsageError(f"{target}: exists already and is not replaced; choose another name with --output")
+    return target
 
 
 def _write(sheet: Image, target: Path) -> None:

@@ -19,8 +19,8 @@ from pca_protect.eval.editors.load import load_editor
 from pca_protect.eval.editors.registry import EditSettings
 from pca_protect.eval.metrics.load import visibility
 from pca_protect.eval.pictures import Rgb, square_picture
-from pca_protect.eval.purify.filters import FILTERS, Purifier
-from pca_protect.eval.purify.models import load_purifier
+from pca_protect.eval.purifiers.filters import FILTERS, Purifier
+from pca_protect.eval.purifiers.models import load_purifier
 
 ASTRONAUT = Path(__file__).parent / "astronaut.png"
 PROMPT = "add some snow"

@@ -17,7 +17,7 @@ from PIL import Image
 import pca_protect
 from pca_protect import ProtectConfig
 from pca_protect.eval.editors.load import load_editor
-from pca_protect.eval.purify.filters import FILTERS
+from pca_protect.eval.purifiers.filters import FILTERS
 
 EXAMPLES = ROOT / "examples"
 FACE = (170, 60, 298, 188)

@@ -15,11 +15,11 @@ from PIL import Image
 
 from pca_protect import PictureError, ProtectConfig, Surrogate, protect
 from pca_protect.attack.ensemble import fill_budget
-from pca_protect.config import MODES
 from pca_protect.image.lanczos import shrinking
-from pca_protect.image.masks import free_pixels
+from pca_protect.image.masks import editable_mask
 from pca_protect.image.tiling import smallest_tile, spans, window_grid
 from pca_protect.io.read import MIN_SIDE, decode_picture, from_pil
+from pca_protect.modes import MODES
 
 settings.register_profile("here", derandomize=True, deadline=None, database=None, max_examples=100)
 settings.load_profile("here")
@@ -121,11 +121,11 @@ def test_free_pixels_are_those_of_the_region_the_mask_and_the_alpha(image: Image
     if picture.alpha is not None:
         expected &= picture.alpha > 0
     if expected.any():
-        found = free_pixels(picture, f"{x},{y},{width},{height}", mask)
+        found = editable_mask(picture, f"{x},{y},{width},{height}", mask)
         assert np.array_equal(np.ones_like(mask) if found is None else found, expected)
     else:
         with pytest.raises(PictureError):
-            free_pixels(picture, f"{x},{y},{width},{height}", mask)
+            editable_mask(picture, f"{x},{y},{width},{height}", mask)
 
 
 @given(seed=st.integers(0, 999), levels=st.integers(1, 64))
