@@ -1,4 +1,4 @@
-"""`pca-protect vaes`: the encoders known by name."""
+"""`pca-protect vaes`: lists the encoders known by name."""
 
 from __future__ import annotations
 

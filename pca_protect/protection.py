@@ -206,7 +206,7 @@ def protect_batch(
     return [_joined(picture, frames, config, surrogate) for picture, frames in zip(pictures, found, strict=True)]
 
 
-class _OutOfReach(PictureError):
+class _OutOfReachError(PictureError):
     """The change does not have the effect that is wanted."""
 
 
@@ -228,7 +228,7 @@ def _until_preset(
         numbered = replace(config, until=wanted)
         (done,) = protect_batch([picture], numbered, surrogate=surrogate, masks=[mask], on_step=on_step)
         seconds = reached.record.seconds + done.record.seconds
-    except _OutOfReach:
+    except _OutOfReachError:
         if config.max_visibility is not None:
             raise
         done, seconds = reached, reached.record.seconds
@@ -371,7 +371,7 @@ def _evaluated(
         return protected, whole
     wanted = float(config.until)
     if whole.gain_over_noise < wanted:
-        raise _OutOfReach(f"{part.picture.source}: {_out_of_reach(whole, wanted, config)}")
+        raise _OutOfReachError(f"{part.picture.source}: {_out_of_reach(whole, wanted, config)}")
     tried = {1.0: (protected, whole)}
 
     def gain(share: float) -> float:

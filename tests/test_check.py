@@ -8,7 +8,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import measure_clean
 import numpy as np
 import pytest
 import torch
@@ -20,12 +19,10 @@ from pca_protect import ModelError, PictureError, ProtectConfig, Surrogate, Usag
 from pca_protect.cli.main import app
 from pca_protect.eval.check import verdict
 from pca_protect.eval.check.encoders import load_encoders
-from pca_protect.eval.check.posterior import FIGURES, LARGEST_SIDE_PX, Figures, figures_of, middle
+from pca_protect.eval.check.posterior import FIGURES, LARGEST_SIDE_PX, Figures, Shift, figures_of, middle, shift_of
 from pca_protect.eval.check.reference import Reference, measured_reference, quantiles_of, stored_reference
 from pca_protect.eval.check.run import check_picture
-from pca_protect.eval.check.shift import Shift, shift_of
-from pca_protect.eval.check.summary import NO_PROOF, REMOVABLE, TEST_BED
-from pca_protect.eval.check.verdict import judge
+from pca_protect.eval.check.verdict import NO_PROOF, REMOVABLE, TEST_BED, judge
 from pca_protect.eval.pictures import to_pixels
 from pca_protect.evaluation import with_noise
 from pca_protect.io.picture import Picture
@@ -123,7 +120,7 @@ def test_clean_pictures_are_stored_for_the_embedded_weights(name: str):
     surrogate = load_surrogate(name, device="cpu")
     reference, why_not = stored_reference(surrogate)
     assert not why_not
-    assert reference is not None, "run scripts/measure_clean.py again after training"
+    assert reference is not None, "run `pca-protect bench check --reference` again after training"
     assert reference.pictures >= verdict.FEWEST
     for figure in FIGURES:
         assert list(reference.quantiles[figure]) == sorted(reference.quantiles[figure])
@@ -250,7 +247,7 @@ def test_a_check_says_everything_as_json(files: Path, capsys: pytest.CaptureFixt
 def test_a_check_reads_as_text(files: Path, capsys: pytest.CaptureFixture[str]):
     check(files / "original.png", "--original", files / "original.png", "--vae", "pocket-16", "--vae", "pocket-tiny")
     out, err = capsys.readouterr()
-    for part in ("identical", "135x129 px", "pocket-16, beside", "clean pictures", TEST_BED, REMOVABLE):
+    for part in ("identical", "135x129 px", "pocket-16, compared", "clean pictures", TEST_BED, REMOVABLE):
         assert part in out
     assert "no pixel differs" in out
     assert "as noise as large" not in out, "nothing was changed, so nothing is compared"
@@ -402,27 +399,16 @@ def test_what_needs_the_extra_says_so_and_the_rest_works_without_it(files: Path)
     assert "pip install 'pca-protect[eval]'" in done.stderr
 
 
-def test_the_script_measures_what_is_shipped(tmp_path: Path, pocket: Surrogate, capsys: pytest.CaptureFixture[str]):
+def test_the_reference_is_measured_as_the_shipped_one_was(
+    tmp_path: Path, pocket: Surrogate, capsys: pytest.CaptureFixture[str]
+):
     for number in range(3):
         smooth_picture(70, 64, seed=number).save(tmp_path / f"{number}.png")
-    out = tmp_path / "clean.json"
-    measure_clean.main(
-        [
-            "--images",
-            str(tmp_path),
-            "--source",
-            "made",
-            "--size",
-            "64",
-            "--vae",
-            "pocket",
-            "--device",
-            "cpu",
-            "--out",
-            str(out),
-        ]
-    )
-    assert "3 pictures" in capsys.readouterr().out
+    arguments = ["--reference", "--source", "made", "--size", "64", "--vae", "pocket", "--device", "cpu"]
+    folder = tmp_path / "out"
+    app(["bench", "check", "--images", str(tmp_path), "--out", str(folder), *arguments], standalone_mode=False)
+    out = folder / "clean.json"
+    assert capsys.readouterr().out.strip() == str(out)
     content = json.loads(out.read_text())
     assert (content["source"], content["pictures"], content["size_px"]) == ("made", 3, 64)
     assert content["vaes"]["pocket"]["weights_sha256"] == pocket.digest

@@ -1,4 +1,4 @@
-"""The commands as a shell runs them."""
+"""The commands, run in processes of their own and through Typer's runner."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_what_may_be_seen_and_has_to_last_and_several_encoders(
     assert record["vae"]["name"] == f"{tiny_folder} + {tmp_path / 'other'}"
     (line,) = run("-o", "b.png").stdout.splitlines()
     assert f"subtle against {record['vae']['name']}" in line
-    assert f"visible like {record['visible_levels']:.2g} levels" in line
+    assert f"visibility {record['visible_levels']:.2g} levels" in line
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert "about" in run("-o", "c.png", "--dry-run").stderr
     assert not (tmp_path / "c.png").exists()
@@ -154,7 +154,7 @@ BAD_REQUESTS = {
     "output folder missing": (["photo.png", "-o", "out/x.png"], 2, "no such folder"),
     "output exists": (["photo.png", "-o", "taken.png"], 2, "exists already"),
     "lossy output": (["photo.png", "-o", "x.jpg"], 2, "--allow-lossy"),
-    "two ways at once": (["photo.png", "--overwrite", "--skip-existing"], 2, "contradict"),
+    "two ways at once": (["photo.png", "--overwrite", "--skip-existing"], 2, "mutually exclusive"),
     "target variance": (["photo.png", "--target-variance", "wide"], 2, "neither a number nor"),
     "max visibility 0": (["photo.png", "--max-visibility", "0"], 2, "max visibility 0.0 is not above 0"),
     "max visibility nan": (["photo.png", "--max-visibility", "nan"], 2, "max visibility nan"),
@@ -209,7 +209,7 @@ def test_dry_run_and_skip_existing_do_nothing(tmp_path: Path, photo: Path):
 
 
 def in_process(*arguments: object, cwd: Path, monkeypatch: pytest.MonkeyPatch) -> Result:
-    """Cheaper than a process of its own, where nothing depends on one."""
+    """Runs `protect` without a new process, for tests that need none."""
     monkeypatch.chdir(cwd)
     return CliRunner().invoke(protect_app, list(map(str, arguments)))
 
@@ -247,7 +247,7 @@ def test_many_failures_do_not_bury_the_summary(tmp_path: Path, monkeypatch: pyte
     assert done.exit_code == 1
     *listed, rest, summary = done.stderr.splitlines()
     assert len(listed) == 20
-    assert rest == "and 5 more; --errors FILE keeps them all"
+    assert rest == "and 5 more; use --errors FILE to record all"
     assert summary.startswith("0 protected, 25 failed")
     in_process(*names, "--errors", "errors.jsonl", cwd=tmp_path, monkeypatch=monkeypatch)
     assert len((tmp_path / "errors.jsonl").read_text().splitlines()) == 25

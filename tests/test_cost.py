@@ -21,15 +21,15 @@ from pca_protect.config import ProtectConfig
 from pca_protect.engine import run_recipe
 from pca_protect.errors import DeviceError, ModelError, UsageError
 from pca_protect.eval import pictures
-from pca_protect.eval.cost.arm import Arm, Measured
-from pca_protect.eval.cost.config import CostConfig
-from pca_protect.eval.cost.groups import RANDOM_VAE
-from pca_protect.eval.cost.operations import matrix_rate, operations_of_step
-from pca_protect.eval.cost.published_loop import published_loop
-from pca_protect.eval.cost.random_vae import save_random_vae
-from pca_protect.eval.cost.run import CostResult, measure_cost
-from pca_protect.eval.cost.table import arm_rows
-from pca_protect.eval.cost.turns import run_in_turns
+from pca_protect.eval.benches.cost.arms import Arm, Measured
+from pca_protect.eval.benches.cost.config import CostConfig
+from pca_protect.eval.benches.cost.operations import matrix_rate, operations_of_step
+from pca_protect.eval.benches.cost.processes import run_in_turns
+from pca_protect.eval.benches.cost.published_loop import published_loop
+from pca_protect.eval.benches.cost.random_models import RANDOM_VAE, save_random_vae
+from pca_protect.eval.benches.cost.run import measure_cost
+from pca_protect.eval.benches.cost.table import arm_rows
+from pca_protect.eval.results import Finished
 from pca_protect.modes import MODES
 from pca_protect.surrogates.encoder import Surrogate
 from pca_protect.surrogates.load import load_surrogate
@@ -56,32 +56,33 @@ ROW_KEYS = {
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CostResult]:
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
     folder = tmp_path_factory.mktemp("cost")
     return folder, measure_cost(TOY, folder)
 
 
 @pytest.fixture
-def folder(measured: tuple[Path, CostResult], tmp_path: Path) -> Path:
+def folder(measured: tuple[Path, Finished], tmp_path: Path) -> Path:
     """A copy to spoil."""
     return Path(shutil.copytree(measured[0], tmp_path / "cost"))
 
 
-def test_rows_and_files(measured: tuple[Path, CostResult]):
+def test_rows_and_files(measured: tuple[Path, Finished]):
     folder, result = measured
-    assert [row["arm"] for row in result.rows] == ARM_NAMES
-    assert all(row.keys() >= ROW_KEYS for row in result.rows)
-    assert [row["against"] for row in result.rows] == [
+    rows = result.tables["cost"]
+    assert [row["arm"] for row in rows] == ARM_NAMES
+    assert all(row.keys() >= ROW_KEYS for row in rows)
+    assert [row["against"] for row in rows] == [
         *(None, "bare", "bare", None, "published", "ours"),
         *("pca-diffusion", None) * 3,
         None,
     ]
-    assert [row["size_px"] for row in result.rows] == [72] * 6 + [64] * 2 + [72] * 4 + [None]
-    assert [row["vae"] for row in result.rows] == (
+    assert [row["size_px"] for row in rows] == [72] * 6 + [64] * 2 + [72] * 4 + [None]
+    assert [row["vae"] for row in rows] == (
         ["pocket"] * 3 + [RANDOM_VAE] * 3 + ["pocket"] * 4 + [RANDOM_VAE] * 2 + [None]
     )
-    places = {(row["arm"], row["vae"], row["size_px"]): row for row in result.rows}
-    for row in result.rows:
+    places = {(row["arm"], row["vae"], row["size_px"]): row for row in rows}
+    for row in rows:
         assert row["seconds"] > 0
         if row["arm"] == "startup":
             continue
@@ -105,15 +106,15 @@ def test_rows_and_files(measured: tuple[Path, CostResult]):
             rival = places["sds-minus", row["vae"], row["size_px"]]
             cheaper = [row[figure] < rival[figure] for figure in ("seconds", "peak_megabytes")]
             assert row["met"] == all(cheaper)
-    work = {row["arm"]: row["teraflop_per_step"] for row in result.rows[:6]}
+    work = {row["arm"]: row["teraflop_per_step"] for row in rows[:6]}
     assert work["ours"] < 0.8 * work["published"], "no weight gradients"
     assert work["ours"] < work["ours-little-memory"] < 1.4 * work["ours"], "blocks are computed again, in part"
     assert work["bare"] == work["paper"] == work["balanced"]
-    assert "torch not imported" in str(result.rows[-1]["note"])
+    assert "torch not imported" in str(rows[-1]["note"])
 
     summary = json.loads((folder / "summary.json").read_text())
     assert summary.keys() == {"command", "config", "environment", "tables"}
-    assert summary["tables"] == {"cost": result.rows}
+    assert summary["tables"] == {"cost": rows}
     assert summary["config"]["sizes_px"] == [64, 72]
     environment = summary["environment"]
     assert environment["versions"]["torch"] == torch.__version__
@@ -122,21 +123,21 @@ def test_rows_and_files(measured: tuple[Path, CostResult]):
     assert len((folder / "results.csv").read_text().splitlines()) == 1 + len(ARM_NAMES)
 
 
-def test_a_rerun_measures_nothing_and_gives_the_same_table(measured: tuple[Path, CostResult], folder: Path):
+def test_a_rerun_measures_nothing_and_gives_the_same_table(measured: tuple[Path, Finished], folder: Path):
     before = (folder / "results.jsonl").read_bytes()
     again = measure_cost(TOY, folder, on_progress=lambda *what: pytest.fail(f"measured {what}"))
-    assert again.rows == measured[1].rows
+    assert again.tables["cost"] == measured[1].tables["cost"]
     assert (folder / "results.jsonl").read_bytes() == before
 
 
-def test_a_rerun_measures_what_is_missing(measured: tuple[Path, CostResult], folder: Path):
+def test_a_rerun_measures_what_is_missing(measured: tuple[Path, Finished], folder: Path):
     log = folder / "results.jsonl"
     kept = [line for line in log.read_text().splitlines(keepends=True) if '"key": "startup"' not in line]
     log.write_text("".join(kept))
     labels = []
     again = measure_cost(TOY, folder, on_progress=lambda label, done, turns: labels.append(label))
     assert set(labels) == {"startup"}
-    assert again.rows[:-1] == measured[1].rows[:-1]
+    assert again.tables["cost"][:-1] == measured[1].tables["cost"][:-1]
     assert log.read_text().startswith("".join(kept))
 
 
@@ -182,11 +183,6 @@ def test_sizes_are_given_one_by_one(folder: Path, monkeypatch: pytest.MonkeyPatc
         done = CliRunner().invoke(bench.bench_app, [*common, *sizes])
         assert isinstance(done.exception, UsageError)
         assert "config.sizes_px: [64, 72] -> " in str(done.exception)
-
-
-def test_help_says_how_long_it_takes():
-    text = " ".join(CliRunner().invoke(bench.bench_app, ["cost", "--help"]).stdout.split())
-    assert "--quick takes some ten minutes and the full run more than an hour" in text
 
 
 @pytest.mark.parametrize(

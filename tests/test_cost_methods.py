@@ -14,12 +14,11 @@ from pca_protect.eval import pictures
 from pca_protect.eval.arms.denoiser import denoiser_of, denoising_error
 from pca_protect.eval.arms.perturb import Target, perturb
 from pca_protect.eval.arms.registry import ARMS
-from pca_protect.eval.cost.arm import Arm, Measured
-from pca_protect.eval.cost.config import FULL, METHODS, QUICK, CostConfig
-from pca_protect.eval.cost.groups import EDITOR, RANDOM_VAE, groups_of
-from pca_protect.eval.cost.method import method
-from pca_protect.eval.cost.random_unet import RandomUnet, architecture, random_denoiser
-from pca_protect.eval.cost.table import arm_rows
+from pca_protect.eval.benches.cost.arms import EDITOR, Arm, Measured, groups_of
+from pca_protect.eval.benches.cost.config import FULL, METHODS, QUICK, CostConfig
+from pca_protect.eval.benches.cost.programs import method
+from pca_protect.eval.benches.cost.random_models import RANDOM_VAE, RandomUnet, architecture, random_denoiser
+from pca_protect.eval.benches.cost.table import arm_rows
 from pca_protect.eval.editors.load import load_editor
 from pca_protect.eval.pictures import with_pixels
 from pca_protect.surrogates.encoder import Surrogate

@@ -42,11 +42,16 @@ OTHERS_OPTIONS = {"--build-arg", "--gpus", "--help", "--multi_gpu", "--user", "-
 """Of container engines, accelerate, and every program."""
 
 WORK = (
-    ("pca_protect.eval.editing.run", "measure_editing"),
-    ("pca_protect.eval.transfer.run", "measure_transfer"),
-    ("pca_protect.eval.purify.run", "measure_purify"),
-    ("pca_protect.eval.cost.run", "measure_cost"),
-    ("pca_protect.eval.testbed.run", "measure_testbed"),
+    ("pca_protect.eval.benches.editing", "measure_editing"),
+    ("pca_protect.eval.benches.transfer", "measure_transfer"),
+    ("pca_protect.eval.benches.purify", "measure_purify"),
+    *(
+        (f"pca_protect.eval.benches.{name}", f"measure_{name}")
+        for name in ("uploads", "steps", "flat", "scales", "grid", "check", "ingredients")
+    ),
+    ("pca_protect.eval.benches.cost.run", "measure_cost"),
+    *((f"pca_protect.eval.benches.cost.{name}", f"measure_{name}") for name in ("memory", "scale", "folders")),
+    ("pca_protect.eval.benches.testbed", "measure_testbed"),
     ("pca_protect.eval.check.run", "check_picture"),
     ("pca_protect.eval.report.page", "write_report"),
     ("pca_protect.cluster.run", "run"),

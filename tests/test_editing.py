@@ -23,8 +23,8 @@ from tiny_editors import SIDE, stable_diffusion
 from pca_protect import UsageError
 from pca_protect.cli.main import app
 from pca_protect.eval.arms.registry import CONTROLS, NOISE_VISIBLE
-from pca_protect.eval.editing.config import EditingConfig
-from pca_protect.eval.editing.run import measure_editing
+from pca_protect.eval.benches.configs import EditingConfig
+from pca_protect.eval.benches.editing import measure_editing
 from pca_protect.eval.editors.load import load_editor
 from pca_protect.eval.results import Finished
 from pca_protect.eval.trial import prompts_for
@@ -135,8 +135,8 @@ import sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from pca_protect.eval.editing.config import EditingConfig
-from pca_protect.eval.editing.run import measure_editing
+from pca_protect.eval.benches.configs import EditingConfig
+from pca_protect.eval.benches.editing import measure_editing
 measure_editing(eval(sys.argv[1]), Path(sys.argv[2]))
 """
 

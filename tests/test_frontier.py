@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
-from conftest import ROOT
 
 pytest.importorskip("matplotlib")
 
-from pca_protect.eval.editing.config import EditingConfig
-from pca_protect.eval.editing.frontier import COLUMNS, frontier_rows
-from pca_protect.eval.editing.table import Measured
+from pca_protect.eval.benches.configs import EditingConfig
+from pca_protect.eval.claims import unseen_rows
 from pca_protect.eval.report import figures
 from pca_protect.eval.report.sections import sections_of
+from pca_protect.eval.tables import FRONTIER_COLUMNS, Measured, frontier_rows
 from pca_protect.eval.trial import EditPrompt
-
-sys.path.insert(0, str(ROOT / "scripts"))
-from unseen import unseen_rows
 
 ARMS = ("pca-diffusion", "balanced-subtle")
 PICTURES = ("one.png", "two.png", "three.png")
@@ -61,7 +55,7 @@ def test_shares_are_those_of_the_published_loop(rows: list[dict[str, object]]):
 def test_every_arm_has_a_row_for_every_metric_of_visibility(rows: list[dict[str, object]]):
     assert {row["metric"] for row in rows} == {"flip", "haarpsi"}, "levels are no metric"
     assert len(rows) == 2 * 4
-    assert all(tuple(row) == COLUMNS for row in rows)
+    assert all(tuple(row) == FRONTIER_COLUMNS for row in rows)
     assert all((row["seconds"] is None) == (row["arm"] == "noise-visible") for row in rows)
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 import pca_protect
 from pca_protect import ProtectConfig
 from pca_protect.eval.editors.load import load_editor
-from pca_protect.eval.purify.filters import FILTERS
+from pca_protect.eval.purifiers.filters import FILTERS
 
 EXAMPLES = ROOT / "examples"
 FACE = (170, 60, 298, 188)
@@ -54,9 +54,9 @@ def largest_change(path: str) -> int:
 def test_add_a_loss(run: Run):
     printed = run("add_a_loss.py", "--output", "flat.png")
     assert 0 < largest_change("flat.png") <= 16
-    before, after = numbers(r"unevenness of the latent ([\d.]+) -> ([\d.]+)", printed)
+    before, after = numbers(r"variance of the latent ([\d.]+) -> ([\d.]+)", printed)
     assert after < 0.7 * before
-    moved, noise = numbers(r"moved (\d+)% of its norm, by noise (\d+)%", printed)
+    moved, noise = numbers(r"latent shift (\d+)% \(random noise: (\d+)%\)", printed)
     assert moved > 2 * noise
 
 
@@ -65,7 +65,7 @@ def test_add_a_surrogate(run: Run):
     assert 0 < largest_change("half.png") <= 16
     assert "against pocket + pocket-half" in printed
     for name in ("pocket", "pocket-half"):
-        moved, noise = numbers(rf"{name}: latent moved (\d+)%, by noise (\d+)%", printed)
+        moved, noise = numbers(rf"{name}: latent shift (\d+)% \(random noise: (\d+)%\)", printed)
         assert moved > 2 * noise
 
 
@@ -73,16 +73,16 @@ def test_add_an_editor(run: Run):
     printed = run("add_an_editor.py", "--output", "mine")
     embedded, mine = load_editor("pocket-editor", offline=True), load_editor("mine", offline=True)
     assert (mine.kind, mine.size_px, mine.digest) == ("inpaint", embedded.size_px, embedded.digest)
-    protected, noise = numbers(r"edit, FLIP: ([\d.]+)\n.*protection: ([\d.]+)", printed)
+    protected, noise = numbers(r"protected: ([\d.]+)\n.*random noise: ([\d.]+)", printed)
     assert protected > 2 * noise
 
 
 def test_add_a_purifier(run: Run, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(FILTERS, "nl-means", FILTERS["blur-1"])  # taken out again after the test
     printed = run("add_a_purifier.py")
-    (before,) = numbers(r"FLIP: ([\d.]+)", printed)
-    (left,) = numbers(r"non-local means of strength 6: ([\d.]+), \d+% of it", printed)
-    (blurred,) = numbers(r"Gaussian blur of 1 px: ([\d.]+), \d+% of it", printed)
+    (before,) = numbers(r"FLIP error: ([\d.]+)", printed)
+    (left,) = numbers(r"non-local means of strength 6: ([\d.]+), \d+% remains", printed)
+    (blurred,) = numbers(r"Gaussian blur of 1 px: ([\d.]+), \d+% remains", printed)
     assert 0 < blurred < before
     assert left != blurred
 

@@ -50,6 +50,12 @@ def imports_of(nodes: Sequence[ast.AST]) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+def run_python(code: str) -> None:
+    """Run a program in a fresh interpreter; it has to end without an error."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def belongs_to(name: str, packages: tuple[str, ...]) -> bool:
     return any(name == package or name.startswith(f"{package}.") for package in packages)
 
@@ -70,6 +76,8 @@ def forbidden_to(module: str) -> tuple[str, ...]:
         forbidden += ("torch", "pca_protect.surrogates")
     if module == "pca_protect.surrogates.resolve":
         forbidden += ("torch", "diffusers", "pca_protect.surrogates.load", "pca_protect.surrogates.encoder")
+    if module in ("pca_protect.surrogates.kl_encoder", "pca_protect.surrogates.winograd"):
+        forbidden += ("diffusers", "accelerate", "pca_protect.surrogates.load", "pca_protect.surrogates.encoder")
     if not belongs_to(module, ("pca_protect.cluster", "pca_protect.cli")):
         forbidden += ("pca_protect.cluster",)
     return forbidden
@@ -124,8 +132,7 @@ def test_the_method_loads_no_request_no_files_and_no_models():
         "    found = [name for name in sys.modules if f'{name}.'.startswith(tuple(f'{one}.' for one in unwanted))]\n"
         "    assert not found, f'{module} loads {found}'\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run_python(code)
 
 
 def test_below_protection_the_engine_alone_reads_the_request():
@@ -156,8 +163,7 @@ def test_help_imports_no_torch(arguments: list[str]):
         "try:\n    main()\n"
         "finally:\n    assert not {'torch', 'diffusers', 'transformers'} & sys.modules.keys()\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run_python(code)
 
 
 def test_public_names():

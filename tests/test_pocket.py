@@ -15,12 +15,12 @@ from diffusers import AutoencoderKL, AutoencoderTiny, StableDiffusionImg2ImgPipe
 from PIL import Image
 
 from pca_protect import ModelError, load_surrogate, posterior_collapse
+from pca_protect.eval.benches.testbed import NAMES, TEACHER
 from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.load import load_editor
 from pca_protect.eval.editors.registry import EMBEDDED, EditSettings
 from pca_protect.eval.metrics.classical import flip
 from pca_protect.eval.styles import STYLES
-from pca_protect.eval.testbed.vaes import NAMES, TEACHER
 from pca_protect.surrogates.encoder import Surrogate
 from pca_protect.surrogates.registry import REGISTRY
 

@@ -7,7 +7,7 @@ import pytest
 from conftest import smooth_picture
 from PIL import Image
 
-from pca_protect.eval.purify.filters import FILTERS
+from pca_protect.eval.purifiers.filters import FILTERS
 
 
 def perturbed(levels: int = 16) -> tuple[np.ndarray, np.ndarray]:

@@ -16,12 +16,12 @@ from PIL import Image
 from tiny_editors import SIDE, stable_diffusion
 
 from pca_protect import ModelError, UsageError
+from pca_protect.eval.benches.configs import FILTER_NAMES, PurifyConfig
+from pca_protect.eval.benches.purify import measure_purify
 from pca_protect.eval.metrics.classical import psnr
-from pca_protect.eval.purify.config import FILTER_NAMES, PurifyConfig
-from pca_protect.eval.purify.filters import FILTERS
-from pca_protect.eval.purify.models import load_purifier
-from pca_protect.eval.purify.run import measure_purify
-from pca_protect.eval.statistics import ratio_of_means
+from pca_protect.eval.purifiers.filters import FILTERS
+from pca_protect.eval.purifiers.models import load_purifier
+from pca_protect.eval.stats import ratio_of_means
 
 
 def astronaut(side: int = 96) -> NDArray[np.uint8]:
@@ -173,7 +173,7 @@ def test_a_purifier_that_erases_everything_leaves_nothing(config: PurifyConfig, 
 def test_settings_that_mean_nothing_are_refused(config: PurifyConfig):
     for change, message in (
         ({"arms": ("noise-visible",)}, "noise-linf as its control"),
-        ({"purifiers": ()}, "one at least"),
+        ({"purifiers": ()}, "no purifier given"),
         ({"budget_levels": 300}, "budget 300"),
     ):
         with pytest.raises(UsageError, match=message):

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from pca_protect import UsageError
-from pca_protect.eval.statistics import holm, paired_effect
+from pca_protect.eval.stats import holm, paired_effect
 
 
 def test_against_scipy():

@@ -10,15 +10,13 @@ from conftest import ASTRONAUT, smooth_picture, tiny_kl
 from PIL import Image
 
 from pca_protect import UsageError
+from pca_protect.eval.benches import testbed
+from pca_protect.eval.benches.testbed import at_least, at_most, goal_row
 from pca_protect.eval.editors.registry import EMBEDDED
 from pca_protect.eval.metrics.classical import flip, ssim
+from pca_protect.eval.sheet import contact_sheet
 from pca_protect.eval.styles import STYLES
-from pca_protect.eval.testbed import edits, run, vaes
-from pca_protect.eval.testbed.goals import at_least, at_most, row
-from pca_protect.eval.testbed.linear_map import explained_variance
-from pca_protect.eval.testbed.reconstruction import psnr_db
-from pca_protect.eval.testbed.sheet import contact_sheet
-from pca_protect.eval.testbed.vulnerability import measure_vulnerability
+from pca_protect.eval.vae_quality import explained_variance, measure_vulnerability, psnr_db
 from pca_protect.surrogates.encoder import Surrogate
 
 
@@ -69,7 +67,7 @@ def test_distances():
 
 
 def test_goals():
-    assert row("pocket", "abc", "noise", [0.1, 0.3], at_least(0.15)) == {
+    assert goal_row("pocket", "abc", "noise", [0.1, 0.3], at_least(0.15)) == {
         "surrogate": "pocket",
         "metric": "noise",
         "mean": 0.2,
@@ -80,15 +78,15 @@ def test_goals():
         "met": True,
         "digest": "abc",
     }
-    assert not row("pocket", "abc", "concentration", [0.7], at_most(0.6))["met"]
+    assert not goal_row("pocket", "abc", "concentration", [0.7], at_most(0.6))["met"]
 
 
 def test_an_edit_succeeds_if_its_prompt_brought_it_closer():
     picture = np.asarray(smooth_picture(64, 64))
-    perfect = edits.EditsOfPicture({name: style.render(picture) for name, style in STYLES.items()}, picture)
-    useless = edits.EditsOfPicture(dict.fromkeys(STYLES, picture), 255 - picture)
-    assert all(row["mean"] == 1 for row in edits.rows("editor", "", [edits.judge(picture, perfect)]))
-    assert all(row["mean"] < 0.3 for row in edits.rows("editor", "", [edits.judge(picture, useless)]))
+    perfect = testbed.EditsOfPicture({name: style.render(picture) for name, style in STYLES.items()}, picture)
+    useless = testbed.EditsOfPicture(dict.fromkeys(STYLES, picture), 255 - picture)
+    assert all(row["mean"] == 1 for row in testbed.edit_rows("editor", "", [testbed.judge(picture, perfect)]))
+    assert all(row["mean"] < 0.3 for row in testbed.edit_rows("editor", "", [testbed.judge(picture, useless)]))
 
 
 def test_a_contact_sheet_shows_every_picture():
@@ -99,25 +97,25 @@ def test_a_contact_sheet_shows_every_picture():
 
 
 def test_rows_and_resumption(tmp_path: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(run, "QUICK_STEPS", 4)
-    monkeypatch.setattr(run, "SHEET_PICTURES", 1)
+    monkeypatch.setattr(testbed, "QUICK_STEPS", 4)
+    monkeypatch.setattr(testbed, "SHEET_PICTURES", 1)
     out = tmp_path / "out"
-    first = run.measure_testbed(photographs, out, quick=True, device="cpu")
-    metrics = {(row["surrogate"], row["metric"]) for row in first.rows}
-    for name in vaes.NAMES:
+    first = testbed.measure_testbed(photographs, out, quick=True, device="cpu")
+    metrics = {(row["surrogate"], row["metric"]) for row in first.tables["testbed"]}
+    for name in testbed.NAMES:
         assert {(name, "noise"), (name, "diffusion"), (name, "concentration")} <= metrics
     for name in EMBEDDED:
         assert {(name, "success_snow"), (name, "success_sketch"), (name, "kept_ssim")} <= metrics
     assert {("all", "distinct_encoders"), ("pocket -> pocket-b", "explained_variance")} <= metrics
-    assert all(row["min"] <= row["mean"] <= row["max"] for row in first.rows)
+    assert all(row["min"] <= row["mean"] <= row["max"] for row in first.tables["testbed"])
     summary = json.loads((out / "summary.json").read_text())
     assert summary["command"] == "bench testbed"
-    assert summary["tables"]["testbed"] == first.rows
+    assert summary["tables"]["testbed"] == first.tables["testbed"]
     with Image.open(out / "sheet.png") as sheet:
         assert sheet.height > 2 * 256
     log = (out / "results.jsonl").read_bytes()
-    again = run.measure_testbed(photographs, out, quick=True, device="cpu")
-    assert again.rows == first.rows
+    again = testbed.measure_testbed(photographs, out, quick=True, device="cpu")
+    assert again.tables["testbed"] == first.tables["testbed"]
     assert (out / "results.jsonl").read_bytes() == log, "nothing was measured twice"
     with pytest.raises(UsageError, match="other settings"):
-        run.measure_testbed(photographs, out, quick=False, device="cpu")
+        testbed.measure_testbed(photographs, out, quick=False, device="cpu")

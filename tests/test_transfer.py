@@ -14,9 +14,9 @@ from pca_protect import ProtectConfig, UsageError
 from pca_protect.attack.ensemble import mean_of
 from pca_protect.attack.objectives import CollapseObjective
 from pca_protect.engine import run_recipe
+from pca_protect.eval.benches.configs import TransferConfig
+from pca_protect.eval.benches.transfer import measure_transfer
 from pca_protect.eval.results import Finished
-from pca_protect.eval.transfer.config import TransferConfig
-from pca_protect.eval.transfer.run import measure_transfer
 from pca_protect.surrogates.load import load_surrogate
 
 NAMES = ("one", "two", "three")

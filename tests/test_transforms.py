@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pca_protect.attack import transforms
 from pca_protect.attack.transforms import Transform, compose, jpeg, random_choice
-from pca_protect.eval.purify.filters import FILTERS
+from pca_protect.eval.purifiers.filters import FILTERS
 from pca_protect.image.lanczos import shrinking
 
 LANCZOS = Image.Resampling.LANCZOS

@@ -1,4 +1,4 @@
-"""Parts of the web page without a browser: queue, downloads, names, the command it shows, how it is started."""
+"""Units of the web page, without a browser: choices, command, queue, downloads, uploads, server options."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from pca_protect.cli.web.choices import (
     PLACES,
     SIZES,
     SPEEDS,
-    Wanted,
-    encoders_elsewhere,
-    encoders_here,
+    Selection,
+    local_encoders,
+    remote_encoders,
 )
 from pca_protect.cli.web.command import command
 from pca_protect.cli.web.downloads import Downloads
-from pca_protect.cli.web.job_queue import MOST_JOBS, Job, JobQueue
+from pca_protect.cli.web.job_queue import MAX_WAITING_JOBS, Job, JobQueue
 from pca_protect.cli.web.names import protected_names, safe_name
 from pca_protect.cli.web.uploads import Uploads
 from pca_protect.config import PRESETS, SURVIVE
@@ -80,37 +80,43 @@ def test_every_choice_of_the_program_is_on_the_page():
     assert {name for _, name in AIMS} == set(MODES) == set(AIM_NOTES)
     assert {name for _, name in SPEEDS} == set(PRESETS)
     assert {name for _, name in PLACES} == {"", *SURVIVE}
-    offered = {name: said for said, name in [*encoders_here(offline=False), *encoders_elsewhere(offline=False)]}
+    offered = {name: said for said, name in [*local_encoders(offline=False), *remote_encoders(offline=False)]}
     assert set(offered) == {"auto", *REGISTRY}
-    assert encoders_elsewhere(offline=True) == []
-    assert {name for _, name in encoders_here(offline=True)} == {
+    assert remote_encoders(offline=True) == []
+    assert {name for _, name in local_encoders(offline=True)} == {
         "auto",
         *(n for n, entry in REGISTRY.items() if entry.embedded),
     }
 
 
 def test_defaults_of_the_page_are_those_of_the_program():
-    assert Wanted().config("auto") == ProtectConfig()
+    assert Selection().config("auto") == ProtectConfig()
 
 
 CHOICES = [
-    Wanted(
-        mode=mode, place=place, part=part, vaes=vaes, budget_levels=budget, most_visible_levels=visible, strip_gps=gps
+    Selection(
+        mode=mode,
+        survive=survive,
+        region=region,
+        vaes=vaes,
+        budget_levels=budget,
+        max_visibility=visible,
+        strip_gps=gps,
     )
-    for (mode, place, part, vaes, budget, visible, gps) in itertools.product(
+    for (mode, survive, region, vaes, budget, visible, gps) in itertools.product(
         MODES, ("", "social"), ("", "center"), (("auto",), ("pocket", "pocket-16")), (16, 5), (0.0, 0.5), (False, True)
     )
 ] + [
-    *(Wanted(preset=preset) for preset in PRESETS),
-    *(Wanted(place=place) for place in SURVIVE),
-    *(Wanted(seen=seen) for _, seen in SIZES),
-    Wanted(strip_metadata=True),
-    Wanted(part="face"),
+    *(Selection(preset=preset) for preset in PRESETS),
+    *(Selection(survive=survive) for survive in SURVIVE),
+    *(Selection(scales=scales) for _, scales in SIZES),
+    Selection(strip_metadata=True),
+    Selection(region="face"),
 ]
 
 
 def test_the_command_asks_for_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """What the command line makes of each line is the request that the page makes."""
+    """The command line parses each command into the request of the page."""
     from pca_protect.batch.request import Request
     from pca_protect.cli import run as run_module
 
@@ -118,35 +124,35 @@ def test_the_command_asks_for_the_same(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(run_module, "_preview", lambda request, config: asked.append((request, config)))
     monkeypatch.chdir(tmp_path)
     smooth_picture(16, 16).save("a photo.png")
-    for wanted in CHOICES:
-        words = shlex.split(command(wanted, ["a photo.png"]))
+    for selection in CHOICES:
+        words = shlex.split(command(selection, ["a photo.png"]))
         assert words[:2] == ["protect", "a photo.png"]
         protect_app([*words[1:], "--dry-run"], standalone_mode=False)
         request, config = asked.pop()
-        assert config == wanted.config("auto")
-        assert request.output_options == wanted.output_options
-    assert command(Wanted(), ["a photo.png"]) == "protect 'a photo.png'"
-    assert command(Wanted(), list("abcdef")) == "protect a b c d e f"
-    assert command(Wanted(), ["a"], device="cpu", offline=True, max_megapixels=0.5) == (
+        assert config == selection.config("auto")
+        assert request.output_options == selection.output_options
+    assert command(Selection(), ["a photo.png"]) == "protect 'a photo.png'"
+    assert command(Selection(), list("abcdef")) == "protect a b c d e f"
+    assert command(Selection(), ["a"], device="cpu", offline=True, max_megapixels=0.5) == (
         "protect a --max-megapixels 0.5 --device cpu --offline"
     )
-    assert command(dataclasses.replace(Wanted(), part="paint"), []) == "protect PICTURE --mask mask.png"
+    assert command(dataclasses.replace(Selection(), region="paint"), []) == "protect PICTURE --mask mask.png"
 
 
 def test_no_model_is_a_sentence():
-    with pytest.raises(UsageError, match="no model is chosen"):
-        Wanted(vaes=()).config("auto")
-    with pytest.raises(UsageError, match="Automatic chooses the model itself"):
-        Wanted(vaes=("auto", "pocket")).config("auto")
+    with pytest.raises(UsageError, match="no encoder is chosen"):
+        Selection(vaes=()).config("auto")
+    with pytest.raises(UsageError, match="Automatic cannot be combined"):
+        Selection(vaes=("auto", "pocket")).config("auto")
 
 
 def test_parts_that_are_regions_are_understood():
-    for _, part in PARTS:
-        Wanted(part=part).config("auto")
+    for _, region in PARTS:
+        Selection(region=region).config("auto")
 
 
 class Gate:
-    """Work that waits to be let through."""
+    """Work that waits until `open` is set."""
 
     def __init__(self, name: str = "") -> None:
         self.name, self.begun, self.open = name, threading.Event(), threading.Event()
@@ -169,15 +175,15 @@ def queue() -> Iterator[JobQueue]:
 
 def test_jobs_wait_in_order_and_one_is_worked_on(queue: JobQueue):
     gates = [Gate("a"), Gate("b"), Gate("c")]
-    jobs = [queue.hand_in(gate) for gate in gates]
+    jobs = [queue.submit(gate) for gate in gates]
     assert gates[0].begun.wait(SECONDS)
-    assert [job.job_status.before for job in jobs] == [0, 1, 2]
+    assert [job.job_status.jobs_ahead for job in jobs] == [0, 1, 2]
     assert queue.busy
     assert not gates[1].begun.is_set()
     gates[0].open.set()
     assert jobs[0].result() == "a"
     assert gates[1].begun.wait(SECONDS)
-    assert jobs[2].job_status.before == 1
+    assert jobs[2].job_status.jobs_ahead == 1
     for gate in gates:
         gate.open.set()
     assert jobs[2].result() == "c"
@@ -185,7 +191,7 @@ def test_jobs_wait_in_order_and_one_is_worked_on(queue: JobQueue):
 
 def test_a_job_is_cancelled_at_work(queue: JobQueue):
     gate = Gate()
-    job = queue.hand_in(gate)
+    job = queue.submit(gate)
     assert gate.begun.wait(SECONDS)
     job.cancel()
     with pytest.raises(Cancelled, match="nothing was kept"):
@@ -195,13 +201,13 @@ def test_a_job_is_cancelled_at_work(queue: JobQueue):
 
 def test_a_job_that_waits_is_cancelled_at_once(queue: JobQueue):
     first, second, third = Gate("first"), Gate("second"), Gate("third")
-    jobs = [queue.hand_in(gate) for gate in (first, second, third)]
+    jobs = [queue.submit(gate) for gate in (first, second, third)]
     assert first.begun.wait(SECONDS)
     jobs[1].cancel()
     assert jobs[1].finished
     with pytest.raises(Cancelled):
         jobs[1].result()
-    assert jobs[2].job_status.before == 1
+    assert jobs[2].job_status.jobs_ahead == 1
     third.open.set()
     first.open.set()
     assert jobs[2].result() == "third"
@@ -214,8 +220,8 @@ def test_what_went_wrong_is_a_sentence_and_the_next_job_runs(queue: JobQueue, er
         raise error
 
     with pytest.raises(PcaProtectError, match="^no$" if isinstance(error, UsageError) else "please report it"):
-        queue.hand_in(broken).result()
-    assert queue.hand_in(lambda job: "yes").result() == "yes"
+        queue.submit(broken).result()
+    assert queue.submit(lambda job: "yes").result() == "yes"
 
 
 def refused(_: Job[object]) -> None:
@@ -233,39 +239,39 @@ def test_nothing_of_the_work_stays_in_memory(queue: JobQueue, ends: Callable[[Jo
         ends(job)
 
     left: list[weakref.ref[Tensor]] = []
-    job = queue.hand_in(work)
+    job = queue.submit(work)
     with suppress(PcaProtectError):
         job.result()
-    queue.hand_in(lambda job: None).result()  # the worker has let go of the first by then
+    queue.submit(lambda job: None).result()  # the worker has let go of the first by then
     gc.collect()
     assert left[0]() is None
 
 
 def test_a_long_queue_takes_no_more(queue: JobQueue):
     gate = Gate()
-    queue.hand_in(gate)
+    queue.submit(gate)
     assert gate.begun.wait(SECONDS)
-    for _ in range(MOST_JOBS):
-        queue.hand_in(Gate())
-    with pytest.raises(UsageError, match=f"{MOST_JOBS} jobs are waiting already"):
-        queue.hand_in(Gate())
+    for _ in range(MAX_WAITING_JOBS):
+        queue.submit(Gate())
+    with pytest.raises(UsageError, match=f"{MAX_WAITING_JOBS} jobs are waiting already"):
+        queue.submit(Gate())
 
 
 def test_closing_ends_what_waits_and_what_runs():
     queue, gates = JobQueue(), [Gate(), Gate()]
-    jobs = [queue.hand_in(gate) for gate in gates]
+    jobs = [queue.submit(gate) for gate in gates]
     assert gates[0].begun.wait(SECONDS)
     queue.close()
     for job in jobs:
         with pytest.raises(Cancelled):
             job.result()
     with pytest.raises(UsageError, match="is being closed"):
-        queue.hand_in(gates[0])
+        queue.submit(gates[0])
 
 
 def test_time_left_is_known_from_the_second_report_on(queue: JobQueue):
     gate = Gate("done")
-    job = queue.hand_in(gate)
+    job = queue.submit(gate)
     assert gate.begun.wait(SECONDS)
     for _ in range(1000):
         if job.job_status.share > 0.001:
@@ -294,7 +300,7 @@ def test_what_is_kept_goes_with_its_visit(tmp_path: Path):
     assert downloads.open("../pyproject.toml") is None
     downloads.keep("one", b"again", media_type="image/png")
     downloads.end("one")
-    with pytest.raises(Cancelled, match="the page was left"):
+    with pytest.raises(Cancelled, match="the page was closed"):
         downloads.keep("one", b"too late", media_type="image/png")
     assert len(list(folder.iterdir())) == 1
 
@@ -306,20 +312,20 @@ def test_uploads_are_read_from_their_folder_alone(tmp_path: Path):
     (folder / "a").mkdir(parents=True)
     (folder / "link.png").symlink_to(secret)
     smooth_picture(20, 30).save(folder / "a" / "mine.png")
-    uploads = Uploads(folder, most_pixels=1000)
+    uploads = Uploads(folder, max_pixels=1000)
     for path in (secret, folder / ".." / "secret.png", folder / "link.png", folder / "a", folder / "gone.png"):
-        with pytest.raises(UsageError, match="is not here any more"):
+        with pytest.raises(UsageError, match="upload it again"):
             uploads.of("one", [str(path)])
     (mine,) = uploads.of("one", [str(folder / "a" / "mine.png")])
     assert (mine.name, uploads.read(mine).width) == ("mine.png", 20)
     with pytest.raises(
         PictureError, match=r"^mine.png: 20x30 px is over the limit of 0.0005 megapixels; raise it with `max_pixels`"
     ):
-        Uploads(folder, most_pixels=500).read(mine)
+        Uploads(folder, max_pixels=500).read(mine)
 
 
 def test_uploads_go_with_the_last_visit_that_has_them(tmp_path: Path):
-    uploads = Uploads(tmp_path, most_pixels=1000)
+    uploads = Uploads(tmp_path, max_pixels=1000)
     (tmp_path / "a").mkdir()
     (tmp_path / "painted").mkdir()
     path = tmp_path / "a" / "both.png"
@@ -334,7 +340,7 @@ def test_uploads_go_with_the_last_visit_that_has_them(tmp_path: Path):
 
 
 def test_what_a_page_has_not_named_yet_stays_while_it_is_open(tmp_path: Path):
-    uploads = Uploads(tmp_path, most_pixels=1000)
+    uploads = Uploads(tmp_path, max_pixels=1000)
     uploads.begin("one")
     uploads.begin("other")
     (tmp_path / "fresh").mkdir()
@@ -359,17 +365,14 @@ def test_a_taken_port_is_a_sentence():
         port = taken.getsockname()[1]
         found = ui("--port", str(port))
     assert found.returncode == 2
-    assert (
-        f"127.0.0.1:{port}: cannot be listened on (Address already in use); give another --port or --host"
-        in found.stderr
-    )
+    assert f"127.0.0.1:{port}: cannot listen on this address (Address already in use)" in found.stderr
 
 
 def test_an_address_of_another_machine_is_a_sentence():
     pytest.importorskip("gradio", reason="the extra `ui` is not installed")
     found = ui("--host", "192.0.2.1", "--port", "7999")
     assert found.returncode == 2
-    assert "192.0.2.1:7999: cannot be listened on" in found.stderr
+    assert "192.0.2.1:7999: cannot listen on this address" in found.stderr
 
 
 def test_a_public_address_is_warned_of():
@@ -397,4 +400,4 @@ def test_a_missing_gradio_is_a_sentence():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert found.returncode == 2
-    assert "this needs gradio, which is not installed; `pip install 'pca-protect[ui]'` brings it" in found.stderr
+    assert "gradio is not installed; run pip install 'pca-protect[ui]'" in found.stderr

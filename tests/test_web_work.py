@@ -1,4 +1,4 @@
-"""The work behind the page's buttons, without a browser: pictures in, files and edits among the downloads."""
+"""The jobs of the page's buttons, without a browser: from uploads to downloads."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from pca_protect.cli.web import models as models_module
 from pca_protect.cli.web.downloads import Downloads
 from pca_protect.cli.web.job_queue import JobQueue
 from pca_protect.cli.web.models import Models
-from pca_protect.cli.web.protecting import Asked, Results, protect_all
-from pca_protect.cli.web.proving import Proved, prove_edits
+from pca_protect.cli.web.protecting import ProtectRequest, Results, protect_all
+from pca_protect.cli.web.proving import Proof, prove_edits
 from pca_protect.cli.web.uploads import Uploads
 
 VISIT = "mine"
@@ -33,7 +33,7 @@ VISIT = "mine"
 
 @dataclass
 class Workplace:
-    """What a page works with, on one folder."""
+    """The state of a page in one folder."""
 
     folder: Path
     models: Models = field(default_factory=lambda: Models("cpu", offline=True))
@@ -43,20 +43,22 @@ class Workplace:
         for name in ("uploads", "kept"):
             (self.folder / name).mkdir(exist_ok=True)
         self.downloads = Downloads(self.folder / "kept")
-        self.uploads = Uploads(self.folder / "uploads", most_pixels=1_000_000)
+        self.uploads = Uploads(self.folder / "uploads", max_pixels=1_000_000)
 
     def protect(self, *pictures: Path, mask: Mask | None = None, **settings: object) -> Results:
         config = ProtectConfig(**{"vae": "pocket", "device": "cpu", "preset": "instant", **settings})  # type: ignore[arg-type]
-        asked = Asked(self.uploads.of(VISIT, [str(path) for path in pictures]), config, OutputOptions(), mask)
-        return self.queue.hand_in(
+        request = ProtectRequest(
+            self.uploads.of(VISIT, [str(path) for path in pictures]), config, OutputOptions(), mask
+        )
+        return self.queue.submit(
             lambda job: protect_all(
-                job, VISIT, asked, uploads=self.uploads, models=self.models, downloads=self.downloads
+                job, VISIT, request, uploads=self.uploads, models=self.models, downloads=self.downloads
             )
         ).result()
 
-    def prove(self, results: Results, prompt: str = "snow") -> Proved:
+    def prove(self, results: Results, prompt: str = "snow") -> Proof:
         (result,) = results.done
-        return self.queue.hand_in(
+        return self.queue.submit(
             lambda job: prove_edits(
                 job, VISIT, result, editor="pocket-editor", prompt=prompt, models=self.models, downloads=self.downloads
             )
@@ -100,9 +102,9 @@ def test_a_disk_too_full_for_the_zip_keeps_the_pictures(tmp_path: Path):
         place.queue.close()
         assert [result.name for result in found.done] == ["one.protected.png", "two.protected.png"]
         assert all(place.downloads.read(result.file, result.name) for result in found.done)
-        assert found.together == ""
-        (said,) = found.failed
-        assert said == "the zip of all pictures: cannot be kept (No space left on device); make room on the disk"
+        assert found.archive == ""
+        (message,) = found.failed
+        assert message.startswith("the zip of all pictures: cannot be stored (No space left on device)")
         kept = {path.stat().st_size for path in disk.iterdir()}
         assert len(list(disk.iterdir())) == 6, f"nothing half-written: {kept}"
 
@@ -119,17 +121,17 @@ def test_what_was_done_before_the_device_failed_is_there(workplace: Workplace, m
     pictures = [upload(workplace, name) for name in ("one.png", "two.png", "three.png")]
     found = workplace.protect(*pictures)
     assert [result.name for result in found.done] == ["one.protected.png"]
-    assert found.failed == ("stopped after 1 of 3 pictures, which are there: two.png: cpu has no memory",)
+    assert found.failed == ("stopped after 1 of 3 pictures, which are kept: two.png: cpu has no memory",)
     with pytest.raises(DeviceError, match=r"^two\.png: cpu has no memory$"):
         workplace.protect(pictures[1])
 
 
 def test_the_control_gets_noise_where_the_picture_could_change(workplace: Workplace):
-    """With two pixels free, neither the change nor the noise can move the edit far; noise all over does."""
+    """With an editable mask of two pixels, noise changes the edit less than noise on all pixels."""
     path = upload(workplace, "face.png", 128, 128)
     mask = np.zeros((128, 128), dtype=bool)
     mask[5, 5:7] = True
-    little, all_over = (workplace.prove(workplace.protect(path, mask=free)).edits for free in (mask, None))
+    little, all_over = (workplace.prove(workplace.protect(path, mask=editable)).edits for editable in (mask, None))
     assert little.noise_apart is not None
     assert all_over.noise_apart is not None
     assert 0 < little.noise_apart < 0.2 * all_over.noise_apart
@@ -151,26 +153,24 @@ def test_a_proof_at_another_size_says_so(workplace: Workplace):
 def test_a_proof_by_another_encoder_says_so(workplace: Workplace):
     path = upload(workplace, "face.png", 128, 128)
     own = workplace.prove(workplace.protect(path))
-    assert not any("carries over" in warning for warning in own.warnings)
+    assert not any("the transfer to another encoder" in warning for warning in own.warnings)
     results = workplace.protect(path)
     (result,) = results.done
-    foreign = Results((protecting.replace(result, against=("another",)),), (), (), "")
+    foreign = Results((protecting.replace(result, encoder_digests=("another",)),), (), (), "")
     assert any(
-        warning.startswith(
-            "pocket-editor reads pictures with the encoder pocket, and this picture was protected against"
-        )
+        warning.startswith("pocket-editor uses the encoder pocket, but the picture is protected against")
         for warning in workplace.prove(foreign).warnings
     )
-    with pytest.raises(UsageError, match="nothing is said to the editor"):
+    with pytest.raises(UsageError, match="the prompt is empty"):
         workplace.prove(results, prompt="")
 
 
 def test_a_model_that_is_not_here_says_what_is_known_of_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(models_module, "is_cached", lambda entry: False)  # whatever this machine has in its cache
     models = Models("cpu", offline=False)
-    with pytest.raises(ModelError, match=r"once sd is downloaded; others of its size took 4 min for every 256x256 px"):
+    with pytest.raises(ModelError, match=r"until sd is downloaded; models of its size took 4 min per 256x256 px"):
         models.measure_pace(ProtectConfig(vae="sd"))
-    with pytest.raises(ModelError, match=r"^that is known once taesd is downloaded$"):
+    with pytest.raises(ModelError, match=r"^unknown until taesd is downloaded$"):
         models.measure_pace(ProtectConfig(vae="taesd"))
 
 
@@ -178,10 +178,10 @@ def test_a_fallback_of_auto_says_test_only(workplace: Workplace):
     found = workplace.protect(upload(workplace, "one.png"), upload(workplace, "two.png"), vae="auto", preset="instant")
     assert [result.name for result in found.done] == ["one.test-only.png", "two.test-only.png"]
     assert found.test_only
-    together = workplace.downloads.open(found.together)
-    assert together is not None
-    together.file.close()
-    assert together.name == "test-only.zip"
+    archive = workplace.downloads.open(found.archive)
+    assert archive is not None
+    archive.file.close()
+    assert archive.name == "test-only.zip"
     shown = html.results(found)
     assert shown.count("<h3>Test only: ") == 2
     chosen = workplace.protect(upload(workplace, "three.png"))
