@@ -134,8 +134,8 @@ class ProtectConfig:
         batch: largest number of pictures of one size in a batch. None is 1 on the CPU and on MPS, and up to 16 on CUDA.
         vae: surrogate name, hub id, folder or `.safetensors` file; `auto` is the Stable Diffusion VAE if it is cached or can be
             downloaded, and the embedded `pocket` otherwise. A tuple protects against all of them.
-        for_unknown: with several encoders, optimise transfer to encoders outside the ensemble, at the price of up to two thirds of
-            the members' shift: random transforms, gradients of equal length and the whole budget. False optimises the members.
+        for_unknown: with several encoders, optimise transfer to encoders outside the ensemble, at the price of up to two thirds
+            of the members' shift: random transforms, gradients of equal length, the whole budget. False optimises the members.
         device: `auto` prefers cuda, then mps, then cpu; `cuda:1` is the second CUDA device. A `torch.device` works too.
         precision: of the encoder; the loss is always in fp32. `auto` is bf16 on CUDA devices with fast bf16 and fp32 elsewhere.
 

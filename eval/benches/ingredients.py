@@ -239,7 +239,10 @@ def _made(picture: Rgb, others: Mapping[str, Surrogate], config: IngredientsConf
     for what in INGREDIENTS:
         yield what.name, perturbed(picture, together, what, steps=config.steps, seed=config.seed)
     for mode in WHOLE:
-        yield f"whole protections, mode {mode}", protected(picture, ProtectConfig(mode=mode), ensemble(together))
+        yield (
+            f"whole protections, mode {mode}",
+            protected(picture, ProtectConfig(mode=mode, for_unknown=True), ensemble(together)),
+        )
 
 
 def ingredient_rows(unseen: str, measured: Mapping[str, Json]) -> list[Row]:
