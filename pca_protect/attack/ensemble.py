@@ -80,7 +80,7 @@ def _equal_gains(gradients: Sequence[Tensor]) -> Tensor:
     rows = torch.stack([gradient.flatten() for gradient in gradients])
     lengths = rows.abs().mean(dim=1)
     rows = rows / lengths.clamp_min(_LEAST).unsqueeze(1)
-    common = lengths.mean() * (maximin_weights(rows) @ rows)
+    common = lengths.mean() * rows.T.mv(maximin_weights(rows))
     return common.view_as(gradients[0])
 
 
@@ -97,10 +97,10 @@ def maximin_weights(rows: Tensor) -> Tensor:
     weights = alive / alive.sum().clamp_min(1)
     best, least = weights, torch.full_like(weights[0], torch.inf)
     for iteration in range(_ITERATIONS):
-        total = weights @ rows
+        total = rows.T.mv(weights)
         norm = total.abs().mean()
         best, least = torch.where(norm < least, weights, best), torch.minimum(norm, least)
-        gains = rows @ total.sign() / rows.shape[1]
+        gains = rows.mv(total.sign()) / rows.shape[1]
         weights = weights * (-_RATE / (1 + iteration) ** 0.5 * gains).exp()
         weights = weights / weights.sum().clamp_min(_LEAST)
     return best
