@@ -47,5 +47,5 @@ class OutputOptions:
         """SHA-256 in hex of everything that was asked for: equal requests make equal files of equal pictures."""
         options = asdict(self)
         options["notice"] = options.pop("rights_notice")  # names of the first version, as in `ProtectConfig.digest`
-        asked = {"config": config.digest(), "output_options": options}
+        asked = {"config": config.digest(), "delivery": options}
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
