@@ -60,7 +60,7 @@ def test_a_folder_is_mirrored_and_resumed(tmp_path: Path, photos: Path, config: 
     summary = run(request, config, first)
     assert (summary.protected, len(summary.failures), summary.exit_code) == (6, 1, 1)
     assert first.summaries == [summary]
-    assert first.messages == ["1 file was ignored, no picture by content"]
+    assert first.messages == ["1 file was ignored: not in a recognised image format"]
     assert set(outputs(out)) == {f"{place[:-4]}.protected.png" for place in outputs(photos) if place[:-4].isdigit()} | {
         f"deeper/{name}.protected.png" for name in ("002", "005")
     }
@@ -127,7 +127,7 @@ def test_outputs_inside_the_input_folder_stay_out(photos: Path, config: ProtectC
     run(request, config, Recorder())
     again = Recorder()
     assert run(request, config, again).finished == 6
-    assert again.messages == ["the output folder lies among the inputs and was left out"]
+    assert again.messages == ["the output folder is inside an input folder and was left out"]
 
 
 def test_inputs_that_vanish_or_change_while_running(tmp_path: Path, config: ProtectConfig):
