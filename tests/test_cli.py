@@ -137,7 +137,7 @@ BAD_REQUESTS = {
     "pattern that nothing matches": (["*.gif"], 2, "matches nothing"),
     "no picture": (["--offline"], 2, "no picture given"),
     "list that is not there": (["--from-file", "list.txt"], 2, "--from-file list.txt: cannot be read"),
-    "errors over a picture": (["photo.png", "--errors", "text.png"], 2, "no list of errors"),
+    "errors over a picture": (["photo.png", "--errors", "text.png"], 2, "not a list of errors"),
     "unknown engine": (["photo.png", "--engine", "cloud"], 2, "unknown engine 'cloud'"),
     "unknown mode": (["photo.png", "--mode", "smash"], 2, "unknown mode 'smash'"),
     "unknown vae": (["photo.png", "--vae", "pokcet"], 2, "did you mean pocket?"),
@@ -253,7 +253,7 @@ def test_many_failures_do_not_bury_the_summary(tmp_path: Path, monkeypatch: pyte
     assert done.stderr.splitlines()[-1].startswith("0 protected, 25 failed")
     (tmp_path / "errors.jsonl").write_text("")
     done = in_process("--from-file", "errors.jsonl", cwd=tmp_path, monkeypatch=monkeypatch)
-    assert (done.exit_code, done.stderr) == (0, "errors.jsonl: names no picture; nothing to do\n")
+    assert (done.exit_code, done.stderr) == (0, "errors.jsonl: lists no pictures; nothing to do\n")
 
 
 def test_the_estimate_of_a_dry_run_needs_no_download(tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch):

@@ -109,7 +109,7 @@ NOT_PRODUCED = {
     "the disk is full": "needs a disk that is; tests/test_write.py makes one where it may",
     "nothing more can be written": "the same; tests/test_folders.py",
     "interrupted": "ends the process; tests/test_cli.py sends the signal",
-    "says what is finished": "needs a user who may not read everything",
+    "journal of finished pictures cannot": "needs a user who may not read everything",
     "cannot be listened on": "serves a page; tests/test_web_parts.py does",
     "this page is bound to": "the same",
     "is not here any more": "said by the page; the same, and tests/test_web.py",
