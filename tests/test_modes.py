@@ -94,7 +94,7 @@ def test_the_command_line_warns_of_a_former_name_once(tmp_path: Path):
     command = [sys.executable, "-m", "pca_protect", "run", "nothing.png", "--mode", "strong"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr.count("warning: mode strong is called subtle now; use that name\n") == 1
+    assert done.stderr.count("warning: mode strong was renamed to subtle; use that name\n") == 1
 
 
 @pytest.mark.parametrize(
