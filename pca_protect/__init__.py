@@ -1,6 +1,6 @@
 """Protect pictures against diffusion editing with nothing but a VAE encoder.
 
-The public names below are imported when they are first used, so that `import pca_protect` costs no torch.
+Public names are imported on first use: `import pca_protect` does not import torch.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pca_protect.surrogates.encoder import Surrogate
     from pca_protect.surrogates.load import load_surrogate
 
-_HOMES = {
+_MODULES = {
     "Cancelled": "errors",
     "DeviceError": "errors",
     "FallbackWarning": "errors",
@@ -72,9 +72,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 

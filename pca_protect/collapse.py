@@ -1,4 +1,4 @@
-"""The attack on tensors, in the form of torchattacks and foolbox: images in, perturbed images out."""
+"""The attack as a callable on tensors, as in torchattacks and foolbox: images in, perturbed images out."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from pca_protect.surrogates.encoder import AnySurrogate, Surrogate, as_surrogate
 
 
 class PosteriorCollapse:
-    """Posterior Collapse Attack (Guo et al., arXiv 2408.10901) on a batch of tensors. With the default settings, 16/255 and
-    modes `diffusion` and `concentration` it equals the published loop step for step.
+    """Posterior Collapse Attack (Guo et al., arXiv 2408.10901) on a batch of tensors. With the default settings, in
+    modes `diffusion` and `concentration`, it equals the published loop step for step.
 
     >>> import torch
     >>> from pca_protect import PosteriorCollapse, load_surrogate
@@ -31,20 +31,21 @@ class PosteriorCollapse:
     >>> bool((attack(images) - images).abs().max() <= 8 / 255 + 1e-6)
     True
 
-    Perturbations are not rounded to 8 bits, and large images are not divided into windows: `protect` does both.
+    Does not round to 8 bits and does not divide large images into windows; `protect` does both.
 
     Args:
-        surrogate: an encoder, or several, on one device.
+        surrogate: one encoder, or several on one device.
         mode: `diffusion`, `concentration`, `subtle`, or one added by `register_mode`; see `ProtectConfig`.
         eps: L-inf budget in units of the [0, 1] range.
         steps: gradient steps.
         rel_stepsize: length of the first step as a fraction of `eps`; 1/8 is the published 2/255 at 16/255.
-        momentum: decay of the sum of gradients (arXiv 1710.06081); 0 takes the sign of each gradient.
-        schedule: of the step length: `constant`, `linear` or `cosine`.
-        keep_best: return the best iterate of each image, at the price of one forward pass; otherwise the last.
+        momentum: decay factor of the gradient sum (arXiv 1710.06081); 0 takes the sign of each gradient.
+        schedule: decay of the step length: `constant`, `linear` or `cosine`.
+        keep_best: return each image's best iterate, which takes one more forward pass; otherwise the last. Ignored with `eot`
+            or several encoders, whose iterates cannot be compared by value.
         target_variance, direction: override the mode's, see `ProtectConfig`.
-        eot: random transform applied before every gradient, `(pixels, generator) -> pixels`; see `attack.transforms`.
-        seed: of the draws of `eot`.
+        eot: random transform of the pixels before every gradient, `(pixels, generator) -> pixels`; see `attack.transforms`.
+        seed: seed of the generator for `eot`.
 
     Raises:
         UsageError: a setting is unknown or out of range.
@@ -75,7 +76,8 @@ class PosteriorCollapse:
             raise UsageError(f"eps {eps} is not in (0, 1]; 16/255 is the published budget")
         if steps < 1 or not rel_stepsize > 0 or not momentum >= 0:
             raise UsageError(
-                f"steps {steps}, rel_stepsize {rel_stepsize} and momentum {momentum}: give at least 1, above 0 and at least 0"
+                f"steps {steps}, rel_stepsize {rel_stepsize} and momentum {momentum} are out of range; give at least 1, above 0 "
+                "and at least 0"
             )
         if MODES[mode].loss is not None and (target_variance is not None or direction is not None):
             raise UsageError(f"mode {mode} has no target variance and no direction; leave them out")
@@ -100,14 +102,14 @@ class PosteriorCollapse:
             Perturbed images, of the shape, device and type of `images`.
 
         Raises:
-            UsageError: the shape, type or range of `images` or `mask` is another.
+            UsageError: `images` or `mask` has the wrong shape, type or range.
             ModelError: the loss or its gradient is not finite.
         """
         _require_images(images)
         clean = images.detach().to(self._surrogate.device, torch.float32)
         ball = LinfBall(self._eps)
         editable = None if mask is None else _editable(mask, clean)
-        found = optimize(
+        optimized = optimize(
             clean,
             self._objective(clean, editable),
             constraint=ball if editable is None else Masked(ball, editable),
@@ -117,7 +119,7 @@ class PosteriorCollapse:
             steps=self._steps,
             keep_best=self._keep_best and self._eot is None and len(self._surrogate.members) == 1,
         )
-        return found.pixels.to(images.device, images.dtype)
+        return optimized.pixels.to(images.device, images.dtype)
 
     def _objective(self, clean: Tensor, editable: Tensor | None) -> Objective:
         weight, generator = self._mode.visibility_weight, torch.Generator().manual_seed(self._seed)

@@ -1,4 +1,4 @@
-"""One picture: encoder posterior -> collapse loss -> small steps inside the budget -> 8-bit picture -> proof."""
+"""One picture, start to finish: posterior -> loss -> steps within the budget -> 8-bit picture -> evaluation."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ MIN_GAIN = 1.25
 
 @dataclass(frozen=True)
 class Protected:
-    """A protected picture and what was measured on it."""
+    """A protected picture, its original, and the record of settings and measurements."""
 
     picture: Picture
     original: Picture
     record: Record
 
     def image(self) -> Image.Image:
-        """As a Pillow image, with alpha where the original had it; of several frames the first, of 16 bits the high 8."""
+        """The first frame as a Pillow image, with the original's alpha, of which 16-bit values keep the high 8 bits."""
         picture = self.picture
         image = Image.fromarray(picture.rgb[..., 0] if picture.gray else picture.rgb)
         if picture.alpha is not None:
@@ -58,14 +58,14 @@ class Protected:
         return image
 
     def encoded(self, format_name: str, *, allow_lossy: bool = False) -> tuple[bytes, Record]:
-        """The bytes of a file, and the record with what was measured on them.
+        """The encoded file, and the record completed with its digest and measured change.
 
         Args:
             format_name: see `io.write.output_format`.
-            allow_lossy: let compression break the budget, with a warning in the record.
+            allow_lossy: accept compression that exceeds the budget, with a warning in the record.
 
         Raises:
-            PictureError: the format cannot hold the picture; or the budget is broken.
+            PictureError: the format cannot hold the picture, or the change exceeds the budget.
         """
         data = encode_picture(self.picture, format_name, marker=self._marker())
         change = largest_change_levels(self.original, decode_picture(data, self.picture.source, max_pixels=sys.maxsize))
@@ -74,8 +74,8 @@ class Protected:
         if change > int(str(budget)):
             if not allow_lossy:
                 raise PictureError(
-                    f"{self.picture.source}: would differ by {change} levels where {budget} are allowed; nothing was "
-                    "written, please report this"
+                    f"{self.picture.source}: would change by {change} levels, over the budget of {budget}; nothing was written, "
+                    "please report this"
                 )
             warnings = (
                 *warnings,
@@ -90,14 +90,14 @@ class Protected:
         )
 
     def save(self, path: str | Path, *, allow_lossy: bool = False, overwrite: bool = False) -> Record:
-        """Write the file whole or not at all; the budget is measured on its bytes before they get there.
+        """Write the file atomically, after measuring the budget on its encoded bytes.
 
         Returns:
             The record completed with the output's path, digest and measured change.
 
         Raises:
             UsageError: lossy or unknown format.
-            PictureError: the file exists or cannot be written; or a lossless file that breaks the budget.
+            PictureError: the file exists or cannot be written, or a lossless file exceeds the budget.
         """
         path = Path(path)
         data, record = self.encoded(output_format(path, allow_lossy=allow_lossy), allow_lossy=allow_lossy)
@@ -137,22 +137,22 @@ def protect(
 
     Args:
         picture: a file, a Pillow image, a `Picture`, a uint8 array `(H, W, 3)`, or a float tensor `(3, H, W)` in [0, 1], which is
-            rounded to 8 bits. Alpha, low bytes of 16-bit pictures and metadata are carried along untouched; of several frames
-            or pages each is protected.
-        config: what to do; the defaults of `ProtectConfig` if None.
-        surrogate: an encoder loaded before, or several, to be used for many pictures; loaded from `config.vae` if None.
-        mask: `(H, W)`, true, or light in 8 bits, where the picture may change; a Pillow image works too. None is everywhere.
-            Fully transparent pixels never change.
-        evaluate: measure the protected picture, see `evaluation.evaluate`. Without it the record's fields for that are None,
-            and nothing warns of a weak protection.
+            rounded to 8 bits. Alpha, low bytes of 16-bit pictures and metadata stay unchanged. Every frame or page is
+            protected.
+        config: the request; `ProtectConfig()` if None.
+        surrogate: one encoder or several, already loaded, to be shared by many pictures; loaded from `config.vae` if None.
+        mask: `(H, W)`, booleans, 8-bit values or a Pillow image: true, or 128 and above, where the picture may change. None is
+            everywhere. Fully transparent pixels never change.
+        evaluate: evaluate the protected picture, see `evaluation.evaluate`. If False, the record's fields of the evaluation
+            are None, and there is no warning of a weak protection.
         on_step: progress and cancellation; raise `Cancelled` from it to stop.
 
     Returns:
-        The protected picture with a record of what was measured. Nothing is written until `save`.
+        The protected picture with its record. Nothing is written until `save`.
 
     Raises:
-        PictureError: the picture cannot be read, not even the smallest window of it fits into memory, or nothing that may be
-            seen is left of the change.
+        PictureError: the picture cannot be read, its smallest window does not fit into memory, or the visibility limit rounds
+            the whole change away.
         UsageError, ModelError, DeviceError: see `ProtectConfig` and `load_surrogate`.
     """
     config = config or ProtectConfig()
@@ -179,10 +179,10 @@ def protect_batch(
     Args:
         masks: per picture, see `protect`.
         evaluate: see `protect`.
-        on_step: see `protect`; it counts anew for every batch.
+        on_step: see `protect`; the count restarts with every batch.
 
     Raises:
-        PictureError, DeviceError: as `protect`, for the first picture that fails.
+        PictureError, DeviceError: see `protect`; of the first picture that fails.
     """
     if config.until is not None and not evaluate:
         raise UsageError("`until` needs the evaluation; leave one of them out")
@@ -192,7 +192,7 @@ def protect_batch(
             for picture, mask in zip(pictures, masks or [None] * len(pictures), strict=True)
         ]
     reset_peak(surrogate.device)
-    found: list[list[_Frame]] = [[] for _ in pictures]
+    frames_of: list[list[_Frame]] = [[] for _ in pictures]
     parts = [
         part
         for number, (picture, mask) in enumerate(zip(pictures, masks or [None] * len(pictures), strict=True))
@@ -201,9 +201,9 @@ def protect_batch(
     for (height, width), run in groupby(parts, key=lambda part: (part.picture.height, part.picture.width)):
         at_once = batch_size(surrogate, demand(config, height=height, width=width), at_most=config.batch)
         for chunk in _chunks(list(run), at_once):
-            for part, frame in zip(chunk, _worked(chunk, config, surrogate, evaluate, on_step), strict=True):
-                found[part.number].append(frame)
-    return [_joined(picture, frames, config, surrogate) for picture, frames in zip(pictures, found, strict=True)]
+            for part, frame in zip(chunk, _protected_frames(chunk, config, surrogate, evaluate, on_step), strict=True):
+                frames_of[part.number].append(frame)
+    return [_joined(picture, frames, config, surrogate) for picture, frames in zip(pictures, frames_of, strict=True)]
 
 
 class _OutOfReachError(PictureError):
@@ -238,7 +238,7 @@ def _until_preset(
 
 @dataclass(frozen=True)
 class _Part:
-    """One frame of one of the pictures, and where it may change."""
+    """One frame of one picture, and its mask."""
 
     number: int
     frame: int
@@ -248,7 +248,7 @@ class _Part:
 
 @dataclass(frozen=True)
 class _Frame:
-    """One protected frame; `evaluation` is None where none was asked for."""
+    """One protected frame; `evaluation` is None if it was not requested."""
 
     number: int
     protected: Picture
@@ -260,16 +260,16 @@ class _Frame:
 
 
 def _parts(number: int, picture: Picture, mask: Mask | None, config: ProtectConfig) -> list[_Part]:
-    """The frames that may change somewhere; a blank one in an animation stays as it is.
+    """The frames with editable pixels; other frames of an animation stay unchanged.
 
     Raises:
-        PictureError: none may.
+        PictureError: no frame has an editable pixel.
     """
     parts, refused = [], []
-    for frame, one in enumerate((picture, *picture.following)):
-        shown = replace(one, source=picture.source, following=())
+    for index, frame in enumerate((picture, *picture.following)):
+        still = replace(frame, source=picture.source, following=())
         try:
-            parts.append(_Part(number, frame, shown, editable_mask(shown, config.region, mask)))
+            parts.append(_Part(number, index, still, editable_mask(still, config.region, mask)))
         except PictureError as error:
             refused.append(error)
     if not parts:
@@ -282,18 +282,18 @@ def _chunks(parts: list[_Part], at_once: int) -> Iterator[list[_Part]]:
         yield parts[start : start + at_once]
 
 
-def _worked(
+def _protected_frames(
     parts: list[_Part], config: ProtectConfig, surrogate: AnySurrogate, evaluate: bool, on_step: Progress | None
 ) -> list[_Frame]:
-    """Protect pictures of one size. Where the device runs out of memory nevertheless, first fewer at once and then with
-    checkpoints, which change nothing else, then in smaller windows."""
+    """Protect pictures of one size. If the device runs out of memory, retries with smaller batches, then with checkpointing,
+    then with smaller windows; only the last changes the result."""
     started = time.perf_counter()
     first = parts[0].picture
     plan = choose_plan(surrogate, demand(config, height=first.height, width=first.width), source=first.source)
-    to_try = candidate_plans(surrogate, config.tile_px)
-    for attempt in to_try[to_try.index(plan) :]:
-        found = _attempt(parts, config, surrogate, attempt, evaluate, on_step)
-        if found is not None:
+    plans = candidate_plans(surrogate, config.tile_px)
+    for attempt in plans[plans.index(plan) :]:
+        results = _attempt(parts, config, surrogate, attempt, evaluate, on_step)
+        if results is not None:
             seconds = (time.perf_counter() - started) / len(parts)
             return [
                 _Frame(
@@ -305,14 +305,14 @@ def _worked(
                     seconds,
                     steps,
                 )
-                for part, (protected, measured, steps) in zip(parts, found, strict=True)
+                for part, (protected, measured, steps) in zip(parts, results, strict=True)
             ]
         empty_cache(surrogate.device)
         if len(parts) > 1:
             halves = parts[: len(parts) // 2], parts[len(parts) // 2 :]
-            return [frame for half in halves for frame in _worked(half, config, surrogate, evaluate, on_step)]
+            return [frame for half in halves for frame in _protected_frames(half, config, surrogate, evaluate, on_step)]
     raise DeviceError(
-        f"{first.source}: {surrogate.device} has no memory for windows of {to_try[-1].tile_px} px; use `device=cpu`"
+        f"{first.source}: {surrogate.device} has no memory for windows of {plans[-1].tile_px} px; use `device=cpu`"
     )
 
 
@@ -324,7 +324,7 @@ def _attempt(
     evaluate: bool,
     on_step: Progress | None,
 ) -> list[tuple[Picture, Evaluation | None, int]] | None:
-    """None where the device ran out of memory. The error ends here: it would hold on to what the attempt had taken."""
+    """None if the device ran out of memory. The error is not passed on: its traceback would keep the tensors alive."""
     pictures = [part.picture for part in parts]
     batch = Batch(
         [picture.rgb for picture in pictures],
@@ -392,7 +392,7 @@ def _out_of_reach(reached: Evaluation, wanted: float, config: ProtectConfig) -> 
 
 
 def _joined(original: Picture, frames: list[_Frame], config: ProtectConfig, surrogate: AnySurrogate) -> Protected:
-    """The frames of one picture, with a record of the one that is protected least.
+    """Joins the frames of one picture, with a record of the least protected frame.
 
     Raises:
         PictureError: the visibility limit is so low that rounding left no change in any frame.
@@ -403,11 +403,11 @@ def _joined(original: Picture, frames: list[_Frame], config: ProtectConfig, surr
     change_levels = max(frame.change_levels for frame in frames)
     if change_levels == 0 and config.max_visibility is not None:
         raise PictureError(
-            f"{original.source}: max visibility {config.max_visibility} leaves nothing of the change; raise `max_visibility`, or "
+            f"{original.source}: max visibility {config.max_visibility} rounds the whole change away; raise `max_visibility`, or "
             "leave it out"
         )
     evaluations = [frame.evaluation for frame in frames if frame.evaluation is not None]
-    weakest = min(evaluations, key=lambda one: one.gain_over_noise) if evaluations else None
+    weakest = min(evaluations, key=lambda measured: measured.gain_over_noise) if evaluations else None
     record = Record(
         input=None if not original.digest else original.source,
         output=None,
@@ -444,13 +444,13 @@ def _warnings(weakest: Evaluation | None, frames: list[_Frame], config: ProtectC
     smallest = min(frame.tile_px for frame in frames)
     if smallest < config.tile_px:
         yield (
-            f"memory sufficed for windows of {smallest} px instead of {config.tile_px}: the result is not that of a run "
-            "with more memory, and protects a little less"
+            f"too little memory for windows of {config.tile_px} px, {smallest} px were used: the result differs from that of a "
+            "run with more memory and protects slightly less"
         )
     if weakest is not None and weakest.gain_over_noise < MIN_GAIN:
         yield (
-            f"the latent moved only {weakest.gain_over_noise:.2g} times as far as random noise of the same budget moves it: "
-            "this hardly protects; use more steps or a larger budget"
+            f"the latent shift is only {weakest.gain_over_noise:.2g} times that of random noise of the same budget: this hardly "
+            "protects; use more steps or a larger budget"
         )
 
 

@@ -334,7 +334,7 @@ def test_an_edit_of_an_unchanged_picture_is_the_same_edit(files: Path, editor: P
 
 BAD_REQUESTS = {
     "missing picture": (["nowhere.png"], PictureError, "nowhere.png: no such file"),
-    "text named png": (["text.png"], PictureError, "is not a picture"),
+    "text named png": (["text.png"], PictureError, "recognised image format"),
     "folder": (["."], UsageError, "is a folder"),
     "other size": (
         ["original.png", "--original", "smaller.png"],

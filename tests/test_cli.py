@@ -50,8 +50,8 @@ def test_protects_several_pictures_and_survives_a_bad_one(tmp_path: Path, photo:
     first, bad, second = map(json.loads, done.stdout.splitlines())
     assert (first["output"], second["output"]) == ("photo.protected.png", "second.protected.png")
     assert bad["input"] == "bad.png"
-    assert "not a picture" in bad["error"]
-    assert "error: bad.png: is not a picture" in done.stderr
+    assert "recognised image format" in bad["error"]
+    assert "error: bad.png: is not in a recognised" in done.stderr
     assert "\ntest only: 2 protected, 1 failed in " in done.stderr
     assert (
         done.stderr.count("warning: the embedded `pocket` VAE protects the offline test bed, not Stable Diffusion") == 1
@@ -134,11 +134,11 @@ def test_encoders_that_make_no_ensemble_write_nothing(
 
 BAD_REQUESTS = {
     "missing file": (["nowhere.png"], 1, "nowhere.png: no such file"),
-    "folder without a place for its outputs": (["."], 2, "say with -o FOLDER"),
-    "pattern that nothing matches": (["*.gif"], 2, "nothing matches"),
+    "folder without a place for its outputs": (["."], 2, "add -o FOLDER"),
+    "pattern that nothing matches": (["*.gif"], 2, "matches nothing"),
     "no picture": (["--offline"], 2, "no picture given"),
     "list that is not there": (["--from-file", "list.txt"], 2, "--from-file list.txt: cannot be read"),
-    "errors over a picture": (["photo.png", "--errors", "text.png"], 2, "no list of errors"),
+    "errors over a picture": (["photo.png", "--errors", "text.png"], 2, "not a list of errors"),
     "unknown engine": (["photo.png", "--engine", "cloud"], 2, "unknown engine 'cloud'"),
     "unknown mode": (["photo.png", "--mode", "smash"], 2, "unknown mode 'smash'"),
     "unknown vae": (["photo.png", "--vae", "pokcet"], 2, "did you mean pocket?"),
@@ -174,7 +174,7 @@ BAD_REQUESTS = {
     "one vae twice": (["photo.png", "--vae", "pocket", "--vae", "pocket"], 2, "give each once"),
     "unknown option": (["photo.png", "--fast"], 2, "--fast"),
     "zero bytes": (["empty.png"], 1, "0 bytes"),
-    "text named png": (["text.png"], 1, "not a picture"),
+    "text named png": (["text.png"], 1, "recognised image format"),
     "one pixel": (["tiny.png"], 1, "too small"),
 }
 
@@ -231,7 +231,7 @@ def test_odd_names_are_one_line_each(tmp_path: Path, tiny_folder: Path, monkeypa
     done = run("--json")
     lines = list(map(json.loads, done.stdout.splitlines()))
     assert {line["input"] for line in lines} == {f"in/{name}" for name in (*names, "bad\nname.png")}
-    assert [line for line in done.stderr.splitlines() if line.startswith("error: in/bad\\nname.png: is damaged")]
+    assert [line for line in done.stderr.splitlines() if line.startswith("error: in/bad\\nname.png: is truncated")]
     assert "\x1b" not in done.stderr + done.stdout
     assert done.stderr.splitlines()[-1].startswith("3 protected, 1 failed in ")
     assert done.exit_code == 1
@@ -255,7 +255,7 @@ def test_many_failures_do_not_bury_the_summary(tmp_path: Path, monkeypatch: pyte
     assert done.stderr.splitlines()[-1].startswith("0 protected, 25 failed")
     (tmp_path / "errors.jsonl").write_text("")
     done = in_process("--from-file", "errors.jsonl", cwd=tmp_path, monkeypatch=monkeypatch)
-    assert (done.exit_code, done.stderr) == (0, "errors.jsonl: names no picture; nothing to do\n")
+    assert (done.exit_code, done.stderr) == (0, "errors.jsonl: lists no pictures; nothing to do\n")
 
 
 def test_the_estimate_of_a_dry_run_needs_no_download(tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch):

@@ -203,7 +203,7 @@ def test_folder_to_folder(
     failed = [json.loads(line)["input"] for line in (tmp_path / "errors.jsonl").read_text().splitlines()]
     assert {Path(name).name for name in failed} == set(broken)
     assert lines_of(tmp_path / "out", "errors")[0]["error"]
-    assert "1 file was ignored, no picture by name" in watched.messages
+    assert "1 file was ignored: no known image extension" in watched.messages
 
     journal, records = lines_of(tmp_path / "out", "journal"), lines_of(tmp_path / "out", "records")
     assert {line["output"] for line in journal} == set(outputs)
@@ -238,14 +238,14 @@ def test_what_a_rerun_does(tmp_path: Path, two_workers: None, config: ProtectCon
     assert state_of(out) == before
 
     other = ProtectConfig(vae=config.vae, steps=3, device="cpu")
-    with pytest.raises(UsageError, match=r"a\.png, .*b\.png: was protected with other settings"):
+    with pytest.raises(UsageError, match=r"a\.png, .*b\.png: protected with other settings"):
         again(other)
     kept = again(other, existing="skip")
     assert (kept.skipped, kept.protected) == (2, 0)
     assert state_of(out) == before
 
     (tmp_path / "in/a.png").write_bytes(png(45, 37, 9))
-    with pytest.raises(UsageError, match=r"in/a\.png: changed since it was protected"):
+    with pytest.raises(UsageError, match=r"in/a\.png: changed since protection"):
         again()
     (tmp_path / "in/a.png").write_bytes(png(45, 37, 0))
     (out / "a.protected.png").write_bytes(b"x" * len(before[str(out / "a.protected.png")][0]))
@@ -298,7 +298,7 @@ def test_picture_that_kills_its_worker(
     )
 
     (failure,) = summary.failures
-    assert "1-killer.png: ended its worker 3 times" in failure.error
+    assert "1-killer.png: crashed its worker 3 times" in failure.error
     outputs = written(tmp_path / "out")
     assert outputs == {
         place.replace(".png", ".protected.png"): expected(data, config, tiny) for place, data in pictures.items()
@@ -348,7 +348,7 @@ def test_bucket_to_bucket(s3: str, two_workers: None, one_thread: None, config: 
     assert versions_in("protected") == before
 
     other = ProtectConfig(vae=config.vae, steps=3, device="cpu")
-    with pytest.raises(UsageError, match=r"s3://pictures/set/deep/two\.png, .*: was protected with other settings"):
+    with pytest.raises(UsageError, match=r"s3://pictures/set/deep/two\.png, .*: protected with other settings"):
         go(other)
     assert versions_in("protected") == before
     client.put_object(Bucket="pictures", Key="set/one.png", Body=pictures["elsewhere.png"])
@@ -420,11 +420,11 @@ def test_outputs_of_a_run_that_was_killed(tmp_path: Path) -> None:
     killed = Ledger(output, output.listed(), "killed")
     killed.announce(Planned("c", "w", frozenset(task.target for task in tasks)))
     assert [(task.target, task.replace) for task in statuses("c").to_do] == [("a.protected", True)]
-    with pytest.raises(UsageError, match=r"a\.png: was protected with other settings"):
+    with pytest.raises(UsageError, match=r"a\.png: protected with other settings"):
         statuses("other")
     killed.end([], {"another"})  # a run over other pictures leaves the plan alone
     assert statuses("c").to_do
-    killed.end([], statuses("c").settled)
+    killed.end([], statuses("c").classified)
     with pytest.raises(UsageError, match="exists already"):
         statuses("c")
 

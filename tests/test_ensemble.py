@@ -384,7 +384,7 @@ def test_a_folder_goes_on_with_the_same_encoders_only(tmp_path: Path, names: tup
     assert (resumed.protected, resumed.finished) == (1, 2)
     for vae in (names[0], names[1::-1], names[1]):
         other = ProtectConfig(vae=vae, steps=1, preset="paper", device="cpu")
-        with pytest.raises(UsageError, match="been protected with other settings"):
+        with pytest.raises(UsageError, match="protected with other settings"):
             run(request, other, Recorder())
     assert outputs(out) == before
 

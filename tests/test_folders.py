@@ -60,7 +60,7 @@ def test_a_folder_is_mirrored_and_resumed(tmp_path: Path, photos: Path, config: 
     summary = run(request, config, first)
     assert (summary.protected, len(summary.failures), summary.exit_code) == (6, 1, 1)
     assert first.summaries == [summary]
-    assert first.messages == ["1 file was ignored, no picture by content"]
+    assert first.messages == ["1 file was ignored: not in a recognised image format"]
     assert set(outputs(out)) == {f"{place[:-4]}.protected.png" for place in outputs(photos) if place[:-4].isdigit()} | {
         f"deeper/{name}.protected.png" for name in ("002", "005")
     }
@@ -90,12 +90,12 @@ def test_what_changed_since_is_refused_before_any_work(tmp_path: Path, photos: P
     run(request, config, Recorder())
     before = outputs(tmp_path / "out")
     for other in (replace(config, seed=1), replace(config, budget_levels=8)):
-        with pytest.raises(UsageError, match="been protected with other settings"):
+        with pytest.raises(UsageError, match="protected with other settings"):
             run(request, other, Recorder())
-    with pytest.raises(UsageError, match="been protected with other settings"):
+    with pytest.raises(UsageError, match="protected with other settings"):
         run(replace(request, output_options=OutputOptions(rights_notice="mine")), config, Recorder())
     smooth_picture(16, 24, seed=99).save(photos / "000.png")
-    with pytest.raises(UsageError, match=r"000\.png: changed after"):
+    with pytest.raises(UsageError, match=r"000\.png: changed since protection"):
         run(request, config, Recorder())
     assert run(replace(request, existing="skip"), config, Recorder()).skipped == 6
     assert outputs(tmp_path / "out") == before
@@ -127,7 +127,7 @@ def test_outputs_inside_the_input_folder_stay_out(photos: Path, config: ProtectC
     run(request, config, Recorder())
     again = Recorder()
     assert run(request, config, again).finished == 6
-    assert again.messages == ["the output folder lies among the inputs and was left out"]
+    assert again.messages == ["the output folder is inside an input folder and was left out"]
 
 
 def test_inputs_that_vanish_or_change_while_running(tmp_path: Path, config: ProtectConfig):
@@ -149,12 +149,12 @@ def test_inputs_that_vanish_or_change_while_running(tmp_path: Path, config: Prot
         run(request, config, Recorder()).finished == 14
     )  # the changed one was read after it changed, as its line says
     changing.write_bytes(changing.read_bytes() + b"x")
-    with pytest.raises(UsageError, match=r"014\.png: changed after"):
+    with pytest.raises(UsageError, match=r"014\.png: changed since protection"):
         run(request, config, Recorder())
 
 
 def test_two_runs_into_one_folder(tmp_path: Path, photos: Path, config: ProtectConfig):
-    with output_lock(tmp_path / "out"), pytest.raises(UsageError, match="another run is writing there"):
+    with output_lock(tmp_path / "out"), pytest.raises(UsageError, match="is in use by another run"):
         run(ask(photos, output=tmp_path / "out"), config, Recorder())
     assert outputs(tmp_path / "out") == {}
 

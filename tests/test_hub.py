@@ -286,7 +286,7 @@ def test_wrong_token(hub: HubServer, client: Client) -> None:
 
 def test_repository_without_a_vae(hub: HubServer, client: Client, vae_files: dict[str, bytes]) -> None:
     hub.repositories["owner/model"] = Repository({"model.safetensors": b""})
-    assert_refused(client.locate("owner/model"), "owner/model holds no VAE", "give a VAE or a pipeline repository")
+    assert_refused(client.locate("owner/model"), "owner/model contains no VAE", "give a VAE or a pipeline repository")
 
     # The cache remembers what was not there; it must not outlive the repository's next commit.
     hub.repositories["owner/model"] = repository(vae_files, CONFIG, WEIGHTS, folder="vae/")
@@ -528,7 +528,7 @@ def test_command_line_failures_are_one_line_and_write_nothing(
     hub.cut = Cut(after_bytes=1000, times=1000, reset=True)
     failures = {
         "owner/gated": "is gated",
-        "owner/model": "holds no VAE",
+        "owner/model": "contains no VAE",
         "owner/old": "can run code",
         "owner/reset": "could not be downloaded",
         "owner/missing": "is not on the hub",

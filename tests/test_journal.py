@@ -76,7 +76,7 @@ def test_a_folder_is_for_one_run_at_a_time(tmp_path: Path):
     with output_lock(folder) as state:
         (state.temporary / "half").write_bytes(b"x")
         Journal(state.folder, part=1).append(line())
-        with pytest.raises(UsageError, match="another run is writing there"), output_lock(folder):
+        with pytest.raises(UsageError, match="is in use by another run"), output_lock(folder):
             pass
         assert (state.temporary / "half").exists()
     with output_lock(folder) as state:
@@ -113,7 +113,7 @@ def test_finished_is_proved_by_every_digest(tmp_path: Path, job: Job):
     assert job_status(job, tmp_path, "skip") == "exists"
     for changes, says in (
         ({"output_sha256": "x"}, "exists already"),
-        ({"input_sha256": "x"}, "changed after having been protected"),
+        ({"input_sha256": "x"}, "changed since protection"),
         ({"config_sha256": "x"}, "with other settings"),
         ({"weights_sha256": "x"}, "with other settings"),
     ):
@@ -171,7 +171,7 @@ def test_plain_lists(tmp_path: Path):
     path.write_bytes(b"\xef\xbb\xbfa.png\r\n\n b.png\n{c}.png\nbad \xff.png")
     assert read_list(path) == [Listed(os.fsdecode(name)) for name in (b"a.png", b" b.png", b"{c}.png", b"bad \xff.png")]
     path.write_bytes(b"a\0b\n")
-    with pytest.raises(UsageError, match="line 1 is no path"):
+    with pytest.raises(UsageError, match="line 1 is not a path"):
         read_list(path)
     with pytest.raises(UsageError, match="cannot be read"):
         read_list(tmp_path / "missing")
@@ -179,7 +179,7 @@ def test_plain_lists(tmp_path: Path):
 
 def test_errors_never_replace_a_file_that_is_none(tmp_path: Path):
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(UsageError, match="no list of errors"):
+    with pytest.raises(UsageError, match="not a list of errors"):
         check_errors_file(tmp_path / "photo.jpg")
     with pytest.raises(UsageError, match="no such folder"):
         check_errors_file(tmp_path / "missing" / "errors.jsonl")

@@ -62,7 +62,7 @@ def test_folders_and_patterns_are_mirrored(tmp_path: Path, monkeypatch: pytest.M
         ("link.png", "is one of the pictures"),
         ("missing/out.png", "no such folder"),
         ("missing", "no such folder"),
-        ("out.jpg", "eats the perturbation"),
+        ("out.jpg", "weakens the perturbation"),
         ("out.gif", "cannot write .gif"),
     ],
 )
@@ -77,10 +77,10 @@ def test_refuses_outputs_before_any_work(tmp_path: Path, photo: Path, output: st
 @pytest.mark.parametrize(
     ("output", "says"),
     [
-        (None, "say with -o FOLDER"),
+        (None, "add -o FOLDER"),
         ("photo.png", "is a file"),
         ("out.png", "names a picture"),
-        ("photo.png/x", "made in"),
+        ("photo.png/x", "created in"),
     ],
 )
 def test_folders_need_a_folder(tmp_path: Path, photo: Path, output: str | None, says: str):
@@ -100,7 +100,7 @@ def test_refuses_two_pictures_with_one_output(tmp_path: Path):
         planned(tmp_path / "a", tmp_path / "b", output=tmp_path / "out")
     assert len(planned(*pictures).jobs) == 2
     assert len(planned(pictures[0], pictures[0], tmp_path / "a", output=tmp_path).jobs) == 1
-    with pytest.raises(UsageError, match="has to be a folder"):
+    with pytest.raises(UsageError, match="need an existing folder"):
         planned(*pictures, output=tmp_path / "out.png")
 
 
@@ -121,7 +121,7 @@ def test_an_output_whose_name_would_be_too_long_fails_alone(tmp_path: Path, phot
     long = tmp_path / ("é" * 125 + ".png")
     photo.rename(long)
     (job,) = planned(tmp_path, output=tmp_path / "out").jobs
-    assert "make its name 9 bytes shorter" in job.source.problem
+    assert "shorten the picture's name by 9 bytes" in job.source.problem
     shorter = long.rename(tmp_path / ("é" * 120 + "x.png"))
     (job,) = planned(shorter).jobs
     assert job.source.problem == ""
@@ -138,7 +138,7 @@ def test_a_read_only_disk_is_refused_before_any_work(tmp_path: Path, photo: Path
     with small_disk(tmp_path, ",ro") as disk:
         with pytest.raises(UsageError, match="cannot be written to"):
             planned(photo, output=disk)
-        with pytest.raises(UsageError, match="cannot be made in"):
+        with pytest.raises(UsageError, match="cannot be created in"):
             planned(tmp_path, output=disk / "new")
 
 

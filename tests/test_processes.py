@@ -70,5 +70,5 @@ def test_two_processes_make_the_same_files(tmp_path: Path, tiny_folder: Path):
     refused = launch(tmp_path, *settings, "-o", "two", "--seed", "1", processes=True)
     assert refused.returncode != 0
     assert refused.stderr.count("error: ") == 1
-    assert "been protected with other settings" in refused.stderr
+    assert "protected with other settings" in refused.stderr
     assert refused.stdout == ""

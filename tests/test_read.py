@@ -166,11 +166,11 @@ def test_sixteen_bits_are_turned_with_their_low_bytes(orientation: int):
 def test_cmyk_goes_through_its_profile_and_says_so(monkeypatch: pytest.MonkeyPatch):
     cmyk = smooth_picture(16, 16).convert("CMYK")
     plain = decode_picture(saved(cmyk, "JPEG", quality=95), "x")
-    assert "CMYK without a usable colour profile" in plain.read_warnings[0]
+    assert "CMYK to RGB without a usable colour profile" in plain.read_warnings[0]
     assert not plain.icc_profile
     broken = decode_picture(saved(cmyk, "JPEG", quality=95, icc_profile=profile_of(b"CMYK")), "x")
     assert np.array_equal(broken.rgb, plain.rgb)  # a profile that cannot be used is as good as none
-    assert "CMYK without a usable colour profile" in broken.read_warnings[0]
+    assert "CMYK to RGB without a usable colour profile" in broken.read_warnings[0]
 
     def to_black(image: Image.Image, *_: object, **options: object) -> Image.Image:
         return Image.new(str(options["outputMode"]), image.size)
@@ -179,7 +179,7 @@ def test_cmyk_goes_through_its_profile_and_says_so(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(ImageCms, "profileToProfile", to_black)
     converted = decode_picture(saved(cmyk, "JPEG", quality=95, icc_profile=profile_of(b"CMYK")), "x")
     assert converted.rgb.max() == 0  # the profile's answer is what is used
-    assert "converted by its colour profile" in converted.read_warnings[0]
+    assert "CMYK to sRGB with its colour profile" in converted.read_warnings[0]
     assert not converted.icc_profile
 
 
@@ -206,9 +206,9 @@ def test_a_profile_is_kept_only_where_it_fits():
 @pytest.mark.parametrize(
     ("array", "says"),
     [
-        (np.full((16, 16), 300.0, np.float32), "fractions outside 0 to 1"),
-        (np.full((16, 16), np.nan, np.float32), "fractions outside 0 to 1"),
-        (np.full((16, 16), 70_000, np.int32), "32-bit whole numbers"),
+        (np.full((16, 16), 300.0, np.float32), "float samples outside 0 to 1"),
+        (np.full((16, 16), np.nan, np.float32), "float samples outside 0 to 1"),
+        (np.full((16, 16), 70_000, np.int32), "32-bit integer samples"),
     ],
 )
 def test_numbers_without_a_scale_are_refused(array: np.ndarray, says: str):
@@ -417,7 +417,7 @@ def test_heic_without_the_library_names_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     data = struct.pack(">I4s4sI4s4s", 24, b"ftyp", b"heic", 0, b"mif1", b"heic") + bytes(64)
-    with pytest.raises(PictureError, match=r"x: is a HEIC picture.*pip install 'pca-protect\[heif\]'"):
+    with pytest.raises(PictureError, match=r"x: is a HEIC file.*pip install 'pca-protect\[heif\]'"):
         decode_picture(data, "x")
 
 
@@ -468,11 +468,11 @@ def broken(tmp_path: Path, kind: str) -> Path:
     ("kind", "says"),
     [
         ("missing", "no such file"),
-        ("text", "not a picture in a known format"),
-        ("postscript", "not a picture in a known format"),
+        ("text", "not in a recognised image format"),
+        ("postscript", "not in a recognised image format"),
         ("empty", "0 bytes"),
-        ("truncated", "damaged, its end is missing"),
-        ("truncated jpeg", "damaged, its end is missing"),
+        ("truncated", "is truncated"),
+        ("truncated jpeg", "is truncated"),
         ("1x1", "1x1 px is too small"),
         ("bomb", "60000x60000 px is over the limit of 200 megapixels; raise it with `max_pixels`"),
         ("webp bomb", "over the limit of 200 megapixels|damaged"),  # Pillow before 13 only says the latter
@@ -534,7 +534,7 @@ def test_only_raster_formats_are_opened():
 
 
 def test_a_folder_is_a_clear_error(tmp_path: Path):
-    with pytest.raises(UsageError, match="is a folder; give -o a folder to protect what is in it"):
+    with pytest.raises(UsageError, match="add -o FOLDER"):
         read_picture(tmp_path)
 
 

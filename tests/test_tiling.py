@@ -79,7 +79,7 @@ def test_windows_of_an_encoder_lie_on_its_grid(pocket: Surrogate, monkeypatch: p
 
     def part(self: SmallerPictures, window: Window) -> SmallerPart:
         found = real_part(self, window)
-        starts.append((found.rows.looked_at.start, found.columns.looked_at.start))
+        starts.append((found.rows.encoded.start, found.columns.encoded.start))
         return found
 
     def laid(*size: int, **settings: int) -> list[Window]:

@@ -153,7 +153,7 @@ def test_instant_refuses_what_no_start_was_trained_for(encoders: dict[str, Surro
 def test_instant_refuses_other_encoders_and_says_what_to_do(
     tiny: Surrogate, encoders: dict[str, Surrogate], face: Picture
 ):
-    with pytest.raises(UsageError, match=r"there is none for .*training universal.*`preset=fast`"):
+    with pytest.raises(UsageError, match=r"none is trained for .*training universal.*`preset=fast`"):
         protect(face, ProtectConfig(preset="instant"), surrogate=tiny)
     with pytest.raises(UsageError, match="one encoder at a time"):
         protect(face, ProtectConfig(preset="instant"), surrogate=ensemble(list(encoders.values())[:2]))

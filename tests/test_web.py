@@ -175,13 +175,13 @@ def test_upload_protect_compare_download(visit: Visit, pictures: Path, tmp_path:
 def test_several_pictures_come_as_a_zip_and_a_broken_one_is_named(visit: Visit, pictures: Path):
     visit.choose(pictures / "face.png", pictures / "small.jpg", pictures / "broken.png", pictures / "large.png")
     alert = visit.page.locator("#listed .errors")
-    assert "broken.png: is damaged" in alert.inner_text()
+    assert "broken.png: is truncated" in alert.inner_text()
     assert "large.png: 1200x900 px is over the limit of 1 megapixels" in alert.inner_text()
     visit.tick("Instant")
     visit.against("pocket")
     visit.button("Protect").click()
     visit.page.locator(".result").nth(1).wait_for()
-    assert "broken.png: is damaged" in visit.page.locator("#results .errors").inner_text()
+    assert "broken.png: is truncated" in visit.page.locator("#results .errors").inner_text()
     archive = zipfile.ZipFile(io.BytesIO(visit.download(visit.page.get_by_text("Download all 2 as a zip"))))
     assert archive.namelist() == ["face.protected.png", "small.protected.png"]
     assert 1 <= change(pictures / "small.jpg", archive.read("small.protected.png")).max() <= 16
@@ -194,7 +194,7 @@ def test_a_broken_file_alone_gives_its_sentence(visit: Visit, pictures: Path):
     shown = visit.page.locator("#results .errors")
     shown.wait_for()
     assert shown.get_attribute("role") == "alert"
-    assert "broken.png: is damaged" in shown.inner_text()
+    assert "broken.png: is truncated" in shown.inner_text()
     assert str(pictures) not in visit.page.content()
 
 

@@ -140,12 +140,12 @@ def test_a_tiff_of_many_strips_is_exact():
 @pytest.mark.parametrize(
     ("picture", "format_name", "says"),
     [
-        (picture_of("colour16"), "WEBP", "16 bits a channel, and WebP holds 8"),
+        (picture_of("colour16"), "WEBP", "16 bits per channel, and WebP holds 8"),
         (picture_of("gray16+alpha"), "TIFF", "write it to a .png file"),
         (replace(picture_of("colour"), following=(picture_of("colour", width=30),)), "PNG", "page 2 has 30x14 px"),
         (replace(picture_of("colour"), following=(picture_of("colour", width=30),)), "WEBP", "page 2 has 30x14 px"),
-        (replace(picture_of("gray16"), following=(picture_of("gray16"),)), "PNG", "several pages of 16 bits"),
-        (picture_of("colour", width=16_384, height=8), "WEBP", "16383 a side"),
+        (replace(picture_of("gray16"), following=(picture_of("gray16"),)), "PNG", "several 16-bit pages"),
+        (picture_of("colour", width=16_384, height=8), "WEBP", "limit of 16383 px"),
         (replace(picture_of("colour"), following=(picture_of("colour"),)), "JPEG", "has 2 frames"),
         (picture_of("colour+alpha"), "JPEG", "JPEG has no transparency"),
     ],
@@ -243,7 +243,7 @@ def test_the_largest_change_is_over_all_frames_and_rows():
     picture = replace(first, following=(second,))
     assert largest_change_levels(picture, picture) == 0
     assert largest_change_levels(picture, replace(first, following=(replace(second, rgb=changed),))) == 7
-    with pytest.raises(PictureError, match="other frames or another size"):
+    with pytest.raises(PictureError, match="in size or number of frames"):
         largest_change_levels(picture, first)
 
 
