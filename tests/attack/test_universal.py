@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import smooth_picture
+from conftest import ROOT, smooth_picture
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save_file
@@ -40,7 +40,7 @@ def encoders() -> dict[str, Surrogate]:
 @pytest.fixture(scope="module")
 def face() -> Picture:
     """96 px, as small as the encoders' figures mean anything."""
-    path = Path(__file__).resolve().parent.parent / "examples" / "astronaut.png"
+    path = ROOT / "examples" / "astronaut.png"
     return from_pil(Image.open(path).crop((170, 60, 266, 156)))
 
 

@@ -101,7 +101,7 @@ def test_demo(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_every_example_is_run_and_named():
-    tested = Path(__file__).read_text() + (ROOT / "tests" / "test_gallery.py").read_text()
+    tested = Path(__file__).read_text() + (ROOT / "tests" / "project" / "test_gallery.py").read_text()
     named = (EXAMPLES / "README.md").read_text()
     for script in EXAMPLES.glob("*.py"):
         assert f'"{script.name}"' in tested, "no test runs it"

@@ -11,8 +11,8 @@ import torch
 from conftest import tiny_kl
 from diffusers import AutoencoderKL, AutoencoderKLFlux2
 from diffusers.models.autoencoders.vae import Encoder as DiffusersEncoder
-from test_layout import run_python
-from test_memory_efficient import moments_and_gradient, plain_encoder
+from encoder_values import moments_and_gradient, plain_encoder
+from fresh_python import run_python
 from tiny_vaes import STABLE_DIFFUSION, TINY
 from torch import nn
 

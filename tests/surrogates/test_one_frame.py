@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_ltx import LTXVideoCausalConv3d, LTXVideoDownsampler3d
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
-from test_memory_efficient import moments_and_gradient
+from encoder_values import moments_and_gradient
 from tiny_vaes import TINY
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode

@@ -9,15 +9,14 @@ import pytest
 import torch
 from conftest import tiny_kl
 from diffusers import AutoencoderKL
+from encoder_values import moments_and_gradient, plain_encoder
 from tiny_vaes import TINY
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pca_protect.surrogates.encoder import Surrogate
-from pca_protect.surrogates.kinds import KINDS
 from pca_protect.surrogates.load import _encoder_of, channels_last, surrogate_of
 from pca_protect.surrogates.memory_efficient import NormSiLU, blocks_of, reduce_saved_activations
-from pca_protect.surrogates.one_frame import over_one_frame
 
 EVERY = [
     pytest.param(TINY[name], id=name)
@@ -37,26 +36,6 @@ EVERY = [
         "AutoencoderDC",
     )
 ]
-
-
-def plain_encoder(make: Callable[[], nn.Module]) -> nn.Module:
-    """As diffusers makes it, frozen; with its convolutions over one frame, where it takes videos."""
-    vae = make()
-    encoder = _encoder_of(vae, type(vae).__name__).eval().requires_grad_(False)
-    over_one_frame(encoder, KINDS[type(vae).__name__])
-    return encoder
-
-
-def moments_and_gradient(encoder: nn.Module, *, pictures: slice = slice(2)) -> tuple[Tensor, Tensor]:
-    """Mean and gradient for these of two pictures of 64 x 96 px."""
-    dtype = next(encoder.parameters()).dtype
-    pixels = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))[pictures].to(dtype).requires_grad_()
-    found = encoder(1.0 * pixels)  # FlopCounterMode cannot follow a gradient to the very input of a module
-    loss = found.mean.float().square().sum()
-    if found.logvar is not None:
-        loss = loss + found.logvar.float().exp().sum()
-    (gradient,) = torch.autograd.grad(loss, pixels)
-    return found.mean.detach(), gradient
 
 
 def kept_bytes(encoder: nn.Module) -> int:

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pca_protect import memory
 from pca_protect.attack.posterior import Posterior
-from pca_protect.eval.cost.operations import operations_of_step
+from pca_protect.eval.benches.cost.operations import operations_of_step
 from pca_protect.surrogates import winograd
 from pca_protect.surrogates.encoder import Surrogate
 from pca_protect.surrogates.load import surrogate_of_module

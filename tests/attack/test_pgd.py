@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from published_loop import pictures, published_loop
 from torch import Tensor
 
 from pca_protect.attack.objectives import CollapseObjective
@@ -11,29 +12,8 @@ from pca_protect.attack.pgd import SCHEDULES, LinfBall, MomentumStep, Optimized,
 from pca_protect.config import PRESETS, ProtectConfig
 from pca_protect.engine import run_recipe
 from pca_protect.errors import Cancelled, ModelError
-from pca_protect.modes import MODES, PUBLISHED_MODES
+from pca_protect.modes import PUBLISHED_MODES
 from pca_protect.surrogates.encoder import Surrogate
-
-
-def pictures(batch: int = 2) -> Tensor:
-    generator = torch.Generator().manual_seed(3)
-    pixels = torch.rand(batch, 3, 24, 40, generator=generator)
-    return (pixels * 1.4 - 0.2).clamp(0, 1)  # some at both ends of the range, where the second clamp bites
-
-
-def published_loop(surrogate: Surrogate, x: Tensor, mode: str) -> Tensor:
-    """The algorithm of arXiv 2408.10901 written down once more, on the encoder itself."""
-    epsilon, alpha, variance = 16 / 255, 2 / 255, MODES[mode].target_variance
-    delta = torch.zeros_like(x)
-    for _ in range(40):
-        adversarial = (x + delta).clamp(0, 1).requires_grad_(True)
-        moments = surrogate.encoder.quant_conv(surrogate.encoder.encoder(2 * adversarial - 1))
-        mean, logvar = moments.chunk(2, dim=1)
-        loss = 0.5 * (variance * (-logvar - 1) + mean**2 + logvar.exp()).sum()
-        gradient = torch.autograd.grad(loss, adversarial)[0]
-        delta = delta + (alpha if mode == "diffusion" else -alpha) * gradient.sign()
-        delta = delta.clamp(-epsilon, epsilon)
-    return (x + delta).clamp(0, 1)
 
 
 @pytest.mark.parametrize("mode", PUBLISHED_MODES)

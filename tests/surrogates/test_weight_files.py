@@ -1,6 +1,6 @@
 """Every form of file that people have, for every kind of VAE: it works, or one sentence says what to do.
 
-`WRITE_TABLES=1 pytest tests/test_weight_files.py` writes the tables of docs/surrogates.md.
+`WRITE_TABLES=1 pytest tests/surrogates/test_weight_files.py` writes the tables of docs/surrogates.md.
 """
 
 from __future__ import annotations

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from fresh_python import run_python
 
 import pca_protect
 
@@ -48,12 +48,6 @@ def imports_of(nodes: Sequence[ast.AST]) -> Iterator[str]:
             assert node.level == 0, f"from .{node.module}: relative import"
             yield node.module or ""
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def run_python(code: str) -> None:
-    """Run a program in a fresh interpreter; it has to end without an error."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 def belongs_to(name: str, packages: tuple[str, ...]) -> bool:
