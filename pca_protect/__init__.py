@@ -24,7 +24,8 @@ if TYPE_CHECKING:
         UsageError,
     )
     from pca_protect.modes import register_mode
-    from pca_protect.protection import Protected, protect, protect_batch
+    from pca_protect.protected import Protected
+    from pca_protect.protection import protect, protect_batch
     from pca_protect.record import Record
     from pca_protect.surrogates.encoder import Surrogate
     from pca_protect.surrogates.load import load_surrogate
@@ -38,7 +39,7 @@ _MODULES = {
     "PictureError": "errors",
     "PosteriorCollapse": "collapse",
     "ProtectConfig": "config",
-    "Protected": "protection",
+    "Protected": "protected",
     "Record": "record",
     "Surrogate": "surrogates.encoder",
     "UsageError": "errors",

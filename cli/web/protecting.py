@@ -28,7 +28,8 @@ from pca_protect.io.plan import PROTECTED, TEST_ONLY
 from pca_protect.io.read import from_pil
 from pca_protect.io.write import encode_picture, output_format
 from pca_protect.memory import batch_size
-from pca_protect.protection import Protected, protect
+from pca_protect.protected import Protected
+from pca_protect.protection import protect
 from pca_protect.record import Record
 from pca_protect.surrogates.encoder import AnySurrogate
 from pca_protect.surrogates.resolve import AUTO

@@ -16,7 +16,7 @@ from pca_protect.batch.outcome import Failure, Outcome
 from pca_protect.errors import Cancelled, DeviceError, ModelError, PictureError, UsageError, first_line
 from pca_protect.io.picture import Picture
 from pca_protect.io.plan import Job
-from pca_protect.protection import Protected
+from pca_protect.protected import Protected
 from pca_protect.record import Record
 
 _GROUPS_AHEAD = 2

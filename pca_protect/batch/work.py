@@ -24,7 +24,8 @@ from pca_protect.io.plan import Job
 from pca_protect.io.read import read_picture
 from pca_protect.io.write import output_format, write_bytes
 from pca_protect.memory import batch_size
-from pca_protect.protection import Protected, protect_batch
+from pca_protect.protected import Protected
+from pca_protect.protection import protect_batch
 from pca_protect.record import Record
 from pca_protect.surrogates.encoder import AnySurrogate
 

@@ -21,7 +21,8 @@ from pca_protect.io.marker import MARKER_KEY, SOFTWARE, is_marker
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import MAX_PIXELS, decode_picture
 from pca_protect.io.write import output_format
-from pca_protect.protection import Protected, protect_batch
+from pca_protect.protected import Protected
+from pca_protect.protection import protect_batch
 from pca_protect.record import Record
 from pca_protect.surrogates.load import load_resolved
 from pca_protect.surrogates.resolve import Resolved

@@ -19,7 +19,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from pretended_device import pretending
 
-import pca_protect.protection
+import pca_protect.frames
 from pca_protect import PcaProtectError
 from pca_protect import device as device_module
 from pca_protect.cli.main import app, protect_app
@@ -202,9 +202,9 @@ def elsewhere() -> Iterator[tuple[int, str]]:
         patch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
         yield 3, "protect photo.png --vae nobody/nothing -o hub.png"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pca_protect.protection, "choose_plan", lambda *_, **__: MemoryPlan(192, checkpointed=True))
+        patch.setattr(pca_protect.frames, "choose_plan", lambda *_, **__: MemoryPlan(192, checkpointed=True))
         yield 0, f"protect photo.png {QUICK} -o smaller.png"
-        patch.setattr(pca_protect.protection, "_attempt", lambda *_: None)
+        patch.setattr(pca_protect.frames, "_attempt", lambda *_: None)
         yield 3, f"protect photo.png {QUICK} -o never.png"
     for package, (code, command) in WITHOUT.items():
         with pytest.MonkeyPatch.context() as patch:

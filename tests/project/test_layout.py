@@ -136,7 +136,7 @@ def test_below_protection_the_engine_alone_reads_the_request():
         if "pca_protect.config.ProtectConfig" in imports(path, top_level_only=False)
         and not belongs_to(name, ("pca_protect.cli", "pca_protect.eval", "pca_protect.batch", "pca_protect.cluster"))
     }
-    assert readers == {"pca_protect", "pca_protect.protection", "pca_protect.engine"}
+    assert readers == {"pca_protect", "pca_protect.protection", "pca_protect.frames", "pca_protect.engine"}
 
 
 def test_nothing_outside_the_command_line_prints():
