@@ -241,7 +241,7 @@ def _made(picture: Rgb, others: Mapping[str, Surrogate], config: IngredientsConf
     for mode in WHOLE:
         yield (
             f"whole protections, mode {mode}",
-            protected(picture, ProtectConfig(mode=mode, for_unknown=True), ensemble(together)),
+            protected(picture, ProtectConfig(mode=mode, for_unknown=len(together) > 1), ensemble(together)),
         )
 
 

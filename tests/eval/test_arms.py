@@ -173,7 +173,7 @@ def pocket_editor() -> Editor:
 
 @pytest.mark.parametrize("name", INSTANT)
 def test_arms_without_steps_need_a_trained_start(pocket_editor: Editor, target: Target, picture: Rgb, name: str):
-    with pytest.raises(UsageError, match="there is no trained start for"):
+    with pytest.raises(UsageError, match="none is trained for"):
         run(name, picture, target)
     trained = Target(pocket_editor.surrogate)
     found, noise = (run(one, picture, trained) for one in (name, NOISE_LINF))

@@ -42,8 +42,8 @@ def peak_megabytes():
 empty, started = peak_megabytes(), time.perf_counter()
 found = preview(Request((sys.argv[1],), output=Path(sys.argv[2]), recursive=True), ProtectConfig())
 seconds = time.perf_counter() - started
-standings = {name: found.standings.count(name) for name in set(found.standings)}
-print(json.dumps({"seconds": seconds, "peak_megabytes": peak_megabytes(), "empty_megabytes": empty, **standings}))
+statuses = {name: found.statuses.count(name) for name in set(found.statuses)}
+print(json.dumps({"seconds": seconds, "peak_megabytes": peak_megabytes(), "empty_megabytes": empty, **statuses}))
 """
 
 
