@@ -23,8 +23,19 @@ TREE = ROOT / "build" / "mutants"
 MUTATED = ("attack/*.py", "eval/stat*.py", "eval/tables.py")
 """In the package."""
 TESTS = (
-    *("losses", "pgd", "objectives", "ensemble", "eot", "transforms", "visibility", "visibility_penalty", "universal"),
-    *("collapse", "properties", "stat*", "tables"),
+    *(
+        "losses",
+        "posterior",
+        "pgd",
+        "objectives",
+        "ensemble",
+        "eot",
+        "transforms",
+        "visibility",
+        "visibility_penalty",
+        "universal",
+    ),
+    *("collapse", "properties", "until", "stat*", "tables"),
 )
 """Of each, `test_NAME.py` anywhere in `tests/` runs."""
 SEED = 0

@@ -323,3 +323,25 @@ def test_shrinking_matrices_of_a_run_are_computed_once():
             transforms.downscale_upscale(0.5)(part, torch.Generator())
     assert transforms._lanczos.cache_info().misses == 12
     assert transforms._lanczos.cache_info().hits == 24
+
+
+def test_qualities_are_drawn_from_their_range():
+    pixels = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    known = {quality: jpeg(quality)(pixels, torch.Generator()) for quality in range(60, 66)}
+    drawn = [jpeg((60, 65))(pixels, torch.Generator().manual_seed(seed)) for seed in range(12)]
+    found = [[quality for quality, one in known.items() if torch.equal(one, shown)] for shown in drawn]
+    assert all(found), "each is that of a quality in the range"
+    assert len({qualities[0] for qualities in found}) > 2
+
+
+def test_a_choice_comes_from_the_generator_alone():
+    choose = random_choice([lambda pixels, _, level=level: pixels + level for level in range(4)])
+    pixels = torch.zeros(1, 3, 8, 8)
+
+    def chosen(global_seed: int) -> list[float]:
+        torch.manual_seed(global_seed)
+        generator = torch.Generator().manual_seed(5)
+        return [float(choose(pixels, generator).mean()) for _ in range(8)]
+
+    assert chosen(0) == chosen(1)
+    assert len(set(chosen(0))) > 1
