@@ -90,7 +90,7 @@ def check_picture(
 
     Raises:
         UsageError: the sizes differ, a name means nothing, or `clean` holds too few pictures.
-        ModelError, DeviceError: a model or the device cannot be had.
+        ModelError, DeviceError: a model or the device is unavailable.
     """
     report = on_progress or (lambda label, done, in_all: None)
     if clean is not None:

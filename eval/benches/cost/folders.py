@@ -50,7 +50,7 @@ print(json.dumps({"seconds": seconds, "peak_megabytes": peak_megabytes(), "empty
 def measure_folders(
     folder: Path, *, numbers: Sequence[int] = NUMBERS, on_progress: OnProgress | None = None
 ) -> Finished:
-    """Measure what `folder` does not hold yet, and write its tables. Linux only.
+    """Add the measurements missing from `folder` and write its tables. Linux only.
 
     Args:
         numbers: of pictures in a folder.

@@ -37,11 +37,11 @@ print(json.dumps({
 
 
 def measure_memory(config: MemoryConfig, folder: Path, *, on_progress: OnProgress | None = None) -> Finished:
-    """Measure what `folder` does not hold yet, and write its tables. A picture that memory does not suffice for has the error in
+    """Add the measurements missing from `folder` and write its tables. A picture that memory does not suffice for has the error in
     its row.
 
     Raises:
-        UsageError: a setting is wrong, or `folder` holds something else; see `Results`.
+        UsageError: a setting is wrong, or `folder` holds other results; see `Results`.
         DeviceError: the device is not there.
     """
     bench = Bench("cost --what memory", config, folder, on_progress)

@@ -36,11 +36,11 @@ _PROTECT = "from pca_protect.cli.main import protect; protect()"
 
 
 def measure_cost(config: CostConfig, folder: Path, *, on_progress: OnProgress | None = None) -> Finished:
-    """Measure what `folder` does not hold yet, and write its tables.
+    """Add the measurements missing from `folder` and write its tables.
 
     Raises:
-        UsageError: a setting is wrong, or `folder` holds something else; see `Results`.
-        PictureError, ModelError, DeviceError: a picture, a model or the device cannot be had, or memory ran out.
+        UsageError: a setting is wrong, or `folder` holds other results; see `Results`.
+        PictureError, ModelError, DeviceError: a picture, a model or the device is unavailable, or memory ran out.
     """
     report: OnProgress = on_progress or (lambda label, done, turns: None)
     device = resolve_device(config.device)

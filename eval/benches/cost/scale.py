@@ -36,7 +36,7 @@ def measure_scale(config: ScaleConfig, folder: Path, *, on_progress: OnProgress 
     the number of threads to 1.
 
     Raises:
-        UsageError: a setting is wrong, or `folder` holds something else; see `Results`.
+        UsageError: a setting is wrong, or `folder` holds other results; see `Results`.
         PictureError, ModelError: a picture or an encoder cannot be had.
     """
     torch.set_num_threads(1)
