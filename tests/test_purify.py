@@ -101,7 +101,7 @@ def test_gridpure_covers_every_pixel_and_refuses_small_pictures(tmp_path: Path):
     changed = (purified != picture).any(axis=2)
     for part in (changed[:16], changed[-16:], changed[:, :16], changed[:, -16:]):
         assert part.any(), "every edge lies in some window"
-    with pytest.raises(ModelError, match="works on 16x16 px and the picture is smaller"):
+    with pytest.raises(ModelError, match="at least 16x16 px"):
         purify(picture[:12])
 
 
