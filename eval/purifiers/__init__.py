@@ -1,1 +1,1 @@
-"""Purifiers: operations that may remove a protection. `pca-protect bench purify` measures what survives."""
+"""Purifiers: operations that may remove a protection. `pca-protect bench purify` measures the remaining effect."""

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 LEAST_CHANNELS = 64
-"""Minimum of input and output. With fewer, transforming feature maps takes as long as a direct convolution."""
+"""Minimum number of input and of output channels. With fewer, transforming feature maps takes as long as a direct convolution."""
 LEAST_PIXELS = 32 * 32
-"""Minimum of a feature map. With fewer, transforming the weight takes as long as a direct convolution."""
+"""Minimum number of pixels of a feature map. With fewer, transforming the weight takes as long as a direct convolution."""
 SCRATCH_BYTES = 2**27
 """Limit for NNPACK's transformed inputs and outputs, whose memory it frees only when the thread ends. Larger pictures are
 convolved in strips, with bit-identical results; 128 channels at 512 px would need 467 MB."""
@@ -54,8 +54,8 @@ def is_available() -> bool:
 
 
 def _has_nnpack() -> bool:
-    """Whether PyTorch has NNPACK. Initialises it, without which it fails. Its first convolution fixes its number of threads to
-    PyTorch's at that time."""
+    """Whether PyTorch has NNPACK. This call also initialises it, which its convolutions require. The first convolution sets
+    its thread count to PyTorch's."""
     available: bool = torch.backends.nnpack.is_available()  # type: ignore[no-untyped-call]
     return available
 
