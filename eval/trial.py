@@ -50,7 +50,7 @@ def prompts_for(editor: Editor, words: Sequence[str]) -> list[EditPrompt]:
         else:
             found.append(EditPrompt(word.replace("/", " "), word, None))
     if len({prompt.name for prompt in found}) < len(found):
-        raise UsageError(f"prompts {', '.join(words)}: one is given twice; each counts once")
+        raise UsageError(f"prompts {', '.join(words)}: contain a duplicate; give each once")
     return found
 
 

@@ -28,7 +28,7 @@ def load_whole_vae(name: str, *, device: torch.device, offline: bool = False) ->
 
     found = locate(name, offline=offline)
     if found.config is None:
-        raise ModelError(f"{found.origin}: a file of weights says nothing about the decoder; give a folder or a hub id")
+        raise ModelError(f"{found.origin}: a weight file does not describe the decoder; give a folder or a hub id")
     kind = found.config.get("_class_name", "AutoencoderKL")
     try:
         vae: nn.Module = getattr(diffusers, kind).from_pretrained(

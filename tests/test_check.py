@@ -353,7 +353,7 @@ BAD_REQUESTS = {
     "other size": (
         ["original.png", "--original", "smaller.png"],
         UsageError,
-        "original.png has 135x129 px and --original smaller.png 40x52 px, ",
+        "original.png has 135x129 px and --original smaller.png 40x52 px, which cannot be compared pixel by pixel; give",
     ),
     "unknown vae": (["original.png", "--vae", "pokcet"], UsageError, "did you mean pocket?"),
     "absent vae": (["original.png", "--vae", "sd"], ModelError, "not in the local cache"),

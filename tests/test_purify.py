@@ -172,7 +172,7 @@ def test_a_purifier_that_erases_everything_leaves_nothing(config: PurifyConfig, 
 
 def test_settings_that_mean_nothing_are_refused(config: PurifyConfig):
     for change, message in (
-        ({"arms": ("noise-visible",)}, "noise-linf as its control"),
+        ({"arms": ("noise-visible",)}, "control of this benchmark is noise-linf"),
         ({"purifiers": ()}, "no purifier given"),
         ({"budget_levels": 300}, "budget 300"),
     ):

@@ -130,7 +130,8 @@ def require_same_size(picture: Picture, original: Picture) -> None:
     if picture.rgb.shape != original.rgb.shape:
         raise UsageError(
             f"{picture.source} has {picture.width}x{picture.height} px and --original {original.source} "
-            f"{original.width}x{original.height} px; give the picture that was protected, at the same size"
+            f"{original.width}x{original.height} px, which cannot be compared pixel by pixel; give the picture that was "
+            "protected, at the same size"
         )
 
 
