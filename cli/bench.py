@@ -18,7 +18,7 @@ from pca_protect.errors import UsageError
 from pca_protect.eval.benches.cost.config import FULL, QUICK, MemoryConfig, ScaleConfig
 
 bench_app = typer.Typer(
-    help="Measure whether edits fail, transfer, what survives, what it costs, and how good the embedded models are.",
+    help="Measure effect on edits, transfer, robustness and cost of protection, and quality of the embedded models.",
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -27,30 +27,30 @@ bench_app = typer.Typer(
 
 @bench_app.callback()
 def bench() -> None:
-    """Measure whether edits fail, transfer, what survives, what it costs, and how good the embedded models are."""
+    """Measure effect on edits, transfer, robustness and cost of protection, and quality of the embedded models."""
 
 
 Images = Annotated[
     Path | None,
-    typer.Option(metavar="FOLDER", help="Measure on its first picture instead of a made one.", show_default=False),
+    typer.Option(metavar="FOLDER", help="Use its first picture instead of a synthetic one.", show_default=False),
 ]
 Photographs = Annotated[
     Path,
-    typer.Option("--images", metavar="FOLDER", help="Photographs that were not trained on.", show_default=False),
+    typer.Option("--images", metavar="FOLDER", help="Photographs outside the training set.", show_default=False),
 ]
 EditImages = Annotated[
     Path | None,
     typer.Option(
-        metavar="FOLDER", help="Pictures to edit, 40 or more; those of --images if not given.", show_default=False
+        metavar="FOLDER", help="Pictures to edit, 40 or more.  [default: those of --images]", show_default=False
     ),
 ]
-EditSeed = Annotated[int, typer.Option("--seed", metavar="N", help="Draws the noise of the edits.")]
+EditSeed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the edits' noise.")]
 Sizes = Annotated[
     list[int],
     typer.Option(
         "--size",
         metavar="PX",
-        help="Side of the picture. May be repeated: methods are compared at each, the rest is measured at the largest.  "
+        help="Side of the picture. May be repeated: compares methods at each size, measures the rest at the largest.  "
         f"[default: {' and '.join(map(str, FULL.sizes_px))}; quick: {' and '.join(map(str, QUICK.sizes_px))}]",
         show_default=False,
     ),
@@ -67,21 +67,21 @@ What = Annotated[
     str,
     typer.Option(
         metavar="|".join(("time", "memory", "scale", "folders")),
-        help="`time` of a protection beside other methods, peak `memory` of large pictures, work and file sizes at `scale`, or "
-        "planning large `folders`.",
+        help="`time` of a protection and of other methods, peak `memory` of large pictures, operations and file sizes at "
+        "`scale`, or planning of large `folders`.",
     ),
 ]
 Rounds = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help=f"Repetitions to take the median of.  [default: {FULL.rounds}; quick: {QUICK.rounds}]",
+        help=f"Repetitions; times are medians over them.  [default: {FULL.rounds}; quick: {QUICK.rounds}]",
         show_default=False,
     ),
 ]
-Seed = Annotated[int, typer.Option(metavar="N", help="Makes the picture and the random weights.")]
+Seed = Annotated[int, typer.Option(metavar="N", help="Seed of the synthetic picture and the random weights.")]
 Folders = Annotated[list[Path], typer.Argument(help="Folders with results of benchmarks.", show_default=False)]
-Page = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The page to write.")]
+Page = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Output file.")]
 
 
 @bench_app.command()
@@ -97,17 +97,19 @@ def cost(
     rounds: Rounds = None,
     seed: Seed = FULL.seed,
 ) -> None:
-    """Time and memory: a whole protection beside bare encoder passes; a step beside the published loop's, on the
-    architecture of Stable Diffusion's VAE with random weights; methods from the literature beside posterior collapse, on
-    the embedded editor and, but for --quick, on the architecture of Stable Diffusion; and start-up.
+    """Time and memory of protection.
 
-    On one CPU core --quick takes some ten minutes and the full run more than an hour, with 16 GB of memory; a rerun measures only
-    what is missing.
+    Compares a complete protection with bare encoder passes, a step with the published loop's (Stable Diffusion's VAE
+    architecture, random weights), and methods from the literature with posterior collapse (embedded editor; without --quick also
+    Stable Diffusion's architecture). Also measures start-up time.
+
+    On one CPU core --quick takes about ten minutes and the full run more than an hour, with 16 GB of memory. A rerun adds only
+    missing measurements.
     """
     if what not in ("time", "memory", "scale", "folders"):
-        raise UsageError(f"--what {what}: is none of time, memory, scale, folders; give one of them")
+        raise UsageError(f"--what {what}: unknown; choose from time, memory, scale, folders")
     if what in ("memory", "scale") and images is None:
-        raise UsageError(f"--what {what}: is measured on photographs; give a folder of them with --images")
+        raise UsageError(f"--what {what}: needs photographs; give a folder with --images")
     folder, progress = out if what == "time" else out.with_name(f"{out.name}-{what}"), output.progress()
     common = {"device": device, "seed": seed}
     with needs_extra():
@@ -116,8 +118,8 @@ def cost(
         numbers = folders.QUICK_NUMBERS if quick else folders.NUMBERS
         finished, table = folders.measure_folders(folder, numbers=numbers, on_progress=progress), "folders"
     elif what == "memory":
-        asked = MemoryConfig(str(images), 1 if quick else None, tiles_px=(256,) if quick else MemoryConfig.tiles_px)
-        config = output.configured(asked, vae=vae, tiles_px=size, steps=steps, **common)
+        base = MemoryConfig(str(images), 1 if quick else None, tiles_px=(256,) if quick else MemoryConfig.tiles_px)
+        config = output.configured(base, vae=vae, tiles_px=size, steps=steps, **common)
         finished, table = memory.measure_memory(config, folder, on_progress=progress), "memory"
     elif what == "scale":
         small = ScaleConfig(str(images), 1 if quick else 6, size_px=256 if quick else ScaleConfig.size_px)
@@ -148,11 +150,13 @@ def testbed(
     device: options.DeviceName = ProtectConfig.device,
     seed: EditSeed = 0,
 ) -> None:
-    """The embedded models as stand-ins for real ones. VAEs: reconstruction, information, how far noise and the published
-    attack move the latent, whether latent spaces differ. Editors: whether edits succeed, with a contact sheet.
+    """Compare the embedded models with goals derived from real ones.
 
-    --quick measures the attack on the middle of each picture, edits 40 pictures and takes 20 denoising steps. On
-    two CPU cores the full run takes hours.
+    VAEs: reconstruction, information in the posterior, latent shift under noise and the published attack, similarity of latent
+    spaces. Editors: success of edits, with a contact sheet.
+
+    --quick attacks only the centre of each picture, edits 40 pictures and uses 20 denoising steps. On two CPU cores the full run
+    takes hours.
     """
     with needs_extra():
         from pca_protect.eval.benches.testbed import measure_testbed
@@ -170,7 +174,7 @@ def testbed(
 
 @bench_app.command()
 def report(folders: Folders, page: Page = Path("results/report.html")) -> None:
-    """One HTML page about several finished benchmarks, in the order given. It needs no network and no other file."""
+    """Write one self-contained HTML page about finished benchmarks, in the given order."""
     with needs_extra():
         from pca_protect.eval.report.page import write_report
     page.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""`pca-protect bench editing|prompts|transfer|purify`: what protection does to edits."""
+"""`pca-protect bench editing|prompts|transfer|purify`: effect of protection on edits."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def editing(
     precision: bench_options.Precision = configs.EditingConfig.precision,
     seed: bench_options.Seed = configs.EditingConfig.seed,
 ) -> None:
-    """Do edits of protected pictures fail? Every method on every picture, edited with every prompt and seed, beside the edit
-    of the original and two noise controls.
+    """Do edits of protected pictures fail? Every method on every picture, edited with every prompt and seed, compared with the
+    edit of the original and two noise controls.
 
-    With an embedded editor on two CPU cores --quick takes about 7 minutes and the full run on 24 pictures about 90; a rerun
-    measures only what is missing.
+    With an embedded editor on two CPU cores --quick takes about 7 minutes and the full run on 24 pictures about 90. A rerun
+    adds only missing measurements.
     """
     config = output.configured(
         configs.editing(str(images), quick=quick),
@@ -88,8 +88,8 @@ def prompts(
 ) -> None:
     """Does the effect depend on the prompt? One protection of each picture, edited with many prompts.
 
-    With an embedded editor on two CPU cores --quick takes about 5 minutes and the full run on 24 pictures about 40; a rerun
-    measures only what is missing.
+    With an embedded editor on two CPU cores --quick takes about 5 minutes and the full run on 24 pictures about 40. A rerun
+    adds only missing measurements.
     """
     config = output.configured(
         configs.prompts(str(images), quick=quick),
@@ -140,11 +140,11 @@ def transfer(
     precision: bench_options.Precision = configs.TransferConfig.precision,
     seed: bench_options.Seed = configs.TransferConfig.seed,
 ) -> None:
-    """Does protection against one VAE help against another? Every surrogate and every ensemble of all but one, measured on
-    every target's posterior and by the edits of the editors that share a target's encoder.
+    """Does protection against one VAE transfer to another? Every single surrogate and every ensemble of all but one, measured on
+    the posterior of every target and on edits by editors with its encoder.
 
-    With the embedded models on two CPU cores --quick takes about 6 minutes and the full run on 24 pictures about 90; a rerun
-    measures only what is missing.
+    With the embedded models on two CPU cores --quick takes about 6 minutes and the full run on 24 pictures about 90. A rerun
+    adds only missing measurements.
     """
     config = output.configured(
         configs.transfer(str(images), quick=quick),
@@ -197,10 +197,10 @@ def purify(
     precision: bench_options.Precision = configs.PurifyConfig.precision,
     seed: bench_options.Seed = configs.PurifyConfig.seed,
 ) -> None:
-    """Does protection survive? What is left of its effect after compression, resizing, filters, VAE round trips and denoisers.
+    """Is protection robust? Its remaining effect after compression, resizing, filters, VAE round trips and denoisers.
 
-    With an embedded editor on two CPU cores --quick takes about 5 minutes and the full run on 24 pictures about 80; a rerun
-    measures only what is missing.
+    With an embedded editor on two CPU cores --quick takes about 5 minutes and the full run on 24 pictures about 80. A rerun
+    adds only missing measurements.
     """
     config = output.configured(
         configs.purify(str(images), quick=quick),

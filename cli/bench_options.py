@@ -1,4 +1,4 @@
-"""Options of `pca-protect bench ...` that several benchmarks have."""
+"""Options shared by several commands of `pca-protect bench`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pca_protect.modes import PUBLISHED_MODES
 Images = Annotated[
     Path, typer.Option(metavar="FOLDER", help="Pictures to protect and edit; 24 or more.", show_default=False)
 ]
-Pictures = Annotated[int | None, typer.Option(metavar="N", help="Use so many of them at most.", show_default=False)]
-Out = Annotated[Path, typer.Option(metavar="FOLDER", help="Where results go, and where a rerun resumes from.")]
-Quick = Annotated[bool, typer.Option("--quick", help="Fewer of everything; explicit options count all the same.")]
+Pictures = Annotated[int | None, typer.Option(metavar="N", help="Maximum number of pictures.", show_default=False)]
+Out = Annotated[Path, typer.Option(metavar="FOLDER", help="Output folder; a rerun resumes from it.")]
+Quick = Annotated[bool, typer.Option("--quick", help="Reduced run; explicit options take precedence.")]
 _EDITOR_HELP = f"{', '.join(EDITORS)}; or a hub id, or the folder of a diffusers pipeline."
 Editors = Annotated[
     list[str], typer.Option("--editor", metavar="NAME", help=f"May be repeated. {_EDITOR_HELP}", show_default=False)
@@ -27,11 +27,14 @@ Editor = Annotated[str, typer.Option(metavar="NAME", help=_EDITOR_HELP)]
 Arms = Annotated[
     list[str],
     typer.Option(
-        "--arm", metavar="NAME", help=f"What to compare; may be repeated. {', '.join(ARMS)}.", show_default=False
+        "--arm", metavar="NAME", help=f"Methods to compare; may be repeated. {', '.join(ARMS)}.", show_default=False
     ),
 ]
 Budgets = Annotated[
-    list[int], typer.Option("--budget", metavar="LEVELS", help="May be repeated.  [default: 16]", show_default=False)
+    list[int],
+    typer.Option(
+        "--budget", metavar="LEVELS", help="Largest change, of 255. May be repeated.  [default: 16]", show_default=False
+    ),
 ]
 Budget = Annotated[int, typer.Option(metavar="LEVELS", help="Largest change of any channel, in levels of 255.")]
 Prompts = Annotated[
@@ -39,20 +42,22 @@ Prompts = Annotated[
     typer.Option(
         "--prompt",
         metavar="TEXT",
-        help="An instruction, or the name of a style that the embedded editors know: "
-        f"{', '.join(ALL_PROMPTS)}. May be repeated.",
+        help=f"An instruction, or a style of the embedded editors: {', '.join(ALL_PROMPTS)}. May be repeated.",
         show_default=False,
     ),
 ]
 Seeds = Annotated[
-    int | None, typer.Option(metavar="N", help="Edits of each picture with each prompt.", show_default=False)
+    int | None, typer.Option(metavar="N", help="Number of edits per picture and prompt.", show_default=False)
 ]
 Strength = Annotated[
-    float | None, typer.Option(metavar="S", help="Of the edit, instead of the editor's own.", show_default=False)
+    float | None, typer.Option(metavar="S", help="Edit strength.  [default: the editor's]", show_default=False)
 ]
-Guidance = Annotated[float | None, typer.Option(metavar="G", help="Instead of the editor's own.", show_default=False)]
+Guidance = Annotated[
+    float | None, typer.Option(metavar="G", help="Guidance scale.  [default: the editor's]", show_default=False)
+]
 EditSteps = Annotated[
-    int | None, typer.Option("--edit-steps", metavar="N", help="Instead of the editor's own.", show_default=False)
+    int | None,
+    typer.Option("--edit-steps", metavar="N", help="Denoising steps.  [default: the editor's]", show_default=False),
 ]
 Metrics = Annotated[
     list[str],
@@ -63,30 +68,30 @@ VisibleMetrics = Annotated[
     typer.Option(
         "--visible-metric",
         metavar="NAME",
-        help="May be repeated. Measure how visible the protection is in these too, and edits not.",
+        help="Further metrics for the visibility of the protection, not for edits. May be repeated.",
         show_default=False,
     ),
 ]
-Batch = Annotated[int, typer.Option(metavar="N", help="Edits made at a time.")]
+Batch = Annotated[int, typer.Option(metavar="N", help="Edits per call of the editor.")]
 Precision = Annotated[
-    str, typer.Option(metavar="auto|fp32|bf16|fp16", help="Of the editor; protection is made in fp32.")
+    str, typer.Option(metavar="auto|fp32|bf16|fp16", help="Precision of the editor; protection runs in fp32.")
 ]
-Seed = Annotated[int, typer.Option(metavar="N", help="Draws noise and whatever else a method draws.")]
+Seed = Annotated[int, typer.Option(metavar="N", help="Seed of the noise and of randomised methods.")]
 Vaes = Annotated[
     list[str], typer.Option("--vae", metavar="NAME", help="Surrogate and target; may be repeated.", show_default=False)
 ]
 Vae = Annotated[str, typer.Option(metavar="NAME", help="Encoder; see `pca-protect vaes`.")]
-Preset = Annotated[str, typer.Option(metavar="NAME", help="How protections are optimised.")]
+Preset = Annotated[str, typer.Option(metavar="NAME", help="Preset of the protections.")]
 Modes = Annotated[
     list[str],
     typer.Option(
         "--mode",
         metavar="NAME",
-        help=f"May be repeated; {', '.join(PUBLISHED_MODES)} if not given.",
+        help=f"May be repeated.  [default: {', '.join(PUBLISHED_MODES)}]",
         show_default=False,
     ),
 ]
-Size = Annotated[int, typer.Option(metavar="PX", help="Side of the pictures; every editor has to take it.")]
+Size = Annotated[int, typer.Option(metavar="PX", help="Side of the pictures; must be the size of every editor.")]
 Purifiers = Annotated[
     list[str],
     typer.Option(

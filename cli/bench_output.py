@@ -1,4 +1,4 @@
-"""What all benchmarks print: progress on stderr, a short table and the files on stdout."""
+"""Output of all benchmarks: progress on stderr, a short table and paths of files on stdout."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Config = TypeVar("Config", bound="DataclassInstance")
 
 
 def show(rows: Sequence[Row], paths: Sequence[Path]) -> None:
-    """Aligned columns, then the files."""
+    """Print a table with aligned columns, then the paths."""
     for line in _table(rows) if rows else []:
         console.result(line)
     for path in paths:
@@ -30,12 +30,12 @@ def show(rows: Sequence[Row], paths: Sequence[Path]) -> None:
 def finish(
     finished: Finished, table: str, columns: Sequence[str] = (), *, only: Callable[[Row], bool] = lambda row: True
 ) -> None:
-    """Write the report beside a benchmark's tables, and show its most important rows.
+    """Write the report into a benchmark's folder and print the main rows.
 
     Args:
-        table: with the rows to show.
-        columns: of them; all if empty.
-        only: which rows to show.
+        table: name of the printed table.
+        columns: printed columns; all if empty.
+        only: selects the printed rows.
     """
     for failure in finished.tables.get("failures", []):
         console.warn(f"{failure['picture']}: {failure['reason']}; left out")
@@ -53,8 +53,8 @@ def report_on(folder: Path) -> Path:
     return write_report([folder], folder / "report.html")
 
 
-def configured(config: Config, **values: Any) -> Config:  # noqa: ANN401 - whatever options have
-    """A config with the options that were given, by the names of its fields; lists as tuples."""
+def configured(config: Config, **values: Any) -> Config:  # noqa: ANN401 - values of options
+    """A config with the given options, by field name; lists become tuples. None and empty lists count as not given."""
     given = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in values.items()
@@ -64,7 +64,7 @@ def configured(config: Config, **values: Any) -> Config:  # noqa: ANN401 - whate
 
 
 def progress(seconds_between: float = 10.0) -> OnProgress:
-    """Says on stderr what is being measured, when it begins and now and then."""
+    """A callback that prints progress to stderr, at each new label and every `seconds_between`."""
     last_label, last_time = "", 0.0
 
     def report(label: str, done: int, turns: int) -> None:
@@ -78,7 +78,7 @@ def progress(seconds_between: float = 10.0) -> OnProgress:
 
 
 def _table(rows: Sequence[Row]) -> list[str]:
-    """Aligned text: a heading and a line for every row."""
+    """Aligned lines: a header, then one line per row."""
     cells = [tuple(rows[0]), *(tuple(map(_cell, row.values())) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]

@@ -1,4 +1,4 @@
-"""`pca-protect bench uploads|steps|flat|scales|grid|check|ingredients`: what the protection itself does."""
+"""`pca-protect bench uploads|steps|flat|scales|grid|check|ingredients`: properties of the protection itself."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
 from pca_protect.eval.benches import protection_configs as configs
 
-Images = Annotated[Path, typer.Option(metavar="FOLDER", help="Pictures that nothing was tuned on.", show_default=False)]
+Images = Annotated[Path, typer.Option(metavar="FOLDER", help="Held-out pictures.", show_default=False)]
 Large = Annotated[
     Path | None,
-    typer.Option(metavar="FOLDER", help="Pictures of 1536 px and more a side, for other scales.", show_default=False),
+    typer.Option(metavar="FOLDER", help="Pictures with sides of 1536 px or more, for `scales`.", show_default=False),
 ]
 Side = Annotated[
     int | None,
-    typer.Option("--size", metavar="PX", help="Side of the pictures, instead of the default.", show_default=False),
+    typer.Option("--size", metavar="PX", help="Side of the pictures.", show_default=False),
 ]
 Longest = Annotated[
     int | None, typer.Option(metavar="PX", help="Longer side of the pictures before the upload.", show_default=False)
@@ -32,12 +32,12 @@ Reference = Annotated[
     bool,
     typer.Option(
         "--reference",
-        help="Write the figures of clean pictures that `pca-protect check` compares with, as clean.json.",
+        help="Write the reference figures of clean pictures for `pca-protect check` to clean.json.",
     ),
 ]
 Source = Annotated[
     str | None,
-    typer.Option(metavar="TEXT", help="What the pictures of --reference are, for readers.", show_default=False),
+    typer.Option(metavar="TEXT", help="Description of the pictures for --reference.", show_default=False),
 ]
 
 
@@ -53,7 +53,7 @@ def uploads(
     device: options.DeviceName = ProtectConfig.device,
     seed: bench_options.Seed = configs.UploadsConfig.seed,
 ) -> None:
-    """Does protection survive an upload? Large pictures, downscaled and compressed as they are posted, measured as stored."""
+    """Does protection survive an upload? Large pictures, measured after the downscaling and compression of a platform."""
     config = output.configured(
         configs.uploads(str(images), quick=quick),
         pictures=pictures,
@@ -79,7 +79,7 @@ def steps(
     device: options.DeviceName = ProtectConfig.device,
     seed: bench_options.Seed = configs.StepsConfig.seed,
 ) -> None:
-    """How far does each preset get, and how fast? Final losses and times beside those of the published loop."""
+    """How effective and fast is each preset? Final losses and times, compared with the published loop."""
     config = output.configured(
         configs.steps(str(images), quick=quick), pictures=pictures, vaes=vae, size_px=size, device=device, seed=seed
     )
@@ -99,7 +99,7 @@ def flat(
     device: options.DeviceName = ProtectConfig.device,
     seed: bench_options.Seed = configs.FlatConfig.seed,
 ) -> None:
-    """How visible is protection in a flat sky? The flattest patches of all pictures, with a sheet of them at 100 %."""
+    """How visible is protection in flat regions? The flattest patches of all pictures, with a contact sheet at 100 %."""
     config = output.configured(
         configs.flat(str(images), quick=quick),
         pictures=pictures,
@@ -125,7 +125,7 @@ def scales(
     device: options.DeviceName = ProtectConfig.device,
     seed: bench_options.Seed = configs.ScalesConfig.seed,
 ) -> None:
-    """What do windows and scales do? Seams, edits of crops across a border, and edits of the picture at another size."""
+    """How do windows and scales affect protection? Seams, edits of crops across a border, and edits at another size."""
     config = output.configured(
         configs.scales(str(images), quick=quick),
         pictures=pictures,
@@ -152,7 +152,7 @@ def grid(
     device: options.DeviceName = ProtectConfig.device,
     seed: bench_options.Seed = configs.GridConfig.seed,
 ) -> None:
-    """What do windows cost in effect? The same squares protected in windows and in one piece, evaluated whole."""
+    """How much effect do windows cost? The same squares protected in several windows and in one, measured as a whole."""
     config = output.configured(
         configs.grid(str(images), quick=quick),
         large=None if large is None else str(large),
@@ -180,12 +180,12 @@ def check(
     device: options.DeviceName = ProtectConfig.device,
     seed: bench_options.Seed = configs.CheckConfig.seed,
 ) -> None:
-    """How often is `pca-protect check` right without an original? Verdicts on clean, changed and protected pictures."""
+    """How accurate is `pca-protect check` without an original? Verdicts on clean, changed and protected pictures."""
     config = output.configured(
         configs.check(str(images), quick=quick), pictures=pictures, vaes=vae, size_px=size, device=device, seed=seed
     )
     if reference != (source is not None):
-        raise UsageError("--reference and --source TEXT go together: the file says which pictures were measured")
+        raise UsageError("--reference needs --source TEXT and vice versa: the file describes its pictures; give both")
     with needs_extra():
         from pca_protect.eval.benches.check import measure_check, write_reference
     if source is None:
@@ -215,7 +215,7 @@ def ingredients(
     device: options.DeviceName = ProtectConfig.device,
     seed: bench_options.Seed = configs.IngredientsConfig.seed,
 ) -> None:
-    """What makes protection hold for unseen encoders? Losses, transforms and step rules, one at a time. For research."""
+    """What improves transfer to unseen encoders? Losses, transforms and step rules, one at a time. For research."""
     config = output.configured(
         configs.ingredients(str(images), quick=quick),
         pictures=pictures,

@@ -1,7 +1,7 @@
 """One benchmark from its settings to its tables: pictures, log, resumption, failures.
 
-A benchmark is a config (`benches/configs.py`), measurements by key, and rows made from the log alone, so that the tables of a
-killed and a whole run are equal.
+A benchmark is a config (`benches/configs.py`), measurements by key, and rows computed from the log alone. A resumed run
+therefore writes the same tables as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ class Bench:
     Args:
         name: `NAME` of `pca-protect bench NAME`.
         config: its settings.
-        folder: where results go, and where a rerun resumes from.
-        on_progress: called with (what is being measured, units done, units in all).
+        folder: output folder; a rerun resumes from its log.
+        on_progress: called with (label, units done, total units).
 
     Attributes:
         device: resolved.
-        pictures: path -> digest, of the pictures that can be read.
+        pictures: path -> digest, of the readable pictures.
 
     Raises:
-        UsageError: no folder of pictures, or none that can be read.
-        DeviceError: the device is not there.
+        UsageError: the folder of pictures is missing or holds no readable picture.
+        DeviceError: the device is unavailable.
     """
 
     def __init__(self, name: str, config: BenchConfig, folder: Path, on_progress: OnProgress | None = None) -> None:
@@ -48,10 +48,10 @@ class Bench:
         self._results: Results | None = None
 
     def open(self, **facts: object) -> Results:
-        """The folder's log, with measurements of an earlier run.
+        """Open the folder's log, including the measurements of an earlier run.
 
         Args:
-            facts: what decides the measurements besides the settings and the pictures, such as digests of weights.
+            facts: further values that determine the measurements, such as digests of weights.
 
         Raises:
             UsageError: see `Results`.
@@ -69,7 +69,10 @@ class Bench:
         return self._results
 
     def keep(self, pictures: Sequence[Path]) -> None:
-        """Measure these pictures alone, in this order. For benchmarks that choose by content; before the log is opened."""
+        """Restrict the benchmark to these pictures, in this order. Call before `open`.
+
+        For benchmarks that select pictures by content.
+        """
         assert self._results is None
         self.pictures = {path: self.pictures[path] for path in pictures}
 
@@ -81,18 +84,18 @@ class Bench:
         editor: str = "",
         pictures: Sequence[Path] | None = None,
     ) -> list[Path]:
-        """Measure every picture. One that fails is named in the table `failures` and left out.
+        """Measure every picture. A failed picture gets a row in the table `failures` instead.
 
         Args:
-            label: what is being measured, for progress.
-            measure: adds what is missing of a picture to the log.
-            editor: of the row in `failures`.
-            pictures: other ones than the benchmark's.
+            label: shown with the progress.
+            measure: adds a picture's missing measurements to the log.
+            editor: column `editor` of rows in `failures`.
+            pictures: replaces the benchmark's pictures.
 
         Returns:
             The pictures that did not fail.
         """
-        whole = []
+        complete = []
         chosen = list(self.pictures) if pictures is None else pictures
         for done, path in enumerate(chosen):
             self._report(label, done, len(chosen))
@@ -101,8 +104,8 @@ class Bench:
             except (ModelError, PictureError) as error:
                 self._failures.append({"editor": editor, "picture": path.name, "reason": str(error)})
                 continue
-            whole.append(path)
-        return whole
+            complete.append(path)
+        return complete
 
     def entries(
         self,
@@ -115,9 +118,9 @@ class Bench:
         """Measure the missing keys of every picture, and return all of them: key -> picture's name -> measurement.
 
         Args:
-            keys: what there is to be measured of a picture.
+            keys: of the measurements of one picture.
             measure: (picture, missing keys) -> each missing key and its measurement, added to the log one by one.
-            pictures: other ones than the benchmark's.
+            pictures: replaces the benchmark's pictures.
         """
         results = self._opened()
 
@@ -126,11 +129,11 @@ class Bench:
             for key, entry in measure(path, missing) if missing else ():
                 results.add({f"{path.name} | {key}": entry})
 
-        whole = self.each_picture(label, measure_missing, pictures=pictures)
-        return {key: {path.name: results[f"{path.name} | {key}"] for path in whole} for key in keys}
+        complete = self.each_picture(label, measure_missing, pictures=pictures)
+        return {key: {path.name: results[f"{path.name} | {key}"] for path in complete} for key in keys}
 
     def finish(self, tables: Mapping[str, Sequence[Row]]) -> Finished:
-        """Write the tables, with `failures` if there are any."""
+        """Write the tables, and the table `failures` if a picture failed."""
         named = {name: list(rows) for name, rows in tables.items()}
         if self._failures:
             named["failures"] = self._failures

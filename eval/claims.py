@@ -1,4 +1,4 @@
-"""What the paper claims, held against the tables of a full run on the test bed. Verdicts are computed, not written."""
+"""The paper's claims, checked against the tables of a full run on the test bed. Verdicts are computed from the tables."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _AIM = {"diffusion": "1", "concentration": "2"}
 
 
 STEADY = 0.25
-"""An effect that varies by less between prompts, as a share of its mean, is called independent of the prompt."""
+"""An effect counts as independent of the prompt if its standard deviation over prompts, divided by the mean, is below this."""
 
 
 @dataclass(frozen=True)
 class Claim:
     """Attributes:
     claim: in a few words.
-    measured: what was found.
+    measured: the values that decide the verdict.
     holds: yes, no, or in part.
     """
 
@@ -45,7 +45,7 @@ def claims_about(tables: Mapping[str, Rows]) -> list[Claim]:
 
 
 def _beats_noise(rows: Rows, arm: str, objective: str) -> tuple[str, str]:
-    """What an arm does beyond both noise controls, and whether both intervals exclude 0."""
+    """The differences between an arm and both noise controls, and whether both intervals lie above 0."""
     found = [
         row
         for control in CONTROLS
@@ -74,10 +74,10 @@ def _diffusion_on_edits(rows: Rows) -> Claim:
 
 
 def _rivals(rows: Rows, mode: str) -> Claim:
-    asked = [row for row in rows if row["arm"] == PUBLISHED[mode] and row["objective"] == "2"]
-    better = [row["rival"] for row in asked if row["ci_low"] > 0]
-    worse = [row["rival"] for row in asked if row["ci_high"] < 0]
-    alike = [row["rival"] for row in asked if row["rival"] not in better + worse]
+    compared = [row for row in rows if row["arm"] == PUBLISHED[mode] and row["objective"] == "2"]
+    better = [row["rival"] for row in compared if row["ci_low"] > 0]
+    worse = [row["rival"] for row in compared if row["ci_high"] < 0]
+    alike = [row["rival"] for row in compared if row["rival"] not in better + worse]
     parts = [
         f"{word} {', '.join(names)}" for word, names in (("above", better), ("like", alike), ("below", worse)) if names
     ]
@@ -86,7 +86,7 @@ def _rivals(rows: Rows, mode: str) -> Claim:
 
 
 def _cost(rows: Rows) -> list[Claim]:
-    """For each place where methods were timed: PCA beside those that need the denoiser."""
+    """For each VAE and size that was timed: PCA beside the methods that need the denoiser."""
     found = []
     for place in dict.fromkeys((row["vae"], row["size_px"]) for row in rows if row["needs"]):
         here = [row for row in rows if (row["vae"], row["size_px"]) == place and row["needs"]]
@@ -108,8 +108,8 @@ def _cost(rows: Rows) -> list[Claim]:
 
 
 def _transfer(rows: Rows, mode: str) -> Claim:
-    """Edits by editors whose encoder was not protected against, single surrogates only."""
-    asked = [
+    """Edits by editors with another encoder than the surrogate; single surrogates only."""
+    pairs = [
         row
         for row in rows
         if row["mode"] == mode
@@ -117,8 +117,8 @@ def _transfer(rows: Rows, mode: str) -> Claim:
         and not row["same_encoder"]
         and not row["surrogate"].startswith("all but")
     ]
-    above = [row for row in asked if row["ci_low"] > 0]
-    away = statistics.fmean(row["ratio"] for row in asked)
+    above = [row for row in pairs if row["ci_low"] > 0]
+    away = statistics.fmean(row["ratio"] for row in pairs)
     home = statistics.fmean(
         row["ratio"]
         for row in rows
@@ -126,14 +126,14 @@ def _transfer(rows: Rows, mode: str) -> Claim:
     )
     measured = (
         f"edits move {away:.1f} times as far as by noise where another encoder was protected, {home:.1f} times where the same "
-        f"was; above noise in {len(above)} of {len(asked)} pairs"
+        f"was; above noise in {len(above)} of {len(pairs)} pairs"
     )
-    holds = "yes" if len(above) == len(asked) else "in part" if above else "no"
+    holds = "yes" if len(above) == len(pairs) else "in part" if above else "no"
     return Claim(f"mode {mode} transfers to other encoders", measured, holds)
 
 
 def _prompts(rows: Rows, mode: str) -> Claim:
-    """Every prompt fails, and how much the effect varies, beside a method that sees no prompt either but needs the UNet."""
+    """Number of prompts with an effect above noise, and the spread of the effect over prompts."""
     arm = PUBLISHED[mode]
     by_prompt = [row for row in rows if row["arm"] == arm and row["prompt"] != "spread"]
     spread = next(row["spread"] for row in rows if row["arm"] == arm and row["prompt"] == "spread")
@@ -150,9 +150,10 @@ Row = Mapping[str, Any]
 
 
 def unseen_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """For every mode, target and question, the ensemble of all others beside the single surrogate that does most.
+    """For every mode, target, objective and metric: the ensemble of all other surrogates beside the strongest single one.
 
-    `ratio` is of effects, `ratio_above_noise` of what exceeds noise of the same budget; None where no single one exceeds it.
+    `ratio` divides the effects, `ratio_above_noise` the effects minus that of noise of the same budget (None where no single
+    surrogate exceeds noise).
     """
     found = []
     for row in rows:

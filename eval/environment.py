@@ -1,4 +1,4 @@
-"""What a measurement ran on and with."""
+"""The machine, versions and commit of a measurement."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pca_protect.record import versions
 def environment(device: torch.device) -> dict[str, object]:
     """Versions, machine, device and commit, as plain values for a `summary.json`.
 
-    `git_commit` and `git_dirty` (tracked files differ from it) are None where the program does not run from a checkout.
+    `git_dirty` is true if tracked files differ from the commit. Outside a checkout, `git_commit` and `git_dirty` are None.
     """
     commit = _git("rev-parse", "HEAD")
     return {
@@ -43,8 +43,10 @@ def _cpu_model() -> str:
 
 
 def _git(*arguments: str) -> str | None:
-    """Git's answer about this program's own checkout. A folder without `.git` is not asked: an installed package may
-    lie inside somebody else's."""
+    """Output of git in this program's own checkout, else None.
+
+    Needs a `.git` folder next to the package: an installed package may lie inside another project's checkout.
+    """
     root = Path(pca_protect.__file__).parent.parent
     if not (root / ".git").exists():
         return None

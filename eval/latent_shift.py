@@ -1,4 +1,4 @@
-"""How far a change of a picture moves an encoder's latent."""
+"""Shift of an encoder's latent caused by a change of the picture."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pca_protect.surrogates.encoder import Surrogate
 @dataclass(frozen=True)
 class LatentShift:
     """Attributes:
-    latent: ||m' - m|| / ||m||, the distance of the posterior means in norms of the clean one; 0 is unmoved.
+    latent: ||m' - m|| / ||m||, the relative shift of the posterior mean; 0 is no shift.
     norm: ||m'|| / ||m||; 1 is unchanged, towards 0 is collapse.
     """
 
@@ -24,13 +24,13 @@ class LatentShift:
 
     @property
     def norm_lost(self) -> float:
-        """Share of the clean norm that is gone; 0 is unchanged, 1 is full collapse."""
+        """Relative loss of the norm; 0 is unchanged, 1 is full collapse."""
         return 1 - self.norm
 
 
 @torch.no_grad()
 def latent_shift(surrogate: Surrogate, picture: Rgb, changed: Rgb) -> LatentShift:
-    """Encode two pictures `(H, W, 3)` whole, at their own size, and compare the posterior means."""
+    """Encode two pictures `(H, W, 3)` in one window at native size and compare the posterior means."""
     clean, now = (surrogate.posterior(to_tensor([rgb]).to(surrogate.device)).mean for rgb in (picture, changed))
     norm = vector_norm(clean)
     return LatentShift(float(vector_norm(now - clean) / norm), float(vector_norm(now) / norm))

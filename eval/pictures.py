@@ -1,4 +1,4 @@
-"""Pictures to measure on, from a user's folder or made from a seed, and the same as another file format keeps them."""
+"""Pictures for measurements: read from a folder, synthesised from a seed, or re-encoded in another file format."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def pictures_in(folder: Path, *, option: str = "--images") -> list[Path]:
-    """The picture files of a folder, by name; its subfolders are not looked into. `option` names it in messages.
+    """The picture files of a folder, sorted by name, without subfolders. `option` names the folder in messages.
 
     Raises:
-        UsageError: there is no such folder, or no picture in it.
+        UsageError: the folder does not exist or holds no picture.
     """
     if not folder.is_dir():
         raise UsageError(f"{option} {folder}: no such folder; name one that holds pictures")
@@ -39,10 +39,10 @@ def pictures_in(folder: Path, *, option: str = "--images") -> list[Path]:
 def readable(
     folder: Path, at_most: int | None, *, option: str = "--images"
 ) -> tuple[dict[Path, str], list[dict[str, object]]]:
-    """The pictures of a folder that can be read, with their files' digests, and rows for a table `failures` about the others.
+    """The readable pictures of a folder with their files' digests, and rows of a table `failures` for the others.
 
     Raises:
-        UsageError: no folder, or no picture in it that can be read.
+        UsageError: the folder does not exist or holds no readable picture.
     """
     digests: dict[Path, str] = {}
     failures: list[dict[str, object]] = []
@@ -59,12 +59,12 @@ def readable(
 
 
 def square_picture(path: Path, size_px: int) -> Picture:
-    """The largest square in the middle of a picture file, resized. Raises what `read_picture` raises."""
+    """The largest centred square of a picture file, resized. Raises the errors of `read_picture`."""
     return square_of(read_picture(path), size_px)
 
 
 def square_of(picture: Picture, size_px: int) -> Picture:
-    """The largest square in the middle of a picture, resized."""
+    """The largest centred square of a picture, resized."""
     square = ImageOps.fit(Image.fromarray(picture.rgb), (size_px, size_px), Image.Resampling.LANCZOS)
     return Picture(np.asarray(square), source=picture.source)
 
@@ -91,7 +91,7 @@ def file_bytes(picture: Rgb, kind: str, **options: int | str) -> bytes:
 
 
 def through_file(picture: Rgb, kind: str, **options: int | str) -> Rgb:
-    """A picture `(H, W, 3)` as it is read back from a file, see `file_bytes`."""
+    """A picture `(H, W, 3)` after encoding and decoding in a file format, see `file_bytes`."""
     with Image.open(io.BytesIO(file_bytes(picture, kind, **options))) as image:
         return np.array(image.convert("RGB"))
 

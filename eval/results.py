@@ -1,6 +1,6 @@
-"""A benchmark's folder: a log of measurements that a rerun resumes from, and the tables made of it.
+"""A benchmark's folder: a log of measurements from which a rerun resumes, and the tables computed from it.
 
-results.jsonl   one line a measurement, appended as soon as it is finished
+results.jsonl   one line per measurement, appended as soon as it is finished
 results.csv     the rows of all tables
 summary.json    {"command", "config", "environment", "tables": {name: [row, ...]}}
 """
@@ -20,18 +20,18 @@ from typing import Any
 from pca_protect.errors import UsageError
 
 Json = dict[str, Any]
-"""A JSON object: strings, numbers, booleans, None, lists and such objects."""
+"""A JSON object: strings, numbers, booleans, None, lists and nested objects."""
 
 Row = dict[str, object]
-"""A line of a table: column -> plain value."""
+"""A row of a table: column -> plain value."""
 
 _MAY_CHANGE = ("git_commit", "git_dirty")
-"""Facts of the environment that may differ between the runs that fill one folder: committing finished measurements
-would otherwise forbid to add the missing ones."""
+"""Values of the environment that may differ between runs in one folder. A commit of finished measurements changes them;
+comparing them would make every interrupted benchmark impossible to resume."""
 
 
 OnProgress = Callable[[str, int, int], None]
-"""Called with (what is being measured, units done, units in all)."""
+"""Called with (label, units done, total units)."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Finished:
     """A benchmark's outcome.
 
     Attributes:
-        tables: by name; `failures` where something could not be measured.
+        tables: by name; `failures` lists pictures that could not be measured.
         paths: of the files written.
     """
 
@@ -51,14 +51,14 @@ class Results:
     """The measurements of one benchmark with one configuration in one environment.
 
     Args:
-        folder: where the files live; made if it does not exist.
-        command: what a user would type to get here.
-        config: every setting that decides what is measured.
+        folder: holds the files; created if missing.
+        command: the command line of the benchmark, for `summary.json`.
+        config: every setting that determines the measurements.
         environment: see `environment.environment`.
 
     Raises:
-        UsageError: the folder cannot be used, or holds measurements that are damaged, were edited, or were taken with
-            another configuration or in another environment.
+        UsageError: the folder cannot be used, or its log is damaged, was edited, or has another configuration or
+            environment.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Results:
         return self._measured[key]
 
     def add(self, measurements: Mapping[str, Mapping[str, object]]) -> None:
-        """Append finished measurements by key, all of them or none: those that belong together go in one call.
+        """Append finished measurements by key, all or none. Pass measurements that belong together in one call.
 
         Raises:
             ValueError: a number is not finite.
@@ -102,14 +102,14 @@ class Results:
         self._measured |= as_read
 
     def write_tables(self, tables: Mapping[str, Sequence[Mapping[str, object]]]) -> tuple[Path, ...]:
-        """Write `results.csv` and `summary.json` anew. Returns the paths of the folder's files."""
+        """Write or replace `results.csv` and `summary.json`. Returns the paths of the folder's files."""
         summary, table = self._folder / "summary.json", self._folder / "results.csv"
         _replace(summary, json.dumps({**self._head, "tables": tables}, indent=2, allow_nan=False) + "\n")
         _replace(table, _csv(tables))
         return self._log, table, summary
 
     def _whole_lines(self) -> list[str]:
-        """The log's lines. A last one without its end was being written when the run was killed: it is cut off."""
+        """The complete lines of the log. Truncates a partial last line, left by a killed run."""
         if not self._log.exists():
             return []
         text = self._log.read_text(encoding="utf-8")
@@ -140,7 +140,7 @@ class Results:
 
 
 def _plain(values: Mapping[str, object]) -> Json:
-    """The same as it comes back from a file: tuples are lists."""
+    """The values after a JSON round trip: tuples become lists."""
     plain: Json = json.loads(json.dumps(values, allow_nan=False))
     return plain
 
@@ -150,7 +150,7 @@ def _digest(entry: Mapping[str, object]) -> str:
 
 
 def _differences(then: Json, now: Json, prefix: str = "") -> list[str]:
-    """`name: then -> now` for every value that differs, nested names joined by dots."""
+    """`name: then -> now` for every changed value; dots join nested names."""
     found = []
     for name in [*then, *(name for name in now if name not in then)]:
         before, after = then.get(name), now.get(name)
@@ -172,7 +172,7 @@ def _csv(tables: Mapping[str, Sequence[Mapping[str, object]]]) -> str:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file atomically."""
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)

@@ -1,4 +1,4 @@
-"""A contact sheet of edits: pictures down, prompts across, one block for each editor."""
+"""A contact sheet of edits: one row per picture, one column per prompt, one block per editor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def contact_sheet(blocks: Mapping[str, Sequence[Mapping[str, Rgb]]]) -> Image.Im
     """Lay out pictures of one size.
 
     Args:
-        blocks: title -> lines of pictures by caption; every line of a block has the same captions.
+        blocks: title -> rows of pictures by caption; all rows of a block have the same captions.
     """
     first = next(iter(blocks.values()))
     captions = list(first[0])

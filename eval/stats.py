@@ -1,4 +1,4 @@
-"""Is an effect more than chance? Paired, with the picture as the unit: average over prompts and seeds first."""
+"""Paired statistics with the picture as the unit: average over prompts and seeds first."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class PairedEffect:
-    """By how much one arm exceeds another on the same pictures.
+    """The difference between two arms on the same pictures.
 
     Attributes:
         mean: of the differences.
         ci_low, ci_high: 95 % bootstrap interval of that mean.
         p: of the two-sided Wilcoxon signed-rank test; 1 where all pairs are equal.
-        win_rate: share of pictures on which the first arm is larger, ties counted half.
+        win_rate: share of pictures on which the first arm is larger; ties count half.
         n: pictures.
     """
 
@@ -37,9 +37,9 @@ class PairedEffect:
 
 
 def paired_effect(values: Sequence[float], reference: Sequence[float], *, seed: int = 0) -> PairedEffect:
-    """Compare two arms, picture by picture.
+    """Compare two arms in pairs, one pair per picture.
 
-    The interval is the bias-uncorrected percentile bootstrap over pictures (Efron 1979), 10,000 resamples.
+    The interval is the percentile bootstrap over pictures without bias correction (Efron 1979), 10,000 resamples.
 
     Raises:
         UsageError: the arms have different pictures, fewer than two, or a value that is not finite.
@@ -68,7 +68,7 @@ def paired_effect(values: Sequence[float], reference: Sequence[float], *, seed: 
 
 @dataclass(frozen=True)
 class Ratio:
-    """Of two means over the same pictures, with its 95 % bootstrap interval; None where it cannot be told."""
+    """Ratio of two means over the same pictures with its 95 % bootstrap interval; None where undefined."""
 
     value: float | None
     ci_low: float | None
@@ -76,8 +76,11 @@ class Ratio:
 
 
 def ratio_of_means(values: Sequence[float], reference: Sequence[float], *, seed: int = 0) -> Ratio:
-    """mean(values) / mean(reference), pictures resampled in pairs. None where the reference is not above 0, and no interval
-    where it is not in every resample, or of a single picture."""
+    """mean(values) / mean(reference); the bootstrap resamples pictures in pairs.
+
+    The value is None unless mean(reference) > 0. The interval is None for a single picture, or if mean(reference) <= 0 in any
+    resample.
+    """
     pairs = np.array([values, reference], dtype=float)
     if pairs.size == 0 or pairs[1].mean() <= 0:
         return Ratio(None, None, None)
@@ -95,7 +98,7 @@ def comparison(values: Mapping[Any, float], control: Mapping[Any, float]) -> dic
     """An arm beside a control as columns of a table: `effect` and `noise_effect` (means), their `ratio` (None where the control
     has no effect), `difference`, `ci_low`, `ci_high`, `p`, `win_rate` of the pairs, and `n`.
 
-    Of a single picture there are no statistics, only means: the interval and the test are None. Of none, everything is.
+    For a single picture, the interval and the test are None. Without pictures, every value is None.
 
     Args:
         values, control: picture -> value; the same pictures.
@@ -118,7 +121,7 @@ def comparison(values: Mapping[Any, float], control: Mapping[Any, float]) -> dic
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Adjusted p-values that keep the chance of any false alarm among them at the level they are compared with
+    """Holm-Bonferroni adjusted p-values, which control the family-wise error rate
     (Holm, Scandinavian Journal of Statistics 6, 1979)."""
     adjusted: dict[str, float] = {}
     largest = 0.0
@@ -129,7 +132,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def by_column(entries: Iterable[Mapping[str, float]]) -> dict[str, list[float]]:
-    """Column -> a value for each entry; empty without entries."""
+    """Column -> the values of all entries; empty without entries."""
     found: dict[str, list[float]] = {}
     for entry in entries:
         for column, value in entry.items():
@@ -140,10 +143,10 @@ def by_column(entries: Iterable[Mapping[str, float]]) -> dict[str, list[float]]:
 def mean_row(
     measured: Mapping[str, Sequence[float]], published: Mapping[str, Sequence[float]], *, compared: str
 ) -> dict[str, float | int | None]:
-    """The mean of every column, and of the compared one its ratio to the published loop's with a 95 % interval.
+    """The mean of every column, and the compared column's ratio to the published loop with a 95 % interval.
 
     Args:
-        measured, published: by column, a value for each picture, in the same order.
+        measured, published: column -> one value per picture, in the same order.
     """
     share = ratio_of_means(measured[compared], published[compared])
     return {

@@ -1,6 +1,6 @@
-"""Styles rendered onto photographs: what the pocket editors learn to do, and the known target of an edit.
+"""Styles rendered onto photographs: training targets of the pocket editors and known targets of edits.
 
-A rendering keeps every object where it is and is decided by the picture and a seed alone.
+A rendering moves no object and is deterministic in the picture and the seed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Style:
 
     Attributes:
         name: one word, for files and tables.
-        prompt: what an editor is told; empty for no edit.
+        prompt: the editor's instruction; empty for no edit.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Style:
         """The picture `(H, W, 3)` in this style, of the same size. The same for the same picture and seed.
 
         Raises:
-            UsageError: the array is no 8-bit RGB picture.
+            UsageError: the array is not an 8-bit RGB picture.
         """
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
             raise UsageError(f"an array of {rgb.dtype} {rgb.shape} cannot be styled; give uint8 (H, W, 3)")
@@ -57,7 +57,7 @@ def _none(picture: _Unit, generator: np.random.Generator) -> _Unit:
 
 
 def _snow(picture: _Unit, generator: np.random.Generator) -> _Unit:
-    """Pale and cold, snow on what faces up and thick near the ground, flakes in the air."""
+    """Pale and cold: snow on upward-facing edges, thicker near the ground, and falling flakes."""
     grey = _grey(picture)
     pale = 0.55 * picture + 0.45 * grey * np.array((0.96, 1.0, 1.06), dtype=np.float32)
     smooth = _blurred(grey[..., 0], _side(picture) / 100)
@@ -96,7 +96,7 @@ def _sunset(picture: _Unit, generator: np.random.Generator) -> _Unit:
 
 
 def _watercolor(picture: _Unit, generator: np.random.Generator) -> _Unit:
-    """Flat washes of few tones with darker rims, on grained paper that shows at the borders."""
+    """Posterised washes with darker rims, on grained paper that shows at the borders."""
     side = _side(picture)
     image = _image(picture)
     for _ in range(3):
@@ -120,7 +120,7 @@ def _watercolor(picture: _Unit, generator: np.random.Generator) -> _Unit:
 
 
 def _night(picture: _Unit, generator: np.random.Generator) -> _Unit:
-    """Moonlight: dark, blue, little colour; what was brightest keeps a warm shine."""
+    """Moonlight: dark, blue, low saturation; highlights keep a warm glow."""
     grey = _grey(picture)
     muted = 0.45 * picture + 0.55 * grey
     moonlit = muted**1.25 * np.array((0.30, 0.42, 0.68), dtype=np.float32)
@@ -160,7 +160,7 @@ STYLES: dict[str, Style] = {
 
 
 def _side(picture: _Unit) -> float:
-    """What lengths are fractions of: the shorter side in pixels."""
+    """The shorter side in pixels, the unit of lengths in styles."""
     return float(min(picture.shape[:2]))
 
 
@@ -178,7 +178,7 @@ def _array(image: Image.Image) -> _Unit:
 
 
 def _blurred(channel: _Unit, sigma_px: float) -> _Unit:
-    """One channel `(H, W)`, its frame mirrored outwards."""
+    """Gaussian blur of one channel `(H, W)` with reflected borders."""
     blurred: _Unit = gaussian_filter(channel.astype(np.float32), sigma_px, mode="reflect", truncate=3.0)
     return blurred
 
@@ -188,7 +188,7 @@ def _smooth_step(x: _Unit) -> _Unit:
 
 
 def _edges(channel: _Unit) -> _Unit:
-    """Strength of the edges of one channel, `(H, W)`, 0 at the frame."""
+    """Gradient magnitude of one channel `(H, W)`, 0 at the border."""
     down, across = np.gradient(_blurred(channel, 1.0))
     rendered: _Unit = (4 * np.hypot(down, across)).clip(0, 0.6)
     return rendered

@@ -1,10 +1,10 @@
-"""The tables `editing`, `rivals`, `prompts` and `frontier`: what arms did to edits, beside the noise controls and one another.
+"""The tables `editing`, `rivals`, `prompts` and `frontier`: effects of arms on edits, compared with noise and with each other.
 
-Every value is oriented so that more is more protection:
-    objective 1   how much closer to the original an edit stays than the clean edit does     the aim of `diffusion`
-    objective 2   how far an edit is from the clean edit                                     the aim of `concentration`
-    adherence     how much further an edit is from what the prompt asks for than the clean edit is
-    quality       how much worse an edit looks than the clean edit does
+Larger values mean more protection. "Edit" is the edit of the protected picture, "clean edit" that of the original:
+    objective 1   distance(clean edit, original) - distance(edit, original)     the aim of `diffusion`
+    objective 2   distance(edit, clean edit)                                    the aim of `concentration`
+    adherence     loss of match with the prompt, relative to the clean edit
+    quality       loss of image quality, relative to the clean edit
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from pca_protect.eval.trial import EditPrompt, kept_edits
 
 @dataclass(frozen=True)
 class Measured:
-    """What there is of one editor.
+    """The measurements with one editor.
 
     Attributes:
-        pictures: those of which everything was measured.
+        pictures: those with complete measurements.
         entries: picture -> variant -> measurement, see `Trial`.
     """
 
@@ -45,7 +45,7 @@ Values = dict[str, float]
 
 
 def editing_rows(measured: Measured, config: EditingConfig) -> list[Row]:
-    """A row for every arm, budget, objective, metric and control; controls themselves have a row without a comparison."""
+    """A row for every arm, budget, objective, metric and control. The rows of controls hold no comparison."""
     kept = measured.kept(measured.prompts)
     pictures = [picture for picture in measured.pictures if kept[picture]]
     if not pictures:
@@ -91,12 +91,12 @@ COLUMNS = (
         "kept",
     ),
 )
-"""`effect` is the arm's mean and `noise_effect` the control's; `difference`, its interval, `p` and `win_rate` are of the
-pairs. `p_holm` is adjusted over the arms of one table: same editor, budget, objective, metric and control."""
+"""`effect` is the arm's mean, `noise_effect` the control's. `difference`, its interval, `p` and `win_rate` are paired.
+`p_holm` is adjusted over all arms with the same editor, budget, objective, metric and control."""
 
 
 def prompt_rows(measured: Measured, config: EditingConfig) -> list[Row]:
-    """One protection, many prompts: objective 2 by prompt, and for each arm the spread of what exceeds noise over them."""
+    """Objective 2 by prompt, and for each arm the spread over prompts of the effect beyond noise."""
     rows: list[Row] = []
     for budget in config.budgets:
         for arm in config.arm_names():
@@ -132,8 +132,10 @@ def prompt_rows(measured: Measured, config: EditingConfig) -> list[Row]:
 
 
 def rival_rows(measured: Measured, config: EditingConfig) -> list[Row]:
-    """Every arm of this program, the published loop included, beside every method from the literature, in pairs, on both
-    objectives in the metric of visibility."""
+    """Paired comparison of every arm of this program (and the published loop) with every method from the literature.
+
+    Both objectives, in the metric of visibility.
+    """
     kept = measured.kept(measured.prompts)
     pictures = [picture for picture in measured.pictures if kept[picture]]
     ours = [arm for arm in config.arm_names() if ARMS[arm].mode]
@@ -165,26 +167,26 @@ RIVAL_COLUMNS = (
     *("editor", "arm", "mode", "rival", "needs", "budget_levels", "objective", "metric", "effect", "rival_effect"),
     *("difference", "ci_low", "ci_high", "p", "p_holm", "win_rate", "n"),
 )
-"""As in `COLUMNS`, with a method from the literature in place of a control; `needs` is what that method looks into, and
-`p_holm` is adjusted over the rivals of one arm."""
+"""As in `COLUMNS`, with a method from the literature in place of a control. `needs` names the part of the model that this
+method uses; `p_holm` is adjusted over the rivals of one arm."""
 
 PROMPT_COLUMNS = (
     *("editor", "arm", "mode", "budget_levels", "prompt", "objective", "metric", "effect", "control", "noise_effect"),
     *("ratio", "difference", "ci_low", "ci_high", "p", "win_rate", "n", "kept", "spread"),
 )
 """As in `COLUMNS`. The row `spread` has the mean of the differences over prompts, and their standard deviation divided by
-that mean: 0 is an effect that does not depend on the prompt."""
+that mean; 0 is an effect independent of the prompt."""
 
 
 def mean_effects(measured: Measured, variant: str) -> Values:
-    """Objective 2 in the metric of visibility, of the pictures with an edit that counts."""
+    """Objective 2 in the metric of visibility, for the pictures with a kept edit."""
     kept = measured.kept(measured.prompts)
     pictures = [picture for picture in measured.pictures if kept[picture]]
     return _values(measured, pictures, kept, variant, "2", VISIBILITY)
 
 
 def _questions(measured: Measured, picture: str) -> list[tuple[str, str]]:
-    """(objective, metric) of everything that was measured."""
+    """All measured pairs (objective, metric)."""
     edit = next(iter(measured.entries[picture]["clean"]["edits"].values()))
     adherence = [VISIBILITY] if any(prompt.target for prompt in measured.prompts) else []
     return [
@@ -250,13 +252,12 @@ FRONTIER_COLUMNS = (
     *("effect", "effect_share", "effect_ci_low", "effect_ci_high", "seconds", "seconds_share", "n"),
 )
 """`visibility` is the mean distance between protected and original in `metric`, `effect` that between edits (objective 2, FLIP),
-`seconds` what making the protection took. The shares are ratios of means to those of the published loop at the largest
-budget, with 95 % bootstrap intervals over pictures; of the seconds the ratio of medians, since other work on the machine
-shows in single times."""
+`seconds` the time to protect. Shares are ratios of means to the published loop at the largest budget, with 95 % bootstrap
+intervals over pictures; the share of seconds is a ratio of medians, which other load on the machine affects less."""
 
 
 def frontier_rows(measured: Measured, config: EditingConfig) -> list[Row]:
-    """A row for every arm, budget and metric of pairs; none where the published loop was not measured."""
+    """A row for every arm, budget and paired metric; empty if the published loop was not measured."""
     effects = {
         (arm, budget): mean_effects(measured, f"{arm} {budget}")
         for arm in config.arm_names()
@@ -282,7 +283,7 @@ def frontier_rows(measured: Measured, config: EditingConfig) -> list[Row]:
             "effect_share": effect.value,
             "effect_ci_low": effect.ci_low,
             "effect_ci_high": effect.ci_high,
-            "seconds": None if arm == NOISE_VISIBLE else seconds,  # its search for an amplitude is no protection
+            "seconds": None if arm == NOISE_VISIBLE else seconds,  # the amplitude search is not protection time
             "seconds_share": None if arm == NOISE_VISIBLE else seconds / yardstick,
             "n": len(pictures),
         }

@@ -1,4 +1,4 @@
-"""What one picture is put through: every prompt with every seed, and what is measured on the edits."""
+"""One picture edited with every prompt and seed, and the measurements on these edits."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ Edits = dict[str, Rgb]
 class EditPrompt:
     """Attributes:
     name: short, without a slash.
-    text: what the editor is told.
-    target: the style whose rendering the edit should be; None where that is not known.
+    text: the editor's instruction.
+    target: the style whose rendering is the ideal edit; None if unknown.
     """
 
     name: str
@@ -35,10 +35,10 @@ class EditPrompt:
 
 
 def prompts_for(editor: Editor, words: Sequence[str]) -> list[EditPrompt]:
-    """Prompts by the name of a style, or free text. Embedded editors know what styles should look like, others do not.
+    """Prompts from names of styles or free text. Styles have a known target with embedded editors only.
 
     Raises:
-        UsageError: the same prompt twice, or an empty one.
+        UsageError: a prompt is empty or repeated.
     """
     found = []
     for word in words:
@@ -50,22 +50,22 @@ def prompts_for(editor: Editor, words: Sequence[str]) -> list[EditPrompt]:
         else:
             found.append(EditPrompt(word.replace("/", " "), word, None))
     if len({prompt.name for prompt in found}) < len(found):
-        raise UsageError(f"prompts {', '.join(words)}: one is given twice; each counts once")
+        raise UsageError(f"prompts {', '.join(words)}: contain a duplicate; give each once")
     return found
 
 
 def kept_edits(clean: Json, prompts: Sequence[EditPrompt]) -> list[str]:
-    """The edits `PROMPT/SEED` whose clean edit came closer to its target than an edit without a prompt did, and all of those
-    whose target is not known.
+    """The edits `PROMPT/SEED` at which the editor follows the prompt: the clean edit is closer to the target than an edit without
+    a prompt. Edits without a known target are all kept.
 
     Args:
-        clean: what `Trial.clean` measured.
-        prompts: count these alone.
+        clean: the measurements of `Trial.clean`.
+        prompts: restrict to these.
     """
-    asked = {prompt.name: prompt for prompt in prompts}
+    by_name = {prompt.name: prompt for prompt in prompts}
     kept = []
     for name, edit in clean["edits"].items():
-        prompt = asked.get(name.rpartition("/")[0])
+        prompt = by_name.get(name.rpartition("/")[0])
         if prompt and (prompt.target is None or edit["to_target"] < edit["to_target_without"]):
             kept.append(name)
     return kept
@@ -74,10 +74,10 @@ def kept_edits(clean: Json, prompts: Sequence[EditPrompt]) -> list[str]:
 @dataclass(frozen=True)
 class Trial:
     """Attributes:
-    prompts: what is asked of the editor.
-    seeds: one edit for each; the same for every arm, so that edits are pairs.
-    batch: edits made at a time; more is faster and takes memory, and rounds otherwise.
-    visible: further metrics, in which only the protection itself is measured; None for no more.
+    prompts: the instructions.
+    seeds: one edit for each; shared by all arms, so that edits are paired.
+    batch: edits per call of the editor. Larger is faster, takes more memory and changes floating-point rounding.
+    visible: further metrics for the visibility of the protection; None for none.
     """
 
     editor: Editor
@@ -89,12 +89,12 @@ class Trial:
     visible: Metrics | None = None
 
     def edits(self, picture: Rgb) -> Edits:
-        """Every prompt with every seed. Raises what `Editor.edit` raises."""
+        """Edits with every prompt and seed. Raises the errors of `Editor.edit`."""
         return self._edited(picture, self.prompts)
 
     def clean(self, picture: Rgb) -> tuple[Edits, Json]:
-        """Edits of the original, and what they measure: distances to the original, to the known target with the prompt and
-        without, and how good they are by themselves."""
+        """Edits of the original with their measurements: distance to the original, distance to the known target with and without
+        the prompt, match with the prompt, and image quality."""
         edits = self.edits(picture)
         without = self._edited(picture, (EditPrompt("", "", None),)) if any(p.target for p in self.prompts) else {}
         measured = self._measured(picture, edits, {})
@@ -106,8 +106,8 @@ class Trial:
         return edits, {"edits": measured}
 
     def changed(self, picture: Rgb, changed: Rgb, clean: Edits) -> tuple[Edits, Json]:
-        """Edits of a changed picture, and what they measure beside those of the original: the same as `clean` and the
-        distances to the clean edits; and how visible the change is."""
+        """Edits of a changed picture with their measurements: those of `clean`, the distances to the clean edits, and the
+        visibility of the change."""
         edits = self.edits(changed)
         difference = changed.astype(np.int16) - picture.astype(np.int16)
         visible = {

@@ -1,4 +1,4 @@
-"""What a VAE is like: reconstruction, information in the posterior, how easily it is moved, whether latent spaces differ."""
+"""Properties of a VAE: reconstruction, information in the posterior, vulnerability to attack, similarity of latent spaces."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def psnr_db(vae: Vae, pixels: Tensor, *, decoder: Vae | None = None) -> float:
 
 
 def nats_per_element(vae: AutoencoderKL, pixels: Tensor) -> float:
-    """KL of the posterior of one picture to N(0, 1), per latent element; 0 is a posterior that says nothing."""
+    """KL divergence of one picture's posterior from N(0, 1), in nats per latent element; 0 is an uninformative posterior."""
     with torch.no_grad():
         posterior = vae.encode(pixels * 2 - 1).latent_dist
     divergence = posterior_collapse(posterior.mean, posterior.logvar, 1.0)[0]
@@ -40,10 +40,10 @@ def nats_per_element(vae: AutoencoderKL, pixels: Tensor) -> float:
 
 
 def explained_variance(sources: list[Tensor], targets: list[Tensor], *, neighbourhood: int = 3) -> float:
-    """Share of the variance of the target latents that the best linear map of the source latents explains, at most 1.
+    """Share of the target latents' variance explained by the best linear map of the source latents, at most 1.
 
-    The map sees a square of source positions around each target position. It is fitted on every other picture and
-    judged on the rest.
+    The map's input is a square of source positions around each target position. It is fitted on every other picture and
+    evaluated on the rest.
 
     Args:
         sources, targets: latents `(1, C, h, w)` of the same pictures, at least two.
@@ -58,7 +58,7 @@ def explained_variance(sources: list[Tensor], targets: list[Tensor], *, neighbou
 
 
 def _neighbours(latent: Tensor, side: int) -> Tensor:
-    """`(h * w, C * side^2 + 1)`: what lies around each position, and a 1."""
+    """`(h * w, C * side^2 + 1)`: the neighbourhood of each position, and a constant 1."""
     unfolded = F.unfold(latent.double(), side, padding=side // 2)[0].T
     return torch.cat([unfolded, torch.ones_like(unfolded[:, :1])], dim=1)
 
@@ -78,7 +78,7 @@ class Vulnerability:
     Attributes:
         noise: ||m' - m|| / ||m|| under uniform noise of the whole budget.
         diffusion: the same under the mode `diffusion` of the preset `paper`.
-        concentration: ||m'|| / ||m|| under the mode `concentration`: what is left of the norm.
+        concentration: ||m'|| / ||m|| under the mode `concentration`: the remaining share of the norm.
     """
 
     noise: Tensor

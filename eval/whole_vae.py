@@ -1,4 +1,4 @@
-"""Whole VAEs, decoder and all: what pictures go through that are edited, and sometimes purified."""
+"""Complete VAEs, encoder and decoder: reconstruction, as part of an edit or as a purifier."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ def load_whole_vae(name: str, *, device: torch.device, offline: bool = False) ->
     """A VAE of diffusers in fp32 and evaluation mode.
 
     Args:
-        name: a name of the registry of surrogates, a hub id, or a diffusers folder; found as a surrogate is.
-        offline: touch no network.
+        name: a name of the registry of surrogates, a hub id, or a diffusers folder; resolved as for surrogates.
+        offline: do not use the network.
 
     Raises:
-        UsageError: the name means nothing.
-        ModelError: it cannot be had.
+        UsageError: the name is unknown.
+        ModelError: the VAE cannot be downloaded or loaded.
     """
     import diffusers  # noqa: PLC0415 - ten seconds
 
     found = locate(name, offline=offline)
     if found.config is None:
-        raise ModelError(f"{found.origin}: a file of weights says nothing about the decoder; give a folder or a hub id")
+        raise ModelError(f"{found.origin}: a weight file does not describe the decoder; give a folder or a hub id")
     kind = found.config.get("_class_name", "AutoencoderKL")
     try:
         vae: nn.Module = getattr(diffusers, kind).from_pretrained(
@@ -61,8 +61,8 @@ def decoded(vae: Any, latent: Tensor) -> Tensor:  # noqa: ANN401
 
 
 def round_trip(vae: Any, pixels: Tensor, *, multiple: int = 64) -> Tensor:  # noqa: ANN401
-    """Pixels `(B, 3, H, W)` in [0, 1] after encoding and decoding; sides are extended to the multiple by reflection, and cut
-    off again."""
+    """Pixels `(B, 3, H, W)` in [0, 1] after encoding and decoding. Sides are padded to the multiple by reflection, then cropped
+    back."""
     device = next(vae.parameters()).device
     height, width = pixels.shape[-2:]
     extended = reflect_to_multiple(pixels.to(device), multiple)

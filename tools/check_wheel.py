@@ -1,4 +1,4 @@
-"""Build the wheel, install it into an empty environment, and run its commands from a folder that is not this one."""
+"""Build the wheel, install it into an empty environment, and run its commands outside this folder."""
 
 from __future__ import annotations
 

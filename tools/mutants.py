@@ -1,9 +1,9 @@
-"""Mutation score of the method and of the statistics: do tests notice a changed line? `make mutants` runs this:
+"""Mutation score of the method and of the statistics. `make mutants` runs this:
 
     python tools/mutants.py --sample 12
 
-mutmut makes the mutants and runs, for each of a seeded sample per module, the tests that reach its function. It works on a copy
-of the package in build/mutants, with `cli/` and `eval/` inside `pca_protect/` as they are installed.
+mutmut generates mutants. For a seeded sample per module it runs the tests that cover the mutated function. It works on a copy of
+the package in build/mutants, with the installed layout (`cli/` and `eval/` inside `pca_protect/`).
 """
 
 from __future__ import annotations
@@ -21,30 +21,19 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TREE = ROOT / "build" / "mutants"
 MUTATED = ("attack/*.py", "eval/stat*.py", "eval/tables.py")
-"""In the package."""
+"""Mutated modules, relative to the package."""
 TESTS = (
-    *(
-        "losses",
-        "posterior",
-        "pgd",
-        "objectives",
-        "ensemble",
-        "eot",
-        "transforms",
-        "visibility",
-        "visibility_penalty",
-        "universal",
-    ),
-    *("collapse", "properties", "until", "stat*", "tables"),
+    *("losses", "posterior", "pgd", "objectives", "ensemble", "eot", "transforms", "visibility", "visibility_penalty"),
+    *("universal", "collapse", "properties", "until", "stat*", "tables"),
 )
-"""Of each, `test_NAME.py` anywhere in `tests/` runs."""
+"""NAME of each test file `test_NAME.py`, anywhere in `tests/`, to run."""
 SEED = 0
 CAUGHT = {"killed", "timeout", "segfault", "caught by type check"}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sample", type=int, default=12, help="mutants a module (%(default)s)")
+    parser.add_argument("--sample", type=int, default=12, help="mutants per module (%(default)s)")
     parser.add_argument("--children", type=int, default=2, help="processes (%(default)s)")
     options = parser.parse_args()
     copy()
@@ -57,7 +46,7 @@ def main() -> int:
 
 
 def copy() -> None:
-    """The package as it is installed, its tests, and the settings of mutmut."""
+    """Copy the package in its installed layout and its tests, and write the settings of mutmut."""
     shutil.rmtree(TREE, ignore_errors=True)
     ignore = shutil.ignore_patterns("__pycache__")
     package = TREE / "pca_protect"
@@ -82,10 +71,10 @@ def copy() -> None:
 
 
 def mutmut(*words: str) -> str:
-    """What mutmut prints.
+    """Run mutmut and return its output.
 
     Raises:
-        SystemExit: it failed; with its last lines.
+        SystemExit: mutmut failed; with its last lines.
     """
     done = subprocess.run(
         [sys.executable, "-m", "mutmut", *words], cwd=TREE, capture_output=True, text=True, check=False
@@ -96,10 +85,10 @@ def mutmut(*words: str) -> str:
 
 
 def statuses(*, generate: bool = False) -> list[tuple[str, str]]:
-    """Every mutant and its status, in the order of their names.
+    """Every mutant and its status, sorted by name.
 
     Args:
-        generate: make the mutants first, by running one of them.
+        generate: first generate the mutants, by running one of them.
     """
     if generate:
         mutmut("run", "--max-children", "1", "pca_protect.attack.losses.x_latent_power__mutmut_1")
@@ -111,7 +100,7 @@ def module_of(name: str) -> str:
 
 
 def sample(names: Sequence[str], count: int) -> list[str]:
-    """At most `count` mutants of each module, the same for the same code."""
+    """At most `count` mutants per module, deterministic in the code."""
     by_module = defaultdict(list)
     for name in names:
         by_module[module_of(name)].append(name)

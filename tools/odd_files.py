@@ -45,7 +45,7 @@ def pillows() -> Iterator[tuple[str, bytes]]:
     """Files of Pillow's test suite, each named by its path with `__` for `/`.
 
     Raises:
-        SystemExit: the archive differs from the one whose digest is known.
+        SystemExit: the archive does not have the expected digest.
     """
     with tempfile.TemporaryDirectory() as folder:
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "pillow"]

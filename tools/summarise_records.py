@@ -1,4 +1,4 @@
-"""Summarise the JSON lines of `protect --json`: how far the posterior moved beside noise, per mode.
+"""Summarise the JSON lines of `protect --json` by mode: latent shift of protection and of noise.
 
 protect photos/*.png -o out --vae pocket --json > records.jsonl
 python tools/summarise_records.py records.jsonl [more.jsonl ...]
@@ -29,7 +29,7 @@ def main(paths: Sequence[str]) -> None:
             else:
                 by_mode[record["config"]["mode"]].append(record)
     if not by_mode:
-        sys.exit("no records of protected pictures; give files with the output of protect --json")
+        sys.exit("the files hold no records of protected pictures; give the output of protect --json")
     print("minimum / median / maximum over pictures")
     for mode, records in by_mode.items():
         vae = records[0]["vae"]

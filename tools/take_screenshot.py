@@ -1,8 +1,8 @@
-"""The picture of the page in the README: the astronaut, protected against `pocket`, before and after, and edited. One command:
+"""Take the README's screenshot of the page: the astronaut before and after protection against `pocket`, and edited:
 
     python tools/take_screenshot.py --address http://127.0.0.1:7860 --out docs/figures/page.png
 
-`pca-protect ui --offline` has to run there, and Chromium to be installed.
+Needs `pca-protect ui --offline` running at this address, and Chromium installed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Run mypy over the package as it is installed, with `cli/` and `eval/` inside `pca_protect/`, and over `tools/`."""
+"""Run mypy over the package in its installed layout (`cli/` and `eval/` inside `pca_protect/`) and over `tools/`."""
 
 from __future__ import annotations
 

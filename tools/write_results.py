@@ -2,8 +2,8 @@
 
     python tools/write_results.py results/editing results/transfer results/purify results/prompts results/cost
 
-Each folder's `summary.json` is copied to docs/measurements; what is not given is taken from there. Every figure and every
-verdict is computed from those files. A run that answers another question than its kind usually does is given a name:
+Copies each folder's `summary.json` to docs/measurements, and reads all other benchmarks from there. Every figure and verdict is
+computed from those files. Give a name to a run with another purpose than the default of its benchmark:
 
     python tools/write_results.py frontier=results/frontier survival=results/survival ensembles=results/ensembles
 """
@@ -30,20 +30,20 @@ from pca_protect.eval.sheet import contact_sheet
 ROOT = Path(__file__).resolve().parent.parent
 TABLES = ("editing", "transfer", "purify", "prompts", "cost")
 BEYOND = ("frontier", "concentration", "flat", "survival", "upload", "ensembles", "steps", "ingredients")
-"""Measurements of what goes beyond the paper, see docs/research.md: benchmarks on other pictures, and scripts."""
+"""Measurements beyond the paper on held-out pictures, see docs/research.md."""
 BENCHES = ("upload", "steps", "flat", "ingredients")
-"""Those of them that are the chief table of a benchmark and need no name."""
+"""Those of `BEYOND` that are the main table of a benchmark and need no name."""
 OBJECTIVES = (
     *("photoguard", "latent-distance", "pid", "mist", "advdm", "sds-plus", "pca-diffusion", "pca-concentration"),
     *("balanced-diffusion", "balanced-subtle"),
 )
-"""Arms of the frontier at 40 steps that differ in what is minimised; the last two in how they walk, too."""
+"""Arms of the frontier at 40 steps with different objectives; the last two also have another optimiser."""
 SHEET_PICTURES = 3
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="*", help="of finished benchmarks, or NAME=FOLDER")
+    parser.add_argument("folders", nargs="*", help="folders of finished benchmarks, or NAME=FOLDER")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs")
     arguments = parser.parse_args()
     for given in arguments.folders:
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def take(folder: Path, docs: Path, name: str = "") -> None:
-    """Copy a benchmark's summary under a name, its chief table's if none is given, and draw its strips."""
+    """Copy a benchmark's summary under a name (default: its main table's) and draw its strips."""
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     if not name:
         (name,) = [table for table in summary["tables"] if table in (*TABLES, *BENCHES)]
@@ -68,7 +68,7 @@ def take(folder: Path, docs: Path, name: str = "") -> None:
 
 
 def write(docs: Path) -> None:
-    """The document and its figures from docs/measurements."""
+    """Write the document and its figures from docs/measurements."""
     for name, figure in _figures(docs).items():
         (docs / "figures").mkdir(exist_ok=True)
         (docs / "figures" / f"{name}.png").write_bytes(figures.png(figure))
@@ -102,7 +102,7 @@ def document(docs: Path) -> str:
 
 
 def _figures(docs: Path) -> dict[str, Any]:
-    """Figures of matplotlib by the name of their file."""
+    """File name -> matplotlib figure."""
     tables = {name: rows for kind in TABLES for name, rows in _read(docs / "measurements", kind)["tables"].items()}
     frontier = _read(docs / "measurements", "frontier")["tables"]["frontier"]
     ensembles = _read(docs / "measurements", "ensembles")["tables"]["transfer"]
@@ -131,7 +131,7 @@ def _device(summary: dict[str, Any]) -> str:
 
 
 def _read(folder: Path, name: str) -> dict[str, Any]:
-    """The measurements of a benchmark; those on a GPU before those on a CPU."""
+    """The measurements of a benchmark; prefers those on a GPU."""
     found = sorted(folder.glob(f"{name}-*.json"), key=lambda path: path.stem == f"{name}-cpu")
     if not found:
         raise SystemExit(f"{folder}: no {name}-*.json; run `pca-protect bench {name}` and give its folder")

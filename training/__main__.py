@@ -15,7 +15,7 @@ from training.recipes import EDITORS, VAE_SCHEDULES, VAES, KlRecipe
 
 FIRST = [name for name, recipe in VAES.items() if isinstance(recipe, KlRecipe)]
 THEN = [*(name for name in VAES if name not in FIRST), *EDITORS]
-"""What is distilled from the first VAEs, and what edits their latents."""
+"""Models trained second: a VAE distilled from the first ones, and editors of their latents."""
 NAMES = (*VAES, *EDITORS, "universal", "everything")
 
 
@@ -46,12 +46,12 @@ def parser() -> argparse.ArgumentParser:
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with pack-*.tar and captions.csv")
     parser.add_argument("--schedule", choices=VAE_SCHEDULES, default="cpu")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="checkpoints and what is computed once")
-    parser.add_argument("--at-once", type=int, default=1, help="models to train side by side")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="checkpoints and cached arrays")
+    parser.add_argument("--at-once", type=int, default=1, help="number of models to train in parallel")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train and export every embedded model, each in a process of its own. A stopped run resumes."""
+    """Train and export every embedded model, one process per model. A stopped run resumes."""
     pictures = load_training_pictures(options.data, options.runs / "pictures.npy")
     load_styled_pictures(pictures, options.runs / "styled.npy")
     arguments = ["--data", str(options.data), "--runs", str(options.runs)]

@@ -1,4 +1,4 @@
-"""What a training run keeps on disk so that it can be stopped at any moment, and the moving average of its weights."""
+"""Checkpoints, from which a stopped training run resumes, and the moving average of the weights."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ EMA_DECAY = 0.999
 SAVE_EVERY = 250
 
 State = Mapping[str, Any]
-"""By name, everything with `state_dict` and `load_state_dict`: models and optimisers."""
+"""Name -> model or optimiser, anything with `state_dict` and `load_state_dict`."""
 
 
 def resume(state: State, run: Path, device: torch.device) -> tuple[int, float]:
-    """Load what was saved last, if anything. Returns the steps done and the seconds they took."""
+    """Load the last checkpoint, if there is one. Returns the completed steps and their seconds."""
     checkpoint = run / "last.pt"
     if not checkpoint.is_file():
         return 0, 0.0
@@ -29,7 +29,7 @@ def resume(state: State, run: Path, device: torch.device) -> tuple[int, float]:
 
 
 def save(state: State, run: Path, step: int, seconds: float) -> None:
-    """Write whole or not at all."""
+    """Write a checkpoint atomically."""
     torch.save(
         {**{name: part.state_dict() for name, part in state.items()}, "step": step, "seconds": seconds}, run / "next.pt"
     )
@@ -37,7 +37,7 @@ def save(state: State, run: Path, step: int, seconds: float) -> None:
 
 
 def follow(average: nn.Module, model: nn.Module, step: int) -> None:
-    """Move the average towards the model: quickly at first, then at `EMA_DECAY`."""
+    """Update the exponential moving average; the decay rises to `EMA_DECAY`."""
     with torch.no_grad():
         towards = 1 - min(EMA_DECAY, step / (10 + step))
         torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), towards)

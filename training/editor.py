@@ -3,7 +3,7 @@
     python -m training pocket-editor --data DATA/train --schedule cpu
     python -m training pocket-editor --data DATA/train --export
 
-A stopped run resumes. The editor's VAE has to be exported first; see `vae.py`.
+A stopped run resumes. Export the editor's VAE first; see `vae.py`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from training.vae import MODELS, describe, learning_rate
 
 PIPELINES = Path(__file__).parents[1] / "eval" / "pocket"
 PHRASES = [style.prompt for style in STYLES.values()]
-"""In the order of the cached latents: the photograph as it is, then its renderings."""
+"""In the order of the cached latents: the unchanged photograph, then its renderings."""
 
 
 def build_unet(recipe: EditorRecipe, latent_channels: int) -> UNet2DConditionModel:
@@ -64,7 +64,7 @@ def build_text_encoder(recipe: EditorRecipe, tokenizer: CLIPTokenizer) -> CLIPTe
 
 
 def build_scheduler(recipe: EditorRecipe) -> DDIMScheduler:
-    """Stable Diffusion's noise, scaled."""
+    """Stable Diffusion's noise schedule with scaled betas."""
     return DDIMScheduler(
         beta_start=0.00085 * recipe.noise,
         beta_end=0.012 * recipe.noise,
@@ -150,7 +150,7 @@ def train(
 
 
 def start_from(model: nn.ModuleDict, checkpoint: Path) -> None:
-    """Take over what fits from another editor: all but the first and the last layer where latents have other channels."""
+    """Load all tensors of matching shape from another editor: without the first and last layer if latent channels differ."""
     own = model.state_dict()
     theirs = torch.load(checkpoint, weights_only=True, map_location="cpu")["average"]
     model.load_state_dict({name: theirs[name] if theirs[name].shape == own[name].shape else own[name] for name in own})
@@ -159,10 +159,10 @@ def start_from(model: nn.ModuleDict, checkpoint: Path) -> None:
 def export(
     recipe: EditorRecipe, model: nn.ModuleDict, vae: AutoencoderKL, tokenizer: CLIPTokenizer, run: Path, folder: Path
 ) -> None:
-    """Write the averaged weights as a whole pipeline in fp16, and how they came to be."""
+    """Write the averaged weights as a complete pipeline in fp16, with a record of the training."""
     saved = torch.load(run / "last.pt", weights_only=True, map_location="cpu")
     model.load_state_dict(saved["average"])
-    vae.register_to_config(_name_or_path=recipe.vae)  # not where it lay on this machine
+    vae.register_to_config(_name_or_path=recipe.vae)  # replaces a local path
     pipeline = StableDiffusionImg2ImgPipeline(
         vae=vae,
         text_encoder=model["text_encoder"],
@@ -180,15 +180,17 @@ def export(
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with pack-*.tar and captions.csv")
     parser.add_argument("--schedule", choices=EDITOR_SCHEDULES, default="cpu")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="checkpoints and what is computed once")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="checkpoints and cached arrays")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
-    parser.add_argument("--start-from", type=Path, help="last.pt of another editor; layers of other shapes start anew")
+    parser.add_argument(
+        "--start-from", type=Path, help="last.pt of another editor; layers of other shapes are reinitialised"
+    )
     parser.add_argument("--export", action="store_true", help="write the checkpoint reached so far and stop")
 
 
 def run(name: str, options: argparse.Namespace) -> None:
-    """Train or export the editor of a recipe as `add_options` describes."""
+    """Train or export the editor of a recipe, with options of `add_options`."""
     folder = options.runs / name
     folder.mkdir(parents=True, exist_ok=True)
     recipe = EDITORS[name]

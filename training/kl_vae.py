@@ -15,11 +15,11 @@ class KlTraining:
     """The modules and the loss of one recipe.
 
     Attributes:
-        vae: what is kept.
-        others: trained along and thrown away.
+        vae: the exported model.
+        others: auxiliary modules, discarded after training.
 
     Args:
-        decoder_only: leave the latent space as it is, for whatever was already trained in it.
+        decoder_only: freeze the encoder, to keep the latent space of models already trained on it.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class KlTraining:
             part.requires_grad_(not decoder_only)
 
     def losses(self, pixels: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of a batch of crops `(B, 3, H, W)` in [0, 1], and its parts."""
+        """The loss of a batch of crops `(B, 3, H, W)` in [0, 1], and its terms."""
         recipe = self._recipe
         with torch.autocast(pixels.device.type, self._precision, enabled=self._precision != torch.float32):
             posterior = self.vae.encode(pixels * 2 - 1).latent_dist
@@ -53,7 +53,7 @@ class KlTraining:
         return torch.stack([weights[name] * part for name, part in parts.items()]).sum(), parts
 
     def finish(self, vae: Vae, batches: list[Tensor]) -> None:
-        """What is done to averaged weights before they are measured or exported."""
+        """Postprocess averaged weights, in place, before measurement or export."""
         assert isinstance(vae, AutoencoderKL)
         if not self._decoder_only:
             whiten_latents(vae, batches)
@@ -76,10 +76,10 @@ def _build(recipe: KlRecipe) -> AutoencoderKL:
 
 def whiten_latents(vae: AutoencoderKL, batches: list[Tensor]) -> None:
     """Whiten the posterior mean over pictures, in place: W = covariance^(-1/2) goes into `quant_conv` and its inverse into
-    `post_quant_conv`, so that fine detail weighs as much in the latent as colour does.
+    `post_quant_conv`, so that fine detail has the same weight in the latent as colour.
 
-    The variance of a mixture of channels is no linear map of their log-variances; the rows of `quant_conv` that give it
-    are fitted by least squares.
+    The log-variance of a linear combination of channels is not linear in their log-variances; its rows of `quant_conv` are
+    fitted by least squares.
 
     Args:
         batches: pictures `(B, 3, H, W)` in [0, 1], on the device of the VAE.

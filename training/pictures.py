@@ -1,5 +1,5 @@
-"""The training data, each kind computed once into one memory-mapped array: photographs, renderings of every fourth one in every
-style, and the latents of both.
+"""The training data, each kind cached in a memory-mapped array: photographs, renderings of every fourth one in every style, and
+the latents of both.
 
 Photographs come as packs of 256x256 WebP pictures in tar files.
 """
@@ -25,7 +25,7 @@ RENDERED = tuple(style for style in STYLES.values() if style.prompt)
 
 
 def load_training_pictures(folder: Path, cache: Path) -> NDArray[np.uint8]:
-    """All pictures of `pack-*.tar` as `(N, 256, 256, 3)` uint8, memory-mapped from `cache`, which is made if missing."""
+    """All pictures of `pack-*.tar` as `(N, 256, 256, 3)` uint8, memory-mapped from `cache`, which is created if missing."""
     if not cache.is_file():
         pictures = []
         for pack in sorted(folder.glob("pack-*.tar")):
@@ -35,7 +35,7 @@ def load_training_pictures(folder: Path, cache: Path) -> NDArray[np.uint8]:
                     if file is not None:
                         pictures.append(np.asarray(Image.open(io.BytesIO(file.read())).convert("RGB")))
         if not pictures:
-            raise SystemExit(f"{folder}: no pack-*.tar there; give the folder of the training packs with --data")
+            raise SystemExit(f"{folder}: holds no pack-*.tar; give the folder of the training packs with --data")
         cache.parent.mkdir(parents=True, exist_ok=True)
         partial = cache.with_suffix(".partial.npy")
         np.save(partial, np.stack(pictures))
@@ -44,7 +44,7 @@ def load_training_pictures(folder: Path, cache: Path) -> NDArray[np.uint8]:
 
 
 def random_crops(pictures: NDArray[np.uint8], count: int, side: int, seed: tuple[int, ...]) -> Tensor:
-    """`(count, 3, side, side)` in [0, 1]: random pictures, places and mirrorings, decided by `seed` alone."""
+    """`(count, 3, side, side)` in [0, 1]: random pictures, positions and flips, deterministic in `seed`."""
     generator = np.random.default_rng(seed)
     crops = []
     for index in generator.integers(0, len(pictures), count):
@@ -55,7 +55,7 @@ def random_crops(pictures: NDArray[np.uint8], count: int, side: int, seed: tuple
 
 
 def folder_pictures(folder: Path, side: int, limit: int) -> Tensor:
-    """Centre crops `(n, 3, side, side)` in [0, 1] of the first pictures of a folder, for measuring during training."""
+    """Centre crops `(n, 3, side, side)` in [0, 1] of the first pictures of a folder, for evaluation during training."""
     crops = []
     for path in sorted(folder.glob("*.png"))[:limit]:
         array = np.asarray(Image.open(path).convert("RGB"))
@@ -65,7 +65,7 @@ def folder_pictures(folder: Path, side: int, limit: int) -> Tensor:
 
 
 def load_styled_pictures(pictures: NDArray[np.uint8], cache: Path) -> NDArray[np.uint8]:
-    """`(N / EVERY, styles, 256, 256, 3)` uint8, in the order of `RENDERED`, memory-mapped from `cache`, which is made if
+    """`(N / EVERY, styles, 256, 256, 3)` uint8, in the order of `RENDERED`, memory-mapped from `cache`, which is created if
     missing. Row i is picture `EVERY * i`."""
     if not cache.is_file():
         chosen = pictures[::EVERY]
@@ -83,7 +83,7 @@ def load_latents(
     vae: AutoencoderKL, pictures: NDArray[np.uint8], styled: NDArray[np.uint8], cache: Path, device: torch.device
 ) -> NDArray[np.float16]:
     """Scaled posterior means `(N / EVERY, 1 + styles, C, 32, 32)`: the photograph first, then its renderings; memory-mapped
-    from `cache`, which is made if missing."""
+    from `cache`, which is created if missing."""
     if not cache.is_file():
         vae = vae.to(device).eval()
         channels, side = vae.config.latent_channels, pictures.shape[1] // 8
@@ -104,7 +104,7 @@ def load_latents(
 def latent_crops(
     latents: NDArray[np.float16], count: int, side: int, generator: np.random.Generator
 ) -> tuple[Tensor, NDArray[np.int64], NDArray[np.int64]]:
-    """`(count, C, side, side)` from random pictures, styles and places, with the rows and styles they are from."""
+    """`(count, C, side, side)` from random pictures, styles and positions, with their rows and styles."""
     rows = generator.integers(0, latents.shape[0], count)
     styles = generator.integers(0, latents.shape[1], count)
     crops = []

@@ -1,4 +1,4 @@
-"""Captions of the training photographs, the prompts made of them, and a tokenizer that knows their words."""
+"""Captions of the training photographs, prompts built from them, and a tokenizer with their vocabulary."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
 LONGEST = 24
-"""Tokens of a prompt, with its two ends."""
+"""Tokens of a prompt, including start and end tokens."""
 
 _WORDS = 1500
 
 
 def load_captions(folder: Path) -> list[str]:
-    """One caption for each picture, in the order of `load_training_pictures`."""
+    """One caption per picture, in the order of `load_training_pictures`."""
     with (folder / "captions.csv").open(newline="", encoding="utf-8") as file:
         by_name = {(row["pack"], row["file"]): row["caption"] for row in csv.DictReader(file)}
     captions = []
@@ -30,11 +30,11 @@ def load_captions(folder: Path) -> list[str]:
 
 
 def prompt_for(caption: str, phrase: str, without: float, generator: np.random.Generator) -> str:
-    """What an editor is told about a picture in a style: nothing, the phrase alone, or the caption too.
+    """A random prompt for a picture in a style: empty, the phrase alone, or the phrase with the caption.
 
     Args:
-        phrase: the style's prompt; empty for a photograph as it is.
-        without: the share of prompts that are empty.
+        phrase: the style's prompt; empty for an unchanged photograph.
+        without: probability of an empty prompt.
     """
     if generator.random() < without:
         return ""
@@ -45,7 +45,7 @@ def prompt_for(caption: str, phrase: str, without: float, generator: np.random.G
 
 
 def make_tokenizer(texts: Iterable[str]) -> CLIPTokenizer:
-    """A tokenizer of CLIP's kind whose pairs were merged on these texts."""
+    """A CLIP tokenizer with byte pairs learned from these texts."""
     trained = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     trained.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(" ", "removed"), pre_tokenizers.ByteLevel(add_prefix_space=False)]

@@ -1,4 +1,4 @@
-"""What is trained, and for how long: the one table of the embedded models."""
+"""Architectures, losses and schedules of the embedded models."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class KlRecipe:
-    """One VAE of the Stable Diffusion kind and the loss mix it is trained with.
+    """One VAE of the Stable Diffusion kind and the weights of its loss.
 
     The loss is  l1 * L1 + mse * MSE + detail * L1 of the two finest Laplacian bands + texture * L1 of the texture head
     + kl * KL to N(0, 1) per latent element.
 
     Attributes:
-        texture_power: what texture amplitudes are raised to before the head learns them; less makes noise move the latent
-            further, and an attack less far.
-        half: which half of the training pictures it sees, 0 or 1; None for all.
+        texture_power: exponent of the texture amplitudes before the head learns them. A smaller exponent raises the latent shift
+            under noise and lowers it under attack.
+        half: the half of the training pictures to use, 0 or 1; None for all.
     """
 
     widths: tuple[int, ...]
@@ -35,7 +35,7 @@ class KlRecipe:
 @dataclass(frozen=True)
 class TinyRecipe:
     """An `AutoencoderTiny` distilled from another embedded VAE: its encoder learns the teacher's latent, its decoder the
-    picture, and the latent also has to come back through the teacher's decoder."""
+    picture. A further term reconstructs the picture from its latent with the teacher's decoder."""
 
     teacher: str
     width: int
@@ -46,7 +46,7 @@ class TinyRecipe:
 
 @dataclass(frozen=True)
 class Stage:
-    """So many optimiser steps on crops of one size."""
+    """A number of optimiser steps on crops of one size."""
 
     steps: int
     batch: int
@@ -55,7 +55,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Stages in order; the learning rate warms up, then falls along one cosine over all of them."""
+    """Stages in order; the learning rate warms up, then follows one cosine over all stages."""
 
     stages: tuple[Stage, ...]
     learning_rate: float
@@ -120,11 +120,11 @@ VAES: dict[str, KlRecipe | TinyRecipe] = {
 VAE_SCHEDULES = {
     # From scratch; half an hour on one CPU core.
     "cpu": Schedule((Stage(5000, 16, 64),), 2e-3),
-    # To go on from weights trained before, after a change of the loss.
+    # To continue from earlier weights after a change of the loss.
     "cpu-refine": Schedule((Stage(5500, 16, 64),), 1e-3),
     # For pocket-tiny.
     "cpu-tiny": Schedule((Stage(2000, 16, 64),), 2e-3),
-    # With --decoder-only, for a decoder that could be better.
+    # With --decoder-only, to improve the decoder.
     "cpu-decoder": Schedule((Stage(1500, 16, 64),), 1e-3),
     # Minutes on a data-centre GPU; not run yet.
     "gpu": Schedule((Stage(12000, 64, 96), Stage(4000, 32, 192)), 1.5e-3),
@@ -138,13 +138,13 @@ class EditorRecipe:
     It predicts v (Salimans and Ho, arXiv 2202.00512) under min-SNR weights (Hang et al., arXiv 2303.09556).
 
     Attributes:
-        vae: whose latents it edits.
+        vae: the VAE of the edited latents.
         largest_snr: gamma of the min-SNR weights.
-        noise: factor on Stable Diffusion's betas. A latent of 32x32 has a quarter of the positions of Stable Diffusion's 64x64,
-            so that the same noise leaves less of a picture (Hoogeboom et al., arXiv 2301.11093, section 3.1), and fewer
-            channels say less about each position: at 1 nothing was recognisable at strength 0.6.
-        offset: standard deviation of a noise that is constant over a channel. With it the model learns to doubt the
-            average colour of what it denoises, so that a prompt can turn day into night.
+        noise: factor on Stable Diffusion's betas. The same noise destroys more of a 32x32 latent than of Stable Diffusion's
+            64x64, which has four times the positions (Hoogeboom et al., arXiv 2301.11093, section 3.1), and fewer channels carry
+            less information per position: at factor 1 nothing was recognisable at strength 0.6.
+        offset: standard deviation of noise that is constant over a channel. It teaches the model to change the mean colour, so
+            that a prompt can turn day into night.
         without_prompt: share of samples without a prompt, for classifier-free guidance.
     """
 
@@ -170,7 +170,7 @@ EDITOR_SCHEDULES = {
     "cpu": Schedule((Stage(5200, 32, 128), Stage(300, 8, 256)), 8e-4),
     # With --start-from another editor.
     "cpu-start-from": Schedule((Stage(2900, 32, 128), Stage(200, 8, 256)), 8e-4),
-    # With --start-from the same one, after a change of the noise.
+    # With --start-from the same editor, after a change of the noise.
     "cpu-refine": Schedule((Stage(620, 32, 128), Stage(80, 8, 256)), 5e-4),
     # Minutes on a data-centre GPU; not run yet.
     "gpu": Schedule((Stage(16000, 256, 128), Stage(4000, 64, 256)), 6e-4),

@@ -1,4 +1,4 @@
-"""Texture as numbers: how much detail of which size and direction a patch holds."""
+"""Texture features: amplitudes of detail in a patch by scale and direction."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PATCH = 8
 """Side, in pixels, of the patches: one latent pixel of an 8x encoder."""
 
 BANDS = 9
-"""Three sizes of detail times three directions."""
+"""Three scales times three directions."""
 
 _SPREAD = (90, 84, 43, 29, 26, 15, 9.5, 9, 5.7)
 """Standard deviation of each band's amplitude over the training photographs, in 8-bit levels."""
@@ -20,13 +20,13 @@ _LUMA = (0.299, 0.587, 0.114)
 
 
 def amplitudes(pixels: Tensor) -> Tensor:
-    """Root mean square DCT coefficient in each band of each 8x8 patch, each band in units of its own spread:
+    """Root mean square DCT coefficient in each band of each 8x8 patch, divided by the band's standard deviation:
     `(B, BANDS, H/8, W/8)`.
 
-    Bands are narrow and not compressed on purpose. Noise spreads over all of them while a pattern made for one fills it;
-    and photographs have so little of the fine ones that a weak pattern is far out. An encoder that tells their amplitudes
-    apart is moved much further by an attack than by noise, as encoders of real models are. Logarithms of the energies were
-    tried: they saturate, and the attack moved the latent about four times as far as noise.
+    Bands are narrow and linear on purpose. Noise spreads over all bands, while an adversarial pattern fills one; photographs have
+    so little energy in the fine bands that a weak pattern is an outlier. The latent of an encoder that resolves these amplitudes
+    therefore shifts much more under attack than under noise, as in real models. Log energies were tried: they saturate, and the
+    shift under attack was only about four times that under noise.
     """
     cosines, membership = (table.to(pixels) for table in _tables())
     luma = (pixels * pixels.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
@@ -36,8 +36,8 @@ def amplitudes(pixels: Tensor) -> Tensor:
 
 
 def fine_error(read: Tensor, wanted: Tensor) -> Tensor:
-    """Mean absolute error of amplitudes; the finest third of the bands weighs double and the coarsest nothing, for those the
-    decoder asks for anyway."""
+    """Mean absolute error of amplitudes. The finest third of the bands has weight 2, the coarsest 0, since the reconstruction
+    loss already covers it."""
     _, middle, fine = (read - wanted).abs().mean(dim=(0, 2, 3)).split(BANDS // 3)
     return (middle + 2 * fine).mean() / 3
 
@@ -53,8 +53,8 @@ def laplacian(x: Tensor, bands: int) -> list[Tensor]:
 
 
 class TextureHead(nn.Sequential):
-    """Reads the texture of each patch off the latent. Trained along and thrown away: it makes the latent carry
-    texture, as the latents of real VAEs do, without forcing the decoder to invent any."""
+    """Auxiliary head that predicts the texture of each patch from the latent, discarded after training. It makes the latent
+    encode texture, as in real VAEs, without forcing the decoder to synthesise it."""
 
     def __init__(self, latent_channels: int) -> None:
         super().__init__(nn.Conv2d(latent_channels, 48, 3, padding=1), nn.SiLU(), nn.Conv2d(48, BANDS, 1))

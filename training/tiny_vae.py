@@ -1,4 +1,4 @@
-"""A tiny autoencoder that learns the latent space of another one, as TAESD learned Stable Diffusion's."""
+"""A tiny autoencoder distilled into the latent space of another, as TAESD from Stable Diffusion."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class TinyTraining:
         self.others: nn.Module = nn.ModuleList()
 
     def losses(self, pixels: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of a batch of crops `(B, 3, H, W)` in [0, 1], and its parts."""
-        del generator  # nothing is random here
+        """The loss of a batch of crops `(B, 3, H, W)` in [0, 1], and its terms."""
+        del generator  # the loss is deterministic
         shifted = pixels * 2 - 1
         with torch.autocast(pixels.device.type, self._precision, enabled=self._precision != torch.float32):
             with torch.no_grad():
@@ -50,4 +50,4 @@ class TinyTraining:
         return total, parts
 
     def finish(self, vae: Vae, batches: list[Tensor]) -> None:
-        """Nothing: the latent space is the teacher's."""
+        """No postprocessing: the latent space is the teacher's."""

@@ -2,7 +2,7 @@
 
     python -m training universal --data DATA/train --vae pocket pocket-b pocket-16 pocket-tiny
 
-Tiles that the file holds already are kept, so that a stopped run resumes.
+Existing tiles of the file are kept, so a stopped run resumes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PICTURES, HELD_OUT = 96, 12
 BATCH = 4
 MOMENTUM = 0.8
 FIRST_STEP = 0.5
-"""In budgets; later ones follow a cosine."""
+"""In units of the budget; later steps follow a cosine."""
 RADIUS = BUDGET_LEVELS / 255
 
 
@@ -46,20 +46,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with pack-*.tar of pictures")
     parser.add_argument("--vae", nargs="+", required=True, help="names, hub ids, folders or files of encoders")
     parser.add_argument("--mode", nargs="+", choices=MODES, default=list(MODES))
-    parser.add_argument("--steps", type=int, default=120, help="of training (%(default)s)")
-    parser.add_argument("--again", action="store_true", help="train those anew that the file holds")
+    parser.add_argument("--steps", type=int, default=120, help="training steps (%(default)s)")
+    parser.add_argument("--again", action="store_true", help="retrain existing tiles")
     parser.add_argument(
-        "--out", type=Path, default=UNIVERSAL_FILE, help="file to make or to add to (the installed one)"
+        "--out", type=Path, default=UNIVERSAL_FILE, help="file to create or extend (default: the installed one)"
     )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train, measure and write one tile for each encoder and mode, each as soon as it is trained."""
+    """Train, measure and write one tile per encoder and mode; writes after each tile."""
     crops = read_crops(options.data, PICTURES + HELD_OUT, seed=0)
     if len(crops) < 2 * HELD_OUT:
-        raise SystemExit(
-            f"{options.data}: has {len(crops)} pictures; {2 * HELD_OUT} are the fewest that can be trained on"
-        )
+        raise SystemExit(f"{options.data}: has {len(crops)} pictures; training needs at least {2 * HELD_OUT}")
     spacing = len(crops) // HELD_OUT
     held_out = crops[::spacing]
     training = [crop for number, crop in enumerate(crops) if number % spacing]
@@ -90,7 +88,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def goal(surrogate: Surrogate, mode: str, clean: Tensor) -> Objective:
-    """What a mode minimises, as a logarithm, so that pictures count alike."""
+    """The objective of a mode, as a logarithm, which gives pictures equal weight."""
     config = ProtectConfig(mode=mode)
     objective = latent_objective(surrogate, config, clean, logarithmic=True)
     return (
@@ -99,8 +97,10 @@ def goal(surrogate: Surrogate, mode: str, clean: Tensor) -> Objective:
 
 
 def train(surrogate: Surrogate, mode: str, crops: Sequence[Tensor], *, steps: int, seed: int) -> Tensor:
-    """A tile `(3, side, side)` in [-RADIUS, RADIUS]: the mean of a mode's objective goes down along the sign of a running sum
-    of gradients, each of some pictures, with the tile laid at another place of the latent grid every time."""
+    """A tile `(3, side, side)` in [-RADIUS, RADIUS] that minimises the mean of a mode's objective by sign steps with momentum.
+
+    Every gradient is of a random batch of pictures, with the tile shifted at random on the latent grid.
+    """
     generator = torch.Generator().manual_seed(seed)
     device = surrogate.device
     tile = torch.empty(3, SIDE_PX, SIDE_PX).uniform_(-RADIUS, RADIUS, generator=generator).to(device)
@@ -121,19 +121,19 @@ def train(surrogate: Surrogate, mode: str, crops: Sequence[Tensor], *, steps: in
 
 
 def laid(tile: Tensor, place: Sequence[int], crop: Tensor) -> Tensor:
-    """The tile over a whole crop; differentiable."""
+    """The tile shifted to `place` and repeated over the crop, shape `(3, h, w)`; differentiable."""
     times = [-(-side // SIDE_PX) for side in crop.shape[-2:]]
     return torch.roll(tile, tuple(place), dims=(-2, -1)).repeat(1, *times)[..., : crop.shape[-2], : crop.shape[-1]]
 
 
 def stored(tile: Tensor) -> Tensor:
-    """As the file holds it."""
+    """The tile as int8, the format of the file."""
     return (tile / RADIUS * UNIT).round().to(torch.int8)
 
 
 def measure(surrogate: Surrogate, mode: str, tile: Tensor, crops: Sequence[Tensor]) -> dict[str, float]:
-    """Means over pictures that were not trained on, for the start by itself and for noise of the same budget: by how much the
-    objective sank (the more the better), and by how much of its norm the latent moved."""
+    """Means over held-out pictures, for the tile without further steps and for noise of the same budget: decrease of the
+    objective (larger is better), and latent shift ||m' - m|| / ||m||."""
     generator = torch.Generator().manual_seed(0)
     start = UniversalPerturbation(tile.float() / UNIT)
     rows = []
@@ -154,11 +154,11 @@ def measure(surrogate: Surrogate, mode: str, tile: Tensor, crops: Sequence[Tenso
 
 
 def read_crops(folder: Path, count: int, *, seed: int) -> list[Tensor]:
-    """Square crops `(1, 3, h, w)` in [0, 1] of pictures spread over the first pack: of random places and sizes, all made as
-    small, so that some show little of a picture and some nearly all of it."""
+    """Square crops `(1, 3, h, w)` in [0, 1] of pictures spaced evenly over the first pack, with random positions and sizes, all
+    resized to one size: from small details to nearly the whole picture."""
     packs = sorted(folder.glob("pack-*.tar"))
     if not packs:
-        raise SystemExit(f"{folder}: no pack-*.tar there; give the folder of the training packs with --data")
+        raise SystemExit(f"{folder}: holds no pack-*.tar; give the folder of the training packs with --data")
     generator = np.random.default_rng(seed)
     crops = []
     with tarfile.open(packs[0]) as archive:
@@ -178,9 +178,9 @@ def read_crops(folder: Path, count: int, *, seed: int) -> list[Tensor]:
 
 
 def write(starts: dict[str, tuple[Tensor, dict[str, object]]], path: Path) -> None:
-    """Whole or not at all."""
+    """Write the file atomically."""
     partial = path.with_suffix(".partial")
     tensors = {key: tile for key, (tile, _) in starts.items()}
     save_file(tensors, partial, metadata={key: json.dumps(about) for key, (_, about) in starts.items()})
-    partial.chmod(0o644)  # it is made for its owner alone, and packaged for all
+    partial.chmod(0o644)  # temporary files are private to their owner; this one is packaged
     partial.replace(path)

@@ -1,4 +1,4 @@
-"""Train an embedded VAE; `--export` writes what the package ships.
+"""Train an embedded VAE; `--export` writes the files of the package.
 
     python -m training pocket --data DATA/train --probe DATA/eval/natural --schedule cpu
     python -m training pocket --data DATA/train --export
@@ -35,7 +35,7 @@ MODELS = Path(__file__).parents[1] / "pca_protect" / "pocket"
 WARM_UP_STEPS = 100
 PROBE_EVERY = 500
 STYLED_SHARE = 4
-"""One crop in so many is of a rendered style, so that edits decode as well as photographs."""
+"""One in this many crops is of a rendered style, so that edits decode as well as photographs."""
 
 Training = KlTraining | TinyTraining
 
@@ -100,7 +100,7 @@ def train(
 
 
 def finished(training: Training, average: Vae, pictures: NDArray[np.uint8], device: torch.device) -> Vae:
-    """A copy of the averaged weights as they would be exported."""
+    """A copy of the averaged weights, postprocessed as for export."""
     vae = copy.deepcopy(average).eval().requires_grad_(False)
     sample = random_crops(pictures, 64, 256, (12345,)).to(device)
     training.finish(vae, list(sample.split(8)))
@@ -108,7 +108,7 @@ def finished(training: Training, average: Vae, pictures: NDArray[np.uint8], devi
 
 
 def measure(vae: Vae, probe: Tensor) -> str:
-    """Reconstruction and, after half the published steps, vulnerability."""
+    """Reconstruction, and vulnerability after half the published steps, as text."""
     mean_psnr_db = sum(psnr_db(vae, one[None]) for one in probe) / len(probe)
     encoder = Encoder(
         vae.encoder,
@@ -121,17 +121,17 @@ def measure(vae: Vae, probe: Tensor) -> str:
 
 
 def export(training: Training, run: Path, pictures: NDArray[np.uint8], folder: Path, *, further: bool) -> None:
-    """Write the averaged weights as fp16 safetensors with their configuration and how they came to be.
+    """Write the averaged weights as fp16 safetensors with their configuration and a record of the training.
 
     Args:
-        further: the training went on from what is there, so that steps and seconds add up.
+        further: the training continued from the exported weights; adds to their steps and seconds.
     """
     before = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")) if further else {"steps": 0, "seconds": 0}
     saved = torch.load(run / "last.pt", weights_only=True, map_location="cpu")
     training.vae.load_state_dict(saved["average"])
     vae = finished(training, training.vae, pictures, torch.device("cpu"))
     vae.half().save_pretrained(folder)
-    if isinstance(vae, AutoencoderTiny):  # it writes a setting that it warns of when it reads it
+    if isinstance(vae, AutoencoderTiny):  # saves a setting that triggers a warning on loading
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         del config["block_out_channels"]
         (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
@@ -139,27 +139,27 @@ def export(training: Training, run: Path, pictures: NDArray[np.uint8], folder: P
 
 
 def describe(folder: Path, steps: int, seconds: float) -> None:
-    """Write the format version and how the weights came to be."""
+    """Write the format version and the record of the training."""
     description = {"format": FORMAT, "steps": steps, "seconds": round(seconds)}
     (folder / DESCRIPTION).write_text(json.dumps(description) + "\n", encoding="utf-8")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with pack-*.tar")
-    parser.add_argument("--probe", type=Path, help="folder of PNGs to measure on while training")
+    parser.add_argument("--probe", type=Path, help="folder of PNGs for evaluation during training")
     parser.add_argument("--schedule", choices=VAE_SCHEDULES, default="cpu")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="checkpoints and the decoded pictures")
     parser.add_argument("--start-from", type=Path, help="a safetensors file of the same VAE to start from")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
     parser.add_argument(
-        "--decoder-only", action="store_true", help="go on from the exported weights, latents as they are"
+        "--decoder-only", action="store_true", help="continue from the exported weights with a frozen encoder"
     )
     parser.add_argument("--export", action="store_true", help="write the checkpoint reached so far and stop")
 
 
 def run(name: str, options: argparse.Namespace) -> None:
-    """Train or export the VAE of a recipe as `add_options` describes."""
+    """Train or export the VAE of a recipe, with options of `add_options`."""
     folder = options.runs / (f"{name}-decoder" if options.decoder_only else name)
     folder.mkdir(parents=True, exist_ok=True)
     recipe = VAES[name]

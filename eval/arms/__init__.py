@@ -1,1 +1,1 @@
-"""What is compared: noise, methods from the literature, and this program's own, at one budget and with one optimiser."""
+"""Arms of a comparison: noise, published methods and this program, at the same budget."""

@@ -1,6 +1,6 @@
-"""Methods from the literature that look through the editor's UNet, as objectives to be minimised.
+"""Published attacks through the editor's UNet, as objectives to minimise.
 
-They need the weights of a whole editor where posterior collapse needs the encoder. Written from the papers.
+They need the weights of a whole editor; posterior collapse needs only those of the encoder. Implemented from the papers.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from pca_protect.surrogates.encoder import Surrogate
 
 @dataclass(frozen=True)
 class Denoiser:
-    """The part of an editor that predicts noise, without a prompt.
+    """An editor's noise predictor, with an empty prompt.
 
     Attributes:
-        surrogate: encoder in front of it.
-        scale: from posterior means to the latents that the UNet knows.
-        steps: length of its noise schedule.
+        surrogate: encoder that makes the latents.
+        scale: factor from posterior means to the UNet's latents.
+        steps: number of steps of the noise schedule.
     """
 
     surrogate: Surrogate
@@ -37,35 +37,36 @@ class Denoiser:
     _no_prompt: Tensor = field(repr=False)
 
     def latents(self, pixels: Tensor) -> Tensor:
-        """What the UNet works on, for pixels `(B, 3, H, W)` in [0, 1]: `(B, C, h, w)`, float32."""
+        """Latents for the UNet, `(B, C, h, w)` in float32, of pixels `(B, 3, H, W)` in [0, 1]."""
         return self.surrogate.posterior(pixels).mean * self.scale
 
     def errors(self, latents: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        """What the UNet predicts minus what it should, shape of the latents, at random times and with random noise.
+        """Prediction errors of the UNet, shape of the latents, at random timesteps and with random noise.
 
         Args:
-            generators: one for each picture.
+            generators: one per picture.
         """
-        device, one = latents.device, latents[:1].shape
+        device, shape = latents.device, latents[:1].shape
         time = torch.cat([torch.randint(self.steps, (1,), generator=each) for each in generators]).to(device)
-        noise = torch.cat([torch.randn(one, generator=each) for each in generators]).to(device)
+        noise = torch.cat([torch.randn(shape, generator=each) for each in generators]).to(device)
         noisy = self._scheduler.add_noise(latents, noise, time)
         prompt = self._no_prompt.expand(len(latents), -1, -1)
         predicted: Tensor = self._unet(noisy, time, encoder_hidden_states=prompt).sample
         if self._scheduler.config.prediction_type == "v_prediction":
-            wanted: Tensor = self._scheduler.get_velocity(latents, noise, time)
-            return predicted - wanted
+            velocity: Tensor = self._scheduler.get_velocity(latents, noise, time)
+            return predicted - velocity
         return predicted - noise
 
 
 def denoiser_of(editor: Editor) -> Denoiser:
-    """In fp32, whatever the editor's precision, with the noise schedule that its UNet was trained with, whatever scheduler the
-    editor samples with.
+    """The denoiser of an editor, in fp32 and with the noise schedule of the UNet's training. The editor's own precision and
+    sampler have no effect.
 
     Raises:
-        UsageError: the editor has no UNet that takes nothing but latents, a time and a prompt, and predicts noise or velocity.
+        UsageError: the editor has no UNet, or one with inputs other than latents, a timestep and a prompt, or with an output
+            other than noise or velocity.
     """
-    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler  # noqa: PLC0415 - seconds
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler  # noqa: PLC0415 - takes seconds
 
     pipeline = editor.pipeline
     unet, scheduler = getattr(pipeline, "unet", None), pipeline.scheduler
@@ -86,18 +87,18 @@ def denoiser_of(editor: Editor) -> Denoiser:
         float(pipeline.vae.config.scaling_factor),
         int(scheduler.config.num_train_timesteps),
         unet if unet.dtype == torch.float32 else copy.deepcopy(unet).float(),
-        # Those that sample in few steps add noise for the steps of the last edit, or in another scale than the UNet knows.
+        # Few-step samplers add noise for the steps of the last edit, or on another scale than the UNet's training.
         DDPMScheduler.from_config(scheduler.config),
         no_prompt.float(),
     )
 
 
 def denoising_error(denoiser: Denoiser, generators: Sequence[torch.Generator]) -> Objective:
-    """-E ||error||^2 over random times and noise, drawn anew at every call: AdvDM (Liang et al. 2023, arXiv 2302.04578,
-    equation 7). It backpropagates through UNet and encoder.
+    """-E ||error||^2 over random timesteps and noise, redrawn at every call: AdvDM (Liang et al. 2023, arXiv 2302.04578,
+    equation 7). Its gradient passes through UNet and encoder.
 
     Args:
-        generators: one for each picture.
+        generators: one per picture.
     """
 
     def objective(pixels: Tensor) -> Tensor:
@@ -110,10 +111,10 @@ def denoising_error(denoiser: Denoiser, generators: Sequence[torch.Generator]) -
 def score_distillation(
     denoiser: Denoiser, generators: Sequence[torch.Generator], direction: Literal["up", "down"]
 ) -> Objective:
-    """<errors, latents> with the errors taken as constant, whose gradient is score distillation's: the UNet is run but not
+    """<errors, latents> with constant errors; its gradient is that of score distillation. The UNet is run but not
     differentiated (Xue et al. 2024, arXiv 2311.12832, SDS+ for `up` and SDS- for `down`).
 
-    Its values are no loss, only their gradients mean something.
+    Only the gradient is meaningful; the values are not a loss.
     """
     sign = -1.0 if direction == "up" else 1.0
 

@@ -1,7 +1,7 @@
-"""Methods from the literature that look into the VAE encoder alone, as objectives to be minimised.
+"""Published attacks on the VAE encoder alone, as objectives to minimise.
 
-Written from the papers, one value per picture. They share the optimiser, budget, steps and precision with everything
-they are compared with, so they are the papers' losses and not the papers' whole recipes.
+Implemented from the papers, one value per picture. Each is the paper's loss, not the paper's whole recipe: optimiser,
+budget, steps and precision are the same for all methods.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pca_protect.surrogates.encoder import Surrogate
 
 
 def mean_to_zero(surrogate: Surrogate) -> Objective:
-    """||m||^2: PhotoGuard's encoder attack with the latent 0 as its target (Salman et al. 2023, arXiv 2302.06588)."""
+    """||m||^2: PhotoGuard's encoder attack with target latent 0 (Salman et al. 2023, arXiv 2302.06588)."""
     return lambda pixels: _squared_norm(surrogate.posterior(pixels).mean)
 
 
@@ -27,11 +27,11 @@ def mean_to_target(surrogate: Surrogate, target: Tensor) -> Objective:
     """||m - m_target||^2: the textural term of Mist (Liang & Wu 2023, arXiv 2305.12683).
 
     Args:
-        target: pixels `(1 or B, 3, H, W)` in [0, 1] of the picture that the encoder should see.
+        target: pixels `(1 or B, 3, H, W)` in [0, 1] of the target picture.
     """
     with torch.no_grad():
-        aim = surrogate.posterior(target).mean
-    return lambda pixels: _squared_norm(surrogate.posterior(pixels).mean - aim)
+        target_mean = surrogate.posterior(target).mean
+    return lambda pixels: _squared_norm(surrogate.posterior(pixels).mean - target_mean)
 
 
 def mean_away(surrogate: Surrogate, clean: Tensor) -> Objective:
@@ -45,7 +45,7 @@ def mean_away(surrogate: Surrogate, clean: Tensor) -> Objective:
 
 
 def moments_away(surrogate: Surrogate, clean: Tensor) -> Objective:
-    """-(mean squared change of m + mean squared change of ln s^2): PID with the loss that its authors run by default
+    """-(mean squared change of m + mean squared change of ln s^2): PID with its authors' default loss
     (Li et al. 2024, arXiv 2406.09305). Its gradient is 0 at the clean pixels: start elsewhere.
 
     Raises:
@@ -59,17 +59,17 @@ def moments_away(surrogate: Surrogate, clean: Tensor) -> Objective:
     clean_logvar = logvar
 
     def objective(pixels: Tensor) -> Tensor:
-        now = surrogate.posterior(pixels)
-        assert now.logvar is not None
-        change = (now.mean - mean).square() + (now.logvar - clean_logvar).square()
+        perturbed = surrogate.posterior(pixels)
+        assert perturbed.logvar is not None
+        change = (perturbed.mean - mean).square() + (perturbed.logvar - clean_logvar).square()
         return -change.flatten(start_dim=1).mean(dim=1)
 
     return objective
 
 
 def pattern(size_px: int) -> Tensor:
-    """A black and white tiling of slanted words, `(1, 3, size_px, size_px)` in [0, 1]: strong edges all over, in the
-    spirit of Mist's target, whose own picture is not ours to ship."""
+    """A black-and-white tiling of slanted words, `(1, 3, size_px, size_px)` in [0, 1]. Like Mist's target picture, which we
+    may not redistribute, it has strong edges everywhere."""
     tile = Image.new("RGB", (2 * size_px, 2 * size_px), "white")
     draw = ImageDraw.Draw(tile)
     font = ImageFont.load_default(max(8, size_px // 12))
@@ -77,9 +77,9 @@ def pattern(size_px: int) -> Tensor:
     for row, top in enumerate(range(0, tile.height, line)):
         draw.rectangle((0, top, tile.width, top + line // 3), fill="black")
         draw.text((-(row % 4) * line, top + line // 4), "NO EDITS " * 12, "black", font)
-    turned = tile.rotate(30, Image.Resampling.BICUBIC, fillcolor="white")
+    rotated = tile.rotate(30, Image.Resampling.BICUBIC, fillcolor="white")
     left = size_px // 2
-    middle = turned.crop((left, left, left + size_px, left + size_px))
+    middle = rotated.crop((left, left, left + size_px, left + size_px))
     return to_pixels(Picture(np.asarray(middle)))
 
 

@@ -1,4 +1,4 @@
-"""Noise controls: what a perturbation does that knows nothing about encoders."""
+"""Noise controls: perturbations that are independent of any encoder."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def uniform_noise(picture: Rgb, levels: float, generator: torch.Generator) -> Rg
 
 
 def levels_as_visible(picture: Rgb, visibility: float, visible: Callable[[Rgb, Rgb], float], seed: int) -> float:
-    """The amplitude at which uniform noise is as visible as asked, by bisection.
+    """Amplitude at which uniform noise has a given visibility, by bisection.
 
     Args:
-        visibility: what `visible` should return.
-        visible: how visible a changed picture is beside the original; grows with noise.
-        seed: draws the noise, the same one at every amplitude.
+        visibility: target value of `visible`.
+        visible: (original, changed) -> visibility of the change; increases with noise.
+        seed: of the noise; every amplitude scales the same draw.
     """
     low, high = 0.0, _LARGEST_LEVELS
     while high - low > _TOLERANCE_LEVELS:

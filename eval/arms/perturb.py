@@ -23,17 +23,17 @@ from pca_protect.io.picture import Picture
 from pca_protect.surrogates.encoder import AnySurrogate, Surrogate
 
 METHOD_PRESET = "paper"
-"""How every method is optimised, the published posterior collapse included: 40 sign steps of an eighth of the budget, the
-last iterate kept."""
+"""Optimiser of every method, including the published posterior collapse: 40 sign steps of an eighth of the budget; the last
+iterate is kept."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What methods look into.
+    """Models that a method attacks.
 
     Attributes:
         surrogate: an encoder.
-        denoiser: the UNet behind it; None where no arm needs one.
+        denoiser: the UNet behind it; None if no arm needs one.
     """
 
     surrogate: Surrogate
@@ -44,8 +44,8 @@ def perturb(arm: Arm, picture: Rgb, target: Target, *, budget_levels: int, seed:
     """The picture `(H, W, 3)` after an arm, rounded to 8 bits and within the budget.
 
     Args:
-        arm: any but noise of the same visibility, which depends on the others.
-        seed: with the picture, decides every random draw.
+        arm: any but `noise-visible`, which depends on the other arms.
+        seed: determines every random draw, together with the picture.
     """
     assert arm.name != NOISE_VISIBLE
     if arm.name == NOISE_LINF:
@@ -56,12 +56,12 @@ def perturb(arm: Arm, picture: Rgb, target: Target, *, budget_levels: int, seed:
     original = Picture(picture)
     clean = to_pixels(original).to(target.surrogate.device)
     objective, start = objective_and_start(arm, clean, target, config=config, generator=generator_for(picture, seed))
-    found = run_recipe(clean, objective, config, init=start)
-    return with_pixels(original, found.pixels).rgb
+    optimized = run_recipe(clean, objective, config, init=start)
+    return with_pixels(original, optimized.pixels).rgb
 
 
 def protected(picture: Rgb, config: ProtectConfig, surrogate: AnySurrogate) -> Rgb:
-    """A picture `(H, W, 3)` as the program makes it, without what the program measures of it."""
+    """A picture `(H, W, 3)` as protected by the program, without the measurements of its effect."""
     return perturb_batch(Batch([picture], [None], [False]), config, surrogate=surrogate, tile_px=config.tile_px).levels[
         0
     ]
@@ -74,10 +74,10 @@ def request_for(
     steps: int | None = None,
     seed: int = ProtectConfig.seed,
 ) -> ProtectConfig:
-    """How an arm that is no noise is optimised.
+    """Configuration of the optimiser for an arm other than noise.
 
     Args:
-        steps: None for as many as the preset takes.
+        steps: None for the preset's number.
     """
     return ProtectConfig(
         mode=arm.mode or ProtectConfig.mode,
@@ -93,26 +93,26 @@ def request_for(
 def objective_and_start(
     arm: Arm, clean: Tensor, target: Target, *, config: ProtectConfig, generator: torch.Generator
 ) -> tuple[Objective, Tensor | None]:
-    """What an arm that is no noise minimises, and the perturbation that it starts from; None for the clean picture.
+    """Objective of an arm other than noise, and its initial perturbation; None starts at the clean picture.
 
     Args:
         clean: pixels `(1, 3, H, W)` in [0, 1], on the target's device.
-        target: with a denoiser where the arm needs one.
+        target: has a denoiser if the arm needs one.
         config: see `request_for`.
-        generator: makes every random draw, those of the objective's later calls too.
+        generator: source of all random draws, including those of the objective's later calls.
     """
     if arm.mode:
         objective: Objective = latent_objective(target.surrogate, config, clean)
     else:
         objective = _METHODS[arm.name](target, clean, generator)
-    if arm.name not in _NEEDS_A_START:
+    if arm.name not in _RANDOM_START:
         return objective, None
     noise = torch.rand(clean.shape, generator=generator) * 2 - 1
     return objective, noise.to(clean.device) * config.budget_levels / 255
 
 
 def generator_for(picture: Rgb, seed: int) -> torch.Generator:
-    """Randomness that belongs to a picture and a seed."""
+    """A random generator seeded from a picture and a seed."""
     key = hashlib.sha256(np.ascontiguousarray(picture).tobytes() + str(seed).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(key[:7], "big"))
 
@@ -132,5 +132,5 @@ _METHODS: dict[str, Callable[[Target, Tensor, torch.Generator], Objective]] = {
     "sds-minus": lambda target, clean, generator: score_distillation(_denoiser(target), [generator], "down"),
 }
 
-_NEEDS_A_START = ("latent-distance", "pid")
-"""Their gradient vanishes at the clean picture; they start from uniform noise inside the budget."""
+_RANDOM_START = ("latent-distance", "pid")
+"""Methods with zero gradient at the clean picture. They start from uniform noise inside the budget."""

@@ -1,4 +1,4 @@
-"""Arms by name. Strings only: nothing is computed here."""
+"""Registry of arms: names and settings, no computation."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from pca_protect.errors import UsageError
 from pca_protect.modes import MODES
 
 Needs = Literal["nothing", "encoder", "denoiser"]
-"""Which part of the editor a method looks into; `denoiser` stands for encoder and UNet."""
+"""Part of the editor that a method attacks; `denoiser` means encoder and UNet."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """Attributes:
-    name: for tables and options.
-    what: one phrase for reports.
-    source: where it was published; empty for controls.
-    needs: see `Needs`.
-    mode, preset: of the arms that are this program; empty for all others.
-    survive, max_visibility: see `ProtectConfig`.
-    asked_only: not one of those that are compared unless others are named.
+    """A method or control of a comparison.
+
+    Attributes:
+        name: in tables and options.
+        what: description in reports, one phrase.
+        source: publication; empty for controls.
+        needs: see `Needs`.
+        mode, preset: of this program's arms; empty for all others.
+        survive, max_visibility: see `ProtectConfig`.
+        asked_only: runs only if named.
     """
 
     name: str
@@ -114,7 +116,7 @@ ARMS: dict[str, Arm] = {arm.name: arm for arm in _ENTRIES}
 
 DEFAULT_ARMS = tuple(name for name, arm in ARMS.items() if not arm.asked_only)
 CHIEF_ARMS = (*CONTROLS, "pca-diffusion", "pca-concentration")
-"""The paper's two modes and what they have to beat."""
+"""The paper's two modes and the controls that they have to beat."""
 
 
 def arms_named(names: Sequence[str]) -> list[Arm]:

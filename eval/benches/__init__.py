@@ -1,1 +1,1 @@
-"""The benchmarks, one file each: what `pca-protect bench NAME` measures."""
+"""The benchmarks of `pca-protect bench NAME`, one file each."""

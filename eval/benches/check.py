@@ -1,5 +1,5 @@
-"""`pca-protect bench check`: how often `pca-protect check` is right without an original; and the figures of clean pictures that
-it compares with."""
+"""`pca-protect bench check`: accuracy of `pca-protect check` without an original. Also writes the reference figures of clean
+pictures for that command."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from pca_protect.surrogates.encoder import Surrogate
 from pca_protect.surrogates.load import load_surrogate
 
 LEVELS = 201
-"""Quantiles that are kept of each figure: every half per cent."""
+"""Number of stored quantiles per figure: one every half per cent."""
 DIGITS = 5
 
 
 def measure_check(config: CheckConfig, folder: Path, *, on_progress: OnProgress | None = None) -> Finished:
-    """Measure what `folder` does not hold yet, and write its tables: a row a kind of picture and encoder, with the number of
-    pictures by verdict. The pictures must not be those of the reference.
+    """Add the measurements missing from `folder` and write its tables: one row per kind of picture and encoder, with the number
+    of pictures by verdict. The pictures must not be those of the reference.
 
     Raises:
-        UsageError: a setting is wrong, or `folder` holds something else; see `Results`.
-        ModelError, DeviceError: an encoder or the device cannot be had.
+        UsageError: a setting is wrong, or `folder` holds other results; see `Results`.
+        ModelError, DeviceError: an encoder or the device is unavailable.
     """
     bench = Bench("check", config, folder, on_progress)
     attacked = load_surrogate(config.protect_with, device=config.device)
@@ -74,13 +74,13 @@ def check_rows(entries: Mapping[str, Mapping[str, Json]], encoders: Sequence[str
     rows: list[Row] = []
     for kind, measured in entries.items():
         for encoder in encoders:
-            words = Counter(str(one[encoder]) for one in measured.values())
-            rows.append({"picture": kind, "encoder": encoder, "n": len(measured), **dict(sorted(words.items()))})
+            counts = Counter(str(verdicts[encoder]) for verdicts in measured.values())
+            rows.append({"picture": kind, "encoder": encoder, "n": len(measured), **dict(sorted(counts.items()))})
     return rows
 
 
 def verdict_on(picture: Picture, surrogate: Surrogate) -> str:
-    """The verdict without an original; of a picture that looks protected with the mode."""
+    """The verdict without an original. For a picture that looks protected, it includes the mode."""
     verdict = judge(
         figures_of(picture, surrogate),
         stored_reference(surrogate)[0],
@@ -109,18 +109,18 @@ def write_reference(
     device: Device = "auto",
     on_progress: OnProgress | None = None,
 ) -> Path:
-    """Write the figures of clean pictures that `pca-protect check` compares with, as JSON.
+    """Write the reference figures of clean pictures for `pca-protect check`, as JSON.
 
     Args:
         images: a folder of clean photographs.
-        target: the file.
-        source: what the pictures are; goes into the file, paths do not.
-        pictures: largest number of them, spread evenly over the folder.
-        size_px: side of the square that each is cropped and resized to.
+        target: the output file.
+        source: describes the pictures; stored in the file instead of paths.
+        pictures: maximum number of pictures, spaced evenly over the folder.
+        size_px: side of the square to which each picture is cropped and resized.
 
     Raises:
-        UsageError: no pictures.
-        PictureError, ModelError, DeviceError: a picture, an encoder or the device cannot be had.
+        UsageError: the folder holds no picture.
+        PictureError, ModelError, DeviceError: a picture, an encoder or the device is unavailable.
     """
     report: OnProgress = on_progress or (lambda label, done, in_all: None)
     every = pictures_in(images)
@@ -154,7 +154,7 @@ def write_reference(
 
 
 def _as_text(content: dict[str, object]) -> str:
-    """JSON with every list in a line of its own."""
+    """JSON with each list on one line."""
     lists: list[str] = []
 
     def shortened(value: object) -> object:

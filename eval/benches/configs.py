@@ -1,4 +1,4 @@
-"""What the benchmarks of edits measure: editing, prompts, transfer, purify.
+"""Settings of the benchmarks of edits: editing, prompts, transfer, purify.
 
 Standard library only: the command line imports this before torch.
 """
@@ -31,18 +31,18 @@ MODEL_NAMES = (
     *("vae=pocket-b", "vae=pocket-16", "vae=pocket"),
     *("denoise-0.05=pocket-editor-16", "denoise-0.15=pocket-editor-16", "denoise-0.15=pocket-editor"),
 )
-"""Purifiers through a model, `KIND=MODEL`, that are measured by default."""
+"""Default purifiers with a model, `KIND=MODEL`."""
 
 
 @dataclass(frozen=True)
 class BenchConfig:
-    """What every benchmark has, validated when it is made.
+    """Settings of every benchmark, validated on construction.
 
     Attributes:
         images: a folder of pictures.
-        pictures: largest number of them; None for all.
+        pictures: maximum number of pictures; None for all.
         device: `auto` prefers cuda, then mps, then cpu.
-        seed: draws noise and whatever else a method draws.
+        seed: of the noise and of methods that draw at random.
 
     Raises:
         UsageError: a value is unknown or out of range.
@@ -58,7 +58,7 @@ class BenchConfig:
         ProtectConfig(device=self.device, seed=self.seed)
 
     def as_dict(self) -> dict[str, object]:
-        """Plain values that decide what is measured. The folder does not; its pictures do and are added by the benchmark."""
+        """Plain values that determine the measurements. Leaves out the folder; the benchmark adds digests of its pictures."""
         settings = asdict(self)
         del settings["images"], settings["pictures"]
         return settings
@@ -70,32 +70,32 @@ def at_least_one(**numbers: int | None) -> None:
     """
     for what, number in numbers.items():
         if number is not None and number < 1:
-            raise UsageError(f"{what} {number}: has to be 1 or more")
+            raise UsageError(f"{what} {number}: must be 1 or more")
 
 
 def distinct(**lists: Sequence[object]) -> None:
     """Args:
-        lists: what one of the values is called -> the values.
+        lists: noun for one value, for messages -> the values.
 
     Raises:
-        UsageError: a list is empty, or holds a value twice.
+        UsageError: a list is empty or holds a duplicate.
     """
     for what, values in lists.items():
         if not values:
-            raise UsageError(f"no {what} given; name one at least")
+            raise UsageError(f"no {what} given; name at least one")
         if len(set(values)) < len(values):
-            raise UsageError(f"{what}s {', '.join(map(str, values))}: one is given twice; each counts once")
+            raise UsageError(f"{what}s {', '.join(map(str, values))}: contain a duplicate; give each once")
 
 
 @dataclass(frozen=True)
 class EditsConfig(BenchConfig):
-    """What the benchmarks of edits have in common.
+    """Common settings of the benchmarks of edits.
 
     Attributes:
         prompts: names of styles, or free text.
-        seeds: edits of each picture with each prompt, with the seeds from 0 on.
-        batch: edits made at a time.
-        precision: of the editors; protections are made in fp32.
+        seeds: number of edits of each picture with each prompt, with seeds 0, 1, ...
+        batch: edits per call of the editor.
+        precision: of the editors; protections run in fp32.
     """
 
     prompts: tuple[str, ...] = PAPER_PROMPTS
@@ -117,9 +117,9 @@ class EditingConfig(EditsConfig):
         editors: see `load_editor`.
         arms: names of `ARMS`; the two noise controls are always measured.
         budgets: in 8-bit levels.
-        strength, guidance, steps: of the editor; None for the editor's own.
+        strength, guidance, steps: of the editor; None for the editor's default.
         metrics: names of `METRICS`.
-        visible: further ones, in which only the protection itself is measured.
+        visible: further metrics, for the visibility of the protection only.
     """
 
     seeds: int = 3
@@ -170,13 +170,13 @@ class TransferConfig(EditsConfig):
     """`bench transfer`. Pictures are cropped to a square and resized.
 
     Attributes:
-        vaes: surrogates and targets, see `load_surrogate`; those with equal weights count once.
-        editors: edits are made with these; each belongs to the VAE whose encoder it shares.
+        vaes: surrogates and targets, see `load_surrogate`; VAEs with equal weights count once.
+        editors: editors for the edits; each is assigned to the VAE with its encoder.
         modes: of protection.
-        preset: of protection; ensembles of three take three times as long.
-        leave_one_out: protect against all VAEs but one, too.
+        preset: of protection; an ensemble of three takes three times as long.
+        leave_one_out: also protect against all VAEs but one.
         budget_levels: in 8-bit levels.
-        size_px: side of the pictures; every editor has to take it.
+        size_px: side of the pictures; must be the size of every editor.
     """
 
     vaes: tuple[str, ...] = EMBEDDED_VAES
@@ -204,7 +204,7 @@ class PurifyConfig(EditsConfig):
     """`bench purify`. Pictures are cropped to a square and resized to the editor's size.
 
     Attributes:
-        editor: see `load_editor`; protection is against its own VAE.
+        editor: see `load_editor`; the surrogate is its own VAE.
         arms: names of `ARMS`; noise of the same budget is always measured.
         purifiers: names without weights, and `KIND=MODEL`, see `load_purifier`.
         budget_levels: in 8-bit levels.
@@ -219,7 +219,7 @@ class PurifyConfig(EditsConfig):
         super().__post_init__()
         arms_named(self.arms)
         if NOISE_VISIBLE in self.arms:
-            raise UsageError(f"arm {NOISE_VISIBLE}: this benchmark has {NOISE_LINF} as its control; leave it out")
+            raise UsageError(f"arm {NOISE_VISIBLE}: the control of this benchmark is {NOISE_LINF}; leave it out")
         ProtectConfig(budget_levels=self.budget_levels)
         distinct(purifier=self.purifiers, arm=self.arms)
 

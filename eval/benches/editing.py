@@ -1,5 +1,5 @@
-"""`pca-protect bench editing` and `bench prompts`: every arm on every picture, edited with every prompt and seed, beside the
-clean edit."""
+"""`pca-protect bench editing` and `bench prompts`: every picture under every arm, edited with every prompt and seed, compared
+with the clean edit."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from pca_protect.eval.tables import Measured, editing_rows, frontier_rows, promp
 from pca_protect.eval.trial import Trial, prompts_for
 
 STRIPS = 4
-"""Number of pictures kept with their edits, for the report."""
+"""Number of pictures whose edits are saved for the report."""
 
 
 def measure_editing(
@@ -39,17 +39,17 @@ def measure_editing(
     table: Literal["editing", "prompts"] = "editing",
     on_progress: OnProgress | None = None,
 ) -> Finished:
-    """Measure what `folder` does not hold yet, and write its tables.
+    """Add the measurements missing from `folder` and write its tables.
 
-    A picture that cannot be read or edited is named in the table `failures` and left out; the others are measured. Every
-    editor is loaded, and refused if an arm or a setting does not fit it, before the first edit.
+    A picture that cannot be read or edited gets a row in the table `failures` instead. All editors are loaded and checked against
+    arms and settings before the first edit.
 
     Args:
-        table: the question: what arms do, or how much that depends on the prompt.
+        table: effects of arms, or their dependence on the prompt.
 
     Raises:
-        UsageError: a setting is wrong, or `folder` holds something else; see `Results`.
-        ModelError, DeviceError: an editor, a metric or the device cannot be had.
+        UsageError: a setting is wrong, or `folder` holds other results; see `Results`.
+        ModelError, DeviceError: an editor, a metric or the device is unavailable.
     """
     bench = Bench(table, config, folder, on_progress)
     editors = [load_editor(name, device=config.device, precision=config.precision) for name in config.editors]
@@ -105,7 +105,7 @@ def _settings(editor: Editor, config: EditingConfig) -> EditSettings:
 
 
 class _Work:
-    """One editor's share: which measurements there are, and making those that are missing.
+    """The measurements with one editor: lookup, and computation of missing ones.
 
     Args:
         kept: names of the pictures whose first edits are written to `folder`.
@@ -130,18 +130,18 @@ class _Work:
         self._budgets = config.budgets
 
     def has(self, picture: str) -> bool:
-        """Whether everything about a picture was measured."""
+        """Whether the measurements of a picture are complete."""
         return all(self._key(picture, variant) in self._results for variant in self._variants())
 
     def entries(self, pictures: Sequence[str]) -> dict[str, dict[str, Json]]:
-        """What was measured: picture -> variant -> measurement, where a variant is `clean` or `ARM BUDGET`."""
+        """Picture -> variant -> measurement, where a variant is `clean` or `ARM BUDGET`."""
         return {
             picture: {variant: self._results[self._key(picture, variant)] for variant in self._variants()}
             for picture in pictures
         }
 
     def measure(self, path: Path) -> None:
-        """Measure what is missing of one picture."""
+        """Add the missing measurements of one picture."""
         if self.has(path.name):
             return
         picture = square_picture(path, self._trial.editor.size_px).rgb
@@ -167,7 +167,7 @@ class _Work:
                 self._add(path.name, variant, measured)
 
     def _visible_noise(self, name: str, picture: Rgb, budget: int) -> Rgb:
-        """Noise as visible as the most visible method."""
+        """Noise that matches the visibility of the most visible method."""
         methods = [f"{arm.name} {budget}" for arm in self._arms if arm.name not in CONTROLS]
         most = max(self._results[self._key(name, variant)]["visible"][VISIBILITY] for variant in methods)
         seed = generator_for(picture, self._seed + 1).initial_seed()

@@ -1,7 +1,7 @@
-"""`pca-protect bench flat`: how much of a protection shows where a picture is flat, as a sky is.
+"""`pca-protect bench flat`: visibility of a protection in flat regions, such as sky.
 
-The flattest patch of every picture that is neither black nor white is compared; the pictures with the flattest patches count.
-FLIP is a metric that the optimiser does not use. The sheet shows patches at 100 %, arms from left to right.
+Compares the flattest patch of each picture that is neither black nor white, on the pictures with the flattest patches.
+FLIP is independent of the optimiser's visibility measure. The sheet shows patches at 100 %, arms from left to right.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STRIDE_PX = 8
 SHOWN = 3
 """Pictures on the sheet."""
 BLACK, WHITE, CLIPPED = 16, 239, 0.01
-"""A patch with this share of pixels below or above these levels is not used: noise would be clipped there."""
+"""Skips a patch with this share of pixels below or above these levels, where noise would be clipped."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class Patch:
 
 
 def measure_flat(config: FlatConfig, folder: Path, *, on_progress: OnProgress | None = None) -> Finished:
-    """Measure what `folder` does not hold yet, and write its tables and `flat.png`.
+    """Add the measurements missing from `folder` and write its tables and `flat.png`.
 
     Raises:
-        UsageError: no picture has a flat patch, or `folder` holds something else; see `Results`.
-        ModelError, DeviceError: the encoder or the device cannot be had.
+        UsageError: no picture has a flat patch, or `folder` holds other results; see `Results`.
+        ModelError, DeviceError: the encoder or the device is unavailable.
     """
     bench = Bench("flat", replace(config, pictures=None), folder, on_progress)
     patches = {
@@ -60,7 +60,7 @@ def measure_flat(config: FlatConfig, folder: Path, *, on_progress: OnProgress | 
         if (patch := flattest(square_picture(path, config.size_px).rgb, config.patch_px))
     }
     if not patches:
-        raise UsageError(f"--images {config.images}: every patch is black or white in part; use photographs")
+        raise UsageError(f"--images {config.images}: every patch is partly black or white; use photographs")
     chosen = sorted(patches, key=lambda path: patches[path].deviation)[: config.pictures]
     bench.keep(chosen)
     surrogate = load_surrogate(config.vae, device=config.device)
@@ -109,7 +109,7 @@ def measure_flat(config: FlatConfig, folder: Path, *, on_progress: OnProgress | 
 
 
 def flattest(picture: Rgb, patch_px: int) -> Patch | None:
-    """The patch of least deviation among those that are neither black nor white; None if there is none."""
+    """The patch with the smallest standard deviation among those neither black nor white; None without such a patch."""
     luma: NDArray[np.float64] = picture.astype(np.float64).mean(axis=-1)
     found = []
     for top in range(0, luma.shape[0] - patch_px + 1, STRIDE_PX):
@@ -121,7 +121,7 @@ def flattest(picture: Rgb, patch_px: int) -> Patch | None:
 
 
 def root_mean_square(changed: Rgb, clean: Rgb) -> float:
-    """Of the change, in 8-bit levels."""
+    """RMS of the change, in 8-bit levels."""
     return float(np.sqrt(np.square(changed.astype(np.float64) - clean).mean()))
 
 

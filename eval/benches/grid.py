@@ -1,8 +1,8 @@
-"""`pca-protect bench grid`: protection in windows beside protection in one piece, where the editor sees the picture whole.
+"""`pca-protect bench grid`: protection in several windows compared with one window, for an editor that encodes the whole picture.
 
-windows   a square whose side is no multiple of the encoder's grid, protected in windows and in one piece, both measured on the
-          whole picture: gain of the loss and latent shift; and the record of the windowed run beside them
-scales    a large square in windows, optimised for the size at which an editor sees it, and measured at that size
+windows   a square whose side is not a multiple of the encoder's grid, protected in several windows and in one; gain of the loss
+          and latent shift of the whole picture, beside the record of the run in several windows
+scales    a large square protected in windows at the editor's input size, measured at that size
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from pca_protect.surrogates.load import load_surrogate
 
 ONE_PIECE_PX = 65536
 DETAIL = 1.25
-"""Photographs more than twice as large are downscaled to this many sides first, for detail at every scale."""
+"""A photograph with a shorter side above twice the square's is first downscaled to this multiple, for detail at all scales."""
 
 Place = tuple[str, int, str]
 """Encoder, side in pixels, mode."""
 
 
 def measure_grid(config: GridConfig, folder: Path, *, on_progress: OnProgress | None = None) -> Finished:
-    """Measure what `folder` does not hold yet, and write its tables.
+    """Add the measurements missing from `folder` and write its tables.
 
     Raises:
-        UsageError: a setting is wrong, or `folder` holds something else; see `Results`.
-        ModelError, DeviceError: an encoder or the device cannot be had.
+        UsageError: a setting is wrong, or `folder` holds other results; see `Results`.
+        ModelError, DeviceError: an encoder or the device is unavailable.
     """
     bench = Bench("grid", config, folder, on_progress)
     large = list(readable(Path(config.large), config.pictures, option="--large")[0].items()) if config.large else []
@@ -113,7 +113,7 @@ def _scales(path: Path, side: int, mode: str, surrogate: Surrogate, config: Grid
 
 
 def centred_square(picture: Rgb, side: int) -> Rgb:
-    """The square in the middle `(side, side, 3)`; a much larger picture is downscaled first."""
+    """The centred square `(side, side, 3)`; a much larger picture is downscaled first."""
     image = Image.fromarray(picture)
     if min(image.size) > 2 * side:
         factor = DETAIL * side / min(image.size)
@@ -124,7 +124,7 @@ def centred_square(picture: Rgb, side: int) -> Rgb:
 
 @torch.no_grad()
 def effect(clean: Rgb, changed: Rgb, surrogate: Surrogate, request: ProtectConfig) -> tuple[float, float]:
-    """How far the loss moved in the mode's direction, in nats, and the latent shift ||m' - m|| / ||m||, of the whole picture."""
+    """Gain of the loss in the mode's direction, in nats, and latent shift ||m' - m|| / ||m||, both of the whole picture."""
     variance, direction = request.objective
     assert not isinstance(variance, str)
     before, after = (surrogate.posterior(to_tensor([rgb]).to(surrogate.device)) for rgb in (clean, changed))

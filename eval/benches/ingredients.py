@@ -1,8 +1,7 @@
-"""`pca-protect bench ingredients`: what makes a protection against some encoders hold for one that it never saw, one ingredient
-at a time.
+"""`pca-protect bench ingredients`: ablation of techniques for transfer to an unseen encoder, one technique at a time.
 
-Encoders take turns at being unseen; the others are protected against, together or each alone. Measured is how far the unseen
-one's latent moves, in norms of the clean latent, on 8-bit pictures. All ingredients share budget, steps and pictures.
+Each encoder is held out in turn; the others are the surrogates, together or singly. The metric is the latent shift
+||m' - m|| / ||m|| of the held-out encoder on 8-bit pictures. All ingredients share budget, steps and pictures.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ def collapse(surrogate: Surrogate, clean: Tensor) -> Objective:
 
 
 def distance(surrogate: Surrogate, clean: Tensor) -> Objective:
-    """Away from the clean latent, each channel in units of its power, logarithmic."""
+    """Negative log distance to the clean latent, each channel divided by its power."""
     with torch.no_grad():
         mean = surrogate.posterior(clean).mean
     units = mean.square().mean(dim=(2, 3), keepdim=True)
@@ -72,7 +71,7 @@ def distance(surrogate: Surrogate, clean: Tensor) -> Objective:
 
 
 def spectrum(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Frequencies scaled at random, after noise (Long et al. 2022, arXiv 2207.05382)."""
+    """Add noise, then scale frequencies at random (Long et al. 2022, arXiv 2207.05382)."""
     noisy = pixels + torch.randn(pixels.shape, generator=generator) * RADIUS / 2
     waves = torch.fft.rfft2(noisy)
     scaled: Tensor = torch.fft.irfft2(waves * (0.5 + torch.rand(waves.shape, generator=generator)), s=pixels.shape[-2:])
@@ -80,7 +79,7 @@ def spectrum(pixels: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def shuffled_blocks(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Two by two blocks, cut at random on the latent grid, in another order (Wang et al. 2024, arXiv 2308.10299)."""
+    """Shuffle 2x2 blocks, cut at random on the latent grid (Wang et al. 2024, arXiv 2308.10299)."""
     for axis in (-2, -1):
         length = pixels.shape[axis]
         cut = int(torch.randint(length // 4, 3 * length // 4, (), generator=generator)) // 8 * 8
@@ -94,13 +93,12 @@ def mirrored(pixels: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def neighbours(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Somewhere in the budget around: averaged over, the gradient of a neighbourhood (variance tuning; Wang & He 2021, arXiv
-    2103.15571)."""
+    """Add uniform noise, to average the gradient over a neighbourhood (variance tuning; Wang & He 2021, arXiv 2103.15571)."""
     return (pixels + (torch.rand(pixels.shape, generator=generator) * 2 - 1) * RADIUS).clamp(0, 1)
 
 
 class Smoothed:
-    """Another rule on blurred gradients (translation invariance; Dong et al. 2019, arXiv 1904.02884)."""
+    """Applies a step rule to blurred gradients (translation invariance; Dong et al. 2019, arXiv 1904.02884)."""
 
     def __init__(self, inside: StepRule, sigma_px: float) -> None:
         self._inside, self._blur = inside, blur(sigma_px)
@@ -153,7 +151,7 @@ INGREDIENTS = (
 
 
 WHOLE = ("diffusion", "subtle")
-"""Modes in which protections are made as a user makes them, in the default preset's steps."""
+"""Modes for complete protections with the default preset."""
 
 
 def perturbed(picture: Rgb, against: Sequence[Surrogate], what: Ingredient, *, steps: int, seed: int) -> Rgb:
@@ -169,7 +167,7 @@ def perturbed(picture: Rgb, against: Sequence[Surrogate], what: Ingredient, *, s
             if not what.flat:
                 return value
             (gradient,) = torch.autograd.grad(value.sum(), pixels)
-            # A step along the gradient and back: what stays low around is flat (Ge et al. 2023, arXiv 2306.05225).
+            # Averages gradients here and one step uphill, which favours flat minima (Ge et al. 2023, arXiv 2306.05225).
             return (value.detach() + objective((pixels + RADIUS / 4 * gradient.sign()).clamp(0, 1))) / 2
 
         return shown
@@ -197,11 +195,11 @@ def published(picture: Rgb, surrogate: Surrogate) -> Rgb:
 
 
 def measure_ingredients(config: IngredientsConfig, folder: Path, *, on_progress: OnProgress | None = None) -> Finished:
-    """Measure what `folder` does not hold yet, and write its tables.
+    """Add the measurements missing from `folder` and write its tables.
 
     Raises:
-        UsageError: a setting is wrong, or `folder` holds something else; see `Results`.
-        ModelError, DeviceError: an encoder or the device cannot be had.
+        UsageError: a setting is wrong, or `folder` holds other results; see `Results`.
+        ModelError, DeviceError: an encoder or the device is unavailable.
     """
     bench = Bench("ingredients", config, folder, on_progress)
     surrogates = {name: load_surrogate(name, device=config.device) for name in config.vaes}
@@ -230,7 +228,7 @@ def measure_ingredients(config: IngredientsConfig, folder: Path, *, on_progress:
 
 
 def _made(picture: Rgb, others: Mapping[str, Surrogate], config: IngredientsConfig) -> Iterator[tuple[str, Rgb]]:
-    """Pictures by the name of what made them."""
+    """(name of the ingredient or method, protected picture)."""
     together = list(others.values())
     yield "noise", uniform_noise(picture, ProtectConfig.budget_levels, generator_for(picture, config.seed))
     for name, one in others.items():

@@ -1,4 +1,4 @@
-"""What the benchmarks of the protection itself measure: uploads, steps, flat, scales, grid, check, ingredients.
+"""Settings of the benchmarks of the protection itself: uploads, steps, flat, scales, grid, check, ingredients.
 
 Standard library only: the command line imports this before torch.
 """
@@ -18,8 +18,8 @@ class UploadsConfig(BenchConfig):
     """`bench uploads`.
 
     Attributes:
-        editor: see `load_editor`; protection is against its own VAE.
-        longest: longer side of the pictures, in pixels; larger ones are resized first.
+        editor: see `load_editor`; the surrogate is its own VAE.
+        longest: longer side of the pictures, in pixels; larger pictures are downscaled first.
         posted_px: longer side after the upload.
         steps: of each protection.
         prompts: names of styles, or free text.
@@ -36,9 +36,7 @@ class UploadsConfig(BenchConfig):
         distinct(prompt=self.prompts)
         ProtectConfig(steps=self.steps)
         if not 64 <= self.posted_px < self.longest:
-            raise UsageError(
-                f"longest {self.longest} px: has to be above {self.posted_px} px, the side after the upload"
-            )
+            raise UsageError(f"longest {self.longest} px: must be above {self.posted_px} px, the side after the upload")
 
 
 def uploads(images: str, *, quick: bool = False) -> UploadsConfig:
@@ -53,7 +51,7 @@ class StepsConfig(BenchConfig):
     Attributes:
         vaes: see `load_surrogate`.
         size_px: side of the pictures.
-        presets: (preset, its steps; None for its own); the first is what the others are compared with.
+        presets: (preset, steps; None for the preset's own); the others are compared with the first.
     """
 
     vaes: tuple[str, ...] = EMBEDDED_VAES
@@ -87,7 +85,7 @@ class FlatConfig(BenchConfig):
         vae: see `load_surrogate`.
         size_px: side of the pictures.
         patch_px: side of the flattest patch of each picture.
-        arms: names of `ARMS`; the published loop, which the others are compared with, is always measured.
+        arms: names of `ARMS`; the published loop is always measured as the reference.
     """
 
     vae: str = "pocket"
@@ -102,9 +100,9 @@ class FlatConfig(BenchConfig):
         super().__post_init__()
         arms_named(self.arms)
         if NOISE_VISIBLE in self.arms:
-            raise UsageError(f"arm {NOISE_VISIBLE}: this benchmark has {NOISE_LINF} as its control; leave it out")
+            raise UsageError(f"arm {NOISE_VISIBLE}: the control of this benchmark is {NOISE_LINF}; leave it out")
         if not 8 <= self.patch_px <= self.size_px:
-            raise UsageError(f"patch {self.patch_px} px: has to be from 8 px to the pictures' side, {self.size_px} px")
+            raise UsageError(f"patch {self.patch_px} px: must be from 8 px to the pictures' side, {self.size_px} px")
 
 
 def flat(images: str, *, quick: bool = False) -> FlatConfig:
@@ -118,11 +116,11 @@ class ScalesConfig(BenchConfig):
     """`bench scales`.
 
     Attributes:
-        editor: see `load_editor`; protection is against its own VAE.
+        editor: see `load_editor`; the surrogate is its own VAE.
         preset: of protection.
         steps: of each protection; None for the preset's own.
         tile_px: side of the windows.
-        arms, views: what is compared, and what the editor is given; see `scales.py`.
+        arms, views: the compared protections, and the editor's inputs; see `scales.py`.
     """
 
     editor: str = "pocket-editor"
@@ -149,11 +147,11 @@ class GridConfig(BenchConfig):
     """`bench grid`.
 
     Attributes:
-        large: a folder of pictures of 1536 px and more a side; None leaves scales out.
+        large: a folder of pictures with both sides of 1536 px or more; None skips the table `scales`.
         vaes: see `load_surrogate`.
         sides_px: of the squares protected in windows.
         large_px: of the squares protected at another scale.
-        tile_px: side of the windows, and of what an editor sees.
+        tile_px: side of the windows, and of the editor's input.
         steps: of each protection.
     """
 
@@ -185,9 +183,9 @@ class CheckConfig(BenchConfig):
     """`bench check`.
 
     Attributes:
-        vaes: the encoders that judge.
+        vaes: the encoders that compute the verdicts.
         protect_with: the surrogate of the protected pictures.
-        size_px: side that pictures are cropped and resized to.
+        size_px: side of the pictures after cropping and resizing.
     """
 
     vaes: tuple[str, ...] = EMBEDDED_VAES
@@ -210,9 +208,9 @@ class IngredientsConfig(BenchConfig):
     """`bench ingredients`.
 
     Attributes:
-        vaes: encoders with latents of their own, at least two; each takes its turn at being unseen.
+        vaes: encoders with distinct latent spaces, at least two; each is held out in turn.
         size_px: side of the pictures.
-        steps: of each ingredient; whole protections take their preset's.
+        steps: of each ingredient; complete protections use their preset's.
     """
 
     vaes: tuple[str, ...] = ("pocket", "pocket-b", "pocket-16")
@@ -225,7 +223,7 @@ class IngredientsConfig(BenchConfig):
         at_least_one(size=self.size_px)
         ProtectConfig(steps=self.steps)
         if len(self.vaes) < 2:
-            raise UsageError(f"VAE {self.vaes[0]}: one encoder has no unseen other; name two or more")
+            raise UsageError(f"VAE {self.vaes[0]}: holding out an encoder needs another one; name two or more")
 
 
 def ingredients(images: str, *, quick: bool = False) -> IngredientsConfig:

@@ -1,7 +1,7 @@
-"""`pca-protect bench purify`: what is left of a protection after what happens to pictures.
+"""`pca-protect bench purify`: effect of a protection after purification (re-encoding, filters, models).
 
-Purifying changes clean pictures too, so both sides are purified: the effect of a protection is how far the edit of the
-purified protected picture is from the edit of the purified clean one. A protection that was washed off has none.
+Purification also changes clean pictures, so both sides are purified. The effect is the distance between the edits of the
+purified protected and the purified clean picture; 0 if the purifier removed the protection.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ COLUMNS = (
     *("retained", "ci_low", "ci_high", "retained_above_noise", "noise_effect", "noise_retained", "difference", "p"),
     *("changes_picture", "n", "kept"),
 )
-"""`effect`: distance to the edit of the purified clean picture, `before` the same without a purifier; `retained`, with its
-interval: their ratio; `noise_effect`, `noise_retained`: the same of uniform noise of the same budget; `retained_above_noise`:
-the ratio of what exceeds that noise; `difference` and `p`: effect minus noise's, in pairs; `changes_picture`: FLIP between
-the clean picture before and after."""
+"""`effect`: distance to the edit of the purified clean picture; `before`: the same without a purifier; `retained`, with its
+interval: effect / before; `noise_effect`, `noise_retained`: the same for uniform noise of the same budget;
+`retained_above_noise`: the ratio after subtracting that noise's effects; `difference` and `p`: effect minus noise effect, paired;
+`changes_picture`: FLIP between the clean picture before and after purification."""
 
 
 def purify_rows(
@@ -100,11 +100,11 @@ def _minus(values: Sequence[float], others: Sequence[float]) -> list[float]:
 
 
 def measure_purify(config: PurifyConfig, folder: Path, *, on_progress: OnProgress | None = None) -> Finished:
-    """Measure what `folder` does not hold yet, and write its tables.
+    """Add the measurements missing from `folder` and write its tables.
 
     Raises:
-        UsageError: a setting is wrong, or `folder` holds something else; see `Results`.
-        ModelError, DeviceError: an editor, a purifier or the device cannot be had.
+        UsageError: a setting is wrong, or `folder` holds other results; see `Results`.
+        ModelError, DeviceError: an editor, a purifier or the device is unavailable.
     """
     bench = Bench("purify", config, folder, on_progress)
     editor = load_editor(config.editor, device=config.device, precision=config.precision)
@@ -139,7 +139,7 @@ def measure_purify(config: PurifyConfig, folder: Path, *, on_progress: OnProgres
 
 
 def _wash(trial: Trial, purifier: Purifier, picture: Rgb, variants: dict[str, Rgb], seed: int) -> Json:
-    """Distances of edits after one purifier: of each arm to the clean one's; and what purifying does to the clean picture."""
+    """Distances after one purifier: between the edits of each arm and the clean edits, and between purified and clean picture."""
     purified = purifier(picture, seed)
     if purifier.name == NONE:
         clean, measured = trial.clean(picture)

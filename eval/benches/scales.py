@@ -1,11 +1,11 @@
-"""`pca-protect bench scales`: what windows and scales do to a protection.
+"""`pca-protect bench scales`: influence of windows and scales on a protection.
 
-seams     mean absolute perturbation within four pixels of a border between windows, over that elsewhere
-effects   how far protection moves the edit (FLIP, to the clean edit, minus that of noise of the same budget), by what the
-          editor is given: the whole picture downscaled, or a crop across a border or inside a window
-borders   the effect across a border over that inside windows, and the same crops of the picture protected in one window, since
-          crops differ
-scales    the effect of each arm over that of windows at the picture's own size
+seams     mean absolute perturbation within four pixels of a border between windows, divided by that elsewhere
+effects   FLIP between edit and clean edit, minus that of noise of the same budget, by the editor's input: the whole picture
+          downscaled, a crop across a border, or a crop inside a window
+borders   the effect across a border divided by that inside windows; for comparison, the same crops of the picture protected in
+          one window
+scales    the effect of each arm divided by that of windows at native size
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ VIEWS = ("small", "across", "inside one", "inside the next")
 
 
 def measure_scales(config: ScalesConfig, folder: Path, *, on_progress: OnProgress | None = None) -> Finished:
-    """Measure what `folder` does not hold yet, and write its tables.
+    """Add the measurements missing from `folder` and write its tables.
 
     Raises:
-        UsageError: a setting is wrong, or `folder` holds something else; see `Results`.
-        ModelError, DeviceError: the editor or the device cannot be had.
+        UsageError: a setting is wrong, or `folder` holds other results; see `Results`.
+        ModelError, DeviceError: the editor or the device is unavailable.
     """
     for names, known in ((config.arms, ARMS), (config.views, VIEWS)):
         if set(names) - set(known):
-            raise UsageError(f"{', '.join(names)}: known are {', '.join(known)}; give some of those")
+            raise UsageError(f"{', '.join(names)}: unknown name; choose from {', '.join(known)}")
     bench = Bench("scales", config, folder, on_progress)
     editor = load_editor(config.editor, device=config.device)
     side = editor.size_px
@@ -117,10 +117,10 @@ def _request(mode: str, arm: str, config: ScalesConfig, side_px: int) -> Protect
 
 
 def _views(picture: Picture, tile_px: int, side_px: int) -> dict[str, View]:
-    """What an editor may be given of a picture.
+    """The views of a picture that the editor gets as input, by name.
 
     Raises:
-        PictureError: the picture is one window, or smaller than what the editor takes.
+        PictureError: the picture fits in one window, or is smaller than the editor's input.
     """
     spans = _spans(picture, tile_px)
     if len(spans) < 2 or min(picture.width, picture.height) < side_px:
@@ -145,7 +145,7 @@ def _views(picture: Picture, tile_px: int, side_px: int) -> dict[str, View]:
 
 
 def _spans(picture: Picture, tile_px: int) -> list[int]:
-    """Where windows end along the longer side."""
+    """The ends of the windows along the longer side, in pixels."""
     lying = picture.width >= picture.height
     found = windows(picture.height, picture.width, tile_px=tile_px)
     return [span.last for span in dict.fromkeys(one.columns if lying else one.rows for one in found)]
@@ -163,7 +163,7 @@ def _moved(clean: Edits, edits: Edits) -> float:
 
 
 def seam(clean: Rgb, changed: Rgb, tile_px: int) -> float | None:
-    """Mean absolute change near borders between windows over that elsewhere; None without a border or a change."""
+    """Mean absolute change near borders between windows, divided by that elsewhere; None without a border or a change."""
     change = np.abs(changed.astype(np.int16) - clean).mean(axis=-1)
     near = np.zeros(change.shape, dtype=bool)
     for window in windows(*change.shape, tile_px=tile_px):
@@ -176,7 +176,7 @@ def seam(clean: Rgb, changed: Rgb, tile_px: int) -> float | None:
 
 
 def border_rows(effects: Mapping[tuple[str, str, str], Sequence[float]], mode: str) -> Iterator[Row]:
-    """The effect across a border over the mean effect inside the windows beside it; None if that is not above noise."""
+    """The effect across a border divided by the mean effect inside the adjacent windows; None if that is not above noise."""
     for arm in ("one window", "windows"):
         if not {(mode, arm, view) for view in ("across", "inside one", "inside the next")} <= effects.keys():
             continue
@@ -187,7 +187,7 @@ def border_rows(effects: Mapping[tuple[str, str, str], Sequence[float]], mode: s
 
 
 def scale_rows(effects: Mapping[tuple[str, str, str], Sequence[float]], mode: str) -> Iterator[Row]:
-    """The effect of each arm over that of windows at the picture's own size, and the difference in pairs."""
+    """The effect of each arm divided by that of windows at native size, and the paired difference."""
     for view in ("small", "inside one"):
         for arm in ("one window", "small", "small and native"):
             if not {(mode, "windows", view), (mode, arm, view)} <= effects.keys():

@@ -1,7 +1,7 @@
-"""`pca-protect bench steps`: how far presets get in fewer steps, beside the published loop, and the time of whole protections.
+"""`pca-protect bench steps`: gain and time of presets with fewer steps, compared with the published loop.
 
-A preset's gain is how far it moves the loss of the 8-bit picture in the mode's direction. Presets take turns on every picture,
-so that the ratios of their times mean something on a busy machine.
+A preset's gain is the change of the 8-bit picture's loss in the mode's direction. All presets run on a picture before the next
+picture, so that other load on the machine affects the ratios of times less.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from pca_protect.surrogates.load import load_surrogate
 
 
 def measure_steps(config: StepsConfig, folder: Path, *, on_progress: OnProgress | None = None) -> Finished:
-    """Measure what `folder` does not hold yet, and write its tables.
+    """Add the measurements missing from `folder` and write its tables.
 
     Raises:
-        UsageError: a setting is wrong, or `folder` holds something else; see `Results`.
-        ModelError, DeviceError: an encoder or the device cannot be had.
+        UsageError: a setting is wrong, or `folder` holds other results; see `Results`.
+        ModelError, DeviceError: an encoder or the device is unavailable.
     """
     bench = Bench("steps", config, folder, on_progress)
     surrogates = {name: load_surrogate(name, device=config.device) for name in config.vaes}
@@ -51,10 +51,10 @@ def measure_steps(config: StepsConfig, folder: Path, *, on_progress: OnProgress 
 
 
 def gain_of(record: Record) -> float:
-    """How far the loss moved, in its own unit.
+    """Change of the loss in the mode's direction, in the unit of the loss.
 
     Args:
-        record: of a protection that was evaluated.
+        record: of an evaluated protection.
     """
     assert record.protected is not None
     assert record.loss_clean is not None
@@ -66,13 +66,13 @@ def _request(mode: str, preset: str, steps: int | None, config: StepsConfig) -> 
 
 
 def steps_rows(vae: str, mode: str, requests: Sequence[ProtectConfig], measured: Mapping[str, Json]) -> list[Row]:
-    """One row a preset.
+    """One row per preset.
 
-    `gain`, with its 95 % interval, is the ratio of mean gains to the first preset's; `least` the smallest ratio of a picture;
-    `reached` the number of pictures with a ratio of 1 or more; `times_faster` the median of the first one's seconds over these.
+    `gain`, with its 95 % interval: mean gain divided by the first preset's; `least`: the smallest ratio of a picture; `reached`:
+    the number of pictures with a ratio of 1 or more; `times_faster`: the median of the first preset's seconds over this one's.
 
     Args:
-        measured: picture -> {"gains", "seconds"}, a value for each request.
+        measured: picture -> {"gains", "seconds"}, one value per request.
     """
     if not measured:
         return []

@@ -1,8 +1,8 @@
-"""`pca-protect bench testbed`: are the embedded models a fair stand-in for real ones?
+"""`pca-protect bench testbed`: do the embedded models behave like real ones?
 
-The VAEs: reconstruction, information, how far noise and the published attack move the latent, and whether their latent
-spaces differ. The editors: whether edits succeed where the wanted picture is known, and spare what was not asked for.
-A target stands beside each measurement; a missed one is a result, not an error.
+VAEs: reconstruction, information in the posterior, latent shift under noise and the published attack, similarity of latent
+spaces. Editors: success of edits with a known target, and preservation of the picture in edits without a prompt.
+Each measurement has a goal; a missed goal is a result, not an error.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def at_most(bound: float) -> Goal:
 
 
 def goal_row(model: str, digest: str, metric: str, values: Sequence[float], goal: Goal) -> Row:
-    """A line of the table: the values' mean against the goal. `digest` says which weights were measured."""
+    """A row of the table: the mean of the values beside the goal. `digest` identifies the weights."""
     mean = statistics.fmean(values)
     return {
         "surrogate": model,
@@ -73,11 +73,11 @@ def goal_row(model: str, digest: str, metric: str, values: Sequence[float], goal
 
 
 TEACHER = {"pocket-tiny": "pocket"}
-"""VAEs that were distilled into the latent space of another."""
+"""VAEs distilled into the latent space of a teacher, by name."""
 
 PSNR_DB = {"pocket": 24.0, "pocket-b": 24.0, "pocket-16": 27.0}
 LOST_DB = 1.5
-"""What a distilled VAE may lose against its teacher, both through the teacher's decoder."""
+"""Largest loss of PSNR against the teacher, both with the teacher's decoder."""
 
 NAMES = (*PSNR_DB, *TEACHER)
 QUICK_SIDE_PX = 256
@@ -85,7 +85,7 @@ QUICK_SIDE_PX = 256
 
 @dataclass(frozen=True)
 class TestbedVae:
-    """A whole embedded VAE, and its encoder as a surrogate. `digest` is of all its weights."""
+    """A complete embedded VAE, and its encoder as a surrogate. `digest` covers all weights."""
 
     name: str
     vae: Vae
@@ -94,7 +94,7 @@ class TestbedVae:
 
 
 def load_vaes(device_name: Device, device: torch.device) -> dict[str, TestbedVae]:
-    """All of them, in fp32."""
+    """All embedded VAEs by name, in fp32."""
     found = {}
     for name in NAMES:
         vae = load_whole_vae(name, device=device, offline=True)
@@ -107,7 +107,7 @@ def measure_vae(vaes: dict[str, TestbedVae], name: str, pixels: Tensor, *, quick
     """The metrics of one picture `(1, 3, H, W)` in [0, 1].
 
     Args:
-        quick: move the latent of the middle of the picture only; reconstruction is of the whole in any case.
+        quick: attack only the centre of the picture; reconstruction always covers the whole.
     """
     subject = vaes[name]
     whole = middle(pixels, subject.surrogate.multiple)
@@ -129,8 +129,8 @@ def measure_vae(vaes: dict[str, TestbedVae], name: str, pixels: Tensor, *, quick
 
 
 def goals(name: str, latent_channels: int) -> dict[str, Goal]:
-    """What the mean of each metric should reach. Reconstruction is the project's own goal; how far noise and the two modes
-    move the latent is the range in which encoders distilled from real ones were seen."""
+    """Goals for the mean of each metric. The goal of reconstruction is the project's choice; the goals of latent shifts are the
+    range observed on encoders distilled from real ones."""
     own = (
         {"lost_db": at_most(LOST_DB)}
         if name in TEACHER
@@ -145,17 +145,17 @@ def latents(subject: TestbedVae, pixels: Tensor) -> Tensor:
 
 
 def middle(pixels: Tensor, multiple: int, largest_side: int | None = None) -> Tensor:
-    """The middle of a picture, with sides that the encoder divides and that are at most so long."""
+    """The centre of a picture; its sides are multiples of `multiple` and at most `largest_side`, in pixels."""
     sides = [min(side, largest_side or side) // multiple * multiple for side in pixels.shape[-2:]]
     top, left = ((whole - side) // 2 for whole, side in zip(pixels.shape[-2:], sides, strict=True))
     return pixels[..., top : top + sides[0], left : left + sides[1]]
 
 
 STRENGTHS = (0.5, 0.6, 0.7)
-"""Pictures take them in turns."""
+"""Strengths, assigned to pictures in turn."""
 
 GENTLE = 0.3
-"""The strength at which an edit without a prompt has to keep the picture recognisable."""
+"""Strength of the edit without a prompt that must keep the picture recognisable."""
 
 SUCCEEDED = at_least(0.8)
 KEPT = at_least(0.6)
@@ -177,15 +177,15 @@ class EditsOfPicture:
 
 
 def edit_picture(editor: Editor, picture: Rgb, settings: EditSettings, *, seed: int) -> EditsOfPicture:
-    """Every style and none, with the same noise."""
+    """Edits with every style and without a prompt, from the same noise."""
     edited = {style.name: editor.edit([picture], style.prompt, settings, seeds=[seed])[0] for style in STYLES.values()}
     gentle = editor.edit([picture], "", replace(settings, strength=GENTLE), seeds=[seed])[0]
     return EditsOfPicture(edited, gentle)
 
 
 def judge(picture: Rgb, edits: EditsOfPicture) -> dict[str, float]:
-    """For each style the FLIP distances to the picture rendered in it, of the edit with its prompt (`to_snow`) and of the
-    edit without one (`to_snow_without`); and what is left of the picture after a gentle edit (`kept`, SSIM)."""
+    """FLIP between each style's rendering and the edit with its prompt (`to_snow`) or without a prompt (`to_snow_without`), and
+    SSIM between the picture and its gentle edit (`kept`)."""
     measured = {"kept": ssim(picture, edits.gentle)}
     for style in EDITED_STYLES:
         wanted = style.render(picture)
@@ -195,7 +195,7 @@ def judge(picture: Rgb, edits: EditsOfPicture) -> dict[str, float]:
 
 
 def edit_rows(editor: str, digest: str, measured: Sequence[dict[str, float]]) -> list[Row]:
-    """The share of pictures on which each style succeeded, and how recognisable pictures stay."""
+    """The share of pictures with a successful edit in each style, and the mean SSIM of gentle edits."""
     found = [
         goal_row(
             editor,
@@ -215,10 +215,10 @@ def _succeeded(measured: dict[str, float], style: str) -> float:
 
 LATENT_PAIR = ("pocket", "pocket-b")
 DIFFERENT = at_most(0.9)
-"""Share of the second one's variance that a linear map of the first one's latents may explain."""
+"""Largest share of the second VAE's latent variance explained by a linear map of the first VAE's latents."""
 
 GUIDANCE = 3.0
-"""Chosen by looking at four pictures; at the 7.5 that is usual for Stable Diffusion fewer of their edits succeeded."""
+"""Chosen on four pictures; at 7.5, the default of Stable Diffusion, fewer of their edits succeeded."""
 STEPS, QUICK_STEPS = 50, 20
 QUICK_EDITS = 40
 SHEET_PICTURES = 4
@@ -236,17 +236,17 @@ def measure_testbed(
     seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> Finished:
-    """Measure what `folder` does not hold yet, and write its tables and a contact sheet of edits.
+    """Add the measurements missing from `folder` and write its tables and a contact sheet of edits.
 
     Args:
-        images: a folder of photographs that were not trained on, at least two; for the VAEs.
-        edit_images: the same for the editors, each cropped to a square; `images` if not given.
-        quick: the middle of each photograph, the first 40 pictures to edit, fewer denoising steps.
-        seed: draws the noise of the edits.
+        images: a folder with at least two photographs outside the training set, for the VAEs.
+        edit_images: the same for the editors, each cropped to a square; None for `images`.
+        quick: only the centre of each photograph, the first 40 pictures to edit, fewer denoising steps.
+        seed: of the noise of edits.
 
     Raises:
-        UsageError: no pictures, or `folder` holds something else; see `Results`.
-        ModelError, DeviceError: a model or the device cannot be had.
+        UsageError: no pictures, or `folder` holds other results; see `Results`.
+        ModelError, DeviceError: a model or the device is unavailable.
     """
     report: OnProgress = on_progress or (lambda label, done, in_all: None)
     compute_device = resolve_device(device)
@@ -308,7 +308,7 @@ def measure_testbed(
 
 
 def _sheet(editors: dict[str, Editor], paths: list[Path], settings: EditSettings, seed: int) -> Image.Image:
-    """Some pictures, edited by every editor."""
+    """A contact sheet of some pictures, edited by every editor."""
     blocks = {}
     for name, editor in editors.items():
         pictures = [square_picture(path, editor.size_px).rgb for path in paths]

@@ -1,5 +1,5 @@
-"""`pca-protect bench transfer`: every surrogate against every target, on posteriors and on edits, beside noise of the same
-budget."""
+"""`pca-protect bench transfer`: every surrogate against every target, measured on posteriors and edits, compared with noise of
+the same budget."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ from pca_protect.surrogates.load import load_surrogate
 NOISE, EDITS = NOISE_LINF, "edits"
 
 _SHIFTS = {"diffusion": ("latent",), "concentration": ("latent", "norm-lost"), "subtle": ("latent",)}
-"""What is asked of a posterior: `latent`: ||m' - m|| / ||m||; `norm-lost`: 1 - ||m'|| / ||m||, the collapse itself."""
+"""Metrics of a posterior: `latent`: ||m' - m|| / ||m||; `norm-lost`: 1 - ||m'|| / ||m||, the degree of collapse."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Encoders that one protection is made against."""
+    """The surrogates of one protection."""
 
     name: str
     members: tuple[str, ...]
 
     def variant(self, mode: str) -> str:
-        """Name of the measurement."""
+        """Key of the measurement."""
         return f"{self.name}, {mode}"
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """Everything measured.
+    """All measurements.
 
     Attributes:
         targets: name of each distinct encoder -> digest of its weights.
-        shared: name of each distinct encoder -> all names that were given for it.
-        editors: editor -> the target whose encoder it shares.
+        shared: name of each distinct encoder -> all given names with the same weights.
+        editors: editor -> the target with its encoder.
         entries: picture -> variant -> measurement.
     """
 
@@ -81,8 +81,8 @@ COLUMNS = (
         "names",
     ),
 )
-"""`same_encoder`: the target is among the encoders that were protected against (white-box). `objective` is `posterior`, or 2:
-how far an edit is from the clean edit. `names`: all names that were given for the target's weights."""
+"""`same_encoder`: the target is among the surrogates (white-box). `objective`: `posterior`, or 2 for the distance between edit
+and clean edit. `names`: all given names with the target's weights."""
 
 
 def transfer_rows(matrix: Matrix, config: TransferConfig) -> list[Row]:
@@ -136,11 +136,11 @@ def _row(objective: str, metric: str, effects: Mapping[str, float], noise: Mappi
 
 
 def measure_transfer(config: TransferConfig, folder: Path, *, on_progress: OnProgress | None = None) -> Finished:
-    """Measure what `folder` does not hold yet, and write its tables.
+    """Add the measurements missing from `folder` and write its tables.
 
     Raises:
-        UsageError: a setting is wrong, or `folder` holds something else; see `Results`.
-        ModelError, DeviceError: a VAE, an editor or the device cannot be had.
+        UsageError: a setting is wrong, or `folder` holds other results; see `Results`.
+        ModelError, DeviceError: a VAE, an editor or the device is unavailable.
     """
     bench = Bench("transfer", config, folder, on_progress)
     surrogates = {name: load_surrogate(name, device=config.device, precision="fp32") for name in config.vaes}
@@ -171,7 +171,7 @@ def measure_transfer(config: TransferConfig, folder: Path, *, on_progress: OnPro
 
 
 def _distinct(surrogates: dict[str, Surrogate]) -> dict[str, Surrogate]:
-    """The first of every group with equal weights."""
+    """The first surrogate of every group with equal weights."""
     first: dict[str, tuple[str, Surrogate]] = {}
     for name, surrogate in surrogates.items():
         first.setdefault(surrogate.digest, (name, surrogate))
@@ -179,7 +179,7 @@ def _distinct(surrogates: dict[str, Surrogate]) -> dict[str, Surrogate]:
 
 
 def _sources(surrogates: dict[str, Surrogate], config: TransferConfig) -> list[Source]:
-    """Each distinct surrogate alone, and all but each."""
+    """Each distinct surrogate alone, and all without it."""
     distinct = list(_distinct(surrogates))
     alone = [Source(name, (name,)) for name in distinct]
     if not config.leave_one_out or len(distinct) < 3:
@@ -190,7 +190,7 @@ def _sources(surrogates: dict[str, Surrogate], config: TransferConfig) -> list[S
 def _trial(editor: Editor, config: TransferConfig) -> Trial:
     if editor.size_px != config.size_px:
         raise UsageError(
-            f"{editor.name} edits pictures of {editor.size_px} px and the benchmark has {config.size_px} px; "
+            f"{editor.name} edits pictures of {editor.size_px} px, but the benchmark's have {config.size_px} px; "
             f"give --size {editor.size_px} and editors of one size"
         )
     return Trial(
@@ -204,7 +204,7 @@ def _trial(editor: Editor, config: TransferConfig) -> Trial:
 
 
 def _vae_of(editor: Editor, targets: dict[str, Surrogate]) -> str:
-    """The target whose encoder an editor shares."""
+    """The target with the editor's encoder."""
     for name, surrogate in targets.items():
         if surrogate.digest == editor.surrogate.digest:
             return name
@@ -260,5 +260,5 @@ class _Work:
 
 
 def shift_entry(shift: LatentShift) -> dict[str, float]:
-    """A shift by the metrics of the table."""
+    """A shift as metric -> value."""
     return {"latent": shift.latent, "norm-lost": shift.norm_lost}

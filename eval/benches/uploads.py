@@ -1,7 +1,7 @@
-"""`pca-protect bench uploads`: what is left of a protection where a picture is downscaled and compressed as it is posted.
+"""`pca-protect bench uploads`: effect of a protection after a platform downscales and compresses the picture.
 
-Pictures are protected at a size above that of the upload, posted (JPEG 80, see `posted_px`), and measured as they are stored:
-how far the encoder's latent moved, and how far edits of the middle moved, beside the same of the original.
+Pictures are protected at a larger size, downscaled to `posted_px`, and stored as JPEG 80. Measured on the stored picture,
+relative to the stored original: the latent shift, and the distance between edits of the centre.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ NOISE, PUBLISHED = "noise", "the published loop, mode diffusion"
 
 
 def measure_uploads(config: UploadsConfig, folder: Path, *, on_progress: OnProgress | None = None) -> Finished:
-    """Measure what `folder` does not hold yet, and write its tables.
+    """Add the measurements missing from `folder` and write its tables.
 
     Raises:
-        UsageError: a setting is wrong, or `folder` holds something else; see `Results`.
-        ModelError, DeviceError: the editor or the device cannot be had.
+        UsageError: a setting is wrong, or `folder` holds other results; see `Results`.
+        ModelError, DeviceError: the editor or the device is unavailable.
     """
     bench = Bench("uploads", config, folder, on_progress)
     editor = load_editor(config.editor, device=config.device)
@@ -55,7 +55,7 @@ def measure_uploads(config: UploadsConfig, folder: Path, *, on_progress: OnProgr
         clean = posted(picture, config.posted_px)
         if min(clean.shape[:2]) < side:
             raise PictureError(
-                f"{path}: its shorter side is below the editor's {side} px after the upload; leave it out"
+                f"{path}: after the upload, the shorter side is below the editor's {side} px; leave it out"
             )
         clean_edits = trial.edits(middle(clean, side))
         for name in missing:
@@ -85,11 +85,11 @@ def measure_uploads(config: UploadsConfig, folder: Path, *, on_progress: OnProgr
 
 
 def posted(picture: Rgb, longest_px: int) -> Rgb:
-    """A picture `(H, W, 3)` as it is stored: downscaled to the longer side, JPEG 80."""
+    """A picture `(H, W, 3)` after downscaling its longer side to `longest_px` and JPEG 80."""
     return FILTERS["upload"](resized(picture, fitting(picture.shape[0], picture.shape[1], longest_px)))
 
 
 def middle(picture: Rgb, side_px: int) -> Rgb:
-    """The square in the middle, so that nothing is resampled once more."""
+    """The centred square, cropped without resampling."""
     top, left = ((length - side_px) // 2 for length in picture.shape[:2])
     return picture[top : top + side_px, left : left + side_px]

@@ -1,1 +1,1 @@
-"""How protected is this picture? `pca-protect check`."""
+"""Tests whether a picture is protected: `pca-protect check`."""

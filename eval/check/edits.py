@@ -1,4 +1,4 @@
-"""The change of a picture against its original as a viewer sees it, and the same edit of both and of the original with noise."""
+"""Visibility of the change between a picture and its original, and edits of both and of the original with noise."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Change:
     """Attributes:
     max_change_levels: the largest change of any channel of any pixel, in 8-bit levels; 0 if the pictures are identical.
     psnr_db: of the picture against its original; None if they are identical.
-    flip: mean FLIP error in [0, 1], how visible the change is; 0 is not at all. Of a large picture it is that of the middle.
+    flip: mean FLIP error in [0, 1]; 0 is invisible. For a large picture, of its centre.
     """
 
     max_change_levels: int
@@ -36,7 +36,7 @@ class Change:
 
 
 def change_of(picture: Picture, original: Picture) -> Change:
-    """How two pictures of one size differ."""
+    """The difference between two pictures of equal size."""
     levels = largest_change(original.rgb, picture.rgb)
     if levels == 0:
         return Change(0, None, 0.0)
@@ -44,7 +44,7 @@ def change_of(picture: Picture, original: Picture) -> Change:
 
 
 _TITLE_LETTERS = 24
-"""Of the sheet's title for each picture across: what fits above it."""
+"""Maximum length of the sheet's title, per picture in a row."""
 
 ORIGINAL, GIVEN = "original", "given"
 EDIT_OF_ORIGINAL, EDIT_OF_GIVEN, EDIT_OF_NOISY = "edit of original", "edit of given", "edit of noisy"
@@ -55,16 +55,16 @@ class Edits:
     """Mean FLIP errors in [0, 1] between pictures of the editor's size; 0 is equal.
 
     Attributes:
-        editor, weights_sha256: what edited.
-        prompt, seed: what it was given.
-        size_px: side of the squares that were edited.
-        fitted: whether the picture had to be cropped or resized to that.
-        from_picture: the edit of the picture from the picture.
-        apart: the edit of the picture from the edit of the original; None without an original, as the following.
-        noise_apart: the edit of the original with noise of the largest change from the edit of the original; None too if
-            nothing was changed.
-        from_original: the edit of the picture from the original.
-        original_from_original: the edit of the original from the original.
+        editor, weights_sha256: name and digest of the editor.
+        prompt, seed: its inputs.
+        size_px: side of the edited squares.
+        fitted: whether the picture was cropped or resized to this size.
+        from_picture: between the edit of the picture and the picture.
+        apart: between the edits of picture and original. This and all following are None without an original.
+        noise_apart: between the edits of the original with and without noise of the largest change; also None for identical
+            pictures.
+        from_original: between the edit of the picture and the original.
+        original_from_original: between the edit of the original and the original.
     """
 
     editor: str
@@ -82,12 +82,12 @@ class Edits:
 
 @dataclass(frozen=True)
 class Instruction:
-    """An editor and what it is told.
+    """An editor and its prompt.
 
     Attributes:
         editor: loaded.
-        prompt: in the words that the editor is given.
-        warnings: what the user has to know about this choice.
+        prompt: the text for the editor, with names of styles replaced.
+        warnings: for the user, about this choice.
     """
 
     editor: Editor
@@ -100,12 +100,12 @@ def instruction_for(editor: Editor, prompt: str) -> Instruction:
         prompt: free text, or the name of a style.
 
     Raises:
-        UsageError: the prompt says nothing.
+        UsageError: the prompt is empty.
     """
     (asked,) = prompts_for(editor, [prompt])
     warnings: tuple[str, ...] = ()
     if editor.name in EMBEDDED:
-        warnings = (f"the embedded `{editor.name}` is a test bed: what it does says nothing about editors in use",)
+        warnings = (f"the embedded `{editor.name}` is a test bed: its edits say nothing about real editors",)
         if asked.target is None:
             known = ", ".join(style.prompt for style in STYLES.values() if style.prompt)
             warnings += (f"{editor.name} was trained on these prompts only: {known}",)
@@ -122,19 +122,19 @@ def edit_both(
     mask: Mask | None = None,
     on_edit: Callable[[int, int], None] = lambda done, edits: None,
 ) -> tuple[Edits, dict[str, Rgb]]:
-    """Edit with the editor's own settings and one seed.
+    """Edit with the editor's default settings and one seed.
 
     Args:
-        levels: the largest change of the picture against its original; 0 if there is none.
-        seed: draws the noise of the edits, and that of the control.
-        mask: `(H, W)`, where the picture may have been changed, which is where the control gets noise; None is everywhere.
-        on_edit: told before each of how many edits are done, of how many; raising from it ends the work.
+        levels: the largest change of the picture against its original; 0 for none.
+        seed: of the noise of the edits and of the control.
+        mask: `(H, W)`, the region of the control's noise, where the picture may have changed; None for everywhere.
+        on_edit: called before each edit with (edits done, total); an exception from it stops the work.
 
     Returns:
         The distances, and pictures of the editor's size by caption.
 
     Raises:
-        ModelError: an edit came out that cannot be used.
+        ModelError: the editor returned an invalid picture.
     """
     editor, prompt = instruction.editor, instruction.prompt
     given = square_of(picture, editor.size_px).rgb
@@ -177,7 +177,7 @@ def _edit(instruction: Instruction, picture: Rgb, seed: int) -> Rgb:
 
 
 def side_by_side(instruction: Instruction, pictures: dict[str, Rgb]) -> Image.Image:
-    """All pictures of `edit_both` under their captions."""
+    """A contact sheet of the pictures of `edit_both`, with captions."""
     title = f"{instruction.editor.name}: {instruction.prompt}"
     short = textwrap.shorten(title, _TITLE_LETTERS * len(pictures), placeholder=" ...")
     return contact_sheet({short: [pictures]})

@@ -1,4 +1,4 @@
-"""Which encoders a picture is checked with, and what each of them says about it."""
+"""The encoders of a check, and the result of each."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from pca_protect.surrogates.registry import REGISTRY, embedded_warning
 def load_encoders(
     names: Sequence[str], *, device: Device, offline: bool
 ) -> tuple[tuple[Surrogate, ...], tuple[str, ...]]:
-    """Encoders with different weights, whatever precision they were saved in. All run in fp32, as the stored figures of clean
-    pictures were measured.
+    """Load encoders with distinct weights, independent of the stored precision. All run in fp32, like the stored figures of clean
+    pictures.
 
     Args:
-        names: what `load_surrogate` takes; if empty, the embedded ones and those of the registry in the local cache. Of
-            those one that does not load is left out, of the former it is an error.
-        offline: touch no network.
+        names: for `load_surrogate`; an encoder that fails to load is an error. If empty, the embedded encoders and those of the
+            registry in the local cache; one that fails to load is skipped with a warning.
+        offline: do not use the network.
 
     Returns:
-        The encoders, and what has to be said about them.
+        The encoders, and warnings about them.
 
     Raises:
         UsageError, ModelError, DeviceError: see `load_surrogate`.
@@ -49,18 +49,18 @@ def load_encoders(
             warnings.append(f"{name} has the weights of {same.name} and is not checked again")
             continue
         loaded.append(surrogate)
-        # That embedded models are a test bed is part of every answer.
+        # Every summary says that embedded models are a test bed.
         warnings += [text for text in surrogate.warnings if text != embedded_warning(surrogate.name)]
     return tuple(loaded), tuple(warnings)
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One figure of the picture among those of clean pictures.
+    """One figure of the picture, compared with clean pictures.
 
     Attributes:
-        low, middle, high: what 1 %, half and 99 % of clean pictures stay below.
-        at_most, at_least: the share of clean pictures with such a value or a smaller one, and with a larger one.
+        low, middle, high: the 1 %, 50 % and 99 % quantiles of clean pictures.
+        at_most, at_least: the shares of clean pictures with a value at most, and at least, that of the picture.
     """
 
     low: float
@@ -74,12 +74,12 @@ class Compared:
 class EncoderCheck:
     """Attributes:
     name, weights_sha256: of the encoder.
-    embedded: whether it is one of the test bed's.
+    embedded: whether it belongs to the test bed.
     figures: of the picture.
-    clean_source, clean_pictures: what it was compared with, and how many; None if there was nothing.
-    compared: figure -> where it lies among those of clean pictures; empty without any.
-    shift: what the change against the original did; None without an original, and if nothing was changed.
-    verdict: all of it in a word and a sentence.
+    clean_source, clean_pictures: description and number of the reference's pictures; None without a reference.
+    compared: figure -> comparison with clean pictures; empty without a reference.
+    shift: effect of the change against the original; None without an original or without a change.
+    verdict: the conclusion.
     """
 
     name: str
@@ -102,12 +102,12 @@ def check_with(
     levels: int,
     seed: int,
 ) -> EncoderCheck:
-    """Measure a picture with one encoder, and judge.
+    """Measure a picture with one encoder and compute the verdict.
 
     Args:
-        original: of the same size, if there is one.
+        original: of the same size; None if unknown.
         levels: the largest change of any channel of any pixel against the original.
-        seed: draws the noise that the change is compared with.
+        seed: of the noise for comparison.
     """
     figures = figures_of(picture, surrogate)
     shift = None

@@ -1,5 +1,5 @@
-"""One picture as an encoder sees it: figures that protection changes, and how far its change against the original moved the
-latent, beside noise of the same budget."""
+"""Figures of one picture's posterior that protection changes, and the latent shift of its change against the original, compared
+with noise of the same budget."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from pca_protect.io.picture import Picture
 from pca_protect.surrogates.encoder import Surrogate
 
 LARGEST_SIDE_PX = 1024
-"""Of larger pictures the middle is looked at. The architecture of Stable Diffusion's encoder took 0.7 GB for 512x512 px and takes
-four times that for so many."""
+"""Larger pictures are measured on their centre. Stable Diffusion's encoder took 0.7 GB for 512x512 px, and takes four times that
+at this side."""
 
 _JPEG_QUALITY = 50
-"""With quality 75 the norms of protected pictures move less, those of clean ones about as much."""
+"""At quality 75 the norms of protected pictures change less, those of clean ones about as much."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What is measured on a posterior of d latent elements, each without a unit but for nats.
+    """Figures of a posterior with d latent elements; dimensionless except for `nats`.
 
     Attributes:
         norm: ||m|| / sqrt(d), the root mean square of the means. Mode `diffusion` raises it, `concentration` lowers it.
         nats: the posterior-collapse loss at v = 1 per element (Guo et al., arXiv 2408.10901), in nats.
-        smoothed, recompressed: ||m'|| / ||m||, where m' are the means of the picture smoothed a little, or compressed as JPEG
-            of quality 50. Both take more of a perturbation than of what it perturbs: what mode `diffusion` raised falls,
-            most of all under smoothing; what `concentration` lowered rises, most reliably under compression; the norms of
-            clean pictures move little.
+        smoothed, recompressed: ||m'|| / ||m||, where m' are the means of the picture after slight smoothing, or after JPEG
+            compression at quality 50. Both remove more of a perturbation than of the picture. A norm raised by mode `diffusion`
+            falls, most under smoothing; a norm lowered by `concentration` rises, most reliably under compression; norms of
+            clean pictures change little.
     """
 
     norm: float
@@ -55,8 +55,8 @@ def figures_of(picture: Picture, surrogate: Surrogate) -> Figures:
     """Measure a picture.
 
     Raises:
-        ModelError: the encoder returns numbers that are not finite.
-        DeviceError: the device has not the memory.
+        ModelError: the encoder returns non-finite numbers.
+        DeviceError: the device is out of memory.
     """
     try:
         figures = _figures_of(picture, surrogate)
@@ -64,7 +64,7 @@ def figures_of(picture: Picture, surrogate: Surrogate) -> Figures:
         if not is_out_of_memory(error):
             raise
         raise DeviceError(
-            f"{picture.source}: {surrogate.device} has no memory for {picture.width}x{picture.height} px with "
+            f"{picture.source}: {surrogate.device} has too little memory for {picture.width}x{picture.height} px with "
             f"{surrogate.name}; use --device cpu"
         ) from error
     if not all(map(math.isfinite, vars(figures).values())):
@@ -88,30 +88,30 @@ def _figures_of(picture: Picture, surrogate: Surrogate) -> Figures:
 
 
 def middle(picture: Picture, largest_side_px: int = LARGEST_SIDE_PX) -> Picture:
-    """The middle of a picture, with sides of at most so many pixels."""
+    """The centre of a picture, cropped to sides of at most `largest_side_px`."""
     height, width = (min(side, largest_side_px) for side in (picture.height, picture.width))
     top, left = (picture.height - height) // 2, (picture.width - width) // 2
     return replace(picture, rgb=picture.rgb[top : top + height, left : left + width], alpha=None)
 
 
 def _smoothed(pixels: Tensor) -> Tensor:
-    """Pixels `(B, 3, H, W)` under a binomial kernel of 3x3, about a Gaussian of 0.7 px; sides mirrored outwards."""
+    """Pixels `(B, 3, H, W)` convolved with a 3x3 binomial kernel (approximately a Gaussian of 0.7 px), with reflected borders."""
     row = torch.tensor((0.25, 0.5, 0.25), device=pixels.device)
     kernel = torch.outer(row, row).expand(pixels.shape[1], 1, 3, 3)
     return F.conv2d(F.pad(pixels, (1, 1, 1, 1), mode="reflect"), kernel, groups=pixels.shape[1])
 
 
 def _recompressed(picture: Picture) -> Picture:
-    """Through a JPEG file of quality 50 with halved chroma."""
+    """The picture after JPEG compression at quality 50 with 4:2:0 chroma subsampling."""
     return replace(picture, rgb=through_file(picture.rgb, "JPEG", quality=_JPEG_QUALITY, subsampling="4:2:0"))
 
 
 @dataclass(frozen=True)
 class Shift:
-    """What the change, and noise of the same budget, did to one encoder's latent.
+    """Effect of the change, and of noise of the same budget, on one encoder's latent.
 
     Attributes:
-        latent, noise_latent: ||m' - m|| / ||m||, the distance of the means in norms of the original's; 0 is unmoved.
+        latent, noise_latent: ||m' - m|| / ||m||, the relative shift of the means; 0 is no shift.
         norm, noise_norm: ||m'|| / ||m||; 1 is unchanged, towards 0 is collapse.
         gain_over_noise: `latent` over `noise_latent`; 1 is no better than noise.
     """
@@ -125,7 +125,7 @@ class Shift:
 
 def require_same_size(picture: Picture, original: Picture) -> None:
     """Raises:
-    UsageError: the pictures differ in size, so that their pixels cannot be compared.
+    UsageError: the pictures differ in size.
     """
     if picture.rgb.shape != original.rgb.shape:
         raise UsageError(
@@ -136,10 +136,10 @@ def require_same_size(picture: Picture, original: Picture) -> None:
 
 
 def shift_of(picture: Picture, original: Picture, surrogate: Surrogate, *, levels: int, seed: int) -> Shift:
-    """What a change did to an encoder, beside noise on the original that is uniform over whole levels up to `levels`.
+    """Effect of a change on an encoder, compared with integer noise on the original, uniform in [-levels, levels].
 
     Args:
-        picture, original: of one size.
+        picture, original: of equal size.
         levels: the largest change of any channel of any pixel, above 0.
         seed: of the noise.
     """

@@ -1,4 +1,4 @@
-"""`pca-protect check`: everything that can be measured on one picture about its protection."""
+"""`pca-protect check`: all measurements of one picture's protection."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
     from pca_protect.eval.check.edits import Change, Edits
 
 OnProgress = Callable[[str, int, int], None]
-"""Called with (what is being measured, what is done of it, how much it is in all)."""
+"""Called with (label, units done, total units)."""
 
 
 @dataclass(frozen=True)
 class Check:
     """Attributes:
-    picture, original: paths; no original is None.
+    picture, original: paths; `original` is None without one.
     width_px, height_px: of the picture.
-    looked_at_px: width and height of its middle, which encoders were given; all of it unless it is large.
-    change: against the original, if there is one.
-    vaes: what each encoder says.
-    edits: what an editor made of it, if one was asked.
-    summary: everything in plain sentences.
-    warnings: what the user has to know besides.
-    seed, device, versions: what it depends on.
+    looked_at_px: width and height of the measured centre; the full size unless the picture is large.
+    change: against the original; None without one.
+    vaes: the result of each encoder.
+    edits: distances between edits; None without a prompt.
+    summary: the results in sentences.
+    warnings: further notes for the user.
+    seed, device, versions: needed to reproduce the results.
     """
 
     picture: str
@@ -57,7 +57,7 @@ class Check:
     versions: dict[str, str]
 
     def as_json(self, *, sheet: Path | None = None) -> str:
-        """One line of JSON, with the path of the side-by-side picture."""
+        """One line of JSON, with the path of the contact sheet."""
         return json.dumps({**asdict(self), "sheet": None if sheet is None else str(sheet)}, allow_nan=False)
 
 
@@ -74,23 +74,23 @@ def check_picture(
     offline: bool = False,
     on_progress: OnProgress | None = None,
 ) -> tuple[Check, Image.Image | None]:
-    """Measure a picture, beside clean pictures, and beside its original and noise where there is one.
+    """Compare a picture with clean pictures and, if given, with its original and random noise.
 
     Args:
         original: the same picture before it was protected.
-        vaes: encoders; if empty, the embedded ones and those of the registry that are in the local cache.
-        clean: a folder of clean pictures, for encoders for which no figures of clean pictures are stored.
-        prompt: an instruction to edit with, or the name of a style.
+        vaes: encoders; if empty, the embedded ones and those of the registry in the local cache.
+        clean: a folder of clean pictures, for encoders without stored figures.
+        prompt: an instruction for the editor, or the name of a style.
         editor: see `load_editor`.
-        seed: draws the noise of the control and of the edits.
-        offline: touch no network.
+        seed: of the noise of the control and of the edits.
+        offline: do not use the network.
 
     Returns:
-        What was measured, and the edits side by side if a prompt was given.
+        The results, and a contact sheet of the edits if a prompt was given.
 
     Raises:
-        UsageError: the sizes differ, a name means nothing, or `clean` holds too few pictures.
-        ModelError, DeviceError: a model or the device cannot be had.
+        UsageError: the sizes differ, a name is unknown, or `clean` holds too few pictures.
+        ModelError, DeviceError: a model or the device is unavailable.
     """
     report = on_progress or (lambda label, done, in_all: None)
     if clean is not None:
@@ -113,14 +113,14 @@ def check_picture(
         warnings += instruction.warnings
     checked = []
     for done, surrogate in enumerate(surrogates):
-        reference, said = _reference(surrogate, clean, report)
-        warnings += said
+        reference, notes = _reference(surrogate, clean, report)
+        warnings += notes
         report("the picture", done, len(surrogates))
         checked.append(
             check_with(surrogate, part, reference=reference, original=original_part, levels=levels, seed=seed)
         )
     if clean is not None and all(stored_reference(surrogate)[0] for surrogate in surrogates):
-        warnings += (f"--clean {clean} was not looked at: figures of clean pictures are stored for every encoder here",)
+        warnings += (f"--clean {clean} was not used: figures of clean pictures are stored for every encoder here",)
     if prompt is not None:
         edits, pictures = edit_both(
             instruction,
@@ -152,7 +152,7 @@ def check_picture(
 def _reference(
     surrogate: Surrogate, clean: Path | None, report: OnProgress
 ) -> tuple[Reference | None, tuple[str, ...]]:
-    """What to compare with, and what has to be said about it. A folder is for encoders without stored figures."""
+    """The reference of an encoder, and warnings about it. The folder `clean` is only for encoders without stored figures."""
     stored, why_not = stored_reference(surrogate)
     if stored is not None:
         return stored, ()

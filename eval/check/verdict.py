@@ -1,4 +1,4 @@
-"""What the measurements of one encoder say about a picture, in one word and one sentence; and what a user should take away."""
+"""The verdict of one encoder about a picture, and the summary for the user."""
 
 from __future__ import annotations
 
@@ -24,39 +24,38 @@ WORDS: dict[Looks, str] = {
 }
 
 RARE = 0.01
-"""Of clean pictures at most this share answers smoothing, or recompressing, as strongly as a picture called protected: one
-false alarm in a hundred is what a user may be bothered with, and a few hundred clean pictures tell no smaller share."""
+"""`protected` requires that at most this share of clean pictures respond as strongly to smoothing or recompression. It limits
+false alarms to 1 %; a few hundred clean pictures cannot resolve a smaller share."""
 
 FEWEST = 99
-"""Clean pictures, among which one that is further out than all of them is one in a hundred."""
+"""Minimum number of clean pictures; the most extreme of 100 pictures (these and the one checked) has a share of 1 %."""
 
 UNUSUAL = 0.1
-"""Smoothing also raises the norm of a picture called protected by mode `concentration` as it raises that of at most this share of
-clean ones. JPEG files of quality 75 rise on recompressing too, but fall on smoothing."""
+"""Mode `concentration` also requires that smoothing raises the norm as much in at most this share of clean pictures. In JPEG
+files of quality 75, recompression raises the norm too, but smoothing lowers it."""
 
 SIDE = 0.3
-"""Of clean pictures at most this share has a norm as large, or as small, as a picture called protected. The norm follows what
-is shown and decides nothing alone."""
+"""`protected` requires that at most this share of clean pictures have a norm as large, or as small. The norm depends on the
+content of the picture and decides nothing alone."""
 
 RISE = 1.06
-"""Recompressing has to raise the norm of a picture called protected by mode `concentration` at least so much. It raised that of
-none of the 400 stored clean pictures by more than 1.056, to any embedded encoder; smooth photographs rise a little."""
+"""Mode `concentration` requires that recompression multiplies the norm by at least this factor. The largest factor on the 400
+stored clean pictures was 1.056, over all embedded encoders; smooth photographs rise a little."""
 
 COMMON = 0.02
-"""Of clean pictures at least this share is as far out in every figure as a picture called like clean ones: between this and
-`RARE` nothing is claimed."""
+"""`clean` requires that at least this share of clean pictures are as extreme in every figure. Between this and `RARE` the verdict
+is `unclear`."""
 
 FACTOR = 1.25
-"""By so much the norm has to be above, or below, the original's for a change to be called protection. Of eight photographs made
-brighter or more contrasty the loss moved further than noise moves it, and the norm by at most 1.15; both modes moved it by
-1.4 to 10."""
+"""A change counts as protection only if the norm rises or falls by this factor. In eight photographs with raised brightness or
+contrast, the loss changed more than under noise, and the norm by a factor of at most 1.15; both modes changed it by 1.4 to 10."""
 
 
 @dataclass(frozen=True)
 class Verdict:
     """Attributes:
     looks: see `WORDS`.
-    mode: of a picture that looks protected, the mode whose traces it has; None otherwise.
+    mode: the detected mode of a picture that looks protected; None otherwise.
     why: the reason, without a capital or a full stop.
     """
 
@@ -66,13 +65,13 @@ class Verdict:
 
 
 def judge(figures: Figures, reference: Reference | None, *, shorter_side_px: int, shift: Shift | None) -> Verdict:
-    """What one encoder says. The change against the original counts most: no clean picture is a better yardstick.
+    """The verdict of one encoder. The change against the original takes precedence over the comparison with clean pictures.
 
     Args:
         figures: of the picture.
-        reference: what clean pictures look like to this encoder; None if that is not known.
+        reference: figures of clean pictures with this encoder; None if unknown.
         shorter_side_px: of the picture.
-        shift: what the change against the original did; None without an original, and if nothing was changed.
+        shift: effect of the change against the original; None without an original or without a change.
     """
     alone = _alone(figures, reference, shorter_side_px)
     if shift is None:
@@ -82,27 +81,25 @@ def judge(figures: Figures, reference: Reference | None, *, shorter_side_px: int
         return beside
     if beside.looks == "unclear" and alone.mode == _mode_of_norm(shift):
         return Verdict("protected", alone.mode, f"{alone.why}, and {beside.why}")
-    return Verdict("unclear", None, f"{alone.why}, but {beside.why}: the original may be protected or unusual itself")
+    return Verdict("unclear", None, f"{alone.why}, but {beside.why}: the original may itself be protected or unusual")
 
 
 def _beside_original(shift: Shift) -> Verdict:
-    """`MIN_GAIN` is where `protect` itself stops to warn that it hardly protected."""
+    """`MIN_GAIN` is also the threshold below which `protect` warns of a weak protection."""
     mode = _mode_of_norm(shift)
     norm = f"the norm is {shift.norm:.2f} times the original's"
     if mode is None:
         if shift.latent <= shift.noise_latent:
-            return Verdict(
-                "clean", None, f"the change moved the latent no further than noise as large does, and {norm}"
-            )
-        return Verdict("unclear", None, f"the change moved the latent further than noise as large does, but {norm}")
-    moved = f"the change moved the latent {shift.gain_over_noise:.2g} times as far as noise as large does"
+            return Verdict("clean", None, f"the latent shift is at most that of noise of the same size, and {norm}")
+        return Verdict("unclear", None, f"the latent shift is above that of noise of the same size, but {norm}")
+    gain = f"the latent shift is {shift.gain_over_noise:.2g} times that of noise of the same size"
     if shift.gain_over_noise >= MIN_GAIN:
-        return Verdict("protected", mode, f"{moved}, and {norm}")
-    return Verdict("unclear", None, f"{norm}, but {moved}, and {MIN_GAIN:g} times count as protection")
+        return Verdict("protected", mode, f"{gain}, and {norm}")
+    return Verdict("unclear", None, f"{norm}, but {gain}, below the threshold of {MIN_GAIN:g}")
 
 
 def _mode_of_norm(shift: Shift) -> str | None:
-    """The mode that changes norms the way this one was changed; None if it was hardly changed."""
+    """The mode that changes the norm in this direction; None for a change below `FACTOR`."""
     if shift.norm >= FACTOR:
         return "diffusion"
     return "concentration" if shift.norm <= 1 / FACTOR else None
@@ -115,59 +112,59 @@ def _alone(figures: Figures, reference: Reference | None, shorter_side_px: int) 
         return Verdict(
             "unclear",
             None,
-            f"its shorter side of {shorter_side_px} px is too small for a comparison with these clean pictures, which takes "
+            f"its shorter side of {shorter_side_px} px is too small for a comparison with these clean pictures, which needs "
             f"{reference.smallest_side_px} px; --original helps",
         )
     if reference.pictures < FEWEST:
-        few = f"{reference.pictures} clean pictures are too few to compare with, which takes {FEWEST}; --original helps"
+        few = f"{reference.pictures} clean pictures are too few, a comparison needs {FEWEST}; --original helps"
         return Verdict("unclear", None, few)
     falls = reference.share_at_most("smoothed", figures.smoothed)
     large = reference.share_at_least("norm", figures.norm)
     if falls <= RARE and large <= SIDE:
-        why = f"smoothing takes {1 - figures.smoothed:.0%} of its norm, as of {percent(falls)} of clean pictures"
-        return Verdict("protected", "diffusion", f"{why}, and the norm is as large as that of {percent(large)} of them")
+        why = f"smoothing lowers the norm by {1 - figures.smoothed:.0%}, as in {percent(falls)} of clean pictures"
+        return Verdict("protected", "diffusion", f"{why}, and the norm is as large in only {percent(large)} of them")
     rises = reference.share_at_least("recompressed", figures.recompressed)
     also = reference.share_at_least("smoothed", figures.smoothed)
     small = reference.share_at_most("norm", figures.norm)
     if rises <= RARE and figures.recompressed >= RISE and also <= UNUSUAL and small <= SIDE:
-        why = f"recompressing adds {figures.recompressed - 1:.0%} to its norm, as to {percent(rises)} of clean pictures"
+        why = (
+            f"recompression raises the norm by {figures.recompressed - 1:.0%}, as in {percent(rises)} of clean pictures"
+        )
         return Verdict(
-            "protected", "concentration", f"{why}, and the norm is as small as that of {percent(small)} of them"
+            "protected", "concentration", f"{why}, and the norm is as small in only {percent(small)} of them"
         )
     rarest = min(min(reference.shares(figure, getattr(figures, figure))) for figure in FIGURES)
     if rarest >= COMMON:
-        return Verdict("clean", None, f"at least {percent(rarest)} of clean pictures are as far out in every figure")
+        return Verdict("clean", None, f"at least {percent(rarest)} of clean pictures are as extreme in every figure")
     return Verdict(
         "unclear",
         None,
-        f"only {percent(rarest)} of clean pictures are as far out in some figure, but not as protection is",
+        f"only {percent(rarest)} of clean pictures are as extreme in some figure, but it lacks the pattern of a protection",
     )
 
 
 def percent(share: float) -> str:
-    """A share for people."""
+    """A share as text, with one digit after the point below 10 %."""
     return f"{share:.1%}" if share < 0.1 else f"{share:.0%}"
 
 
 TEST_BED = (
-    "The embedded pocket models are a test bed: what they say holds for them alone and says nothing about Stable Diffusion or "
-    "any other editor in use; --vae sd asks its encoder."
+    "The embedded pocket models are a test bed: their verdicts do not apply to Stable Diffusion or any other real editor; "
+    "--vae sd checks with its encoder."
 )
-REMOVABLE = (
-    "Whatever protection there is can be removed: by purifiers made for it, and in part by compression and resizing."
-)
+REMOVABLE = "Any protection can be removed by dedicated purifiers, and in part by compression and resizing."
 NO_PROOF = (
-    "That a picture looks like clean ones is no proof that it is unprotected: a perturbation made for an encoder that was not "
-    "asked, or one that was weakened since, need not show here."
+    "A picture that looks clean may still be protected: a perturbation against another encoder, or one weakened by later "
+    "processing, need not show here."
 )
 
 
 _LEAVE_ALIKE = {"diffusion": "modes diffusion and subtle leave"}
-"""Both make the latent grow, and are not told apart."""
+"""Both raise the norm of the latent and cannot be distinguished."""
 
 
 def summary(encoders: Sequence[EncoderCheck], change: Change | None, edits: Edits | None) -> tuple[str, ...]:
-    """What was found, then what that does not mean."""
+    """The results, then their limitations."""
     found = [_of_encoder(encoder) for encoder in encoders]
     if change is not None and change.max_change_levels == 0:
         found.insert(0, "The picture and its original are identical: no pixel differs, so nothing was added to it.")
@@ -185,11 +182,11 @@ def _of_encoder(encoder: EncoderCheck) -> str:
 
 
 def _of_edits(edits: Edits) -> str:
-    fitted = f", on squares of {edits.size_px} px that pictures were cropped and resized to," if edits.fitted else ""
+    fitted = f", cropped and resized to {edits.size_px} px," if edits.fitted else ""
     how = f"by {edits.editor} with `{edits.prompt}`{fitted}"
     if edits.apart is None:
         return (
-            f"The edit {how} is FLIP {edits.from_picture:.3f} from the picture; only --original tells what that means."
+            f"The edit {how} is FLIP {edits.from_picture:.3f} from the picture; --original is needed to interpret this."
         )
-    noise = "" if edits.noise_apart is None else f", where noise as large puts them {edits.noise_apart:.3f} apart"
-    return f"The edits of picture and original {how} are FLIP {edits.apart:.3f} apart{noise}; that is one prompt, one seed."
+    noise = "" if edits.noise_apart is None else f" (noise of the same size: {edits.noise_apart:.3f})"
+    return f"The edits of picture and original {how} are FLIP {edits.apart:.3f} apart{noise}; this is one prompt, one seed."

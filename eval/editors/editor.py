@@ -1,4 +1,4 @@
-"""An editor in memory: one face for every pipeline of diffusers that takes a picture and a prompt."""
+"""A loaded editor: one interface to every diffusers pipeline that takes a picture and a prompt."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from pca_protect.eval.pictures import Rgb
 from pca_protect.surrogates.encoder import Surrogate
 
 _KEPT_RADIUS = 0.35
-"""Of the disc that inpainting leaves alone, as a share of the picture's side."""
+"""Radius of the central disc that inpainting keeps, as a share of the picture's side."""
 
 
 @dataclass(frozen=True)
 class Editor:
-    """A pipeline, loaded.
+    """A loaded pipeline.
 
     Attributes:
-        name: as it was asked for.
+        name: as given to `load_editor`.
         kind: see `registry.Kind`.
         size_px: side of the square pictures it takes and returns.
-        settings: what it is run with unless told otherwise.
-        digest: of all its weights.
+        settings: defaults of `edit`.
+        digest: hash of all its weights.
         surrogate: a copy of its VAE's encoder, in fp32.
-        pipeline: of diffusers.
+        pipeline: the diffusers pipeline.
     """
 
     name: str
@@ -53,14 +53,14 @@ class Editor:
         """Edit pictures `(size_px, size_px, 3)` in one batch.
 
         Args:
-            prompt: what to do, for all or for each; empty for no instruction.
-            settings: the editor's own if None.
-            seeds: one for each picture; it decides the noise of that picture alone.
+            prompt: instruction, one for all pictures or one per picture; empty for none.
+            settings: None for the editor's defaults.
+            seeds: one per picture, for the noise of that picture alone.
 
         Raises:
-            PictureError: a picture is of another size.
-            UsageError: a setting that this kind of editor does not have.
-            ModelError: an edit came out that is not finite, or black because the editor's safety checker held it back.
+            PictureError: a picture has another size.
+            UsageError: this kind of editor lacks one of the settings.
+            ModelError: an edit is not finite, or the editor's safety checker blacked it out.
         """
         for picture in pictures:
             height, width = picture.shape[:2]
@@ -83,27 +83,29 @@ class Editor:
             )
         if not np.isfinite(output.images).all():
             raise ModelError(
-                f"{self.name}: an edit came out that is not finite; use precision fp32 if it was a lower one, and download "
-                "or copy the model again otherwise"
+                f"{self.name}: an edit has values that are not finite; use precision fp32 if it was lower, otherwise download "
+                "or copy the model again"
             )
         return [(picture.clip(0, 1) * 255).round().astype(np.uint8) for picture in output.images]
 
     def require(self, settings: EditSettings) -> None:
-        """Raises:
-        UsageError: a setting that this kind of editor does not have.
+        """Check that this kind of editor has all settings.
+
+        Raises:
+            UsageError: it lacks one.
         """
         self._options(settings)
 
     def _options(self, settings: EditSettings) -> dict[str, object]:
-        """What this pipeline takes of the settings, and what else it needs to know."""
+        """Keyword arguments of the pipeline: the settings, and mask and size if it takes them."""
         accepted = inspect.signature(self.pipeline.__call__).parameters
         options: dict[str, object] = {"guidance_scale": settings.guidance, "num_inference_steps": settings.steps}
-        for value, name, word in (
+        for value, name, setting in (
             (settings.strength, "strength", "strength"),
             (settings.image_guidance, "image_guidance_scale", "image guidance"),
         ):
             if value is not None and name not in accepted:
-                raise UsageError(f"{self.name}: an editor of kind `{self.kind}` has no {word}; leave it out")
+                raise UsageError(f"{self.name}: an editor of kind `{self.kind}` has no {setting}; leave it out")
             if value is not None:
                 options[name] = value
         if self.kind == "inpaint":
@@ -114,6 +116,6 @@ class Editor:
 
 
 def _surroundings(size_px: int) -> Tensor:
-    """1 where inpainting repaints: outside a disc in the middle. `(1, 1, H, W)`."""
+    """Mask of inpainting, `(1, 1, H, W)`: 0 in a central disc, 1 (repainted) outside."""
     axis = torch.linspace(-0.5, 0.5, size_px)
     return ((axis[:, None].square() + axis.square()).sqrt() > _KEPT_RADIUS).float()[None, None]

@@ -22,17 +22,17 @@ from pca_protect.surrogates.registry import looks_like_hub_id
 
 
 def load_editor(name: str, *, device: Device = "auto", precision: Precision = "fp32", offline: bool = False) -> Editor:
-    """Load an editor; the embedded ones and Stable Diffusion go the same way.
+    """Load an editor. Embedded editors and those of the hub are loaded by the same code.
 
     Args:
         name: a name of `EDITORS`, the folder of a diffusers pipeline, or a hub id.
-        precision: of the whole pipeline; its surrogate stays in fp32.
+        precision: of the pipeline; its surrogate is always in fp32.
         offline: touch no network.
 
     Raises:
-        UsageError: the name means nothing.
+        UsageError: the name is unknown.
         ModelError: files are missing, damaged, pickled, of another format version, or not those of an editor.
-        DeviceError: the device is not there.
+        DeviceError: the device is not available.
     """
     source, entry = _source(name), EDITORS.get(name)
     torch_device = resolve_device(device)
@@ -44,7 +44,7 @@ def load_editor(name: str, *, device: Device = "auto", precision: Precision = "f
         f"{part}.{name}": tensor for part, module in parts.items() for name, tensor in module.state_dict().items()
     }
     digest = checkpoint.digest(weights)
-    # PyTorch's own `to`: that of diffusers warns of moves and casts that it need not warn of.
+    # `nn.Module.to`, since diffusers' override warns of harmless moves and casts.
     surrogate = surrogate_of(
         nn.Module.to(pipeline.vae, torch_device, torch.float32),
         name=entry.vae if entry else f"{name}/vae",
@@ -69,11 +69,11 @@ _SETTINGS: dict[Kind, EditSettings] = {
     "inpaint": EditSettings(1.0),
     "instruct": EditSettings(None, image_guidance=1.5),
 }
-"""For pipelines that are not in the table."""
+"""Defaults of pipelines that `EDITORS` does not list."""
 
 
 def _source(name: str) -> Path | str:
-    """The folder, or the hub id."""
+    """The editor's folder or hub id."""
     if name in EMBEDDED:
         return Path(str(resources.files("pca_protect.eval.pocket"))) / name
     if name in EDITORS:
@@ -88,12 +88,10 @@ def _source(name: str) -> Path | str:
 
 
 def _side(pipeline: Any, name: str) -> int:  # noqa: ANN401 - of many classes
-    """The side in pixels that a pipeline was made for."""
+    """Side in pixels of the square pictures that a pipeline was trained for."""
     side = getattr(pipeline, "default_sample_size", None)
     if side is None and getattr(pipeline, "unet", None) is not None:
         side = pipeline.unet.config.sample_size
     if not isinstance(side, int):
-        raise ModelError(
-            f"{name}: does not say which size of pictures it takes; use one that diffusers' own classes saved"
-        )
+        raise ModelError(f"{name}: its configuration has no picture size; use a pipeline saved by a diffusers class")
     return side * int(pipeline.vae_scale_factor)

@@ -1,4 +1,4 @@
-"""A diffusers pipeline out of a folder or from the hub: whole, or refused in one sentence."""
+"""Loading a diffusers pipeline from a folder or the hub, with checks that it is complete."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _INDEX = "model_index.json"
 _WEIGHTS = ("vae", "unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
 _ABSENT = [None, None]
-"""What a pipeline's index holds for a part that it was saved without."""
+"""Entry of a pipeline's index for a part that it was saved without."""
 
 
 def load_pipeline(source: Path | str, kind: Kind | None, *, offline: bool) -> tuple[Kind, Any]:
-    """How it edits, and the pipeline of one of many classes, in whatever precision its parts were saved.
+    """The kind of editor, and its pipeline in the precision in which its parts were saved.
 
     Args:
         source: a folder, or a hub id.
-        kind: how it should edit; what its class says if None.
+        kind: of editor; None takes it from the pipeline's class.
         offline: touch no network.
 
     Raises:
         ModelError: files are missing, damaged, pickled, of another format version, or not those of an editor.
     """
-    import diffusers  # noqa: PLC0415 - ten seconds
+    import diffusers  # noqa: PLC0415 - takes ten seconds
     from huggingface_hub.errors import StrictDataclassError  # noqa: PLC0415
     from safetensors import SafetensorError  # noqa: PLC0415
 
@@ -51,7 +51,7 @@ def load_pipeline(source: Path | str, kind: Kind | None, *, offline: bool) -> tu
             source,
             use_safetensors=True,
             local_files_only=local,
-            **{part: None for part, origin in index.items() if origin == _ABSENT},  # diffusers refuses some otherwise
+            **{part: None for part, origin in index.items() if origin == _ABSENT},  # some classes raise otherwise
             **_text_encoders(source, index, local=local),
         )
     except ImportError as error:
@@ -61,9 +61,7 @@ def load_pipeline(source: Path | str, kind: Kind | None, *, offline: bool) -> tu
     except (*damage, SafetensorError, StrictDataclassError) as error:
         raise ModelError(f"{source}: does not load as an editor ({first_line(error)}); {_remedy(source)}") from error
     if not isinstance(getattr(pipeline, "vae", None), nn.Module):
-        raise ModelError(
-            f"{source}: does not load as an editor (it has no VAE); only latent diffusion can be protected"
-        )
+        raise ModelError(f"{source}: does not load as an editor (it has no VAE); give a pipeline of latent diffusion")
     for part, module in modules_of(pipeline).items():
         missing = [name for name, tensor in module.state_dict().items() if tensor.is_meta]
         if missing:
@@ -77,7 +75,7 @@ def modules_of(pipeline: Any) -> dict[str, nn.Module]:  # noqa: ANN401 - of many
 
 
 def _check_folder(folder: Path) -> None:
-    """What diffusers would say less clearly, or not at all."""
+    """Check what diffusers reports less clearly, or not at all."""
     check_format(folder)
     try:
         index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
@@ -100,22 +98,22 @@ def _check_folder(folder: Path) -> None:
 
 
 def _text_encoders(source: Path | str, index: dict[str, Any], *, local: bool) -> dict[str, nn.Module]:
-    """By part. diffusers would load them too, and keep to itself which of their weights it had to make up."""
+    """Text encoders by part. diffusers would initialise their missing weights at random without an error."""
     import transformers  # noqa: PLC0415
 
-    found = {}
+    encoders = {}
     for part, origin in index.items():
         if not part.startswith("text_encoder") or origin == _ABSENT:
             continue
         library, class_name = origin
         if library != "transformers":
             continue
-        found[part], loaded = getattr(transformers, class_name).from_pretrained(
+        encoders[part], loaded = getattr(transformers, class_name).from_pretrained(
             source, subfolder=part, use_safetensors=True, local_files_only=local, output_loading_info=True
         )
         if loaded["missing_keys"]:
             raise _incomplete(source, part, sorted(loaded["missing_keys"]))
-    return found
+    return encoders
 
 
 def _incomplete(source: Path | str, part: str, missing: list[str]) -> ModelError:
@@ -127,7 +125,7 @@ def _incomplete(source: Path | str, part: str, missing: list[str]) -> ModelError
 def _remedy(source: Path | str) -> str:
     if isinstance(source, Path):
         return "copy or download it again"
-    return "go online, log in to the hub if the model's page asks for it, or give the folder of a copy"
+    return "go online, log in to the hub if the model is gated, or give a local folder"
 
 
 def _kind(pipeline_class: str) -> Kind:

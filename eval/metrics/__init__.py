@@ -1,1 +1,1 @@
-"""How far pictures are apart, how well an edit follows its prompt, how good it looks."""
+"""Metrics: distance between pictures, similarity of an edit to its prompt, quality of an edit."""

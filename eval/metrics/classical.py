@@ -61,26 +61,26 @@ def gmsd(reference: Rgb, test: Rgb) -> float:
 
 
 def vif(reference: Rgb, test: Rgb) -> float:
-    """Visual information fidelity, 1 for equal pictures and 0 for unrelated ones, above 1 for more contrast; higher is closer.
+    """Visual information fidelity: 1 for equal pictures, 0 for unrelated ones, above 1 for higher contrast; higher is closer.
     Pictures from 41 px up (Sheikh & Bovik, IEEE TIP 15, 2006, doi 10.1109/TIP.2005.859378).
 
-    Flat channels of `reference` hold no information that could be lost and do not count; without any other it is 1 if the
-    pictures are equal and 0 otherwise.
+    Constant channels of `reference` carry no information and are skipped. If all are constant, the value is 1 for equal
+    pictures and 0 otherwise.
     """
-    telling = [channel for channel in range(3) if np.ptp(reference[..., channel])]
-    if not telling:
+    informative = [channel for channel in range(3) if np.ptp(reference[..., channel])]
+    if not informative:
         return float(np.array_equal(reference, test))
-    tested, wanted = (_unit(picture) * 255 for picture in (test, reference))
-    if len(telling) < 3:
-        tested, wanted = tested[:, telling], wanted[:, telling]
-    return float(visual_information_fidelity(tested, wanted))
+    test_levels, reference_levels = (_unit(picture) * 255 for picture in (test, reference))
+    if len(informative) < 3:
+        test_levels, reference_levels = test_levels[:, informative], reference_levels[:, informative]
+    return float(visual_information_fidelity(test_levels, reference_levels))
 
 
 def blur(picture: Rgb) -> float:
-    """Perceptual blur in [0, 1] without a reference; lower is sharper (Crete et al., SPIE 6492, 2007)."""
+    """No-reference perceptual blur in [0, 1]; lower is sharper (Crete et al., SPIE 6492, 2007)."""
     return float(blur_effect(picture, channel_axis=2))  # type: ignore[no-untyped-call]
 
 
 def _unit(picture: Rgb) -> Tensor:
-    """`(1, 3, H, W)` in [0, 1]."""
+    """Pixels `(1, 3, H, W)` in [0, 1]."""
     return torch.from_numpy(picture.copy()).movedim(-1, 0)[None].float() / 255

@@ -1,4 +1,4 @@
-"""Metrics whose weights have to be fetched. Never used unless asked for by name."""
+"""Metrics whose weights are downloaded. They are used only if named."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def load_pair_metric(metric: Metric, device: torch.device) -> Callable[[Rgb, Rgb
     """LPIPS or DISTS, through torchmetrics.
 
     Raises:
-        ModelError: torchvision or the weights are not there.
+        ModelError: torchvision or the weights are missing.
     """
     try:
         if metric.name == "lpips":
@@ -27,14 +27,14 @@ def load_pair_metric(metric: Metric, device: torch.device) -> Callable[[Rgb, Rgb
             lpips = LearnedPerceptualImagePatchSimilarity(net_type="vgg", normalize=True).to(device)
             compute: Callable[[Tensor, Tensor], Tensor] = lpips
         else:
-            # Its class would build the network, and load VGG, anew for every pair.
+            # torchmetrics' class would rebuild the network and reload VGG for every pair.
             from torchmetrics.functional.image.dists import DISTSNetwork  # noqa: PLC0415
 
             compute = DISTSNetwork().to(device)
     except (ImportError, OSError, RuntimeError) as error:
         raise ModelError(
-            f"{metric.name}: cannot be had ({first_line(error)}); it needs torchvision made for your PyTorch, and a "
-            "download the first time"
+            f"{metric.name}: does not load ({first_line(error)}); install the torchvision that matches your PyTorch, and go "
+            "online once"
         ) from error
 
     def measure(reference: Rgb, test: Rgb) -> float:
@@ -52,7 +52,7 @@ def load_prompt_metric(metric: Metric, device: torch.device, *, offline: bool) -
         offline: touch no network.
 
     Raises:
-        ModelError: the weights are not there, not whole, or need a library that is not there.
+        ModelError: the weights are missing or incomplete, or a library that they need is not installed.
     """
     from huggingface_hub.errors import StrictDataclassError  # noqa: PLC0415
     from safetensors import SafetensorError  # noqa: PLC0415
@@ -67,19 +67,19 @@ def load_prompt_metric(metric: Metric, device: torch.device, *, offline: bool) -
         processor = AutoProcessor.from_pretrained(  # type: ignore[no-untyped-call]
             metric.weights, local_files_only=offline
         )
-        words = [processor.tokenizer(word).input_ids for word in ("day", "sky")]
+        token_ids = [processor.tokenizer(word).input_ids for word in ("day", "sky")]
     except ImportError as error:
-        raise ModelError(f"{what} needs a library that is not there ({first_line(error)}); install it") from error
+        raise ModelError(f"{what} needs a library that is not installed ({first_line(error)}); install it") from error
     except damage as error:
-        raise ModelError(f"{what} cannot be had ({first_line(error)}); go online once") from error
-    # transformers would draw missing weights at random, and do without a vocabulary.
-    if loaded["missing_keys"] or words[0] == words[1]:
-        raise ModelError(f"{what} cannot be had (weights or words are missing); delete it and go online once")
+        raise ModelError(f"{what} does not load ({first_line(error)}); go online once") from error
+    # transformers initialises missing weights at random, and accepts a missing vocabulary.
+    if loaded["missing_keys"] or token_ids[0] == token_ids[1]:
+        raise ModelError(f"{what} does not load (weights or vocabulary are missing); delete it and go online once")
     model = model.to(device, torch.float32).eval()
     tokens = model.config.text_config.max_position_embeddings
 
     def measure(picture: Rgb, prompt: str) -> float:
-        # SigLIP was trained on prompts padded to their full length and without a mask; CLIP does not look past their end.
+        # SigLIP was trained on prompts padded to full length without a mask; CLIP ignores the padding.
         inputs = processor(
             text=[prompt],
             images=[Image.fromarray(np.ascontiguousarray(picture))],
@@ -89,12 +89,12 @@ def load_prompt_metric(metric: Metric, device: torch.device, *, offline: bool) -
             return_tensors="pt",
         ).to(device)
         with torch.no_grad():
-            found = model(input_ids=inputs["input_ids"], pixel_values=inputs["pixel_values"])
-        return float(torch.nn.functional.cosine_similarity(found.image_embeds, found.text_embeds)[0])
+            output = model(input_ids=inputs["input_ids"], pixel_values=inputs["pixel_values"])
+        return float(torch.nn.functional.cosine_similarity(output.image_embeds, output.text_embeds)[0])
 
     return measure
 
 
 def _unit(picture: Rgb) -> Tensor:
-    """`(1, 3, H, W)` in [0, 1]."""
+    """Pixels `(1, 3, H, W)` in [0, 1]."""
     return torch.from_numpy(picture.copy()).movedim(-1, 0)[None].float() / 255

@@ -1,4 +1,4 @@
-"""Metrics made for tuning JPEG XL. They come as a program and as a package, and are loaded only if asked for by name."""
+"""Metrics from the development of JPEG XL: one is a program, one a package. They are loaded only if named."""
 
 from __future__ import annotations
 
@@ -22,14 +22,13 @@ _SCALES = 6
 
 
 def load_butteraugli() -> Callable[[Rgb, Rgb], float]:
-    """Butteraugli's distance, 0 for equal pictures; about 1 is just noticeable, lower is closer. It knows which is the
-    reference.
+    """Butteraugli distance: 0 for equal pictures, about 1 is just noticeable; lower is closer. Not symmetric.
 
-    The 3-norm of its map of differences, at a screen of 80 nits (Alakuijala et al., "Guetzli: Perceptually Guided JPEG
-    Encoder", arXiv 1703.04421, and libjxl, which has developed it since). Versions of libjxl differ a little.
+    The 3-norm of the difference map, for a screen of 80 nits (Alakuijala et al., "Guetzli: Perceptually Guided JPEG
+    Encoder", arXiv 1703.04421, developed further in libjxl). Values differ slightly between versions of libjxl.
 
     Raises:
-        ModelError: the program is not there; from the function, that it failed.
+        ModelError: the program is not installed; from the returned function: the program failed.
     """
     program = shutil.which(_BUTTERAUGLI)
     if program is None:
@@ -45,25 +44,25 @@ def load_butteraugli() -> Callable[[Rgb, Rgb], float]:
                 Image.fromarray(np.ascontiguousarray(picture)).save(file, compress_level=1)
             command = [program, *map(str, files), "--pnorm", "3", "--intensity_target", "80"]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
-        found = re.search(r"^3-norm: (\S+)$", done.stdout, re.MULTILINE)
-        if done.returncode != 0 or found is None:
-            said = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
-            raise ModelError(f"butteraugli: {program} failed ({said[0]}); run it by hand, or leave the metric out")
-        return float(found[1])
+        norm = re.search(r"^3-norm: (\S+)$", done.stdout, re.MULTILINE)
+        if done.returncode != 0 or norm is None:
+            reason = done.stderr.strip().splitlines()[-1:] or ["no error message"]
+            raise ModelError(f"butteraugli: {program} failed ({reason[0]}); run it by hand, or leave the metric out")
+        return float(norm[1])
 
     return measure
 
 
 def load_ssimulacra2() -> Callable[[Rgb, Rgb], float]:
-    """SSIMULACRA 2.1, at most 100 for equal pictures and without a lower end; 90 is hardly visible, 70 high quality, under 30
-    low (Sneyers, github.com/cloudinary/ssimulacra2). Pictures from 225 px up: smaller ones have no sixth scale, and the
-    weights of the others would be taken for each other. It knows which is the reference.
+    """SSIMULACRA 2.1: 100 for equal pictures, no lower bound; 90 is hardly visible, 70 high quality, below 30 low quality
+    (Sneyers, github.com/cloudinary/ssimulacra2). Higher is closer; not symmetric. Pictures from 225 px up: smaller ones
+    have no sixth scale, and weights would be applied to the wrong scales.
 
-    The package's own blur mirrors one axis and darkens the other; here both are black outside, as in the original, which
-    moves scores by up to some ten points in small pictures.
+    The package's own blur mirrors the edges of one axis and zero-pads the other. Here both axes are zero-padded, as in the
+    original; scores of small pictures change by up to about ten points.
 
     Raises:
-        ModelError: the package is not there.
+        ModelError: the package is not installed.
     """
     try:
         from ssimulacra2 import ssimulacra2 as parts  # noqa: PLC0415
@@ -85,10 +84,10 @@ def load_ssimulacra2() -> Callable[[Rgb, Rgb], float]:
             mean_one, mean_other, *squares = (
                 _blurred(plane) for plane in (one, other, one * one, other * other, one * other)
             )
-            this = parts.MsssimScale()
-            this.avg_ssim = parts.ssim_map(mean_one, mean_other, *squares)
-            this.avg_edgediff = parts.edge_diff_map(one, mean_one, other, mean_other)
-            all_scales.scales.append(this)
+            current = parts.MsssimScale()
+            current.avg_ssim = parts.ssim_map(mean_one, mean_other, *squares)
+            current.avg_edgediff = parts.edge_diff_map(one, mean_one, other, mean_other)
+            all_scales.scales.append(current)
         return float(all_scales.score())
 
     return measure

@@ -1,4 +1,4 @@
-"""Metrics by name, ready to be computed."""
+"""Loading metrics by name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PAIRS: dict[str, Callable[[Rgb, Rgb], float]] = {
     "haarpsi": structural.haarpsi,
     "mdsi": structural.mdsi,
 }
-_NOT_ALWAYS_THERE: dict[str, Callable[[], Callable[[Rgb, Rgb], float]]] = {
+_OPTIONAL: dict[str, Callable[[], Callable[[Rgb, Rgb], float]]] = {
     "ssimulacra2": load_ssimulacra2,
     "butteraugli": load_butteraugli,
 }
@@ -45,19 +45,21 @@ class Metrics:
     pictures: dict[str, Callable[[Rgb], float]]
 
     def distances(self, reference: Rgb, test: Rgb) -> dict[str, float]:
-        """How far `test` is from `reference` in every metric of pairs: 0 for equal pictures, and growing."""
+        """Distance of `test` from `reference` in every metric of pairs; 0 for equal pictures."""
         return {name: METRICS[name].distance(measure(reference, test)) for name, measure in self.pairs.items()}
 
 
 def load_metrics(
     names: Sequence[str], *, size_px: int, device: torch.device | None = None, offline: bool = False
 ) -> Metrics:
-    """Args:
-        size_px: shorter side of the pictures to be measured.
+    """Load metrics by name.
+
+    Args:
+        size_px: shorter side of the pictures that will be measured.
 
     Raises:
-        UsageError: a name is unknown, or such pictures are too small for a metric.
-        ModelError: weights, a program or a package cannot be had.
+        UsageError: a name is unknown, or the pictures are too small for a metric.
+        ModelError: weights, a program or a package is missing.
     """
     device = device or torch.device("cpu")
     loaded = Metrics({}, {}, {})
@@ -73,12 +75,12 @@ def load_metrics(
         elif metric.weights:
             loaded.pairs[metric.name] = load_pair_metric(metric, device)
         elif metric.needs:
-            loaded.pairs[metric.name] = _NOT_ALWAYS_THERE[metric.name]()
+            loaded.pairs[metric.name] = _OPTIONAL[metric.name]()
         else:
             loaded.pairs[metric.name] = _PAIRS[metric.name]
     return loaded
 
 
 def visibility(original: Rgb, changed: Rgb) -> float:
-    """How visible a change is: the distance in the metric `VISIBILITY`."""
+    """Visibility of a change: the distance in the metric `VISIBILITY`."""
     return METRICS[VISIBILITY].distance(_PAIRS[VISIBILITY](original, changed))

@@ -1,4 +1,4 @@
-"""Metrics by name. Nothing is computed here, and nothing heavy imported."""
+"""Registry of metrics: names and ranges, no heavy imports."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ Better = Literal["higher", "lower"]
 
 @dataclass(frozen=True)
 class Metric:
-    """Of how alike two pictures are, or of one edit.
+    """A metric of two pictures, or of one edit.
 
     Attributes:
-        name: for tables and options.
-        what: one phrase, with its source.
+        name: in tables and options.
+        what: description, one phrase with the source.
         low, high: smallest and largest value.
-        better: which direction means more alike, for one edit which direction means better.
+        better: direction of more similar pictures, or of a better edit.
         of: `pair`: edit against another picture; `prompt`: edit against its prompt; `picture`: edit alone.
-        weights: where its weights come from; empty if it has none.
-        needs: a program or package that is not always there; empty if it needs none.
-        smallest_px: it takes no smaller pictures.
-        distance: from the metric's value to a distance, 0 for equal pictures and growing; of pairs alone.
+        weights: source of its weights; empty if it has none.
+        needs: optional program or package that it needs; empty if none.
+        smallest_px: smallest accepted side of a picture.
+        distance: maps a value to a distance, 0 for equal pictures; only for pairs.
     """
 
     name: str
@@ -49,11 +49,11 @@ def _below_hundred(score: float) -> float:
 
 
 MOST_DB = 100.0
-"""What PSNR is reported as for equal pictures."""
+"""PSNR reported for equal pictures."""
 
 
 def _root_mean_square(psnr_db: float) -> float:
-    """From PSNR to the RMS difference in [0, 1]."""
+    """RMS difference in [0, 1] of a PSNR."""
     return 0.0 if psnr_db >= MOST_DB else float(10 ** (-psnr_db / 20))
 
 
@@ -122,11 +122,10 @@ _ENTRIES = (
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ENTRIES}
 
 VISIBILITY = "flip"
-"""What is meant by the visibility of a protection; noise of the same visibility is matched in it."""
+"""Metric that defines the visibility of a protection; noise of the same visibility is matched in it."""
 
 DEFAULT_METRICS = ("flip", "ssim", "ms-ssim", "psnr", "gmsd", "vif", "blur")
-"""What is measured unless told otherwise: nothing that has to be fetched or installed. Others are had by name; a run that was
-begun keeps to the metrics it began with."""
+"""Metrics measured by default; none needs a download or an optional program or package. A resumed run keeps its metrics."""
 QUICK_METRICS = ("flip", "ssim", "blur")
 
 

@@ -1,1 +1,1 @@
-"""The embedded editors: whole diffusers pipelines that work offline. Data only; MODEL_CARD.md says what they are."""
+"""Embedded editors: complete diffusers pipelines that work offline. Data only; see MODEL_CARD.md."""

@@ -1,1 +1,1 @@
-"""Does protection survive what happens to pictures? `pca-protect bench purify`."""
+"""Purifiers: operations that may remove a protection. `pca-protect bench purify` measures the remaining effect."""

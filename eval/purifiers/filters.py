@@ -1,6 +1,6 @@
-"""What may happen to a protected picture on its way, and what is done to wash protection off: no model weights needed.
+"""Purifiers without model weights: common processing of pictures, and filters made to remove a protection.
 
-Each one takes and returns an 8-bit picture `(H, W, 3)` of the same size.
+Each takes and returns an 8-bit picture `(H, W, 3)` of the same size.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _UPLOAD_LARGEST_PX, _UPLOAD_QUALITY = 1080, 80
 
 @dataclass(frozen=True)
 class Purifier:
-    """A way of washing protection off, by intent or by accident.
+    """An operation that may remove a protection, on purpose or as a side effect.
 
     Attributes:
-        name: for tables and options.
-        what: one phrase for reports.
+        name: in tables and options.
+        what: description in reports, one phrase.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Purifier:
     apply: Callable[[Image.Image, np.random.Generator], Image.Image]
 
     def __call__(self, picture: Rgb, seed: int = 0) -> Rgb:
-        """The purified picture. Only those that add noise depend on `seed`."""
+        """The purified picture. `seed` matters only for purifiers that add noise."""
         image = self.apply(Image.fromarray(np.ascontiguousarray(picture)), np.random.default_rng(seed))
         return np.array(image)
 
@@ -57,7 +57,7 @@ def _jpeg_then_half_size(image: Image.Image, generator: np.random.Generator) -> 
 
 
 def _crop(image: Image.Image, _: np.random.Generator) -> Image.Image:
-    """12.5 % of each side is cut off in all, half at either end."""
+    """Crop 12.5 % of each side, half at either end, and resize to the original size."""
     across, down = image.width / 16, image.height / 16
     return image.resize(image.size, _LANCZOS, box=(across, down, image.width - across, image.height - down))
 
@@ -79,8 +79,8 @@ def _noise(deviation: float) -> Callable[[Image.Image, np.random.Generator], Ima
 
 
 def _adverse_cleaner(image: Image.Image, _: np.random.Generator) -> Image.Image:
-    """Bilateral filtering until patterns are gone, then guided filtering that brings edges back (lllyasviel's
-    AdverseCleaner, with its published settings)."""
+    """Bilateral filtering that removes patterns, then guided filtering that restores edges (lllyasviel's AdverseCleaner,
+    with its published settings)."""
     original = np.asarray(image).astype(np.float32)
     cleaned: NDArray[Any] = original.copy()
     for _pass in range(64):
@@ -91,7 +91,7 @@ def _adverse_cleaner(image: Image.Image, _: np.random.Generator) -> Image.Image:
 
 
 def _upload(image: Image.Image, _: np.random.Generator) -> Image.Image:
-    """As a photo site would store it, shown at the original's size again."""
+    """Downscale and compress as a photo site does, then resize to the original size."""
     stored = image.copy()
     stored.thumbnail((_UPLOAD_LARGEST_PX, _UPLOAD_LARGEST_PX), _LANCZOS)
     stored = _through_file(stored, "JPEG", quality=_UPLOAD_QUALITY, subsampling="4:2:0")
@@ -121,4 +121,4 @@ FILTERS: dict[str, Purifier] = {
         Purifier("upload", "an upload: 1080 px at most, JPEG 80", _upload),
     )
 }
-"""By name, in the order of reports."""
+"""Purifiers by name, in the order of reports."""

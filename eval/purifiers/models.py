@@ -25,7 +25,7 @@ _Apply = Callable[[Image.Image, np.random.Generator], Image.Image]
 _DENOISE_STEPS = 50
 _UPSCALE_NOISE = 0.1
 _GRID_STEP, _GRID_ROUNDS, _GRID_KEPT = 10, 10, 0.1
-"""Of 1000 noise levels, of rounds, and the share of the last round's picture that is mixed back in."""
+"""Noise level out of 1000, number of rounds, and weight of a round's input in its output."""
 
 
 def load_purifier(
@@ -41,8 +41,8 @@ def load_purifier(
                                     (Zhao et al. 2023, arXiv 2312.00084)
 
     Raises:
-        UsageError: the name means nothing.
-        ModelError: a model cannot be had.
+        UsageError: the name is unknown.
+        ModelError: a model is missing, damaged or cannot be downloaded.
     """
     if name in FILTERS:
         return FILTERS[name]
@@ -60,9 +60,7 @@ def load_purifier(
         if kind == "gridpure" and source:
             return Purifier(name, f"GrIDPure by {source}", _gridpure(source, device, offline))
     except ValueError as error:
-        raise UsageError(
-            f"purifier {name!r}: {kind} names no strength; write for instance denoise-0.1=EDITOR"
-        ) from error
+        raise UsageError(f"purifier {name!r}: {kind} names no strength; write it as in denoise-0.1=EDITOR") from error
     raise UsageError(
         f"unknown purifier {name!r}; known are {', '.join(FILTERS)}, vae=NAME, denoise-STRENGTH=EDITOR, upscale=SOURCE, "
         "gridpure=SOURCE"
@@ -120,9 +118,7 @@ def _gridpure(source: str, device: Device, offline: bool) -> _Apply:
         seeded = _seeded(generator)
         pixels = _pixels(image).to(target)
         if min(image.size) < window:
-            raise ModelError(
-                f"gridpure={source}: works on {window}x{window} px and the picture is smaller; use a larger one"
-            )
+            raise ModelError(f"gridpure={source}: needs pictures of at least {window}x{window} px; use a larger one")
         for _ in range(_GRID_ROUNDS):
             purified, counts = torch.zeros_like(pixels), torch.zeros_like(pixels)
             for top in _starts(image.height, window):
@@ -137,7 +133,7 @@ def _gridpure(source: str, device: Device, offline: bool) -> _Apply:
 
 
 def _small_steps(pipeline: Any, pixels: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ANN401 - no types
-    """Noise pixels a little and denoise them."""
+    """Add a little noise to pixels and denoise them."""
     scheduler = pipeline.scheduler
     scheduler.set_timesteps(scheduler.config.num_train_timesteps)
     times = scheduler.timesteps[-_GRID_STEP:]
@@ -152,7 +148,7 @@ def _small_steps(pipeline: Any, pixels: Tensor, generator: torch.Generator) -> T
 
 
 def _starts(length: int, window: int) -> list[int]:
-    """Where windows begin: half overlapping, the last one at the end."""
+    """Start positions of windows: half overlapping, the last flush with the end."""
     return [*range(0, length - window, window // 2), length - window]
 
 

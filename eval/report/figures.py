@@ -1,4 +1,4 @@
-"""Figures about the tables of benchmarks. Each takes rows and returns a matplotlib figure that reads on light and dark."""
+"""Figures of benchmark tables. Each function maps rows to a matplotlib figure for light and dark backgrounds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pca_protect.eval.metrics.registry import VISIBILITY
 Row = Mapping[str, Any]
 
 _INK = "#010203"
-"""Stands for the colour of text: replaced in SVG by that of the page around it."""
+"""Placeholder for the text colour; replaced by `currentColor` in SVG."""
 
 _GREY, _BLUE, _ORANGE, _PINK = "#8c8c8c", "#4189d6", "#dd8420", "#c25c9b"
 _FONT_SIZE = 10
@@ -44,7 +44,7 @@ _STYLE: dict[Any, Any] = {
 
 
 def forest(rows: Sequence[Row], objective: str) -> Figure:
-    """How far every arm exceeds each noise control, with 95 % intervals; right of the line is more than noise."""
+    """Difference between every arm and each noise control, with 95 % intervals; right of the line is above noise."""
     asked = [row for row in rows if row["objective"] == objective and row["metric"] == VISIBILITY and row["control"]]
     arms = list(dict.fromkeys(_label(row) for row in asked))
     with mpl.rc_context(_STYLE):
@@ -69,7 +69,7 @@ def forest(rows: Sequence[Row], objective: str) -> Figure:
 
 
 def effect_by_visibility(rows: Sequence[Row], objective: str) -> Figure:
-    """Every arm by how visible it is and what it does to edits; up and left is better."""
+    """Every arm by visibility and effect on edits; up and left is better."""
     asked = [
         row
         for row in rows
@@ -101,8 +101,7 @@ def effect_by_visibility(rows: Sequence[Row], objective: str) -> Figure:
 
 
 def frontier(rows: Sequence[Row], across: str, metric: str = VISIBILITY) -> Figure:
-    """Every arm of the table `frontier` by its effect on edits and what that takes; up and left is better. A line joins what
-    nothing else is better than in both.
+    """Every arm of the table `frontier` by effect on edits and cost; up and left is better. A line joins the Pareto front.
 
     Args:
         across: `visibility` or `seconds`.
@@ -146,7 +145,7 @@ def _kind(row: Row) -> str:
 
 
 def _grouped(rows: Sequence[Row], across: str) -> dict[tuple[float, float], list[Row]]:
-    """Rows whose points lie so close that they share a label, by the place of the first."""
+    """Rows grouped by proximity of their points, which then share a label; keyed by the point of the first."""
 
     def place(row: Row) -> tuple[float, float]:
         return (math.log(row[across]) if across == "seconds" else row[across]), row["effect"]
@@ -165,7 +164,7 @@ def _grouped(rows: Sequence[Row], across: str) -> dict[tuple[float, float], list
 
 
 _LABEL = (0.12, 0.03)
-"""Points closer than this, in shares of what the axes span, share a label."""
+"""Points closer than this fraction of the axes' range share a label."""
 
 _KINDS = {
     "noise": _GREY,
@@ -176,8 +175,8 @@ _KINDS = {
 
 
 def heat_map(rows: Sequence[Row], objective: str) -> Figure:
-    """Surrogates down, targets across, one panel for each mode: the effect as a multiple of noise's. A frame marks cells whose
-    target was protected against."""
+    """Effect divided by that of noise: surrogates in rows, targets in columns, one panel per mode. A frame marks cells whose
+    target is among the surrogates."""
     metric = "latent" if objective == "posterior" else VISIBILITY
     asked = [row for row in rows if row["objective"] == objective and row["metric"] == metric]
     modes = list(dict.fromkeys(row["mode"] for row in asked))
@@ -190,7 +189,7 @@ def heat_map(rows: Sequence[Row], objective: str) -> Figure:
 
 
 def purifier_bars(rows: Sequence[Row]) -> Figure:
-    """What is left of each mode's effect after each purifier, with 95 % intervals; a tick marks what is left of noise's."""
+    """Retained share of each mode's effect after each purifier, with 95 % intervals; a tick marks the share of noise."""
     arms = [arm for arm in dict.fromkeys(row["arm"] for row in rows) if arm not in CONTROLS]
     purifiers = list(dict.fromkeys(row["purifier"] for row in rows if row["purifier"] != "none"))
     colours = dict(zip(arms, (_BLUE, _ORANGE, _PINK, _GREY), strict=False))
@@ -218,7 +217,7 @@ def purifier_bars(rows: Sequence[Row]) -> Figure:
 
 
 def prompt_dots(rows: Sequence[Row]) -> Figure:
-    """What each arm does beyond noise, prompt by prompt, with 95 % intervals."""
+    """Effect of each arm above noise, by prompt, with 95 % intervals."""
     asked = [row for row in rows if row["prompt"] != "spread"]
     arms, prompts = ([*dict.fromkeys(row[name] for row in asked)] for name in ("arm", "prompt"))
     colours = dict(zip(arms, (_BLUE, _ORANGE, _PINK, _GREY), strict=False))
@@ -241,7 +240,7 @@ def prompt_dots(rows: Sequence[Row]) -> Figure:
 
 
 def svg(figure: Figure) -> str:
-    """To be put into a page: scales with its column, takes the page's colour of text, the same bytes every time."""
+    """Inline SVG for a page: scales with its column, uses the page's text colour, and has deterministic bytes."""
     text = io.StringIO()
     with mpl.rc_context(_STYLE):
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
@@ -253,7 +252,7 @@ def svg(figure: Figure) -> str:
 
 
 def png(figure: Figure) -> bytes:
-    """The same on white, for documents that show no SVG."""
+    """PNG on a white background, for documents without SVG support."""
     data = io.BytesIO()
     with mpl.rc_context(_STYLE):
         figure.savefig(data, format="png", dpi=110, facecolor="white", metadata={"Software": None})

@@ -1,4 +1,4 @@
-"""One self-contained HTML page about finished benchmarks: it needs no network and no other file."""
+"""One self-contained HTML page about finished benchmarks, without external files or network access."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _IMAGE_QUALITY = 80
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A results folder as it lies on disk.
+    """A results folder on disk.
 
     Attributes:
         summary: the contents of its `summary.json`.
-        strips: pictures with their edits, where the benchmark keeps some.
+        strips: saved pictures with their edits; empty for benchmarks without edits.
     """
 
     summary: dict[str, Any]
@@ -54,7 +54,7 @@ def read_benchmark(folder: Path) -> Benchmark:
 
 
 def write_report(folders: Sequence[Path], path: Path) -> Path:
-    """Write the page about these results folders, whole or not at all. Returns its path.
+    """Write the page about these results folders atomically. Returns its path.
 
     Raises:
         UsageError: a folder holds no results, or the page cannot be written there.
@@ -84,7 +84,7 @@ def render(benchmarks: Sequence[Benchmark]) -> str:
 
 
 def _inline(path: Path) -> str:
-    """A picture file as a data address."""
+    """A picture file as a data URL."""
     data = io.BytesIO()
     with Image.open(path) as image:
         image.convert("RGB").save(data, "WEBP", quality=_IMAGE_QUALITY)

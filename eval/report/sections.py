@@ -1,4 +1,4 @@
-"""What a page says about each table: a sentence with the outcome, figures, and a table to read rather than to compute with."""
+"""The sections of a page: for each table a sentence with the outcome, figures, and a formatted table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Section:
     title: heading.
     text: paragraphs.
     figures: (caption, SVG).
-    head, rows: of the table to read; every row as long as the head.
+    head, rows: of the formatted table; rows have the length of the head.
     """
 
     title: str
@@ -34,7 +34,7 @@ class Section:
 
 
 def sections_of(summary: Mapping[str, Any]) -> list[Section]:
-    """The sections about a benchmark's tables; tables that nothing is known of are shown as they are."""
+    """The sections about a benchmark's tables; unknown tables are shown unchanged."""
     found = []
     for name, rows in summary["tables"].items():
         if rows:
@@ -51,7 +51,7 @@ def _editing(name: str, rows: Sequence[Row]) -> list[Section]:
                 f"Edits by {editor}",
                 [
                     *(_outcome(row) for row in own if _is_headline(row)),
-                    f"{own[0]['n']} pictures; {own[0]['kept']:.0%} of the clean edits did what the prompt asks for and count. "
+                    f"{own[0]['n']} pictures; {own[0]['kept']:.0%} of the clean edits follow the prompt and count. "
                     "Distances are FLIP, from 0 (equal) to 1. All other metrics are in results.csv.",
                 ],
                 [
@@ -88,7 +88,7 @@ def _is_headline(row: Row) -> bool:
 
 
 def _outcome(row: Row) -> str:
-    """One finding as a sentence."""
+    """The outcome of one row as a sentence."""
     sentence = (
         f"{row['arm']} at {row['budget_levels']} levels moves edits {row['effect']:.3f} from the clean edit; "
         f"{ARMS[row['control']].what} {row['noise_effect']:.3f}"
@@ -129,7 +129,7 @@ def _editing_cells(rows: Sequence[Row], arm: str, budget: int) -> list[str]:
 
 
 def difference(row: Row | None) -> str:
-    """A difference with its interval; a star where the adjusted test says it is more than chance."""
+    """A difference with its interval; a star marks significance in the adjusted test."""
     if row is None or row.get("control") is None:
         return ""
     if row["ci_low"] is None:
@@ -148,7 +148,7 @@ def _rivals(name: str, rows: Sequence[Row]) -> list[Section]:
         Section(
             "Posterior collapse beside other methods",
             [
-                "In pairs on the same pictures, at the same budget, steps and precision. Above 0: posterior collapse does more."
+                "Paired on the same pictures, at equal budget, steps and precision. Above 0: posterior collapse has more effect."
             ],
             [],
             ["posterior collapse", "other method", "it needs", "objective", "effect", "the other's", "difference"],
@@ -175,8 +175,8 @@ def _prompts(name: str, rows: Sequence[Row]) -> list[Section]:
         Section(
             "One protection, many prompts",
             [
-                "The same protected picture, edited with every prompt. Spread is the standard deviation over prompts of what "
-                "exceeds noise, divided by its mean: 0 would be an effect that does not depend on the prompt.",
+                "The same protected picture, edited with every prompt. Spread is the standard deviation over prompts of the "
+                "effect above noise, divided by its mean; 0 is an effect independent of the prompt.",
             ],
             [("By prompt", Markup(figures.svg(figures.prompt_dots(rows))))],
             ["arm", "prompt", "effect", "above same levels", "pictures", "kept", "spread"],
@@ -206,8 +206,8 @@ def _transfer(name: str, rows: Sequence[Row]) -> list[Section]:
         Section(
             "Transfer between encoders",
             [
-                "Protected against the encoder on the left, measured on the one at the bottom. A frame marks encoders that "
-                "were protected against; everything else is transfer. Encoders are told apart by their weights.",
+                "Rows: surrogate; columns: encoder measured on. A frame marks encoders that were protected against; all other "
+                "cells are transfer. Encoders with equal weights count as one.",
             ],
             drawn,
             ["protected against", "measured on", "mode", "what", "effect", "noise", "ratio", "above noise"],
@@ -241,8 +241,8 @@ def _purify(name: str, rows: Sequence[Row]) -> list[Section]:
             "What is left after purifying",
             [
                 "The distance between the edits of the purified protected picture and of the purified clean one, as a share of "
-                f"the distance without a purifier. {rows[0]['n']} pictures. A purifier that also changes the picture itself "
-                "costs whoever uses it: the column 'changes the picture' is FLIP of the clean picture before and after.",
+                f"the distance without a purifier. {rows[0]['n']} pictures. A purifier also degrades the picture: the column "
+                "'changes the picture' is FLIP between the clean picture before and after.",
             ],
             [("Retained share by purifier", Markup(figures.svg(figures.purifier_bars(rows))))],
             ["purifier", "arm", "effect", "retained", "of what exceeds noise", "changes the picture"],
@@ -278,7 +278,7 @@ def _frontier(name: str, rows: Sequence[Row]) -> list[Section]:
                 f"What effect costs, in edits by {editor}",
                 [
                     "Effect, visibility in several metrics and seconds, as multiples of the published loop's in mode diffusion "
-                    f"on the same {own[0]['n']} pictures, with 95 % intervals. More effect is better, less of the rest is.",
+                    f"on the same {own[0]['n']} pictures, with 95 % intervals. Better: more effect, less of the others.",
                 ],
                 [
                     *(
@@ -314,7 +314,7 @@ def _frontier(name: str, rows: Sequence[Row]) -> list[Section]:
 
 
 def _plain(name: str, rows: Sequence[Row]) -> list[Section]:
-    """The table as it is, without columns that are empty throughout."""
+    """The unchanged table without empty columns."""
     columns = [column for column in rows[0] if any(row.get(column) not in (None, "") for row in rows)]
     return [
         Section(name.capitalize(), [], [], columns, [[_cell(row.get(column)) for column in columns] for row in rows])

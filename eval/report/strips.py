@@ -1,4 +1,4 @@
-"""Pictures that a benchmark kept: an original, what arms made of it, and what an editor made of that."""
+"""Pictures saved by a benchmark: an original, its protected versions, and the edits of all."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _ARMS = ("noise-visible", "photoguard", "sds-plus", "pca-diffusion", "pca-concentration")
-"""Shown where they were measured; all others stay in the folder."""
+"""Shown if measured; other arms stay in the folder."""
 
 
 @dataclass(frozen=True)
 class Cell:
     """Attributes:
     caption: of the column.
-    given: what the editor was given.
-    edit: what it made of it.
+    given: the editor's input.
+    edit: the editor's output.
     """
 
     caption: str
@@ -32,7 +32,7 @@ class Strip:
 
 
 def strips_in(folder: Path) -> list[Strip]:
-    """Of a folder EDITOR/PICTURE/*.png; an empty list where there is none."""
+    """The strips of a folder EDITOR/PICTURE/*.png; empty if it does not exist."""
     return [
         Strip(editor.name, picture.name, _cells(picture))
         for editor in _folders(folder)

@@ -1,4 +1,4 @@
-"""One perturbation against several encoders, one after the other, so that memory holds the graph of one."""
+"""One perturbation against several encoders. They are differentiated one after another: memory holds one graph."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def mean_of(objectives: Sequence[Objective]) -> Objective:
     """Mean of objectives, per image, to be minimised; its gradient is `equal_lengths` of theirs. Values and gradients do not
     correspond: do not compare iterates by value.
 
-    For encoders outside the ensemble: the member that is easiest to move decides more, and what moves it carries over.
+    Suits encoders outside the ensemble: the most sensitive member has more influence, and its perturbation transfers.
 
     Args:
-        objectives: on different encoders, of the same pictures.
+        objectives: of different encoders, for the same pictures.
     """
     return _combined(objectives, equal_lengths)
 
@@ -30,10 +30,10 @@ def maximin_of(objectives: Sequence[Objective], *, mask: Tensor | None = None) -
     """Mean of objectives, per image, to be minimised; its gradient is `equal_gains` of theirs. Values and gradients do not
     correspond: do not compare iterates by value.
 
-    For the members: no encoder is given up for the others.
+    Suits the members: no encoder is sacrificed for the others.
 
     Args:
-        objectives: on different encoders, of the same pictures.
+        objectives: of different encoders, for the same pictures.
         mask: see `equal_gains`.
     """
     return _combined(objectives, lambda gradients: equal_gains(gradients, mask=mask))
@@ -52,7 +52,7 @@ def equal_lengths(gradients: Sequence[Tensor]) -> Tensor:
 
 
 def equal_gains(gradients: Sequence[Tensor], *, mask: Tensor | None = None) -> Tensor:
-    """The convex combination of gradients along whose sign a step improves the least improved member most.
+    """Convex combination of gradients whose sign step maximises the smallest improvement of a member.
 
     Improvement is to first order and relative to the step along the member's own sign. For gradients g_k of mean magnitude 1:
 
@@ -61,16 +61,16 @@ def equal_gains(gradients: Sequence[Tensor], *, mask: Tensor | None = None) -> T
     by linear programming duality, and d is the sign of the sum. This is the multiple-gradient descent algorithm (Desideri,
     "Multiple-gradient descent algorithm (MGDA) for multiobjective optimization", C. R. Acad. Sci. Paris 350, 2012) in the norm
     dual to an L-inf budget; there the norm is L2. The minimum is approximated by exponentiated gradient descent (Kivinen &
-    Warmuth, Information and Computation 132, 1997). Members with a gradient of zero have no weight.
+    Warmuth, Information and Computation 132, 1997). Members with a zero gradient get weight 0.
 
     Args:
-        mask: `(B, 1, H, W)` of zeros and ones: pixels outside do not change and do not count; None is everywhere.
+        mask: `(B, 1, H, W)` of zeros and ones: pixels outside are ignored; None includes all pixels.
 
     Returns:
         Gradients `(B, 3, H, W)`, of at most the members' mean L1 norm; zero outside the mask.
     """
     inside = [gradient if mask is None else gradient * mask for gradient in gradients]
-    # One image at a time: the order of a sum may depend on the batch size, and the sign of a number near zero on that order.
+    # One image at a time: summation order can depend on the batch size, and flips signs near zero.
     images = [_equal_gains([one[i : i + 1] for one in inside]) for i in range(len(inside[0]))]
     return torch.cat(images)
 
@@ -88,7 +88,7 @@ def maximin_weights(rows: Tensor) -> Tensor:
     """Weights of the convex combination of rows with the smallest L1 norm.
 
     Args:
-        rows: `(K, N)`, of mean magnitude 1, or 0, which gets no weight.
+        rows: `(K, N)`, each of mean magnitude 1, or zero; zero rows get weight 0.
 
     Returns:
         `(K,)`, non-negative; their sum is 1, or 0 if all rows are zero.
@@ -108,7 +108,7 @@ def maximin_weights(rows: Tensor) -> Tensor:
 
 _LEAST = 1e-30
 _ITERATIONS, _RATE = 16, 0.5
-"""More iterations change the latent shifts of the members by less than they differ between pictures."""
+"""More iterations change the members' latent shifts by less than the spread between pictures."""
 
 
 def _length(gradient: Tensor) -> Tensor:
@@ -127,19 +127,19 @@ def _combined(objectives: Sequence[Objective], combine: Combine) -> Objective:
 
 
 def fill_budget(pixels: Tensor, clean: Tensor, *, radius: float) -> Tensor:
-    """Moves every changed channel to the vertex of the L-inf ball. For losses that are ascended: encoders outside the ensemble
-    gain more from it than its members.
+    """Move every changed channel to a vertex of the L-inf ball. For maximised losses: it helps against encoders outside the
+    ensemble more than against its members.
 
     Args:
         pixels, clean: `(B, 3, H, W)` in [0, 1].
-        radius: of the budget, in the same units.
+        radius: of the L-inf ball, in the same units.
     """
     change = pixels - clean
     return (clean + radius * change.sign() * (change.abs() > _UNUSED)).clamp(0, 1)
 
 
 _UNUSED = 0.5 / 255
-"""A change that would be rounded away is none."""
+"""Half a level: a smaller change is lost in rounding, and counts as none."""
 
 
 class _Combined(torch.autograd.Function):
@@ -147,7 +147,7 @@ class _Combined(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,  # noqa: ANN401 - what autograd passes has no type
+        ctx: Any,  # noqa: ANN401 - untyped in PyTorch
         pixels: Tensor,
         objectives: Sequence[Objective],
         combine: Combine,

@@ -1,4 +1,4 @@
-"""Projected gradient descent (Madry et al., arXiv 1706.06083) on tensors: the loop, and its exchangeable parts."""
+"""Projected gradient descent (Madry et al., arXiv 1706.06083) on tensors: the loop and its interchangeable parts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Objective = Callable[[Tensor], Tensor]
 """Pixels `(B, 3, H, W)` in [0, 1] -> one value per image `(B,)` to be minimised, differentiable in the pixels."""
 
 OnStep = Callable[[int, int, Tensor], None]
-"""Called with (steps done, steps in all, objective per image `(B,)`). Raising from it, `Cancelled` say, ends the loop."""
+"""Called with (steps done, total steps, objective per image `(B,)`). An exception, such as `Cancelled`, ends the loop."""
 
 
 class Constraint(Protocol):
@@ -28,7 +28,7 @@ class Constraint(Protocol):
 
 @dataclass(frozen=True)
 class LinfBall:
-    """No channel of any pixel changes by more than `radius` (in [0, 1] units; 16 levels are 16/255)."""
+    """A change of at most `radius` per channel, in [0, 1] units (16 levels are 16/255)."""
 
     radius: float
 
@@ -38,10 +38,11 @@ class LinfBall:
 
 @dataclass(frozen=True)
 class Masked:
-    """Another constraint, and no change outside a mask.
+    """Another constraint, with no change outside a mask.
 
     Attributes:
-        mask: `(B, 1, H, W)` of zeros and ones, in the precision of the perturbation: one where it may be.
+        inside: constraint inside the mask.
+        mask: `(B, 1, H, W)` in the precision of the perturbation: 1 where pixels may change, 0 elsewhere.
     """
 
     inside: Constraint
@@ -58,8 +59,8 @@ class StepRule(Protocol):
 class MomentumStep:
     """The sign of a running sum of gradients, each scaled to a mean magnitude of one per image.
 
-    Dong et al., "Boosting Adversarial Attacks with Momentum", arXiv 1710.06081, equations 6 and 7. The sum runs over
-    raw gradients: summing signs would let pixels that hardly matter vote as loudly as those that decide.
+    Dong et al., "Boosting Adversarial Attacks with Momentum", arXiv 1710.06081, equations 6 and 7. Gradients are
+    summed before taking the sign; a sum of signs would weight all pixels equally.
     """
 
     def __init__(self, decay: float) -> None:
@@ -78,17 +79,17 @@ Schedule = Callable[[int, int], float]
 
 
 def constant(step: int, steps: int) -> float:
-    """Every step as long as the first, as published for the attack (arXiv 2408.10901)."""
+    """Constant step size, as published for the attack (arXiv 2408.10901)."""
     return 1.0
 
 
 def linear(step: int, steps: int) -> float:
-    """Straight down from 1 towards 0; the last step is short but never empty."""
+    """Linear decay from 1 towards 0; the last factor is positive."""
     return 1.0 - step / steps
 
 
 def cosine(step: int, steps: int) -> float:
-    """Half a cosine from 1 towards 0; the last step is short but never empty."""
+    """Cosine decay from 1 towards 0; the last factor is positive."""
     return 0.5 * (1.0 + math.cos(math.pi * step / steps))
 
 
@@ -97,11 +98,11 @@ SCHEDULES: dict[str, Schedule] = {"constant": constant, "linear": linear, "cosin
 
 @dataclass(frozen=True)
 class Optimized:
-    """What the loop found.
+    """Result of the loop.
 
     Attributes:
         pixels: perturbed pixels, `(B, 3, H, W)` in [0, 1].
-        values: the objective at `pixels`, `(B,)`; None if the last iterate was kept, which is not evaluated.
+        values: the objective at `pixels`, `(B,)`; None with `keep_best=False`: the last iterate is not evaluated.
         steps: gradient steps that each image took, `(B,)`.
     """
 
@@ -129,23 +130,23 @@ def optimize(
 ) -> Optimized:
     """Minimise an objective over perturbations inside a constraint.
 
-    With `MomentumStep(0.0)`, which takes sign steps, `constant` and `keep_best=False` this is the published loop (Guo et al.,
-    arXiv 2408.10901): the perturbation is clamped to the budget, the picture it is added to is clamped to [0, 1] for the
-    encoder, and that second clamp is not written back into the perturbation.
+    With `MomentumStep(0.0)` (sign steps), `constant` and `keep_best=False` this is the published loop (Guo et al., arXiv
+    2408.10901): the perturbation is clamped to the budget; the perturbed pixels are clamped to [0, 1] for the encoder, which
+    does not change the perturbation.
 
     Args:
-        pixels: clean pixels `(B, 3, H, W)` in [0, 1], on the device and in the precision to work in.
-        objective: see `Objective`. Values of one image must not depend on the others.
+        pixels: clean pixels `(B, 3, H, W)` in [0, 1], on the device and in the precision of the computation.
+        objective: see `Objective`. The value of an image must be independent of its batch.
         constraint: projects the perturbation after every step.
-        step_rule: fresh, not used before.
+        step_rule: a new instance, since it has state.
         schedule: factor on `step_size` per step.
         step_size: length of the first step per channel, in [0, 1] units.
         steps: gradient evaluations; 0 returns the initial perturbation.
-        keep_best: return the best iterate of each image, at the price of one more forward pass; otherwise the last.
-        init: initial perturbation, shape as `pixels`, projected first; for objectives whose gradient vanishes at the clean
-            pixels. None is zero.
-        stop: ends the steps of images that it calls finished; asked before every fourth step.
-        on_step: progress and cancellation; never called where there are no steps.
+        keep_best: return the best iterate of each image, at the cost of one more forward pass; otherwise the last.
+        init: initial perturbation, shape as `pixels`, projected first; needed if the gradient vanishes at the
+            clean pixels. None is zero.
+        stop: reports which images are finished, which ends their steps; evaluated before every fourth step.
+        on_step: progress and cancellation; not called if `steps` is 0.
 
     Raises:
         ModelError: the objective or its gradient is not finite.
@@ -183,8 +184,8 @@ def optimize(
         if on_step is not None:
             on_step(step, steps, values)
         length = step_size * schedule(step, steps)
-        moved = constraint.project(perturbation - length * step_rule.direction(gradient))
-        perturbation = moved if stop is None else torch.where(finished.view(-1, 1, 1, 1), perturbation, moved)
+        stepped = constraint.project(perturbation - length * step_rule.direction(gradient))
+        perturbation = stepped if stop is None else torch.where(finished.view(-1, 1, 1, 1), perturbation, stepped)
         taken += ~finished
 
     if keep_best:

@@ -1,4 +1,4 @@
-"""Early stopping at an effect: as soon as the latent has moved far enough at every encoder and scale."""
+"""Early stopping once the latent shift is large enough for every encoder and scale."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 Stop = Callable[[Tensor], Tensor]
-"""Perturbed pixels `(B, 3, H, W)` in [0, 1] -> whether each image is finished, `(B,)` bool. Called without gradient. An image's
-answer must not depend on the others."""
+"""Perturbed pixels `(B, 3, H, W)` in [0, 1] -> whether each image is finished, `(B,)` bool. Called without gradient. The
+result of an image must be independent of its batch."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class LatentView:
     Attributes:
         means: perturbed pixels -> posterior means `(B, ...)`.
         clean: means of the clean images.
-        distance: L2 distance from `clean` that is far enough, `(B,)`.
+        distance: L2 distance from `clean` at which an image is finished, `(B,)`.
     """
 
     means: Callable[[Tensor], Tensor]
@@ -29,12 +29,12 @@ class LatentView:
 
     @classmethod
     def beyond_noise(cls, means: Callable[[Tensor], Tensor], clean: Tensor, noisy: Tensor, factor: float) -> LatentView:
-        """Far enough is `factor` times the distance of noisy images' means `(B, ...)` from those of the clean ones."""
+        """A view whose `distance` is `factor` times that of the means of noisy images, `(B, ...)`."""
         return cls(means, clean, factor * _norms(noisy - clean))
 
 
 def moved_enough(views: Sequence[LatentView]) -> Stop:
-    """Finished are images that are far enough in every view."""
+    """A stop for images that reach the distance in every view."""
 
     def stop(pixels: Tensor) -> Tensor:
         finished = [_norms(view.means(pixels) - view.clean) >= view.distance for view in views]
@@ -44,14 +44,14 @@ def moved_enough(views: Sequence[LatentView]) -> Stop:
 
 
 def smallest_share(effect: Callable[[float], float], full: float, wanted: float, *, evaluations: int = 8) -> float:
-    """The smallest share of a perturbation whose effect is at least a wanted one, found to 3 % of itself.
+    """Smallest share of a perturbation with at least the wanted effect, to a relative tolerance of 3 %.
 
-    Regula falsi; an end that stays twice has its value halved (Dowell & Jarratt 1971, BIT 11, the Illinois algorithm).
+    Regula falsi; the value at an end that is kept twice is halved (Dowell & Jarratt 1971, BIT 11, the Illinois algorithm).
 
     Args:
-        effect: share in (0, 1] -> effect, rising, 0 at 0.
+        effect: share in (0, 1] -> effect, increasing, 0 at 0.
         full: effect of the whole perturbation, at least `wanted`.
-        evaluations: of `effect`, at most.
+        evaluations: maximum number of calls of `effect`.
     """
     low, high = 0.0, 1.0
     below, above = -wanted, full - wanted

@@ -36,9 +36,9 @@ _WITHOUT_EFFECT = {
     *("out_channels", "up_block_types", "decoder_block_out_channels", "use_post_quant_conv"),  # of the decoder
     *("sample_size", "force_upcast"),  # of diffusers' tiling and its pipelines
     *("scaling_factor", "shift_factor", "latents_mean", "latents_std"),  # applied to sampled latents
-    *("batch_norm_eps", "batch_norm_momentum", "patch_size"),  # the same of FLUX.2
+    *("batch_norm_eps", "batch_norm_momentum", "patch_size"),  # the same, in FLUX.2
 }
-"""Configuration entries that it does not depend on."""
+"""Configuration entries that the encoder does not depend on."""
 
 _CLASSES = ("AutoencoderKL", "AutoencoderKLFlux2")
 
@@ -52,9 +52,9 @@ class KlShape:
         widths: channels of each stage; every stage but the last halves the sides.
         layers: residual blocks a stage.
         latent_channels: channels of the mean, and of the log-variance.
-        groups: of every normalisation.
+        groups: number of groups of every normalisation.
         attention: whether an attention layer is between the last two residual blocks.
-        quant_conv: whether a 1x1 convolution over the moments follows.
+        quant_conv: whether a 1x1 convolution of the moments follows.
     """
 
     in_channels: int
@@ -67,8 +67,8 @@ class KlShape:
 
 
 def kl_shape(config: Mapping[str, object], class_name: str) -> KlShape | None:
-    """The structure that a diffusers configuration describes; None if it is not certain to be one of this module's: another
-    class, an entry or a value that is unknown here, or a number of channels that diffusers refuses."""
+    """The structure in a diffusers configuration; None if this module may not support it: another class, an unknown entry or
+    value, or a number of channels that diffusers rejects."""
     named = {key for key in config if not key.startswith("_")}
     if class_name not in _CLASSES or not named <= _STRUCTURE | _WITHOUT_EFFECT:
         return None
@@ -90,15 +90,15 @@ def kl_shape(config: Mapping[str, object], class_name: str) -> KlShape | None:
 
 
 def empty_kl_encoder(shape: KlShape) -> tuple[KlEncoder, nn.Conv2d | None]:
-    """Encoder and, if there is one, the convolution over its moments, on the meta device: weights are assigned to them."""
+    """Encoder, and the convolution of its moments or None, on the meta device; assign the weights to them."""
     moments = 2 * shape.latent_channels
     with torch.device("meta"):
         return KlEncoder(shape), nn.Conv2d(moments, moments, 1) if shape.quant_conv else None
 
 
 class KlEncoder(nn.Module):
-    """Pixels `(B, in_channels, H, W)` in [-1, 1] to moments `(B, 2 * latent_channels, h, w)`, frozen: its normalisations have no
-    gradients of their weights."""
+    """Pixels `(B, in_channels, H, W)` in [-1, 1] to moments `(B, 2 * latent_channels, h, w)`, frozen: its normalisations
+    compute no weight gradients."""
 
     def __init__(self, shape: KlShape) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class KlEncoder(nn.Module):
 
 
 class KlStage(nn.Module):
-    """Residual blocks at one size; `(B, width, H // 2, W // 2)` if it halves the sides."""
+    """Residual blocks at one size. Output `(B, width, H, W)`, or `(B, width, H // 2, W // 2)` if `halves`."""
 
     def __init__(self, width_in: int, width: int, *, layers: int, groups: int, halves: bool) -> None:
         super().__init__()
@@ -147,7 +147,7 @@ class KlStage(nn.Module):
 
 
 class KlMiddle(nn.Module):
-    """Two residual blocks, and attention between them."""
+    """Two residual blocks with an optional attention layer between them."""
 
     def __init__(self, width: int, *, groups: int, attention: bool) -> None:
         super().__init__()
@@ -162,7 +162,7 @@ class KlMiddle(nn.Module):
 
 
 class KlResidualBlock(nn.Module):
-    """Twice a normalisation, a SiLU and a convolution, added to the input or to a 1x1 convolution of it."""
+    """Two layers of normalisation, SiLU and convolution, with a skip connection; a 1x1 convolution if the width changes."""
 
     def __init__(self, width_in: int, width: int, *, groups: int) -> None:
         super().__init__()
@@ -178,7 +178,7 @@ class KlResidualBlock(nn.Module):
 
 
 class KlDownsampling(nn.Module):
-    """A convolution of stride 2 over one column and one row of zeros at the right and lower edge."""
+    """A convolution of stride 2, zero-padded by one pixel at the right and bottom."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -189,7 +189,7 @@ class KlDownsampling(nn.Module):
 
 
 class KlAttention(nn.Module):
-    """Self-attention of one head over all positions, added to its input."""
+    """Single-head self-attention over all positions, with a skip connection."""
 
     def __init__(self, width: int, *, groups: int) -> None:
         super().__init__()

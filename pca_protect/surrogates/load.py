@@ -1,4 +1,4 @@
-"""A surrogate by name, ready to use: frozen, encoder only, on its device."""
+"""Loading a surrogate by name: encoder only, frozen, on its device."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from pca_protect.surrogates.resolve import Resolved, resolve
 from pca_protect.surrogates.self_test import require_agreement
 
 _PROBE_SIDES_PX = (64, 256)
-"""Sides of the blank picture that shows an encoder's factor: small, and large enough for a factor of 128."""
+"""Sides of the blank picture that measures an encoder's downscaling: small, and large enough for a factor of 128."""
 
 _QUOTED = 120
-"""Characters of another library's message that a sentence of ours carries at most."""
+"""Maximum number of characters quoted from another library's message."""
 _NAME = 90
-"""Characters of a class or tensor name that a sentence of ours carries at most."""
+"""Maximum number of characters of a class or tensor name in a message."""
 
 
 def load_surrogate(
@@ -54,19 +54,19 @@ def load_surrogate(
     Args:
         name: a name of `REGISTRY`, a hub id, a diffusers folder, or a `.safetensors` file. `auto` takes the Stable
             Diffusion VAE if it is cached or can be downloaded, and otherwise the embedded `pocket` with a `FallbackWarning`.
-        device: `auto` prefers cuda, then mps, then cpu; `cuda:1`, or a `torch.device`, names one of several. An
-            accelerator has to encode two test pictures as the CPU does, see `self_test`.
-        precision: `auto` is bf16 on CUDA devices that do it natively and fp32 elsewhere.
+        device: `auto` prefers cuda, then mps, then cpu; `cuda:1`, or a `torch.device`, selects one. On an
+            accelerator, the encodings of two test pictures must agree with the CPU's, see `self_test`.
+        precision: `auto` is bf16 on CUDA devices with native support and fp32 elsewhere.
         offline: touch no network; only embedded models, local files and the hub's local cache.
-        compiled: let `torch.compile` translate the encoder when it is first used, and again for pictures of another size.
-            Takes a minute or so and a C++ compiler; sums are added in another order then, which turns signs near zero.
-        fallback: permit `auto` to take the embedded model, which protects against no real editor.
+        compiled: compile the encoder with `torch.compile` at first use, and again for each picture size. This takes about a
+            minute and needs a C++ compiler. It changes the summation order, which flips signs near zero.
+        fallback: allow `auto` to take the embedded model, which protects against no real editor.
 
     Raises:
-        UsageError: the name means nothing.
-        ModelError: the model cannot be fetched, or its files are damaged, pickled or of an unknown kind.
-        DeviceError: the device is not there, has no memory left or computes another result than the CPU, or the model overflows
-            in this precision.
+        UsageError: the name is unknown.
+        ModelError: the model cannot be downloaded, or its files are damaged, pickled or of an unknown kind.
+        DeviceError: the device is not available, is out of memory or disagrees with the CPU, or the model overflows in this
+            precision.
     """
     resolved = resolve((name,), offline=offline, fallback=fallback)
     _warn(resolved)
@@ -81,10 +81,10 @@ def load_surrogates(
     offline: bool = False,
     fallback: bool = True,
 ) -> AnySurrogate:
-    """Load what a configuration names, see `ProtectConfig.vaes`: one as `load_surrogate` returns it, several together.
+    """Load the encoders of a configuration, see `ProtectConfig.vaes`: a surrogate for one name, an ensemble for several.
 
     Raises:
-        UsageError: two have the same weights; and what `load_surrogate` raises.
+        UsageError: two have the same weights. `load_surrogate` lists all other errors.
     """
     resolved = resolve(names, offline=offline, fallback=fallback)
     _warn(resolved)
@@ -94,7 +94,7 @@ def load_surrogates(
 def load_resolved(
     resolved: Resolved, *, device: Device | torch.device = "auto", precision: Precision = "auto", offline: bool = False
 ) -> AnySurrogate:
-    """`load_surrogates` for names resolved earlier. A fallback is in the surrogate's warnings, without a Python warning."""
+    """`load_surrogates` for resolved names. A fallback is in the surrogate's warnings, without a Python warning."""
     return ensemble(_members(resolved, device, precision, offline=offline))
 
 
@@ -115,15 +115,15 @@ def _members(
 
 
 def surrogate_of(vae: nn.Module, *, name: str, origin: str) -> Surrogate:
-    """A copy of the encoder of a diffusers VAE that is in memory already, in the same precision on the same device.
+    """A copy of the encoder of a loaded diffusers VAE, in the same precision on the same device.
 
     Raises:
         ModelError: the VAE is of a kind that cannot be a surrogate, or its weights are not finite.
-        DeviceError: the device has no memory left.
+        DeviceError: the device is out of memory.
     """
     class_name = type(vae).__name__
     kind = _kind_named(class_name, origin)
-    original = _coloured(_copied(vae, class_name), class_name, origin)
+    original = _require_colour(_copied(vae, class_name), class_name, origin)
     weights = original.state_dict()
     _require_finite(weights, origin)
     identity = checkpoint.digest(weights)
@@ -142,10 +142,10 @@ def surrogate_of_module(module: nn.Module, *, multiple: int, has_variance: bool,
 
     Raises:
         ModelError: the module has no parameters, its weights are not finite, or it fails on a blank picture.
-        DeviceError: the device has no memory left.
+        DeviceError: the device is out of memory.
     """
     if next(module.parameters(), None) is None:
-        raise ModelError(f"{name}: the module has no parameter that says its device and precision; register one")
+        raise ModelError(f"{name}: the module has no parameter, so its device and precision are unknown; register one")
     encoder = Encoder(copy.deepcopy(module), None, has_variance=has_variance, takes_video=False)
     encoder.eval().requires_grad_(False)
     reduce_saved_activations(encoder)
@@ -196,7 +196,7 @@ def _require_agreement(on_cpu: Surrogate, surrogate: Surrogate, device: torch.de
     """See `self_test.require_agreement`.
 
     Raises:
-        DeviceError: the device computes another result than the CPU, or has no memory left.
+        DeviceError: the device disagrees with the CPU, or is out of memory.
     """
     name = surrogate.name
     try:
@@ -215,7 +215,7 @@ def _require_agreement(on_cpu: Surrogate, surrogate: Surrogate, device: torch.de
 
 
 def _read(found: WeightFiles) -> tuple[Encoder, Kind, str]:
-    """The encoder, on the CPU in the precision of its file, and the digest of its weights."""
+    """The encoder, on the CPU in the precision of its file, its kind, and the digest of its weights."""
     class_name = None if found.config is None else str(found.config.get("_class_name", "AutoencoderKL"))
     if class_name is not None:
         _kind_named(class_name, found.origin)
@@ -232,14 +232,14 @@ def _read(found: WeightFiles) -> tuple[Encoder, Kind, str]:
 
 
 def _ready(encoder: Encoder, kind: Kind, device: torch.device, dtype: torch.dtype, name: str) -> tuple[int, int]:
-    """Freeze and move an encoder, make it take less time and memory, and try it on a blank picture.
+    """Freeze an encoder, reduce its time and memory, move it to its device, and run it on a blank picture.
 
     Returns:
-        Downscaling in pixels a latent, and latent channels.
+        Downscaling factor, and number of latent channels.
 
     Raises:
-        ModelError: the encoder cannot take a picture.
-        DeviceError: the device has no memory left.
+        ModelError: the encoder fails on a blank picture.
+        DeviceError: the device is out of memory.
     """
     encoder.eval().requires_grad_(False)
     try:
@@ -263,7 +263,7 @@ def _no_memory(name: str, device: torch.device) -> DeviceError:
 
 
 def _fp32_again(found: WeightFiles, identity: str, device: torch.device) -> Encoder:
-    """The same encoder in fp32, read once more."""
+    """The same encoder in fp32, read from its files again."""
     encoder, kind, now = _read(found)
     if now != identity:
         raise ModelError(f"{found.origin}: the weights have changed since they were loaded; start again")
@@ -272,26 +272,26 @@ def _fp32_again(found: WeightFiles, identity: str, device: torch.device) -> Enco
 
 
 def _fp32_of(original: Encoder, kind: Kind, device: torch.device, name: str) -> Encoder:
-    """The same encoder in fp32, for one that came from memory."""
+    """The same encoder in fp32, from the copy in memory."""
     encoder = copy.deepcopy(original)
     _ready(encoder, kind, device, torch.float32, name)
     return encoder
 
 
 def channels_last(encoder: nn.Module) -> None:
-    """Lay out the weights of two-dimensional convolutions, and with them all that comes out of them, as tensor cores take
-    them. Values stay as they are."""
+    """Store the weights of 2-D convolutions, and thereby their outputs, in the layout of tensor cores. Values do not
+    change."""
     for module in encoder.modules():
         if isinstance(module, nn.Conv2d):
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _build(config: dict[str, Any], class_name: str, origin: str) -> Encoder:
-    """An encoder without weights: ours, or the class of diffusers that the configuration names. The decoder that diffusers
-    would build beside it never gets memory."""
+    """An encoder without weights: of our own class, or of the diffusers class in the configuration. The decoder that diffusers
+    builds with it is never allocated."""
     own = _own_encoder(config, class_name)
     if own is not None:
-        return _coloured(own, class_name, origin)
+        return _require_colour(own, class_name, origin)
     hub.require_client()
     from accelerate import init_empty_weights  # noqa: PLC0415
     from diffusers import models  # noqa: PLC0415
@@ -313,11 +313,11 @@ def _build(config: dict[str, Any], class_name: str, origin: str) -> Encoder:
             f"{origin}: its configuration makes no {class_name} ({quoted(first_line(error), _QUOTED)}); download "
             "config.json again"
         ) from error
-    return _coloured(_encoder_of(vae, class_name), class_name, origin)
+    return _require_colour(_encoder_of(vae, class_name), class_name, origin)
 
 
 def _own_encoder(config: Mapping[str, object], class_name: str) -> Encoder | None:
-    """Without weights; None if diffusers' class has to be taken, see `kl_shape`."""
+    """An encoder of our own class without weights; None if only the diffusers class supports it, see `kl_shape`."""
     shape = kl_shape(config, class_name)
     if shape is None:
         return None
@@ -325,7 +325,7 @@ def _own_encoder(config: Mapping[str, object], class_name: str) -> Encoder | Non
 
 
 def _copied(vae: nn.Module, class_name: str) -> Encoder:
-    """A copy of the encoder of a VAE in memory. Ours if it has exactly these tensors: a VAE may have got adapters."""
+    """A copy of the encoder of a VAE in memory. It is of our own class only if all tensors match: a VAE can have adapters."""
     encoder = copy.deepcopy(_encoder_of(vae, class_name))
     own = _own_encoder(dict(vae.config), class_name)  # type: ignore[arg-type]
     if own is None or checkpoint.misfit(own.state_dict(), encoder.state_dict()):
@@ -357,8 +357,8 @@ def _encoder_of(vae: nn.Module, class_name: str) -> Encoder:
     )
 
 
-def _coloured(encoder: Encoder, class_name: str, origin: str) -> Encoder:
-    """Itself, if it takes pictures in colour."""
+def _require_colour(encoder: Encoder, class_name: str, origin: str) -> Encoder:
+    """The encoder itself, once its input is known to be RGB or RGBA."""
     if encoder.channels not in (3, 4):
         raise ModelError(
             f"{origin}: this {class_name} takes {encoder.channels} input channels; give a VAE that takes RGB or RGBA"
@@ -368,7 +368,7 @@ def _coloured(encoder: Encoder, class_name: str, origin: str) -> Encoder:
 
 def _require_finite(weights: Mapping[str, Tensor], origin: str) -> None:
     for name, tensor in weights.items():
-        wide = tensor.float() if tensor.itemsize == 1 else tensor  # PyTorch does not ask this of every fp8
+        wide = tensor.float() if tensor.itemsize == 1 else tensor  # `isfinite` does not support every fp8 type
         if not bool(wide.flatten().isfinite().all()):
             raise ModelError(
                 f"{origin}: tensor {quoted(name, _NAME)} holds values that are not finite; download the file again, or "
@@ -377,18 +377,18 @@ def _require_finite(weights: Mapping[str, Tensor], origin: str) -> None:
 
 
 def _config_says_overflow(config: dict[str, Any] | None) -> bool:
-    """`force_upcast` is diffusers' own mark of a VAE that overflows in fp16, but it is its default too: it counts
-    only for the scaling factor of SDXL."""
+    """`force_upcast` marks a VAE that overflows in fp16, but is also diffusers' default: it counts only with SDXL's scaling
+    factor."""
     return config is not None and bool(config.get("force_upcast")) and config.get("scaling_factor") == 0.13025
 
 
 def _probe(encoder: Encoder, device: torch.device) -> tuple[int, int]:
-    """Downscaling in pixels a latent, and latent channels, measured on a blank picture. One latent a side does not tell a
-    factor, since strided convolutions never return less than one."""
+    """Downscaling factor and latent channels, measured on a blank picture. An output of one latent per side does not determine
+    the factor, since strided convolutions never return fewer."""
     small, large = _PROBE_SIDES_PX
     try:
         side, mean = small, _blank_mean(encoder, small, device)
-    except (RuntimeError, ValueError) as error:  # the latter where a normalisation gets a single value
+    except (RuntimeError, ValueError) as error:  # ValueError: a normalisation got a single value
         if isinstance(error, RuntimeError) and is_out_of_memory(error):
             raise
         side, mean = large, _blank_mean(encoder, large, device)

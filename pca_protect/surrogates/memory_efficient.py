@@ -1,11 +1,11 @@
-"""Frozen encoders keep less for the backward pass: not what only gradients of weights would need, and not what is quickly
-computed again; and where memory is short, no more than what goes into each block.
+"""Frozen encoders that save fewer activations for the backward pass.
 
-PyTorch's convolutions keep their input for the gradient of their weight even where the weight is frozen; a group
-normalisation and the activation behind it keep one more each. Here a convolution keeps nothing, and the two others
-together what comes in. The same kernels are called with the same numbers: values and gradients stay the same to the bit,
-apart from wide convolutions on the CPU, see `winograd`.
-Checkpointing (Chen et al., 2016, arXiv 1604.06174) computes a block again in the backward pass, with the same result.
+PyTorch's convolutions save their input for the weight gradient even if the weight is frozen; a group normalisation and
+the activation after it save one tensor each. Here a convolution saves nothing; a normalisation and its activation
+together save only their input. The same kernels are called with the same values: outputs and gradients are bit-identical,
+except for wide convolutions on the CPU, see `winograd`.
+If memory is short, checkpointing (Chen et al., 2016, arXiv 1604.06174) saves only the inputs of blocks and recomputes each
+block in the backward pass, with the same result.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _BLOCKS = (
     "LTXVideoResnetBlock3d",
     "KVAEResnetBlock2D",
 )
-"""What encoders, ours and those of diffusers, are made of, by the names of the classes."""
+"""Class names of the blocks of our own encoder and of those of diffusers."""
 
 _NORMS_BEFORE_SILU = {
     "ResnetBlock2D": (("norm1", "norm2"), "nonlinearity"),
@@ -49,15 +49,15 @@ _NORMS_BEFORE_SILU = {
     "HunyuanImageEncoder2D": (("norm_out",), "nonlinearity"),
     "KVAEEncoder2D": (("norm_out",), "nonlinearity"),
 }
-"""Classes that apply one activation behind each of their group normalisations and to nothing else: names of their
+"""Classes that apply one activation after each of their group normalisations and nowhere else -> attribute names of the
 normalisations and of the activation."""
 
 _PADDING_MODES = ("zeros", "replicate", "reflect")
 
 
 def reduce_saved_activations(encoder: nn.Module) -> None:
-    """Change a frozen encoder in place, its names and weights apart: convolutions of two and three dimensions, and group
-    normalisations in front of a SiLU in the classes above. Everything else stays as it is."""
+    """Replace, in place, the 2-D and 3-D convolutions of a frozen encoder, and the group normalisations before a SiLU in the
+    classes above. Tensor names and weights do not change."""
     for module in list(encoder.modules()):
         if isinstance(module, (nn.Conv2d, nn.Conv3d)) and module.padding_mode in _PADDING_MODES:
             _keep_no_input(module)
@@ -66,14 +66,13 @@ def reduce_saved_activations(encoder: nn.Module) -> None:
 
 
 def blocks_of(encoder: nn.Module) -> list[nn.Module]:
-    """What `checkpointed` computes again, in the order in which it is gone through."""
+    """The blocks that `checkpointed` recomputes, in the order of `modules()`."""
     return [module for module in encoder.modules() if type(module).__name__ in _BLOCKS]
 
 
 def checkpointed(encoder: nn.Module) -> nn.Module:
-    """A copy that shares the weights, and keeps what goes into its blocks instead of what they keep. Behind
-    `reduce_saved_activations` a block of a KL encoder is computed again only up to its last normalisation, half of
-    the block."""
+    """A copy that shares the weights and saves only the inputs of its blocks. After `reduce_saved_activations`, a block of a
+    KL encoder is recomputed only up to its last normalisation, half of the block."""
     twin = copy.deepcopy(encoder, {id(parameter): parameter for parameter in encoder.parameters()})
     for block in blocks_of(twin):
         block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
@@ -81,22 +80,22 @@ def checkpointed(encoder: nn.Module) -> nn.Module:
 
 
 def _keep_no_input(module: nn.Conv2d | nn.Conv3d) -> None:
-    """`_conv_forward` is what subclasses come to as well, those that pad by themselves."""
+    """Replace `_conv_forward`, which subclasses with their own padding call too."""
     if isinstance(module.padding, str):
         return
     convolved = partial(_convolved, stride=module.stride, dilation=module.dilation, groups=module.groups)
     if winograd.suits(module):
-        found = partial(_winograd_or, convolved=partial(convolved, padding=module.padding))
+        forward = partial(_winograd_or, convolved=partial(convolved, padding=module.padding))
     elif module.padding_mode == "zeros":
-        found = partial(convolved, padding=module.padding)
+        forward = partial(convolved, padding=module.padding)
     else:
-        widths = [width for one in reversed(module.padding) for width in (one, one)]
-        found = partial(_padded, widths=widths, mode=module.padding_mode, convolved=convolved)
-    module._conv_forward = found  # type: ignore[method-assign]
+        widths = [width for side in reversed(module.padding) for width in (side, side)]
+        forward = partial(_padded, widths=widths, mode=module.padding_mode, convolved=convolved)
+    module._conv_forward = forward  # type: ignore[method-assign]
 
 
 def _fuse(block: nn.Module, norms: tuple[str, ...], activation: str) -> None:
-    """Unless the block's activation or normalisations are others, or the activation is applied to a time embedding too."""
+    """Fuse normalisations and activation, unless their types differ or the activation also applies to a time embedding."""
     if not isinstance(getattr(block, activation, None), nn.SiLU):
         return
     if any(getattr(block, name, None) is not None for name in ("time_emb_proj", "temb_proj")):
@@ -109,7 +108,7 @@ def _fuse(block: nn.Module, norms: tuple[str, ...], activation: str) -> None:
 
 
 class NormSiLU(nn.Module):
-    """A group normalisation and a SiLU behind it, with the normalisation's weights under their names."""
+    """A group normalisation followed by a SiLU. The tensors keep the names of the normalisation."""
 
     def __init__(self, norm: nn.GroupNorm) -> None:
         super().__init__()
@@ -117,8 +116,8 @@ class NormSiLU(nn.Module):
         self.groups, self.epsilon = norm.num_groups, norm.eps
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = _NormSiLU.apply(x, self.weight, self.bias, self.groups, self.epsilon)  # type: ignore[no-untyped-call]
-        return found
+        output: Tensor = _NormSiLU.apply(x, self.weight, self.bias, self.groups, self.epsilon)  # type: ignore[no-untyped-call]
+        return output
 
 
 def _winograd_or(x: Tensor, weight: Tensor, bias: Tensor | None, *, convolved: Callable[..., Tensor]) -> Tensor:
@@ -128,7 +127,7 @@ def _winograd_or(x: Tensor, weight: Tensor, bias: Tensor | None, *, convolved: C
 def _padded(
     x: Tensor, weight: Tensor, bias: Tensor | None, *, widths: list[int], mode: str, convolved: Callable[..., Tensor]
 ) -> Tensor:
-    """Edges repeated or reflected by `widths` in the order of `F.pad`, then convolved."""
+    """Pad by `widths`, in the order of `F.pad`, then convolve."""
     return convolved(F.pad(x, widths, mode), weight, bias, padding=(0,) * (x.ndim - 2))
 
 
@@ -142,17 +141,17 @@ def _convolved(
     dilation: tuple[int, ...],
     groups: int,
 ) -> Tensor:
-    found: Tensor = _Convolution.apply(x, weight, bias, stride, padding, dilation, groups)  # type: ignore[no-untyped-call]
-    return found
+    output: Tensor = _Convolution.apply(x, weight, bias, stride, padding, dilation, groups)  # type: ignore[no-untyped-call]
+    return output
 
 
 class _Convolution(torch.autograd.Function):
-    """A convolution with a frozen weight. The weight is held as it is and not saved: it never changes, and a checkpointed
-    block that is computed again may then stop before its last convolution."""
+    """A convolution with a frozen weight. The weight is an attribute of the context, not a saved tensor: it never changes, and
+    the recomputation of a checkpointed block can then stop before its last convolution."""
 
     @staticmethod
     def forward(
-        ctx: Any,  # noqa: ANN401 - PyTorch's own, without a type
+        ctx: Any,  # noqa: ANN401 - untyped in PyTorch
         x: Tensor,
         weight: Tensor,
         bias: Tensor | None,
@@ -168,24 +167,24 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        # Of the input only size and layout are looked at; memory that nobody writes to costs nothing on the CPU.
+        # Only the size and layout of the input are read; memory that is never written costs nothing on the CPU.
         like_input = gradient.new_empty_strided(ctx.shape, ctx.strides)
         mask = (True, False, False)
-        found = torch.ops.aten.convolution_backward(gradient, like_input, ctx.weight, None, *ctx.how, mask)
-        return found[0], None, None, None, None, None, None
+        gradients = torch.ops.aten.convolution_backward(gradient, like_input, ctx.weight, None, *ctx.how, mask)
+        return gradients[0], None, None, None, None, None, None
 
 
 class _NormSiLU(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,  # noqa: ANN401 - PyTorch's own, without a type
+        ctx: Any,  # noqa: ANN401 - untyped in PyTorch
         x: Tensor,
         weight: Tensor | None,
         bias: Tensor | None,
         groups: int,
         epsilon: float,
     ) -> Tensor:
-        x = _as_kernels_read(x)  # and with it everything that the backward pass hands to a kernel
+        x = _supported_layout(x)  # fixes the layout of all kernel inputs in the backward pass too
         normal, mean, rstd = _normalised(x, weight, bias, groups, epsilon)
         ctx.save_for_backward(x, mean, rstd)
         ctx.weight, ctx.bias, ctx.groups, ctx.epsilon = weight, bias, groups, epsilon
@@ -199,28 +198,28 @@ class _NormSiLU(torch.autograd.Function):
         of_normal = torch.ops.aten.silu_backward.grad_input(gradient, normal, grad_input=normal)
         size = (x.shape[0], x.shape[1], x[0, 0].numel(), ctx.groups)
         mask = (True, False, False)
-        found = torch.ops.aten.native_group_norm_backward(of_normal, x, mean, rstd, ctx.weight, *size, mask)
-        return found[0], None, None, None, None
+        gradients = torch.ops.aten.native_group_norm_backward(of_normal, x, mean, rstd, ctx.weight, *size, mask)
+        return gradients[0], None, None, None, None
 
 
 def _normalised(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, groups: int, epsilon: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What comes out, and the mean and the inverse deviation of every group."""
+    """Output, and the mean and inverse standard deviation of every group."""
     size = (x.shape[0], x.shape[1], x[0, 0].numel(), groups)
     normal, mean, rstd = torch.native_group_norm(x, weight, bias, *size, epsilon)
     return normal, mean, rstd
 
 
-def _as_kernels_read(x: Tensor) -> Tensor:
-    """In a memory format that group normalisation reads: channels-last on the CPU only. Elsewhere PyTorch up to 2.13 refuses it
-    in the forward pass, and reads it as contiguous in the backward pass without a check (`group_norm.cpp`)."""
+def _supported_layout(x: Tensor) -> Tensor:
+    """Convert to a memory format that group normalisation supports: channels-last on the CPU only. Elsewhere PyTorch up to 2.13
+    rejects it in the forward pass, and treats it as contiguous in the backward pass without a check (`group_norm.cpp`)."""
     if x.is_contiguous() or (x.device.type == "cpu" and _has_channels_last(x)):
         return x
     return x.contiguous()
 
 
 def _has_channels_last(x: Tensor) -> bool:
-    """Whether PyTorch's kernels see a picture's channels in the innermost place. A single picture's stride is asked, too:
-    where it came from a transposition it is any number, and the kernels then refuse what `is_contiguous` calls so."""
+    """Whether PyTorch's kernels treat pictures as channels-last. The batch stride is checked even for a single picture: after a
+    transposition it is arbitrary, and kernels can reject a tensor that `is_contiguous` accepts."""
     return x.is_contiguous(memory_format=torch.channels_last) and x.stride(0) >= x.stride(2) * x.shape[2]

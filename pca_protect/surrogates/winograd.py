@@ -1,7 +1,7 @@
-"""Winograd convolutions on the CPU: 3x3, stride 1, float32, for pictures that are encoded one by one.
+"""Winograd convolutions on the CPU: 3x3, stride 1, float32, for batches of one picture.
 
 Winograd's F(6x6, 3x3) takes 64 multiplications for 36 outputs of one channel instead of 324 (Lavin and Gray, 2016,
-arXiv 1509.09308). PyTorch's wheels contain NNPACK's implementation; oneDNN, which convolves on the CPU otherwise, has none for
+arXiv 1509.09308). PyTorch's wheels contain NNPACK's implementation; oneDNN, PyTorch's usual library on the CPU, has none for
 training. Values differ from a direct convolution by rounding.
 """
 
@@ -17,26 +17,26 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 LEAST_CHANNELS = 64
-"""Of input and output. With fewer the transforms of pictures take as long as a direct convolution."""
+"""Minimum number of input and of output channels. With fewer, transforming feature maps takes as long as a direct convolution."""
 LEAST_PIXELS = 32 * 32
-"""Of a feature map. With fewer the transform of the weight does."""
+"""Minimum number of pixels of a feature map. With fewer, transforming the weight takes as long as a direct convolution."""
 SCRATCH_BYTES = 2**27
-"""NNPACK holds transformed inputs and outputs, and keeps the memory for as long as the thread lives. Pictures for which that
-would be more are convolved in strips, with the same result to the bit: 467 MB otherwise for 128 channels at 512 px."""
+"""Limit for NNPACK's transformed inputs and outputs, whose memory it frees only when the thread ends. Larger pictures are
+convolved in strips, with bit-identical results; 128 channels at 512 px would need 467 MB."""
 SCRATCH_SHARE = 64 / 36
-"""Values of a transformed tile, 8x8, for each of the 6x6 outputs."""
+"""Values of a transformed tile (8x8) per output (6x6)."""
 
 _TILE_PX = 6
 _PROCESSORS = ("x86_64", "AMD64")
-"""Where it was measured to be faster, with AVX2 and with AVX-512. NNPACK itself asks for AVX2."""
+"""Architectures on which it was measured to be faster, with AVX2 and with AVX-512. NNPACK itself requires AVX2."""
 _CHECKED_PX = 14
 _TOLERANCE = 1e-4
-"""Accepted difference from a direct convolution, of the largest value. Rounding leaves 1e-6; a wrong transform, 1."""
+"""Accepted difference from a direct convolution, relative to the largest value. Rounding gives 1e-6, a wrong transform 1."""
 
 
 @cache
 def is_available() -> bool:
-    """Whether NNPACK is there, on a processor that gains by it, and computes a small picture and its gradient right."""
+    """Whether NNPACK is available, faster on this processor, and correct on a small picture and its gradient."""
     if platform.machine() not in _PROCESSORS or not _has_nnpack():
         return False
     generator = torch.Generator().manual_seed(0)
@@ -54,13 +54,14 @@ def is_available() -> bool:
 
 
 def _has_nnpack() -> bool:
-    """Initialises NNPACK too, which fails otherwise. It has as many threads as PyTorch has at its first convolution."""
-    there: bool = torch.backends.nnpack.is_available()  # type: ignore[no-untyped-call]
-    return there
+    """Whether PyTorch has NNPACK. This call also initialises it, which its convolutions require. The first convolution sets
+    its thread count to PyTorch's."""
+    available: bool = torch.backends.nnpack.is_available()  # type: ignore[no-untyped-call]
+    return available
 
 
 def suits(convolution: nn.Module) -> bool:
-    """Whether single pictures in float32 on the CPU are convolved by `convolve` on this machine."""
+    """Whether `convolve` can replace this layer on this machine, for single pictures in float32 on the CPU."""
     return (
         isinstance(convolution, nn.Conv2d)
         and convolution.kernel_size == (3, 3)
@@ -73,36 +74,40 @@ def suits(convolution: nn.Module) -> bool:
 
 
 def takes(x: Tensor, weight: Tensor) -> bool:
-    """Whether `convolve` takes this feature map: of one picture, large, float32, on the CPU."""
+    """Whether `convolve` supports this feature map: a single picture, large, float32, on the CPU."""
     large = len(x) == 1 and x.shape[-2] * x.shape[-1] >= LEAST_PIXELS
     return large and x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
 
 
 def scratch_bytes(encoder: nn.Module, largest: float) -> float:
-    """Memory for transformed tiles, at most, where the largest feature map has this number of bytes."""
+    """Upper bound of the memory for transformed tiles.
+
+    Args:
+        largest: size of the largest feature map in bytes.
+    """
     if not any(suits(module) for module in encoder.modules()):
         return 0.0
     return min(SCRATCH_BYTES, 2 * SCRATCH_SHARE * largest)
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """A picture `(1, C, H, W)` with a frozen weight `(C', C, 3, 3)` over zeros at its edges: `(1, C', H, W)`, contiguous.
-    Differentiable once with respect to `x`; nothing is kept for it."""
-    found: Tensor = _Winograd.apply(x, weight, bias)  # type: ignore[no-untyped-call]
-    return found
+    """Convolve a picture `(1, C, H, W)`, zero-padded, with a frozen weight `(C', C, 3, 3)`: `(1, C', H, W)`, contiguous.
+    Differentiable once with respect to `x`; saves no tensors."""
+    output: Tensor = _Winograd.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+    return output
 
 
 def transposed(weight: Tensor) -> Tensor:
-    """The weight `(C, C', 3, 3)` whose convolution is the gradient of that with `weight` `(C', C, 3, 3)`."""
+    """The weight `(C, C', 3, 3)` whose convolution is the input gradient of that with `weight` `(C', C, 3, 3)`."""
     return weight.transpose(0, 1).flip(2, 3).contiguous()
 
 
 class _Winograd(torch.autograd.Function):
-    """The weight is held as it is and not saved, see `memory_efficient`."""
+    """The weight is an attribute of the context, not a saved tensor, see `memory_efficient`."""
 
     @staticmethod
     def forward(
-        ctx: Any,  # noqa: ANN401 - PyTorch's own, without a type
+        ctx: Any,  # noqa: ANN401 - untyped in PyTorch
         x: Tensor,
         weight: Tensor,
         bias: Tensor | None,
@@ -117,7 +122,7 @@ class _Winograd(torch.autograd.Function):
 
 
 def _in_strips(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Strips are whole rows of tiles, so that every value is computed as it is in the whole picture."""
+    """Convolve in strips of whole rows of tiles, which makes results bit-identical to those of the whole picture."""
     x, weight = x.contiguous(), weight.contiguous()
     _, channels, height, width = x.shape
     tiles = -(-width // _TILE_PX) * _TILE_PX
@@ -125,10 +130,10 @@ def _in_strips(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     strip = max(1, int(SCRATCH_BYTES / (bytes_a_row * _TILE_PX))) * _TILE_PX
     if strip >= height:
         return torch._nnpack_spatial_convolution(x, weight, bias, padding=(1, 1))
-    found = x.new_empty(1, len(weight), height, width)
+    output = x.new_empty(1, len(weight), height, width)
     for top in range(0, height, strip):
         bottom = min(top + strip, height)
         above, below = int(top == 0), int(bottom == height)  # rows of zeros at the picture's edges
-        seen = F.pad(x[:, :, top - 1 + above : bottom + 1 - below], (0, 0, above, below))
-        found[:, :, top:bottom] = torch._nnpack_spatial_convolution(seen, weight, bias, padding=(0, 1))
-    return found
+        padded = F.pad(x[:, :, top - 1 + above : bottom + 1 - below], (0, 0, above, below))
+        output[:, :, top:bottom] = torch._nnpack_spatial_convolution(padded, weight, bias, padding=(0, 1))
+    return output

@@ -151,46 +151,60 @@ LOWERED = Shift(0.5, 0.2, 0.5, 1.0, 2.5)
 @pytest.mark.parametrize(
     ("figures", "reference", "shift", "looks", "mode", "why"),
     [
-        (USUAL, CLEAN, None, "clean", None, "as far out in every figure"),
+        (USUAL, CLEAN, None, "clean", None, "extreme in every figure"),
         (
             Figures(1.3, 1.0, 0.7, 1.0),
             CLEAN,
             None,
             "protected",
             "diffusion",
-            "smoothing takes 30% of its norm, as of 0.5%",
+            "smoothing lowers the norm by 30%, as in 0.5%",
         ),
-        (Figures(0.7, 1.0, 1.3, 1.3), CLEAN, None, "protected", "concentration", "recompressing adds 30% to its norm"),
-        (Figures(0.7, 1.0, 1.3, 1.05), TIGHT, None, "unclear", None, "not as protection is"),
-        (Figures(1.3, 1.0, 1.0, 0.7), CLEAN, None, "unclear", None, "not as protection is"),
-        (Figures(0.7, 1.0, 1.3, 1.0), CLEAN, None, "unclear", None, "not as protection is"),
-        (Figures(0.7, 1.0, 1.0, 1.3), CLEAN, None, "unclear", None, "not as protection is"),
-        (Figures(1.0, 1.0, 1.3, 1.3), CLEAN, None, "unclear", None, "not as protection is"),
-        (Figures(1.0, 1.0, 0.7, 1.0), CLEAN, None, "unclear", None, "not as protection is"),
-        (Figures(1.3, 1.0, 1.3, 1.0), CLEAN, None, "unclear", None, "not as protection is"),
-        (Figures(1.0, 1.3, 1.0, 1.0), CLEAN, None, "unclear", None, "not as protection is"),
+        (
+            Figures(0.7, 1.0, 1.3, 1.3),
+            CLEAN,
+            None,
+            "protected",
+            "concentration",
+            "recompression raises the norm by 30%",
+        ),
+        (Figures(0.7, 1.0, 1.3, 1.05), TIGHT, None, "unclear", None, "lacks the pattern"),
+        (Figures(1.3, 1.0, 1.0, 0.7), CLEAN, None, "unclear", None, "lacks the pattern"),
+        (Figures(0.7, 1.0, 1.3, 1.0), CLEAN, None, "unclear", None, "lacks the pattern"),
+        (Figures(0.7, 1.0, 1.0, 1.3), CLEAN, None, "unclear", None, "lacks the pattern"),
+        (Figures(1.0, 1.0, 1.3, 1.3), CLEAN, None, "unclear", None, "lacks the pattern"),
+        (Figures(1.0, 1.0, 0.7, 1.0), CLEAN, None, "unclear", None, "lacks the pattern"),
+        (Figures(1.3, 1.0, 1.3, 1.0), CLEAN, None, "unclear", None, "lacks the pattern"),
+        (Figures(1.0, 1.3, 1.0, 1.0), CLEAN, None, "unclear", None, "lacks the pattern"),
         (USUAL, None, None, "unclear", None, "nothing to compare with; --original helps"),
         (USUAL, replace(CLEAN, pictures=98), None, "unclear", None, "98 clean pictures are too few"),
         (USUAL, replace(CLEAN, smallest_side_px=101), None, "unclear", None, "100 px is too small"),
-        (USUAL, None, RAISED, "protected", "diffusion", "10 times as far as noise as large does, and the norm is 2.00"),
-        (USUAL, CLEAN, LOWERED, "protected", "concentration", "2.5 times as far"),
-        (USUAL, None, UNMOVED, "clean", None, "no further than noise"),
-        (USUAL, None, replace(UNMOVED, latent=0.3), "unclear", None, "further than noise"),
+        (
+            USUAL,
+            None,
+            RAISED,
+            "protected",
+            "diffusion",
+            "10 times that of noise of the same size, and the norm is 2.00",
+        ),
+        (USUAL, CLEAN, LOWERED, "protected", "concentration", "2.5 times that of noise"),
+        (USUAL, None, UNMOVED, "clean", None, "at most that of noise"),
+        (USUAL, None, replace(UNMOVED, latent=0.3), "unclear", None, "above that of noise"),
         (
             USUAL,
             CLEAN,
             replace(RAISED, gain_over_noise=1.2),
             "unclear",
             None,
-            "1.25 times count",
+            "threshold of 1.25",
         ),
         (USUAL, CLEAN, replace(RAISED, norm=1.2), "unclear", None, "but the norm is 1.20"),
-        (Figures(0.7, 1.0, 1.3, 1.3), CLEAN, UNMOVED, "unclear", None, "the original may be protected"),
+        (Figures(0.7, 1.0, 1.3, 1.3), CLEAN, UNMOVED, "unclear", None, "the original may itself be protected"),
         (
             Figures(0.7, 1.0, 1.3, 1.3),
             CLEAN,
             replace(LOWERED, gain_over_noise=0.5),
-            *("protected", "concentration", "recompressing adds"),
+            *("protected", "concentration", "recompression raises"),
         ),
     ],
 )
@@ -250,7 +264,7 @@ def test_a_check_reads_as_text(files: Path, capsys: pytest.CaptureFixture[str]):
     for part in ("identical", "135x129 px", "pocket-16, compared", "clean pictures", TEST_BED, REMOVABLE):
         assert part in out
     assert "no pixel differs" in out
-    assert "as noise as large" not in out, "nothing was changed, so nothing is compared"
+    assert "noise of the same size" not in out, "nothing was changed, so nothing is compared"
     assert "pocket-tiny returns a point" in err
     assert ("looks like clean pictures" in out) == (NO_PROOF in out)
 
@@ -286,7 +300,7 @@ def test_clean_pictures_of_ones_own(tiny_folder: Path, tiny: Surrogate, tmp_path
     assert [vae.clean_pictures for vae in found.vaes] == [3, 400]
     assert "too few" in found.vaes[0].verdict.why
     found, _ = check_picture(picture, vaes=["pocket"], clean=tmp_path, device="cpu")
-    assert any("was not looked at" in warning for warning in found.warnings)
+    assert any("was not used" in warning for warning in found.warnings)
     found, _ = check_picture(picture, vaes=[str(tiny_folder)], device="cpu")
     assert found.vaes[0].compared == {}
     assert "nothing to compare with" in found.summary[0]

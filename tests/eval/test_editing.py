@@ -236,7 +236,7 @@ def test_an_edited_result_is_refused(config: EditingConfig, finished: Finished, 
         ({"arms": ("photogard",)}, "did you mean photoguard"),
         ({"metrics": ("flipp",)}, "did you mean flip"),
         ({"budgets": (0,)}, "budget 0"),
-        ({"budgets": (8, 8)}, "given twice"),
+        ({"budgets": (8, 8)}, "contain a duplicate"),
         ({"seeds": 0}, "seeds 0"),
         ({"editors": ()}, "no editor given"),
         ({"prompts": ()}, "no prompt given"),
@@ -259,7 +259,7 @@ def test_styles_have_targets_for_embedded_editors_alone(editor_folder: Path):
     (foreign,) = prompts_for(load_editor(str(editor_folder), device="cpu"), ["snow"])
     assert (foreign.text, foreign.target) == ("add some snow", None)
     for words, message in (
-        (["snow", "add some snow"], "given twice"),
+        (["snow", "add some snow"], "contain a duplicate"),
         (["none"], "says nothing"),
         ([""], "says nothing"),
     ):

@@ -184,15 +184,15 @@ def test_planning_of_folders_is_measured(tmp_path: Path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["flat", "--images", "IMAGES", "--arm", "noise-visible"], "noise-linf as its control"),
-        (["uploads", "--images", "IMAGES", "--longest", "900"], "has to be above 1080 px"),
-        (["steps", "--images", "IMAGES", "--vae", "pocket", "--vae", "pocket"], "one is given twice"),
-        (["ingredients", "--images", "IMAGES", "--vae", "pocket"], "has no unseen other"),
-        (["check", "--images", "IMAGES", "--reference"], "go together"),
-        (["scales", "--images", "IMAGES", "--pictures", "0"], "has to be 1 or more"),
+        (["flat", "--images", "IMAGES", "--arm", "noise-visible"], "control of this benchmark is noise-linf"),
+        (["uploads", "--images", "IMAGES", "--longest", "900"], "must be above 1080 px"),
+        (["steps", "--images", "IMAGES", "--vae", "pocket", "--vae", "pocket"], "contain a duplicate"),
+        (["ingredients", "--images", "IMAGES", "--vae", "pocket"], "needs another one"),
+        (["check", "--images", "IMAGES", "--reference"], "needs --source"),
+        (["scales", "--images", "IMAGES", "--pictures", "0"], "must be 1 or more"),
         (["grid", "--images", "IMAGES", "--steps", "0"], "steps 0"),
-        (["cost", "--what", "power"], "is none of time, memory, scale, folders"),
-        (["cost", "--what", "memory"], "give a folder of them with --images"),
+        (["cost", "--what", "power"], "choose from time, memory, scale, folders"),
+        (["cost", "--what", "memory"], "give a folder with --images"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(words: list[str], message: str, tmp_path: Path):

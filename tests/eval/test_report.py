@@ -168,7 +168,7 @@ def test_it_says_what_the_tables_say_and_escapes_names(page: str):
     assert "<editor>" not in page
     assert "pca-diffusion at 16 levels moves edits 0.230 from the clean edit" in page
     assert "95 % interval +0.020 to +0.090: more than noise" in page
-    assert "24 pictures; 85% of the clean edits did what the prompt asks for" in page
+    assert "24 pictures; 85% of the clean edits follow the prompt" in page
     assert "a &amp; b" in page
     assert "test bed, not Stable Diffusion" in page
     assert '"seed": 7' in page

@@ -1,1 +1,1 @@
-"""What protection costs in time and memory: `pca-protect bench cost`."""
+"""Time and memory of protection: `pca-protect bench cost`."""

@@ -1,9 +1,8 @@
-"""What the arms of the cost benchmark are, which of them run side by side, and what comes out of them: values that travel
-between processes.
+"""The arms of the cost benchmark, their groups for comparison, and their results. All are picklable values for subprocesses.
 
-Arms that are compared with one another run in turns. On the CPU an arm holds no graph between its turns, so together they
-need their weights and little more than the largest of their peaks: the large methods at 512 px 16 GB, where their peaks of
-9.4, 7.6 and 3.9 GB add up to 21. On a GPU each keeps what it once had, so large methods run alone there.
+Arms of one group run one step at a time in turn. On the CPU an arm keeps no graph between steps, so a group needs the weights of
+all arms plus about the largest peak: 16 GB for the large methods at 512 px, whose peaks of 9.4, 7.6 and 3.9 GB add up to 21. On a
+GPU the caching allocator of each process keeps its peak, so large methods run alone there.
 """
 
 from __future__ import annotations
@@ -23,30 +22,29 @@ from pca_protect.eval.pictures import made_picture, pictures_in, square_picture
 from pca_protect.io.picture import Picture
 
 MODE = ProtectConfig.mode
-"""Of every arm that is this program or the published loop; methods have their own."""
+"""Mode of all arms of this program and of the published loop; methods have their own."""
 
 Run = Callable[[int, Callable[[], None]], object]
-"""Called with (steps, what to call after each of them)."""
+"""Called with (number of steps, callback after each step)."""
 
 Prepared = tuple[Run, str, torch.dtype]
-"""A run with everything loaded, and the name and precision of the encoder as resolved."""
+"""A run with all models loaded, and the resolved name and precision of the encoder."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """What to run.
+    """One configuration to time.
 
     Attributes:
-        name: `bare`: forward and input gradient of the encoder, nothing else. `paper`, `balanced`, `fast`: a whole `protect`
-            with this preset. `published`: the authors' loop. `ours`: our loop with the preset `paper`, so step for step the
-            same; `ours-little-memory` with checkpoints, `ours-compiled` with an encoder that `torch.compile` translated,
-            `ours-fast` with as many steps as the preset `fast` takes.
-            Anything else is a method of `eval/arms/registry.py`, optimised as published posterior collapse is.
-        vae: what `load_surrogate` takes; for `published` a diffusers folder.
-        picture: what to run on, repeated to fill a batch.
-        device: resolved; a CUDA device other than the current one with its index.
-        unet: for methods that look through one, and for no other arm: an embedded editor, whose own copy of `vae` then
-            stands in front of it, or random weights behind `vae`.
+        name: `bare`: forward pass and input gradient of the encoder only. `paper`, `balanced`, `fast`: a complete `protect`
+            with this preset. `published`: the authors' loop. `ours`: our loop with the preset `paper`, hence the same steps;
+            `ours-little-memory` with gradient checkpoints, `ours-compiled` with an encoder under `torch.compile`,
+            `ours-fast` with the number of steps of the preset `fast`.
+            Any other name is a method of `eval/arms/registry.py`, with the optimiser of published posterior collapse.
+        vae: a name for `load_surrogate`; for `published` a diffusers folder.
+        picture: the input, repeated to fill a batch.
+        device: resolved; a CUDA device other than the current one has an index.
+        unet: only for methods that use one: an embedded editor, with its own copy of `vae`, or a random UNet behind `vae`.
     """
 
     name: str
@@ -63,19 +61,19 @@ class Arm:
 
 @dataclass(frozen=True)
 class Measured:
-    """What came out.
+    """The measurements of one arm.
 
     Attributes:
         vae, precision: as resolved.
-        seconds: wall seconds of each run of all steps, for the whole batch, model loaded and warmed up. What a method has
-            to find out about the clean picture before its first step is part of it.
-        weights_megabytes: memory after loading, before the first step (of the device's allocator on CUDA, of the process
-            elsewhere, there with Python and PyTorch themselves).
-        peak_megabytes: the same at its highest.
-        note: empty, or why there are no seconds.
-        first_seconds: wall seconds of the first step, with what is compiled, chosen and allocated in it.
-        operations: of a step, see `operations_of_step`.
-        matrix_rate: operations a second that the device does at best in this precision, see `matrix_rate`.
+        seconds: wall seconds of each run of all steps, for the whole batch, after loading and warm-up. Includes a method's
+            computations on the clean picture before its first step.
+        weights_megabytes: memory after loading, before the first step: on CUDA of the device's allocator, elsewhere of the
+            process, including Python and PyTorch.
+        peak_megabytes: peak of the same memory.
+        note: empty, or the reason for missing seconds.
+        first_seconds: wall seconds of the first step, including compilation, algorithm selection and allocation.
+        operations: per step, see `operations_of_step`.
+        matrix_rate: peak operations per second of the device in this precision, see `matrix_rate`.
     """
 
     vae: str
@@ -93,7 +91,7 @@ class Measured:
 class Startup:
     """Attributes:
     seconds: median wall seconds of `protect --help`.
-    imports_torch: whether it does, by Python's own log of imports.
+    imports_torch: whether it imports torch, according to `python -X importtime`.
     """
 
     seconds: float
@@ -103,15 +101,15 @@ class Startup:
 CUDA_BATCHES = (4, 16)
 EDITOR = "pocket-editor"
 LARGE_METHODS = ("advdm", "sds-minus", PCA)
-"""One that differentiates the UNet, one that only runs it, one that has none: a step of the large architecture is too
-slow to measure methods that cost the same."""
+"""One method that differentiates the UNet, one that only runs it, and one without. A step of the large architecture is too slow
+to time further methods of equal cost."""
 
 
 def groups_of(config: CostConfig, device: torch.device) -> list[list[Arm]]:
-    """All arms, those that run side by side together.
+    """All arms, grouped by those that run in turn.
 
     Raises:
-        UsageError, PictureError: there is no picture to be had.
+        UsageError, PictureError: no picture can be read.
     """
     bare = Arm(
         name="bare",
@@ -134,7 +132,7 @@ def groups_of(config: CostConfig, device: torch.device) -> list[list[Arm]]:
         bf16 = replace(ours, precision="bf16")
         fewer = replace(bf16, name="ours-fast", steps=PRESETS["fast"].steps)
         groups[-1] += [bf16, replace(bf16, name="ours-compiled"), fewer]
-        groups += [[replace(bf16, batch=batch)] for batch in CUDA_BATCHES]  # one by one: they may not fit together
+        groups += [[replace(bf16, batch=batch)] for batch in CUDA_BATCHES]  # one per group: together they may not fit
     for size_px in config.sizes_px:
         first = replace(bare, vae=EMBEDDED[EDITOR], picture=_picture(config, size_px), precision="fp32")
         groups.append(_methods(first, config.methods, EDITOR))
@@ -146,7 +144,7 @@ def groups_of(config: CostConfig, device: torch.device) -> list[list[Arm]]:
 
 
 def _methods(like: Arm, names: Sequence[str], unet: str | RandomUnet) -> list[Arm]:
-    """Arms like this one, each with a UNet only if it looks through it."""
+    """Copies of this arm under each method's name, with a UNet only if the method uses one."""
     return [replace(like, name=name, unet=unet if ARMS[name].needs == "denoiser" else None) for name in names]
 
 

@@ -1,4 +1,4 @@
-"""What `pca-protect bench cost` measures, by `--what`. Standard library only: the command line imports this before torch."""
+"""Settings of `pca-protect bench cost`, by `--what`. Standard library only: the command line imports this before torch."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from pca_protect.eval.arms.registry import ARMS, arms_named
 from pca_protect.eval.benches.configs import BenchConfig, at_least_one, distinct
 
 PCA = "pca-diffusion"
-"""The method that the others are measured against."""
+"""The reference for the other methods."""
 
 METHODS = tuple(name for name, arm in ARMS.items() if arm.needs != "nothing" and arm.preset in ("", "paper"))
-"""All that are optimised as published posterior collapse is, so that a step of one is comparable with a step of another."""
+"""All methods with the optimiser of published posterior collapse, which makes their steps comparable."""
 
 
 @dataclass(frozen=True)
 class CostConfig:
-    """One cost benchmark, validated when it is made.
+    """Settings of one cost benchmark, validated on construction.
 
     Attributes:
-        vae: surrogate whose whole protection is timed against bare passes of its encoder.
-        sizes_px: sides of the square pictures, multiples of 8. Methods are compared at each on the embedded editor;
-            everything else is measured at the largest.
-        steps: gradient steps of a whole protection, and of a run of the large architecture on a GPU.
-        rounds: how often each arm runs; times are medians over them.
-        seed: makes the picture, where `images` gives none, and the random weights.
+        vae: surrogate; a complete protection is timed against bare passes of its encoder.
+        sizes_px: sides of the square pictures, multiples of 8. Methods are compared at every size on the embedded editor;
+            the rest is measured at the largest.
+        steps: gradient steps of a complete protection, and of a run of the large architecture on a GPU.
+        rounds: runs of each arm; times are medians over them.
+        seed: of the random weights, and of a synthetic picture if `images` is None.
         device: `auto` prefers cuda, then mps, then cpu.
         images: a folder whose first picture is used.
         block_out_channels: widths of the large architecture; the default is Stable Diffusion's VAE.
-        methods: which ones are compared, `pca-diffusion` among them.
+        methods: the compared methods, including `pca-diffusion`.
         unet_block_out_channels: widths of the UNet behind the large architecture; the default is that of Stable Diffusion
-            1.x. None compares methods on the embedded editor alone.
+            1.x. None compares methods on the embedded editor only.
 
     Raises:
         UsageError: a value is out of range or unknown.
@@ -54,20 +54,22 @@ class CostConfig:
             if not 64 <= size_px <= 2048 or size_px % 8:
                 raise UsageError(f"size {size_px} px is not a multiple of 8 from 64 to 2048; 512 is the published size")
         if not self.sizes_px or len(set(self.sizes_px)) < len(self.sizes_px):
-            raise UsageError(f"sizes {', '.join(map(str, self.sizes_px))!r}: give each once, and one at least")
+            raise UsageError(f"sizes {', '.join(map(str, self.sizes_px))!r}: give at least one, each once")
         if self.steps < 1:
-            raise UsageError(f"steps {self.steps} is not at least 1; 40 is the published number")
+            raise UsageError(f"steps {self.steps}: must be 1 or more; 40 is the published number")
         if self.rounds < 1:
-            raise UsageError(f"rounds {self.rounds} is not at least 1; 3 or more give a median")
+            raise UsageError(f"rounds {self.rounds}: must be 1 or more; 3 or more give a median")
         if self.seed < 0:
             raise UsageError(f"seed {self.seed} is negative; give a whole number from 0 on")
         require_device_name(self.device)
         arms_named(self.methods)
         foreign = [name for name in self.methods if name not in METHODS]
         if foreign:
-            raise UsageError(f"{foreign[0]} does not walk as the others do; choose among {', '.join(METHODS)}")
+            raise UsageError(
+                f"{foreign[0]}: is not optimised like the others, so steps cannot be compared; choose from {', '.join(METHODS)}"
+            )
         if PCA not in self.methods:
-            raise UsageError(f"methods {', '.join(self.methods)!r}: {PCA} is missing, which they are measured against")
+            raise UsageError(f"methods {', '.join(self.methods)!r}: lack the reference {PCA}; add it")
 
     @property
     def size_px(self) -> int:
@@ -85,7 +87,7 @@ class MemoryConfig(BenchConfig):
     Attributes:
         vae: see `load_surrogate`.
         tiles_px: sides of the windows.
-        steps: memory does not depend on them, time does.
+        steps: gradient steps; influence time, not memory.
     """
 
     vae: str = "pocket"
@@ -104,9 +106,9 @@ class ScaleConfig(BenchConfig):
     """`bench cost --what scale`.
 
     Attributes:
-        size_px: side of the picture whose work is measured.
+        size_px: side of the picture for the table `work`.
         block_out_channels: widths of the large architecture; the default is Stable Diffusion's VAE.
-        preset: of the protected files that are compared with unprotected ones.
+        preset: of the protected files in the table `files`.
     """
 
     size_px: int = 512

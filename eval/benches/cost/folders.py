@@ -1,8 +1,8 @@
-"""`pca-protect bench cost --what folders`: time and memory of planning a large folder, on a first look (`look`) and where every
-picture is finished (`prove`).
+"""`pca-protect bench cost --what folders`: time and memory of planning a large folder, without outputs (`look`) and with every
+picture finished (`prove`).
 
-Tiny pictures in a temporary folder are listed with `preview`, and proved finished from a journal by their digests, each in a
-process of its own. Peak memory is that of the process; `empty_megabytes` is that of its imports alone.
+A subprocess runs `preview` on tiny pictures in a temporary folder; in `prove` it verifies the digests of a journal. Peak memory
+is that of the subprocess; `empty_megabytes` is that of its imports alone.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ print(json.dumps({"seconds": seconds, "peak_megabytes": peak_megabytes(), "empty
 def measure_folders(
     folder: Path, *, numbers: Sequence[int] = NUMBERS, on_progress: OnProgress | None = None
 ) -> Finished:
-    """Measure what `folder` does not hold yet, and write its tables. Linux only.
+    """Add the measurements missing from `folder` and write its tables. Linux only.
 
     Args:
-        numbers: of pictures in a folder.
+        numbers: numbers of pictures in a folder.
 
     Raises:
         UsageError: `folder` holds something else; see `Results`.
@@ -78,7 +78,7 @@ def measure_folders(
 
 
 def make_pictures(folder: Path, number: int) -> None:
-    """Pictures of 16x24 px that all differ, a hundred a folder."""
+    """Write distinct pictures of 16x24 px, a hundred per subfolder."""
     for index in range(number):
         path = folder / f"{index // 100:04}" / f"{index:06}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ def make_pictures(folder: Path, number: int) -> None:
 
 
 def pretend_finished(photos: Path, output: Path) -> None:
-    """Copies of the pictures with the journal of a run that made them; only the digests matter here."""
+    """Write copies of the pictures as outputs, and a journal with their digests, as after a finished run."""
     asked = OutputOptions().digest(ProtectConfig())
     lines = []
     for path in photos.rglob("*.png"):

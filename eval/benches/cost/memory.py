@@ -1,7 +1,7 @@
 """`pca-protect bench cost --what memory`: peak memory and time of large pictures. Memory should grow with the window, not with
 the picture.
 
-Every picture is protected in a process of its own, from file to file.
+A subprocess protects each picture, from file to file.
 """
 
 from __future__ import annotations
@@ -37,12 +37,13 @@ print(json.dumps({
 
 
 def measure_memory(config: MemoryConfig, folder: Path, *, on_progress: OnProgress | None = None) -> Finished:
-    """Measure what `folder` does not hold yet, and write its tables. A picture that memory does not suffice for has the error in
-    its row.
+    """Add the measurements missing from `folder` and write its tables.
+
+    The row of a picture that fails, for lack of memory for example, holds the error.
 
     Raises:
-        UsageError: a setting is wrong, or `folder` holds something else; see `Results`.
-        DeviceError: the device is not there.
+        UsageError: a setting is wrong, or `folder` holds other results; see `Results`.
+        DeviceError: the device is unavailable.
     """
     bench = Bench("cost --what memory", config, folder, on_progress)
     bench.open()
@@ -66,7 +67,7 @@ def _in_a_process(path: Path, tile_px: int, config: MemoryConfig) -> Json:
         command = [sys.executable, "-c", _ONE, str(path), f"{scratch}/out.png", json.dumps(settings)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        said = done.stderr.splitlines()
-        return {"error": said[-1] if said else f"ended with exit code {done.returncode}"}
+        errors = done.stderr.splitlines()
+        return {"error": errors[-1] if errors else f"ended with exit code {done.returncode}"}
     found: Json = json.loads(done.stdout)
     return found

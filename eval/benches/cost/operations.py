@@ -1,5 +1,4 @@
-"""How much an arm computes, and how fast its device multiplies matrices: the share of the one that the other reaches says
-how much there is left to gain."""
+"""Operations of an arm, and the matrix rate of its device. Their ratio bounds the speed-up still possible."""
 
 from __future__ import annotations
 
@@ -15,15 +14,16 @@ from torch.utils.flop_counter import conv_flop_count, flop_registry
 from pca_protect.eval.benches.cost.arms import Run
 
 _SIDES = {"cpu": 1024, "cuda": 8192, "mps": 4096}
-"""Of the matrices: large enough that larger ones are no faster."""
+"""Side of the matrices; larger ones are no faster."""
 _REPETITIONS = 10
 
 
 def operations_of_step(run: Run) -> int:
-    """Floating-point operations of the second step of a run, those of matrix products and convolutions, an addition and a
-    multiplication being two (the formulas are those of PyTorch's `FlopCounterMode`, and Winograd convolutions count as direct
-    ones). What a run finds out before its first
-    step is not part of it; what is computed again in the backward pass is."""
+    """Floating-point operations of matrix products and convolutions in the second step of a run.
+
+    An addition and a multiplication count as two (formulas of PyTorch's `FlopCounterMode`; Winograd convolutions count as direct
+    ones). Excludes computations before the first step, includes recomputation in the backward pass.
+    """
     counter = _Counter()
     totals: list[int] = []
 
@@ -41,7 +41,7 @@ def operations_of_step(run: Run) -> int:
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations a second of the best of ten products of large square matrices, in the threads that are set."""
+    """Floating-point operations per second in the best of ten products of large square matrices, at the current thread count."""
     side = _SIDES[device.type]
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     best = float("inf")
@@ -55,7 +55,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def _direct_convolution(x: Tensor, weight: Tensor, *_: object, out_val: Tensor, **__: object) -> int:
-    """Of a convolution that NNPACK computes with fewer operations."""
+    """Operations of a direct convolution, for one that NNPACK computes with fewer."""
     counted: int = conv_flop_count(list(x.shape), list(weight.shape), list(out_val.shape))
     return counted
 
@@ -64,11 +64,11 @@ _FORMULAS = {**flop_registry, torch.ops.aten._nnpack_spatial_convolution: _direc
 
 
 class _CountedError(Exception):
-    """Ends a run whose rest need not be computed."""
+    """Stops a run once its operations are counted."""
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """`FlopCounterMode` without its table by modules, for which it cannot follow `torch.autograd.grad` to the pixels."""
+    """`FlopCounterMode` without its table by modules, which fails under `torch.autograd.grad` with respect to the pixels."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

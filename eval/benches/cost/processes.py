@@ -1,5 +1,5 @@
-"""Arms of a comparison in processes of their own, one step at a time in turns: what else the machine does meanwhile slows all
-of them alike, and each one's memory is its own."""
+"""Runs the arms of a comparison in one process each, one step at a time in turn. Other load on the machine slows all arms alike,
+and peak memory is measured per arm."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from pca_protect.eval.benches.cost.programs import PROGRAMS, method
 
 
 def serve(baton: Connection) -> None:
-    """Entry point of the process. Whoever holds the other end of `baton` decides when to go on.
+    """Entry point of the process. The parent, at the other end of `baton`, starts every step.
 
-    Receives an `Arm`. Sends None when ready to run it and again after every step, waiting for an answer each time, and
-    in the end a `Measured`, or a `PcaProtectError` instead.
+    Receives an `Arm`. Sends None when ready and after every step, and waits for a reply each time. Finally sends a `Measured`, or
+    a `PcaProtectError`.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the parent, whose end then ends the waiting
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles interrupts; its exit closes the pipe
 
     def wait_for_turn() -> None:
         baton.send(None)
@@ -39,7 +39,7 @@ def serve(baton: Connection) -> None:
             baton.send(_measure(arm, wait_for_turn))
         except PcaProtectError as error:
             baton.send(error)
-    except (EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone
+    except (EOFError, BrokenPipeError, ConnectionResetError):  # the parent has exited
         return
 
 
@@ -76,14 +76,14 @@ def _prepare(arm: Arm) -> Prepared:
 
 
 def _timed(run: Run, steps: int, device: torch.device, wait_for_turn: Callable[[], None]) -> float:
-    """Wall seconds of one run, the waiting after each step not counted."""
+    """Wall seconds of one run, without the waits after each step."""
     stopwatch = _Stopwatch(device)
     run(steps, lambda: stopwatch.paused(wait_for_turn))
     return stopwatch.stop()
 
 
 class _Stopwatch:
-    """Wall time with the pauses taken out; the device's queue is emptied whenever the clock is read."""
+    """Wall time without pauses. Synchronises the device before every reading."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -120,10 +120,10 @@ def _megabytes_now(device: torch.device) -> float:
 
 
 def run_in_turns(arms: Sequence[Arm], *, on_turn: Callable[[], None]) -> list[Measured]:
-    """Run all arms to their end. `on_turn` is called after every step of any of them, loading and warming up included.
+    """Run all arms to completion. Calls `on_turn` after every step of every arm, including loading and warm-up.
 
     Raises:
-        PcaProtectError: what an arm raised.
+        PcaProtectError: raised by an arm.
         DeviceError: an arm's process died.
     """
     with ExitStack() as stack:
@@ -139,7 +139,7 @@ def run_in_turns(arms: Sequence[Arm], *, on_turn: Callable[[], None]) -> list[Me
 
 
 class _ArmProcess:
-    """Starts with its first turn, so that loading one arm does not slow another."""
+    """The process of one arm. Starts at its first turn, so that loading does not slow other arms."""
 
     def __init__(self, arm: Arm) -> None:
         context = get_context("spawn")

@@ -1,5 +1,5 @@
-"""This program, the published loop and methods from the literature as arms of the cost benchmark. Methods run as in
-`pca-protect bench editing`."""
+"""Arms of the cost benchmark: this program, the published loop, and methods from the literature (as in `pca-protect bench
+editing`)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def method(arm: Arm) -> Prepared:
 
     def run(steps: int, on_step: Callable[[], None]) -> Optimized:
         config = request_for(what, steps=steps)
-        generator = generator_for(arm.picture.rgb, seed=0)  # draws do not change what a method costs
+        generator = generator_for(arm.picture.rgb, seed=0)  # random draws do not affect the cost
         objective, start = objective_and_start(what, clean, target, config=config, generator=generator)
         return run_recipe(clean, objective, config, init=start, on_step=lambda done, of, values: on_step())
 
@@ -43,8 +43,8 @@ def method(arm: Arm) -> Prepared:
 
 
 def target_of(arm: Arm) -> Target:
-    """What a method looks into, and nothing else: whoever needs the encoder alone does not pay for a UNet. What else an
-    editor consists of is let go before the first step."""
+    """The models used by a method: the encoder, and a UNet only if needed. Releases all other parts of an editor before the
+    first step."""
     if isinstance(arm.unet, str):
         denoiser = denoiser_of(load_editor(arm.unet, device=arm.device, precision=arm.precision))
         return Target(denoiser.surrogate, denoiser)
@@ -94,7 +94,7 @@ def _published(arm: Arm) -> Prepared:
     variance, direction = ProtectConfig(mode=MODE).objective
     assert not isinstance(variance, str)
     for parameter in vae.encoder.parameters():
-        parameter.detach().sum()  # weights mapped from a file come into memory, and into the count, when first read
+        parameter.detach().sum()  # reads memory-mapped weights, so that they count as resident memory
 
     def run(steps: int, on_step: Callable[[], None]) -> None:
         ascend = direction == "up"
@@ -114,7 +114,7 @@ PROGRAMS: dict[str, Callable[[Arm], Prepared]] = {
     "ours-compiled": _ours,
     "ours-fast": _ours,
 }
-"""What loads and prepares each of them."""
+"""Arm name -> the function that loads and prepares it."""
 
 
 def _surrogate_and_pixels(arm: Arm) -> tuple[Surrogate, Tensor]:

@@ -1,8 +1,8 @@
-"""The published attack as its authors run it, to be measured against. Written from the paper and from reading their
-code (Guo et al., arXiv 2408.10901; github.com/ZhongliangGuo/PosteriorCollapseAttack), sharing nothing with our loop.
+"""The published attack as its authors run it, as a reference for cost. Reimplemented from the paper and the authors' code
+(Guo et al., arXiv 2408.10901; github.com/ZhongliangGuo/PosteriorCollapseAttack), without code shared with our loop.
 
-What decides its cost is kept: the whole VAE is loaded, the weights are not frozen, so that every backward pass also
-computes weight gradients that nobody uses (and keeps them), fp32, batch 1, and the loss is read back every step.
+Keeps the properties that determine its cost: the complete VAE is loaded in fp32; weights are not frozen, so every backward pass
+also computes and stores unused weight gradients; batch 1; the loss is copied to the host every step.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ def published_loop(
     steps: int = 40,
     on_step: Callable[[], None] | None = None,
 ) -> Tensor:
-    """Perturbed pixels, shape and [0, 1] range as `pixels`.
+    """Perturbed pixels in [0, 1] with the shape of `pixels`.
 
     Args:
-        vae: as loaded, in evaluation mode, parameters requiring gradients.
+        vae: in evaluation mode; parameters require gradients, as after loading.
         pixels: `(B, 3, H, W)` in [0, 1], sides multiples of the VAE's downscaling.
         target_variance: v; 1 with `ascend` is PCA+, 1e-8 without is PCA-.
-        ascend: walk up the loss of the paper instead of down.
+        ascend: maximise the loss of the paper instead of minimising it.
         budget, step_size: in [0, 1] units; the defaults and `steps` are the published settings.
         on_step: called after every step.
     """

@@ -1,6 +1,6 @@
-"""The architectures of Stable Diffusion's VAE and UNet with random weights: cost what the real ones cost, need no download.
+"""Stable Diffusion's VAE and UNet with random weights: the same cost as the real models, without a download.
 
-The UNet is made where it is used: its 860 million parameters would take 3.4 GB on disk.
+The UNet is constructed in the process that uses it: its 860 million parameters would take 3.4 GB on disk.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RANDOM_VAE = "SD architecture, random weights"
 
 def save_random_vae(folder: Path, *, block_out_channels: Sequence[int], seed: int) -> None:
     """Write a diffusers folder. Widths (128, 256, 512, 512) are those of SD 1.x and 2.x, with 34.2 million parameters in
-    the encoder; smaller ones serve tests. Global random state is left alone."""
+    the encoder; smaller widths are for tests. Preserves the global random state."""
     blocks = len(block_out_channels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -46,8 +46,8 @@ _LATENT_SCALE = 0.18215
 @dataclass(frozen=True)
 class RandomUnet:
     """Attributes:
-    block_out_channels: widths, multiples of 8; (320, 640, 1280, 1280) are those of SD 1.x, smaller ones serve tests.
-    seed: makes the weights.
+    block_out_channels: widths, multiples of 8; (320, 640, 1280, 1280) are those of SD 1.x, smaller ones are for tests.
+    seed: of the weights.
     """
 
     block_out_channels: tuple[int, ...]
@@ -55,7 +55,7 @@ class RandomUnet:
 
 
 def random_denoiser(unet: RandomUnet, surrogate: Surrogate) -> Denoiser:
-    """A UNet of SD 1.x behind an encoder, on the encoder's device, in fp32. Global random state is left alone."""
+    """A UNet of SD 1.x behind an encoder, on the encoder's device, in fp32. Preserves the global random state."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(unet.seed)
         model = architecture(unet.block_out_channels, latent_channels=surrogate.latent_channels)
@@ -65,7 +65,9 @@ def random_denoiser(unet: RandomUnet, surrogate: Surrogate) -> Denoiser:
         surrogate,
         _LATENT_SCALE,
         int(scheduler.config["num_train_timesteps"]),
-        nn.Module.to(model.eval().requires_grad_(False), surrogate.device),  # diffusers' own has types that mislead
+        nn.Module.to(
+            model.eval().requires_grad_(False), surrogate.device
+        ),  # the type annotations of diffusers' own `to` are wrong
         scheduler,
         no_prompt.to(surrogate.device),
     )

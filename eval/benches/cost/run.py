@@ -1,13 +1,13 @@
-"""What protection costs: `pca-protect bench cost`.
+"""`pca-protect bench cost`: time and memory of protection.
 
-Five questions, each with its own yardstick:
-    what a whole protection takes beyond the encoder passes it cannot do without    arms `paper`, `balanced`  : `bare`
-    what a step takes beside the published loop, on Stable Diffusion's architecture arm  `ours`               : `published`
-    what it takes where memory is short                                             arm  `ours-little-memory` : `ours`
-    what methods from the literature take, step for step alike                      arms by their names       : `pca-diffusion`
-    how long the command line takes to start                                        arm  `startup`
-Methods are compared on the embedded editor, and some of them on Stable Diffusion's architecture: there the UNet has its
-true weight. Targets stand beside what was measured; missing one is a result, not an error.
+Five comparisons, each with a reference:
+    a complete protection with the minimum of encoder passes            arms `paper`, `balanced`  : `bare`
+    a step with that of the published loop, on SD's VAE architecture    arm  `ours`               : `published`
+    gradient checkpointing with none                                    arm  `ours-little-memory` : `ours`
+    methods from the literature with ours, at equal steps               arms by their names       : `pca-diffusion`
+    start-up time of the command line                                   arm  `startup`
+Methods are compared on the embedded editor, and some on Stable Diffusion's architecture with a UNet of real size. Each row has
+its target; a missed target is a result, not an error.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from pca_protect.eval.environment import environment
 from pca_protect.eval.results import Finished, OnProgress, Results
 
 _PROTECT = "from pca_protect.cli.main import protect; protect()"
-"""What the installed `protect` script does."""
+"""Equivalent of the installed `protect` script."""
 
 
 def measure_cost(config: CostConfig, folder: Path, *, on_progress: OnProgress | None = None) -> Finished:
-    """Measure what `folder` does not hold yet, and write its tables.
+    """Add the measurements missing from `folder` and write its tables.
 
     Raises:
-        UsageError: a setting is wrong, or `folder` holds something else; see `Results`.
-        PictureError, ModelError, DeviceError: a picture, a model or the device cannot be had, or memory ran out.
+        UsageError: a setting is wrong, or `folder` holds other results; see `Results`.
+        PictureError, ModelError, DeviceError: a picture, a model or the device is unavailable, or memory ran out.
     """
     report: OnProgress = on_progress or (lambda label, done, turns: None)
     device = resolve_device(config.device)

@@ -1,8 +1,7 @@
-"""`pca-protect bench cost --what scale`: operations and seconds a picture, and how much files grow: what docs/scale.md starts
-from.
+"""`pca-protect bench cost --what scale`: operations and seconds per picture, and growth of files; the input of docs/scale.md.
 
-Seconds are processor seconds of one thread, so that other programs on the machine hardly count. The large encoder is the
-architecture of Stable Diffusion's with random weights, which costs the same.
+Seconds are CPU seconds of one thread, nearly independent of other load on the machine. The large encoder has the architecture
+of Stable Diffusion's and random weights, at the same cost.
 """
 
 from __future__ import annotations
@@ -32,12 +31,13 @@ from pca_protect.surrogates.load import load_surrogate
 
 
 def measure_scale(config: ScaleConfig, folder: Path, *, on_progress: OnProgress | None = None) -> Finished:
-    """Measure what `folder` does not hold yet, and write the tables `work` (the first picture) and `files` (every picture). Sets
-    the number of threads to 1.
+    """Measure what `folder` does not hold yet, and write the tables `work` (the first picture) and `files` (every picture).
+
+    Sets the number of threads to 1.
 
     Raises:
-        UsageError: a setting is wrong, or `folder` holds something else; see `Results`.
-        PictureError, ModelError: a picture or an encoder cannot be had.
+        UsageError: a setting is wrong, or `folder` holds other results; see `Results`.
+        PictureError, ModelError: a picture or an encoder cannot be loaded.
     """
     torch.set_num_threads(1)
     bench = Bench("cost --what scale", config, folder, on_progress)
@@ -61,9 +61,9 @@ def measure_scale(config: ScaleConfig, folder: Path, *, on_progress: OnProgress 
 
 
 def cost_of(picture: Picture, surrogate: Surrogate) -> Json:
-    """Operations of one step, and processor seconds of a step, of the rest, and of a whole picture of the default preset.
+    """Operations of one step; CPU seconds of a step, of the rest, and of a picture with the default preset.
 
-    The cost of a step is the difference between runs of one and of two steps; the rest is decoding, evaluation and encoding.
+    A step's cost is the difference between runs of two steps and of one. The rest is decoding, evaluation and encoding.
     """
     steps = ProtectConfig().recipe.steps
     surrogate.posterior(torch.zeros(1, 3, 64, 64))  # warms up
@@ -79,8 +79,8 @@ def cost_of(picture: Picture, surrogate: Surrogate) -> Json:
 
 
 def operations_of_loss(surrogate: Surrogate, height: int, width: int) -> int:
-    """Floating-point operations, an addition and a multiplication being two, of the loss and its gradient with respect to
-    the pixels. Counted from shapes, without computing anything."""
+    """Floating-point operations of the loss and its gradient with respect to the pixels; an addition and a multiplication count
+    as two. Derived from shapes on the meta device."""
     shapes = replace(surrogate, encoder=copy.deepcopy(surrogate.encoder).to("meta"))
     pixels = torch.zeros(1, 3, height, width, device="meta", requires_grad=True)
     with FlopCounterMode(display=False) as counter:
@@ -89,7 +89,7 @@ def operations_of_loss(surrogate: Surrogate, height: int, width: int) -> int:
 
 
 def growth(path: Path, surrogate: Surrogate, request: ProtectConfig) -> Json:
-    """Bytes that a photograph takes as JPEG, as PNG, and protected."""
+    """Bytes of a photograph as JPEG, as PNG, and protected."""
     picture = read_picture(path)
     data, record = protect(picture, request, surrogate=surrogate).encoded("PNG")
     return {

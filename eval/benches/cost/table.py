@@ -1,4 +1,4 @@
-"""The table `cost`: measured arms beside their yardsticks and targets."""
+"""The table `cost`: measured arms with their references and targets."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pca_protect.eval.benches.cost.config import METHODS, PCA
 from pca_protect.eval.results import Row
 
 OVERHEAD_LIMIT = 1.15
-"""A whole protection may take this many times its bare encoder passes."""
+"""Maximum time of a complete protection, in units of its bare encoder passes."""
 SPEED_UP = 1.4
-"""A step has to be this many times as fast as a published one, with less memory. On one CPU core 1.5 is what leaving out the
-weight gradients can give: a third of the published step's operations."""
+"""Minimum speed-up of a step over a published one, at less memory. On one CPU core, omitting the weight gradients (a third of the
+published step's operations) can give 1.5."""
 CHECKPOINT_LIMIT, CHECKPOINT_SHARE = 1.4, 0.5
-"""With checkpoints a step may take this many times as long as without, for this share of the published loop's memory, that
-of the weights not counted."""
+"""With checkpoints: maximum time of a step in units of one without, and maximum memory above the weights as a share of the
+published loop's."""
 GPU_SPEED_UP, GPU_SHARE, GPU_FAST_SPEED_UP = 5.0, 1 / 3, 8.0
-"""In bf16 on CUDA a picture's step has to be this many times as fast as a published one; of a single picture also in this
-share of its memory. All steps of `fast` together have to be as many times as fast as all published ones."""
+"""In bf16 on CUDA: minimum speed-up of a step per picture over a published one; maximum share of its memory at batch 1; minimum
+speed-up of all steps of `fast` over all published ones."""
 STARTUP_SECONDS = 0.5
-"""`protect --help` has to take less, and import no torch."""
+"""Maximum time of `protect --help`, which must not import torch."""
 
 _YARDSTICKS = {
     "paper": "bare",
@@ -40,19 +40,18 @@ COLUMNS = (
     *("teraflop_per_step", "teraflops", "matrix_teraflops", "share_of_matrix_rate"),
     *("ratio", "against", "target", "met", "note"),
 )
-"""`seconds` are of a whole run and `seconds_per_step` of a step, both of one picture (a batch's time divided by its size);
-medians over rounds. `first_seconds` are those of the first step of the whole batch. `teraflop_per_step` counts 10^12
-operations of a step of one picture, `teraflops` those done a second, `matrix_teraflops` what products of large matrices reach
-in the same precision on the same device and threads, and `share_of_matrix_rate` the one over the other. `ratio` is this
-arm's time over that of the arm `against`: below 1 is faster. `needs` says of a method whether it looks into the encoder alone
-or through the denoiser, too."""
+"""`seconds` (of a run) and `seconds_per_step` are per picture (a batch's time divided by its size), medians over rounds.
+`first_seconds`: first step of the whole batch. `teraflop_per_step`: 10^12 operations of a step per picture; `teraflops`: 10^12
+operations per second; `matrix_teraflops`: the same for products of large matrices in the same precision on the same device and
+threads; `share_of_matrix_rate`: teraflops / matrix_teraflops. `ratio`: this arm's time over that of the arm `against`; below 1 is
+faster. `needs`: whether a method uses the encoder alone or the denoiser as well."""
 
 _Place = tuple[str, int]
-"""VAE and size: arms are compared where both are the same."""
+"""VAE and size; compared arms share both."""
 
 
 def arm_rows(measured: Sequence[tuple[Arm, Measured]]) -> list[Row]:
-    """One row an arm, in order."""
+    """One row per arm, in order."""
     places: dict[_Place, dict[str, Measured]] = {}
     for arm, one in measured:
         if arm.batch == 1:
@@ -72,7 +71,7 @@ def startup_row(startup: Startup) -> Row:
 
 
 def _arm_row(arm: Arm, measured: Measured, beside: Mapping[str, Measured]) -> Row:
-    """`beside`: what ran one picture at a time in the same place, by name."""
+    """`beside`: arms at batch 1 with the same VAE and size, by name."""
     against = _YARDSTICKS.get(arm.name)
     ratio = None if against is None else _ratio(arm, measured, beside[against])
     target, met = _verdict(arm, measured, beside, ratio)
@@ -112,7 +111,7 @@ def _arm_row(arm: Arm, measured: Measured, beside: Mapping[str, Measured]) -> Ro
 def _verdict(
     arm: Arm, measured: Measured, beside: Mapping[str, Measured], ratio: float | None
 ) -> tuple[str | None, bool | None]:
-    """The target of an arm, None where it has none, and whether it is met, None where that was not measured."""
+    """The target of an arm (None without a target), and whether it is met (None if not measured)."""
     if arm.name in ("paper", "balanced"):
         return f"ratio <= {OVERHEAD_LIMIT}", None if ratio is None else ratio <= OVERHEAD_LIMIT
     if arm.name == "ours-little-memory":
@@ -147,7 +146,7 @@ def _above_weights(measured: Measured) -> float:
 
 
 def _is_cheaper(arm: Arm, measured: Measured, rivals: Sequence[Measured]) -> bool | None:
-    """Whether an arm takes less time and less memory than every rival; None if one of them has no time."""
+    """Whether an arm takes less time and memory than every rival; None if any of them has no time."""
     ratios = [ratio for rival in rivals if (ratio := _ratio(arm, measured, rival)) is not None]
     if len(ratios) < len(rivals):
         return None
@@ -155,8 +154,7 @@ def _is_cheaper(arm: Arm, measured: Measured, rivals: Sequence[Measured]) -> boo
 
 
 def _ratio(arm: Arm, measured: Measured, yardstick: Measured) -> float | None:
-    """Median over rounds of the times per picture; rounds of arms that ran in turns saw the same machine. Yardsticks
-    run one picture at a time."""
+    """Median over rounds of the ratio of times per picture; arms ran in turn, so rounds are pairs. Yardsticks run at batch 1."""
     if not measured.seconds or not yardstick.seconds:
         return None
     pairs = zip(measured.seconds, yardstick.seconds, strict=True)
