@@ -22,6 +22,7 @@ _FLAGS = {
     "recursive": "--recursive",
     "region": "--region",
     "rights_notice": "--notice",
+    "scales": "--scales",
     "survive": "--survive",
     "vae": "--vae",
     "workers": "--workers",

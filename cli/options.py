@@ -10,6 +10,7 @@ import typer
 from pca_protect.cli import console
 from pca_protect.config import PRESETS, SURVIVE
 from pca_protect.modes import MODES
+from pca_protect.surrogates.families import FAMILIES
 from pca_protect.version import __version__
 
 
@@ -23,6 +24,7 @@ def print_version(wanted: bool) -> None:
 _MODES = "; ".join(f"{name}: {mode.aim}" for name, mode in MODES.items())
 _PRESETS = "; ".join(f"{name}: {recipe.summary}" for name, recipe in PRESETS.items())
 _SURVIVE = "; ".join(f"{name}: {what}" for name, what in SURVIVE.items())
+_FAMILIES = "; ".join(f"{name}: {family.summary}" for name, family in FAMILIES.items())
 _HIDDEN_DEFAULT = False
 
 Pictures = Annotated[
@@ -58,8 +60,10 @@ Vaes = Annotated[
         metavar="NAME",
         help=(
             "Encoder to protect against: a name from `pca-protect vaes`, a hub id, a folder or a .safetensors file. "
-            "May be repeated: against all of them at once. `auto` is the Stable Diffusion VAE, or if that is not available an "
-            "embedded test model: outputs are then named NAME.test-only.png and are not protected.  [default: auto]"
+            f"May be repeated: against all of them at once. {_FAMILIES}. A program's name (kontext, illustrious) is its encoder. "
+            "`auto` is the Stable Diffusion VAE, on a CUDA device of 16 GB with the encoders of `today` that are "
+            "cached; if that is not available, an embedded test model: outputs are then named NAME.test-only.png and are not "
+            "protected.  [default: auto]"
         ),
         show_default=_HIDDEN_DEFAULT,
     ),
@@ -120,8 +124,9 @@ Scales = Annotated[
     typer.Option(
         metavar="PX,...",
         help=(
-            "Sizes at which editors will see the picture, as its shorter side, and `native`: 512,1024,native say. The loss "
-            "is averaged over them."
+            "Sizes at which editors will see the picture, as its shorter side, `1mp` for about one megapixel, and `native`: "
+            "512,1mp,native say. The loss is averaged over them.  [default: native; 1mp,native with --vae editors, today, and "
+            "programs that resize to that]"
         ),
         show_default=_HIDDEN_DEFAULT,
     ),

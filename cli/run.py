@@ -180,8 +180,9 @@ def _preview(request: Request, config: ProtectConfig) -> None:
 
         if found.resolved is None:
             raise PictureError("no picture can be read")
-        if found.needs_download:
-            raise ModelError(f"{', '.join(found.resolved.names)} has to be downloaded first")
+        if found.downloads:
+            verb = "has" if len(found.downloads) == 1 else "have"
+            raise ModelError(f"{', '.join(found.downloads)} {verb} to be downloaded first")
         surrogate = load_resolved(found.resolved, device=config.device, precision=config.precision, offline=True)
         return estimate(found.to_do, config, surrogate=surrogate, evaluate=request.evaluate)
 

@@ -63,7 +63,7 @@ class Cancelled(PcaProtectError):  # noqa: N818 - not an error of anyone
 
 
 class FallbackWarning(UserWarning):
-    """`auto` took the embedded test model, because the Stable Diffusion VAE is not available."""
+    """An encoder is not available: `auto` took the embedded test model instead, or a family goes on without a member."""
 
 
 class RenamedWarning(FutureWarning):

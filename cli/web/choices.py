@@ -8,6 +8,7 @@ from pca_protect.batch.output_options import OutputOptions
 from pca_protect.config import PRESETS, ProtectConfig, parse_scales
 from pca_protect.errors import UsageError
 from pca_protect.modes import MODES
+from pca_protect.surrogates.families import FAMILIES
 from pca_protect.surrogates.hub import is_cached
 from pca_protect.surrogates.registry import FALLBACK, PREFERRED, REGISTRY, SurrogateEntry
 
@@ -24,10 +25,11 @@ PLACES: list[Choice] = [
 ]
 
 SIZES: list[Choice] = [
-    ("As large as it is", ""),
+    ("As large as it is, or as the chosen models do", ""),
     ("At 256 px, as the built-in test editors", "256,native"),
     ("At 512 px, as Stable Diffusion 1.x", "512,native"),
     ("At 512, 768 or 1024 px", "512,768,1024,native"),
+    ("At about one megapixel, as FLUX.1 Kontext, FLUX.2 and Qwen-Image-Edit", "1mp,native"),
 ]
 
 PARTS: list[Choice] = [
@@ -62,7 +64,7 @@ class Wanted:
     Attributes:
         part: what `ProtectConfig.region` takes; `paint` for the painted mask; empty for all.
         place: what `survive` takes; empty for nothing.
-        seen: what `parse_scales` takes; empty for the picture's own size alone.
+        seen: what `parse_scales` takes; empty as for `ProtectConfig.scales`.
         most_visible_levels: see `ProtectConfig.max_visibility`; 0 is no limit.
     """
 
@@ -103,21 +105,35 @@ class Wanted:
 
 
 def encoders_here(*, offline: bool) -> list[Choice]:
-    """Automatic, and the encoders that need no download."""
-    return [(_automatic(offline=offline), "auto"), *(_said(entry) for entry in REGISTRY.values() if is_cached(entry))]
+    """Automatic, and the families and encoders that need no download."""
+    families = [(f"{name}: {FAMILIES[name].summary}, installed", name) for name in FAMILIES if not _missing(name)]
+    encoders = [_said(entry) for entry in REGISTRY.values() if is_cached(entry)]
+    return [(_automatic(offline=offline), "auto"), *families, *encoders]
 
 
 def encoders_elsewhere(*, offline: bool) -> list[Choice]:
-    """The encoders that would be downloaded, and how much that is. Touches no network."""
+    """The families and encoders that would be downloaded, and how much that is. Touches no network."""
     if offline:
         return []
-    return [_said(entry) for entry in REGISTRY.values() if not is_cached(entry)]
+    families = [
+        (f"{name}: {FAMILIES[name].summary}, about {sum(entry.download_megabytes for entry in missing)} MB", name)
+        for name in FAMILIES
+        if (missing := _missing(name))
+    ]
+    return [*families, *(_said(entry) for entry in REGISTRY.values() if not is_cached(entry))]
+
+
+def _missing(family: str) -> list[SurrogateEntry]:
+    """Members that are not in the local cache."""
+    return [REGISTRY[name] for name in FAMILIES[family].members if not is_cached(REGISTRY[name])]
 
 
 def _automatic(*, offline: bool) -> str:
     preferred = REGISTRY[PREFERRED]
     if is_cached(preferred):
-        return f"Automatic: {preferred.family}, installed"
+        others = [REGISTRY[name] for name in FAMILIES["today"].members if name != PREFERRED]
+        installed = ", ".join(entry.family for entry in others if is_cached(entry))
+        return f"Automatic: {preferred.family}, installed{f'; on a large GPU also {installed}' if installed else ''}"
     if offline:
         return f"Automatic: the test model {FALLBACK}, since {preferred.family} is not installed"
     return (

@@ -12,10 +12,11 @@ from pca_protect.config import Device, ProtectConfig
 from pca_protect.device import resolve_device
 from pca_protect.errors import ModelError
 from pca_protect.surrogates.encoder import AnySurrogate
+from pca_protect.surrogates.families import AUTO, expand
 from pca_protect.surrogates.hub import is_cached
 from pca_protect.surrogates.load import load_resolved
 from pca_protect.surrogates.registry import PREFERRED, REGISTRY, SurrogateEntry
-from pca_protect.surrogates.resolve import AUTO, resolve
+from pca_protect.surrogates.resolve import resolve
 
 if TYPE_CHECKING:
     from pca_protect.eval.editors.editor import Editor
@@ -44,7 +45,7 @@ class Models:
         """
         if self._encoders is None or self._encoders[0] != names:
             self._encoders = None  # room for the next ones
-            resolved = resolve(names, offline=self._offline)
+            resolved = resolve(names, offline=self._offline, device=self._device)
             self._encoders = (names, load_resolved(resolved, device=self._device, offline=self._offline))
         return self._encoders[1]
 
@@ -73,7 +74,7 @@ class Models:
             UsageError, DeviceError, PictureError: it cannot be done.
         """
         if not self._offline:
-            for name in config.vaes:
+            for name in expand(config.vaes):
                 entry = REGISTRY.get(PREFERRED if name == AUTO else name)
                 if entry is not None and not is_cached(entry):
                     raise ModelError(f"that is known once {entry.name} is downloaded{self._beforehand(entry, config)}")

@@ -31,7 +31,7 @@ from pca_protect.memory import batch_size
 from pca_protect.protection import Protected, protect
 from pca_protect.record import Record
 from pca_protect.surrogates.encoder import AnySurrogate
-from pca_protect.surrogates.resolve import AUTO
+from pca_protect.surrogates.families import AUTO
 
 AMPLIFICATION = 8
 MASK_NAME = "mask.png"

@@ -36,6 +36,8 @@ _CAPTIONS = {
 }
 
 
+_MEGAPIXEL_SIDE_PX = 1024
+"""Of a square picture at the scale `1mp`."""
 _BEGUN = 0.01
 """Of an edit that has just begun; time is counted from the first share above 0."""
 
@@ -104,7 +106,8 @@ def _doubts(editor: Editor, result: Result, original: Picture) -> Iterator[str]:
         )
     scales = result.record.config["scales"]
     assert isinstance(scales, tuple)
-    if min(original.width, original.height) > editor.size_px and editor.size_px not in scales:
+    seen = editor.size_px in scales or (editor.size_px == _MEGAPIXEL_SIDE_PX and "1mp" in scales)
+    if min(original.width, original.height) > editor.size_px and not seen:
         yield (
             f"{editor.name} was given the picture at {editor.size_px}x{editor.size_px} px, and making it smaller takes most of a "
             "fine change with it; choose under 6 the size at which editors see it"

@@ -1,4 +1,4 @@
-"""What a run starts from: inputs found, `auto` resolved, outputs named, and where every picture stands. Imports no torch."""
+"""What a run starts from: inputs found, encoders resolved, outputs named, and where every picture stands. Imports no torch."""
 
 from __future__ import annotations
 
@@ -82,21 +82,21 @@ def classify_inputs(
     resolve: Callable[[], Resolved],
     weights_digest: WeightsDigest,
 ) -> Classified:
-    """Resolve `auto`, name the outputs accordingly, and find out which pictures are to do.
+    """Resolve `auto` and families, name the outputs accordingly, and find out which pictures are to do.
 
-    If the model of `auto` is not cached, existing outputs are classified first, by their protected names and whatever the
-    encoder: `resolve` is called only if a picture remains to do, so an invalid request causes no download and a fallback
-    does not repeat what is protected. The remaining outputs are then renamed if `resolve` fell back.
+    If an encoder of `auto` or a family is not cached, existing outputs are classified first, by their protected names and
+    whatever the encoder: `resolve` is called only if a picture remains to do, so an invalid request causes no download and a
+    fallback does not repeat what is protected. The remaining outputs are then renamed if `resolve` fell back.
 
     Args:
-        resolve: resolves `auto`, with a download if necessary.
+        resolve: resolves the names, with downloads if necessary.
 
     Raises:
         UsageError: see `classify.classify`.
         ModelError: from `resolve`.
     """
     planned = inputs.plan
-    resolved = resolve_cached(config.vaes)
+    resolved = resolve_cached(config.vaes, device=config.device, precision=config.precision)
     if resolved is None:
         statuses = _classified(planned, request, config, None)
         to_do = [job_status == "to do" for job_status in statuses]

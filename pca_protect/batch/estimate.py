@@ -70,7 +70,7 @@ def measure_pace(config: ProtectConfig, *, surrogate: AnySurrogate, evaluate: bo
         PictureError, DeviceError: not even that can be done.
     """
     noise = Picture(np.random.default_rng(0).integers(0, 256, (_SIDE_PX, _SIDE_PX, 3), dtype=np.uint8))
-    quick = replace(config, region=None, scales=())  # the noise is smaller than what places store
+    quick = replace(config, region=None, scales=("native",))  # the noise is smaller than what places store
 
     def seconds(steps: int) -> float:
         started = time.perf_counter()

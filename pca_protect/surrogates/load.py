@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from pca_protect.config import Device, Precision
 from pca_protect.device import is_out_of_memory, resolve_device, resolve_dtype
-from pca_protect.errors import DeviceError, FallbackWarning, ModelError, first_line, quoted
+from pca_protect.errors import DeviceError, FallbackWarning, ModelError, UsageError, first_line, quoted
 from pca_protect.surrogates import checkpoint, hub
 from pca_protect.surrogates.encoder import AnySurrogate, Encoder, Surrogate, ensemble
+from pca_protect.surrogates.families import FAMILIES
 from pca_protect.surrogates.kinds import KINDS, Kind
 from pca_protect.surrogates.locate import WeightFiles, locate
 from pca_protect.surrogates.memory_efficient import reduce_saved_activations
@@ -51,7 +52,7 @@ def load_surrogate(
     (4, True)
 
     Args:
-        name: a name of `REGISTRY`, a hub id, a diffusers folder, or a `.safetensors` file. `auto` takes the Stable
+        name: a name of `REGISTRY` or `PROGRAMS`, a hub id, a diffusers folder, or a `.safetensors` file. `auto` takes the Stable
             Diffusion VAE if it is cached or can be downloaded, and otherwise the embedded `pocket` with a `FallbackWarning`.
         device: `auto` prefers cuda, then mps, then cpu; `cuda:1`, or a `torch.device`, names one of several. An
             accelerator has to encode two test pictures as the CPU does, see `self_test`.
@@ -62,11 +63,15 @@ def load_surrogate(
         fallback: permit `auto` to take the embedded model, which protects against no real editor.
 
     Raises:
-        UsageError: the name means nothing.
+        UsageError: the name is unknown, or a family of several encoders.
         ModelError: the model cannot be fetched, or its files are damaged, pickled or of an unknown kind.
         DeviceError: the device is not there, has no memory left or computes another result than the CPU, or the model overflows
             in this precision.
     """
+    if name in FAMILIES:
+        raise UsageError(
+            f"VAE {name} stands for several encoders and only one is loaded here; name one of {', '.join(FAMILIES[name].members)}"
+        )
     resolved = resolve((name,), offline=offline, fallback=fallback)
     _warn(resolved)
     return _members(resolved, device, precision, offline=offline, compiled=compiled)[0]
@@ -83,9 +88,11 @@ def load_surrogates(
     """Load what a configuration names, see `ProtectConfig.vaes`: one as `load_surrogate` returns it, several together.
 
     Raises:
-        UsageError: two have the same weights; and what `load_surrogate` raises.
+        UsageError: two have the same weights.
+        ModelError: see `resolve` and `load_surrogate`.
+        DeviceError: see `load_surrogate`.
     """
-    resolved = resolve(names, offline=offline, fallback=fallback)
+    resolved = resolve(names, offline=offline, fallback=fallback, device=device, precision=precision)
     _warn(resolved)
     return load_resolved(resolved, device=device, precision=precision, offline=offline)
 
@@ -93,23 +100,22 @@ def load_surrogates(
 def load_resolved(
     resolved: Resolved, *, device: Device | torch.device = "auto", precision: Precision = "auto", offline: bool = False
 ) -> AnySurrogate:
-    """`load_surrogates` for names resolved earlier. A fallback is in the surrogate's warnings, without a Python warning."""
+    """`load_surrogates` for names resolved earlier. Its warnings become the surrogate's, without a Python warning."""
     return ensemble(_members(resolved, device, precision, offline=offline))
 
 
 def _warn(resolved: Resolved) -> None:
-    if resolved.fallback_warning:
-        warn(resolved.fallback_warning, FallbackWarning, stacklevel=3)
+    for warning in resolved.warnings:
+        warn(warning, FallbackWarning, stacklevel=3)
 
 
 def _members(
     resolved: Resolved, device: Device | torch.device, precision: Precision, *, offline: bool, compiled: bool = False
 ) -> list[Surrogate]:
     found = [_load(locate(name, offline=offline), device, precision, compiled) for name in resolved.names]
-    if not resolved.fallback_warning:
-        return found
-    first = resolved.names.index(FALLBACK)
-    found[first] = replace(found[first], warnings=(resolved.fallback_warning, *found[first].warnings))
+    if resolved.warnings:
+        first = resolved.names.index(FALLBACK) if resolved.fallback_warning else 0
+        found[first] = replace(found[first], warnings=(*resolved.warnings, *found[first].warnings))
     return found
 
 
