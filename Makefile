@@ -6,7 +6,7 @@ PIP_FLAGS ?=
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_FLAGS)
 
-.PHONY: demo ui test odd check format clean
+.PHONY: demo ui test odd mutants check format clean
 
 # Protect the astronaut in both published modes with the embedded VAE; the pictures land in demo/.
 demo: $(VENV)/.installed
@@ -16,13 +16,17 @@ demo: $(VENV)/.installed
 ui: $(VENV)/.page
 	$(BIN)/pca-protect ui --open
 
-# Two processes of one thread each; tests/conftest.py sees to that.
+# Two processes of one thread each; tests/conftest.py sees to that. Ends with the reason for every skipped test.
 test: $(VENV)/.tested
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -rs
 
-# Odd, broken and hostile pictures for tests/test_odd_files.py, into build/odd; fetches 47 MB from PyPI.
+# Odd, broken and hostile pictures for tests/io/test_odd_files.py, into build/odd; fetches 47 MB from PyPI.
 odd: $(VENV)/.installed
 	$(BIN)/python tools/odd_files.py --out build/odd
+
+# How many of a seeded sample of mutants the tests notice.
+mutants: $(VENV)/.checked
+	OMP_NUM_THREADS=1 $(BIN)/python tools/mutants.py
 
 check: $(VENV)/.checked
 	$(BIN)/ruff format --check .

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pca_protect.cli import console
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from pca_protect.eval.results import Finished, OnProgress
 
 Row = Mapping[str, object]
+Config = TypeVar("Config", bound="DataclassInstance")
 
 
 def show(rows: Sequence[Row], paths: Sequence[Path]) -> None:
@@ -23,17 +27,22 @@ def show(rows: Sequence[Row], paths: Sequence[Path]) -> None:
         console.result(str(path))
 
 
-def finish(finished: Finished, headline: Sequence[Row], columns: Sequence[str]) -> None:
+def finish(
+    finished: Finished, table: str, columns: Sequence[str] = (), *, only: Callable[[Row], bool] = lambda row: True
+) -> None:
     """Write the report beside a benchmark's tables, and show its most important rows.
 
     Args:
-        headline: rows to show.
-        columns: of them.
+        table: with the rows to show.
+        columns: of them; all if empty.
+        only: which rows to show.
     """
     for failure in finished.tables.get("failures", []):
         console.warn(f"{failure['picture']}: {failure['reason']}; left out")
     folder = finished.paths[0].parent
-    rows = [{column: row[column] for column in columns} for row in headline]
+    headline = [row for row in finished.tables[table] if only(row)]
+    names = columns or list(dict.fromkeys(name for row in headline for name in row))
+    rows = [{name: row.get(name) for name in names} for row in headline]
     show(rows, [*finished.paths, report_on(folder)])
 
 
@@ -44,13 +53,14 @@ def report_on(folder: Path) -> Path:
     return write_report([folder], folder / "report.html")
 
 
-def given(**values: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever options have
-    """Those options that were given, by the names of the configuration; lists as tuples."""
-    return {
+def configured(config: Config, **values: Any) -> Config:  # noqa: ANN401 - whatever options have
+    """A config with the options that were given, by the names of its fields; lists as tuples."""
+    given = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in values.items()
         if value is not None and value != []
     }
+    return replace(config, **given)
 
 
 def progress(seconds_between: float = 10.0) -> OnProgress:

@@ -1,4 +1,4 @@
-"""`pca-protect check`: how protected is a picture?"""
+"""`pca-protect check`: measures how protected a picture is."""
 
 from __future__ import annotations
 
@@ -13,47 +13,47 @@ from pca_protect.cli import bench_output, console, options
 from pca_protect.cli.extras import needs_extra
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
-from pca_protect.eval.check.sheet_file import sheet_file
 from pca_protect.eval.editors.registry import EDITORS
+from pca_protect.io.plan import check_folder
 from pca_protect.io.read import read_picture
 from pca_protect.io.write import encode_picture, write_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from pca_protect.eval.check.encoder_check import EncoderCheck
+    from pca_protect.eval.check.encoders import EncoderCheck
     from pca_protect.eval.check.run import Check
 
 _EDITOR = "pocket-editor"
 
 Picture = Annotated[
-    Path, typer.Argument(metavar="IMAGE", help="The picture: PNG, JPEG, WebP, BMP or TIFF.", show_default=False)
+    Path, typer.Argument(metavar="IMAGE", help="Picture to check: PNG, JPEG, WebP, BMP or TIFF.", show_default=False)
 ]
 Original = Annotated[
     Path | None,
-    typer.Option(
-        metavar="IMAGE", help="The same picture before it was protected, at the same size.", show_default=False
-    ),
+    typer.Option(metavar="IMAGE", help="The unprotected original, at the same size.", show_default=False),
 ]
 Vaes = Annotated[
     list[str],
     typer.Option(
         "--vae",
         metavar="NAME",
-        help="Encoder to ask, as `protect` takes it; may be repeated. Without it: the embedded ones and those that "
-        "`pca-protect vaes` lists as cached.",
+        help="Encoder to measure with, in any form that `protect` accepts; may be repeated. Default: the embedded encoders "
+        "and those that `pca-protect vaes` lists as cached.",
         show_default=False,
     ),
 ]
 Prompt = Annotated[
     str | None,
-    typer.Option("--edit", metavar="PROMPT", help="Edit it too, and show the edits side by side.", show_default=False),
+    typer.Option(
+        "--edit", metavar="PROMPT", help="Also edit the picture and show the edits side by side.", show_default=False
+    ),
 ]
 Editor = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help=f"What edits: {', '.join(EDITORS)}; or a hub id, or a pipeline folder.  [default: {_EDITOR}]",
+        help=f"Editor: {', '.join(EDITORS)}, a hub id or a pipeline folder.  [default: {_EDITOR}]",
         show_default=False,
     ),
 ]
@@ -61,7 +61,7 @@ Clean = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
-        help="Clean pictures to compare with, 100 or more, for encoders that come without figures of such.",
+        help="Reference of 100 or more clean pictures, for encoders without a stored reference.",
         show_default=False,
     ),
 ]
@@ -71,12 +71,12 @@ Sheet = Annotated[
         "-o",
         "--output",
         metavar="PICTURE",
-        help="Where the edits go, side by side, as PNG. Without it: NAME.check.png beside the picture.",
+        help="PNG file or folder for the edits side by side. Default: NAME.check.png beside the picture.",
         show_default=False,
     ),
 ]
-Seed = Annotated[int, typer.Option(metavar="N", help="Draws the noise that is compared with, and that of the edits.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Everything that was measured, as one JSON object on stdout.")]
+Seed = Annotated[int, typer.Option(metavar="N", help="Seed of the noise control and of the edits.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print all measurements as one JSON object on stdout.")]
 
 
 def check(
@@ -92,15 +92,14 @@ def check(
     offline: options.Offline = False,
     as_json: AsJson = False,
 ) -> None:
-    """How protected is a picture? Its posterior beside that of clean pictures, the change against its original beside noise,
-    and an edit of it."""
+    """Measure how protected a picture is: its posterior against clean pictures, its change against random noise, and an edit."""
     ProtectConfig(seed=seed, device=device)  # validates both
     if edit is None and (editor is not None or output is not None):
         given = f"--editor {editor}" if editor is not None else f"--output {output}"
-        raise UsageError(f"{given}: is for edits, and none was asked for; add --edit PROMPT")
+        raise UsageError(f"{given}: applies to edits only; add --edit PROMPT")
     if edit is not None and not edit.strip():
         raise UsageError(f"--edit {edit!r}: says nothing to an editor; give an instruction")
-    target = None if edit is None else sheet_file(picture, output)
+    target = None if edit is None else _sheet_file(picture, output)
     given_picture = read_picture(picture)
     given_original = None if original is None else read_picture(original)
     with needs_extra():
@@ -131,8 +130,26 @@ def check(
         console.result(f"\nSide by side: {target}")
 
 
+def _sheet_file(picture: Path, output: Path | None) -> Path:
+    """`NAME.check.png` beside the picture, or in the folder given; otherwise the file given. Touches nothing.
+
+    Raises:
+        UsageError: the file exists, has no folder to go to, or is to be no PNG.
+    """
+    if output is None or output.is_dir():
+        target = (output or picture.parent) / f"{picture.stem}.check.png"
+    elif output.suffix.lower() == ".png":
+        target = output
+    else:
+        raise UsageError(f"--output {output}: neither a folder nor a name ending in .png; give one of them")
+    check_folder(target.parent)
+    if target.exists():
+        raise UsageError(f"{target}: exists already and is not replaced; choose another name with --output")
+    return target
+
+
 def _write(sheet: Image, target: Path) -> None:
-    """Whole or not at all, and never over another file."""
+    """Writes atomically. Never replaces a file."""
     import numpy as np
 
     from pca_protect.io.picture import Picture as Pixels
@@ -141,10 +158,10 @@ def _write(sheet: Image, target: Path) -> None:
 
 
 def _lines(found: Check) -> Iterator[str]:
-    """Everything for people: figures first, then what they mean."""
-    part = f", of which the middle {_size(found.looked_at_px)} was looked at"
-    whole = found.looked_at_px == (found.width_px, found.height_px)
-    yield f"{found.picture}, {_size((found.width_px, found.height_px))}{'' if whole else part}"
+    """The report as text: figures first, then the summary."""
+    cropped = found.looked_at_px != (found.width_px, found.height_px)
+    crop = f", measured in its central {_size(found.looked_at_px)}" if cropped else ""
+    yield f"{found.picture}, {_size((found.width_px, found.height_px))}{crop}"
     change = found.change
     if change is not None:
         psnr = "identical" if change.psnr_db is None else f"PSNR {change.psnr_db:.1f} dB"
@@ -157,14 +174,14 @@ def _lines(found: Check) -> Iterator[str]:
         yield from _encoder_lines(encoder)
     if found.edits is not None:
         yield ""
-        yield f"edits by {found.edits.editor} with `{found.edits.prompt}`, FLIP"
-        for what, value in _edit_rows(found):
-            yield f"  {what:<45}{value:.3f}"
+        yield f"FLIP errors of edits by {found.edits.editor} with `{found.edits.prompt}`"
+        for label, value in _edit_rows(found):
+            yield f"  {label:<53}{value:.3f}"
     yield ""
     yield from found.summary
 
 
-_WHAT = {
+_LABELS = {
     "norm": "norm per element",
     "nats": "nats per element",
     "smoothed": "norm after smoothing / before",
@@ -173,37 +190,36 @@ _WHAT = {
 
 
 def _encoder_lines(encoder: EncoderCheck) -> Iterator[str]:
-    compared = f", beside {encoder.clean_pictures} clean pictures" if encoder.clean_pictures else ""
+    compared = f", compared with {encoder.clean_pictures} clean pictures" if encoder.clean_pictures else ""
     yield f"{encoder.name}{compared}"
     for figure, value in vars(encoder.figures).items():
-        line = f"  {_WHAT[figure]:<31}{value:7.3f}"
+        line = f"  {_LABELS[figure]:<31}{value:7.3f}"
         among = encoder.compared.get(figure)
         if among is not None:
-            low, share = min(("or less", among.at_most), ("or more", among.at_least), key=lambda side: side[1])
+            side, share = min(("or lower", among.at_most), ("or higher", among.at_least), key=lambda tail: tail[1])
             line += (
-                f"   clean ones {among.low:.3f} to {among.high:.3f}, half below {among.middle:.3f}; "
-                f"{share:.1%} have as much {low}"
+                f"   clean: {among.low:.3f} to {among.high:.3f}, median {among.middle:.3f}; "
+                f"{share:.1%} are equal {side}"
             )
         yield line
     shift = encoder.shift
     if shift is not None:
-        moved = f"{shift.latent:.1%} of the original's norm; noise as large moves it {shift.noise_latent:.1%}"
-        yield f"  moved by the change            {moved}"
+        yield f"  latent shift                   {shift.latent:.1%} (random noise: {shift.noise_latent:.1%})"
         yield f"  gain over noise                {shift.gain_over_noise:.2g}"
 
 
 def _edit_rows(found: Check) -> Iterator[tuple[str, float]]:
     edits = found.edits
     assert edits is not None
-    for what, value in (
-        ("edit of the picture to the picture", edits.from_picture),
-        ("edit of the picture to the original", edits.from_original),
-        ("edit of the original to the original", edits.original_from_original),
-        ("edit of the picture to that of the original", edits.apart),
-        ("the same with noise as large", edits.noise_apart),
+    for label, value in (
+        ("edit of the picture vs. the picture", edits.from_picture),
+        ("edit of the picture vs. the original", edits.from_original),
+        ("edit of the original vs. the original", edits.original_from_original),
+        ("edit of the picture vs. edit of the original", edits.apart),
+        ("edit of the noisy original vs. edit of the original", edits.noise_apart),
     ):
         if value is not None:
-            yield what, value
+            yield label, value
 
 
 def _size(size_px: tuple[int, int]) -> str:

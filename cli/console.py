@@ -1,4 +1,4 @@
-"""Where everything printed goes: results to stdout, everything else to stderr."""
+"""Printing: results to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pca_protect.cli.flags import in_flags
 
 
 def result(line: str) -> None:
-    """One line of the answer."""
+    """Prints a line of the result to stdout."""
     typer.echo(_printable(line, sys.stdout))
 
 
 def say(line: str) -> None:
-    """Anything that is not the answer."""
+    """Prints any other line to stderr."""
     typer.echo(one_line(_printable(in_flags(line), sys.stderr)), err=True)
 
 
@@ -29,7 +29,7 @@ def error(line: str) -> None:
 
 
 def one_line(text: str) -> str:
-    """A message as one line, whatever is in the names it speaks of: control characters as `\\n` and `\\x1b`."""
+    """The text with control characters escaped, as `\\n` and `\\x1b`: file names may contain them."""
     return "".join(letter if ord(letter) >= 32 and letter != "\x7f" else repr(letter)[1:-1] for letter in text)
 
 
@@ -42,6 +42,6 @@ def duration(seconds: float) -> str:
 
 
 def _printable(text: str, stream: TextIO) -> str:
-    """With what the stream's encoding lacks, and bytes of names that are no text, as backslash escapes."""
+    """The text with backslash escapes for what the stream cannot encode, such as undecodable bytes of file names."""
     encoding = stream.encoding or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)

@@ -1,4 +1,4 @@
-"""Around imports of what only an extra brings."""
+"""Imports of optional dependencies."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from pca_protect.errors import UsageError
 
 @contextmanager
 def needs_extra(extra: str = "eval") -> Iterator[None]:
-    """A missing optional package becomes one sentence. Around the evaluation module, what libraries say while they load models
-    stays off the screen; their errors come as exceptions.
+    """Context for imports of optional packages. For `eval` it also silences the loading messages of diffusers and transformers.
 
     Args:
-        extra: what brings the package.
+        extra: the extra that installs the packages.
+
+    Raises:
+        UsageError: a package is not installed.
     """
     try:
         if extra == "eval":
-            _hush_libraries()
+            _silence_libraries()
         yield
     except ModuleNotFoundError as error:
-        raise UsageError(
-            f"this needs {error.name}, which is not installed; `pip install 'pca-protect[{extra}]'` brings it"
-        ) from error
+        raise UsageError(f"{error.name} is not installed; run pip install 'pca-protect[{extra}]'") from error
 
 
-def _hush_libraries() -> None:
+def _silence_libraries() -> None:
     from diffusers.utils import logging as diffusers_log
     from transformers.utils import logging as transformers_log
 

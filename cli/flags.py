@@ -1,4 +1,4 @@
-"""Settings in messages of the core, as the flags that set them."""
+"""Replaces settings in messages of the core by command-line flags."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ _FLAGS = {
     "errors": "--errors",
     "existing=overwrite": "--overwrite",
     "existing=skip": "--skip-existing",
+    "for_unknown": "--for-unknown",
     "from_file": "--from-file",
     "max_memory_megabytes": "--max-memory",
     "max_pixels": "--max-megapixels",
@@ -24,25 +25,26 @@ _FLAGS = {
     "rights_notice": "--notice",
     "scales": "--scales",
     "survive": "--survive",
+    "until": "--until",
     "vae": "--vae",
     "workers": "--workers",
 }
 
 
 def in_flags(message: str) -> str:
-    """The message with each `setting` and `setting=value` in backquotes replaced: "use `device=cpu`" is "use --device cpu".
+    """The message with each backquoted `setting` or `setting=value` replaced: "use `device=cpu`" becomes "use --device cpu".
 
-    Backquoted words that are no setting stay.
+    Other backquoted words stay.
     """
     return re.sub(r"`([a-z_]+)(?:=([^`]*))?`", _flag, message)
 
 
-def _flag(found: re.Match[str]) -> str:
-    setting, value = found.groups()
-    whole = _FLAGS.get(f"{setting}={value}")
-    if whole is not None:
-        return whole
+def _flag(match: re.Match[str]) -> str:
+    setting, value = match.groups()
+    flag_of_value = _FLAGS.get(f"{setting}={value}")
+    if flag_of_value is not None:
+        return flag_of_value
     flag = _FLAGS.get(setting)
     if flag is None:
-        return found.group()
+        return match.group()
     return flag if value is None else f"{flag} {value}"

@@ -1,4 +1,4 @@
-"""The two commands, `protect` and `pca-protect`. Nothing heavy is imported until a command runs."""
+"""The commands `protect` and `pca-protect`. Heavy modules are imported when a command runs."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ def main() -> NoReturn:
 
 
 def _run(application: typer.Typer) -> NoReturn:
-    """Run a command and leave with its exit code; the one place where errors and deprecations become messages."""
+    """Runs a command and exits with its code. Errors and deprecation warnings become messages here only."""
     warnings.showwarning = _show_warning
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # the last: a terminal that is closed, where there is such a thing
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # SIGHUP: the terminal was closed; not on Windows
         number = getattr(signal, name, None)
         if number is not None and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):  # `nohup`
             signal.signal(number, _interrupt)
@@ -71,7 +71,7 @@ def _run(application: typer.Typer) -> NoReturn:
         console.error(str(error))
         sys.exit(error.exit_code)
     except _Interrupted as interrupted:
-        console.say("interrupted; nothing half-written was left behind")
+        console.say("interrupted; no partial file was left")
         sys.exit(interrupted.code)
     sys.exit()
 
@@ -84,7 +84,7 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """As `warnings.showwarning`; without the place in our code, which is of no use to who typed the command."""
+    """Like `warnings.showwarning`, but prints a renamed setting as one line without the source location."""
     if issubclass(category, RenamedWarning):
         console.warn(str(message))
     else:
@@ -95,7 +95,7 @@ _SHOW_ANY_WARNING = warnings.showwarning
 
 
 class _Interrupted(SystemExit):
-    """Leaves through every `finally`, which removes temporary files, and past every `except Exception`."""
+    """Runs every `finally`, which removes temporary files, and is not caught by `except Exception`."""
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Every option of the command line, written once; commands pick theirs by name. Defaults live in `ProtectConfig`."""
+"""Options of the command line, shared by the commands. Defaults are in `ProtectConfig`."""
 
 from __future__ import annotations
 
@@ -40,18 +40,17 @@ Output = Annotated[
         "-o",
         "--output",
         help=(
-            "Output file (.png, .webp or .tiff), or folder: for folders and patterns it mirrors their tree, is made if it is not "
-            "there, and keeps a journal from which the same command goes on after a stop. Without it: NAME.protected.png "
-            "beside the picture."
+            "Output file (.png, .webp or .tiff) or folder. A folder mirrors the tree of its inputs, is created if missing, and "
+            "holds a journal: the same command resumes a stopped run. Default: NAME.protected.png beside the picture."
         ),
         show_default=_HIDDEN_DEFAULT,
     ),
 ]
-Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Enter the subfolders of folders.")]
-ModeName = Annotated[str, typer.Option(metavar="NAME", help=f"What edits shall do. {_MODES}.")]
-Preset = Annotated[str, typer.Option(metavar="NAME", help=f"How to optimise. {_PRESETS}.")]
+Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Include subfolders.")]
+ModeName = Annotated[str, typer.Option(metavar="NAME", help=f"Objective. {_MODES}.")]
+Preset = Annotated[str, typer.Option(metavar="NAME", help=f"Optimiser settings. {_PRESETS}.")]
 Budget = Annotated[
-    int, typer.Option(metavar="LEVELS", help="Largest change of any channel of any pixel, in levels of 255.")
+    int, typer.Option(metavar="LEVELS", help="Largest change of any channel of any pixel, in levels of 255 (L-inf).")
 ]
 Vaes = Annotated[
     list[str],
@@ -60,10 +59,9 @@ Vaes = Annotated[
         metavar="NAME",
         help=(
             "Encoder to protect against: a name from `pca-protect vaes`, a hub id, a folder or a .safetensors file. "
-            f"May be repeated: against all of them at once. {_FAMILIES}. A program's name (kontext, illustrious) is its encoder. "
-            "`auto` is the Stable Diffusion VAE, on a CUDA device of 16 GB with the encoders of `today` that are "
-            "cached; if that is not available, an embedded test model: outputs are then named NAME.test-only.png and are not "
-            "protected.  [default: auto]"
+            f"Repeat it to protect against several at once. {_FAMILIES}. A program's name (kontext, illustrious) selects its "
+            "encoder. `auto` is the Stable Diffusion VAE, on a CUDA device of 16 GB with the cached encoders of `today`; if "
+            "unavailable, an embedded test model, and the output NAME.test-only.png is not protected.  [default: auto]"
         ),
         show_default=_HIDDEN_DEFAULT,
     ),
@@ -73,8 +71,19 @@ MaxVisibility = Annotated[
     typer.Option(
         metavar="LEVELS",
         help=(
-            "Let the change be at most so visible, in levels of brightness on a flat patch: uniform noise of the default budget "
-            "has about 1.5, 0.5 is hard to see."
+            "Limit on the visibility of the change, in levels of brightness on a flat patch. Uniform noise of the default "
+            "budget has about 1.5; 0.5 is hard to see."
+        ),
+        show_default=_HIDDEN_DEFAULT,
+    ),
+]
+Until = Annotated[
+    str | None,
+    typer.Option(
+        metavar="GAIN|PRESET",
+        help=(
+            "Stop when the latent shift is GAIN times that of random noise on every encoder and at every scale, and scale the "
+            "change down to it. A preset's name takes the gain that this preset reaches on the picture."
         ),
         show_default=_HIDDEN_DEFAULT,
     ),
@@ -82,32 +91,43 @@ MaxVisibility = Annotated[
 Survive = Annotated[
     str | None,
     typer.Option(
-        metavar="|".join(SURVIVE), help=f"Protect so that it outlasts {_SURVIVE}.", show_default=_HIDDEN_DEFAULT
+        metavar="|".join(SURVIVE),
+        help=f"Make the protection survive processing. {_SURVIVE}.",
+        show_default=_HIDDEN_DEFAULT,
+    ),
+]
+ForUnknown = Annotated[
+    bool,
+    typer.Option(
+        "--for-unknown",
+        help="With several --vae: protect against encoders that are not given, at the price of strength on those that are.",
     ),
 ]
 Steps = Annotated[
     int | None,
-    typer.Option(metavar="N", help="Gradient steps instead of the preset's.", show_default=_HIDDEN_DEFAULT),
+    typer.Option(metavar="N", help="Number of gradient steps. Default: the preset's.", show_default=_HIDDEN_DEFAULT),
 ]
 TargetVariance = Annotated[
     str | None,
     typer.Option(
         metavar="V",
-        help="Target variance instead of the mode's: a number, or `posterior` for the clean picture's own.",
+        help="Target variance of the loss: a number, or `posterior` for that of the clean picture. Default: the mode's.",
         show_default=_HIDDEN_DEFAULT,
     ),
 ]
 UpOrDown = Annotated[
     str | None,
     typer.Option(
-        metavar="up|down", help="Ascend or descend the loss instead of the mode's way.", show_default=_HIDDEN_DEFAULT
+        metavar="up|down",
+        help="Ascend or descend the loss. Default: the mode's direction.",
+        show_default=_HIDDEN_DEFAULT,
     ),
 ]
 Mask = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Protect where this picture of the same size is light, and change nothing where it is dark.",
+        help="Mask of the same size: light pixels are protected, dark pixels stay unchanged.",
         show_default=_HIDDEN_DEFAULT,
     ),
 ]
@@ -115,7 +135,7 @@ Region = Annotated[
     str | None,
     typer.Option(
         metavar="face|center|X,Y,W,H",
-        help="Protect a part, in pixels from the upper left: `center` is the middle half of each side.",
+        help="Protect a region only, in pixels from the upper left. `center` is the middle half of each side.",
         show_default=_HIDDEN_DEFAULT,
     ),
 ]
@@ -124,69 +144,74 @@ Scales = Annotated[
     typer.Option(
         metavar="PX,...",
         help=(
-            "Sizes at which editors will see the picture, as its shorter side, `1mp` for about one megapixel, and `native`: "
-            "512,1mp,native say. The loss is averaged over them.  [default: native; 1mp,native with --vae editors, today, and "
-            "programs that resize to that]"
+            "Sizes at which editors process the picture, as pixels of its shorter side, `1mp` (about one megapixel) or `native`, "
+            "such as 512,1mp,native. The loss is averaged over them.  [default: native; 1mp,native for families and programs "
+            "that resize to it]"
         ),
         show_default=_HIDDEN_DEFAULT,
     ),
 ]
-Tile = Annotated[int, typer.Option(metavar="PX", help="Work on larger pictures in windows of at most this side.")]
+Tile = Annotated[
+    int, typer.Option(metavar="PX", help="Largest side of a window; larger pictures are processed in windows.")
+]
 MaxMemory = Annotated[
     int | None,
     typer.Option(
-        metavar="MB", help="Stay below this by taking smaller windows and batches.", show_default=_HIDDEN_DEFAULT
+        metavar="MB", help="Memory limit; windows and batches are made smaller to fit.", show_default=_HIDDEN_DEFAULT
     ),
 ]
 Batch = Annotated[
     int | None,
-    typer.Option(metavar="N", help="Pictures of one size to work on at once.", show_default=_HIDDEN_DEFAULT),
+    typer.Option(metavar="N", help="Number of pictures of one size to process at once.", show_default=_HIDDEN_DEFAULT),
 ]
-Seed = Annotated[int, typer.Option(metavar="N", help="Draws the noise that the result is compared with.")]
-DeviceName = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.")]
+Seed = Annotated[int, typer.Option(metavar="N", help="Seed of the noise control and of random transforms.")]
+DeviceName = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Compute device.")]
 PrecisionName = Annotated[str, typer.Option(metavar="auto|fp32|bf16|fp16", help="Number format of the encoder.")]
-Offline = Annotated[bool, typer.Option("--offline", help="Touch no network: embedded, local and cached models only.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Use no network: embedded, local and cached models only.")]
 NoFallback = Annotated[
     bool,
     typer.Option(
-        "--no-fallback", help="Exit with code 3 if `auto` cannot use the Stable Diffusion VAE; write nothing test-only."
+        "--no-fallback",
+        help="Exit with code 3 if `auto` cannot use the Stable Diffusion VAE; write no test-only output.",
     ),
 ]
 NoEvaluate = Annotated[
-    bool, typer.Option("--no-evaluate", help="Skip the measurement of the finished picture; its pixels are the same.")
+    bool, typer.Option("--no-evaluate", help="Skip the evaluation of the result; its pixels are the same.")
 ]
 Overwrite = Annotated[
     bool,
     typer.Option(
         "--overwrite",
-        help="Replace existing outputs, but for those the journal proves finished. Originals are never replaced.",
+        help="Replace existing outputs, except those finished according to the journal. Originals are never replaced.",
     ),
 ]
-SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Leave pictures alone whose output exists.")]
+SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Skip pictures whose output exists.")]
 StripMetadata = Annotated[
-    bool, typer.Option("--strip-metadata", help="Leave EXIF, XMP, IPTC and text out of the output.")
+    bool, typer.Option("--strip-metadata", help="Remove EXIF, XMP, IPTC and text from the output.")
 ]
-StripGps = Annotated[bool, typer.Option("--strip-gps", help="Leave out of the output where the picture was taken.")]
+StripGps = Annotated[
+    bool, typer.Option("--strip-gps", help="Remove the place where the picture was taken from the output.")
+]
 Notice = Annotated[
     str,
     typer.Option(
         metavar="TEXT",
-        help="Put this into the output's metadata, with the IPTC mark that forbids training generative AI.",
+        help="Rights notice for the output's metadata, with the IPTC property that prohibits training generative AI.",
         show_default=_HIDDEN_DEFAULT,
     ),
 ]
 AllowLossy = Annotated[
-    bool, typer.Option("--allow-lossy", help="Permit a .jpg output; compression eats part of the protection.")
+    bool, typer.Option("--allow-lossy", help="Allow a .jpg output; compression removes part of the protection.")
 ]
 MaxMegapixels = Annotated[
     float | None,
-    typer.Option(metavar="N", min=0.001, help="Refuse larger pictures, before decoding.", show_default=_HIDDEN_DEFAULT),
+    typer.Option(metavar="N", min=0.001, help="Refuse larger pictures before decoding.", show_default=_HIDDEN_DEFAULT),
 ]
 FromFile = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Further pictures: a path a line, or what --errors wrote. `-` is standard input.",
+        help="List of further pictures: one path per line, or a file written by --errors. `-` is standard input.",
         show_default=_HIDDEN_DEFAULT,
     ),
 ]
@@ -194,31 +219,38 @@ Errors = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Write what failed there, one JSON object a line, for a later --from-file.",
+        help="File for the failures, one JSON object per line; --from-file reads it.",
         show_default=_HIDDEN_DEFAULT,
     ),
 ]
 Engine = Annotated[
-    str, typer.Option(metavar="local|ray", help="Work here, or on the machines of a Ray cluster (needs the extra).")
+    str, typer.Option(metavar="local|ray", help="Run on this machine, or on a Ray cluster (extra `cluster`).")
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(metavar="N", help="Of --engine ray; all the cluster has by default.", show_default=_HIDDEN_DEFAULT),
+    typer.Option(
+        metavar="N",
+        help="Number of Ray workers. Default: all that the cluster has room for.",
+        show_default=_HIDDEN_DEFAULT,
+    ),
 ]
 RayAddress = Annotated[
     str | None,
     typer.Option(
         metavar="HOST:PORT",
-        help="Of a Ray cluster, instead of RAY_ADDRESS; without either, Ray is started here.",
+        help="Address of the Ray cluster. Default: RAY_ADDRESS, or a Ray started on this machine.",
         show_default=_HIDDEN_DEFAULT,
     ),
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Print what would be written and how long it would take, and do nothing.")
+    bool, typer.Option("--dry-run", help="Print the planned outputs and the estimated time, and write nothing.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar; warnings and errors stay.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say on stderr what was loaded and resolved.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line on stdout.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Hide the progress bar; keep warnings and errors.")]
+Verbose = Annotated[
+    bool,
+    typer.Option("-v", "--verbose", help="Also print the encoder, its digest, all settings, loss and gain over noise."),
+]
 Version = Annotated[
     bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=print_version)
 ]

@@ -1,4 +1,4 @@
-"""`protect` and `pca-protect run`: one picture, several, or folders full of them."""
+"""`protect` and `pca-protect run`: protects pictures and folders of pictures."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pca_protect.cli.run_output import Reporter, show_preview
 from pca_protect.config import Precision, ProtectConfig, parse_scales
 from pca_protect.errors import ModelError, PcaProtectError, PictureError, UsageError
 from pca_protect.modes import Direction
+from pca_protect.surrogates.families import expand
 
 if TYPE_CHECKING:
     from pca_protect.batch.estimate import Estimate
@@ -31,8 +32,10 @@ def run(
     preset: options.Preset = ProtectConfig.preset,
     budget: options.Budget = ProtectConfig.budget_levels,
     max_visibility: options.MaxVisibility = None,
+    until: options.Until = None,
     survive: options.Survive = None,
     vae: options.Vaes = [],  # noqa: B006 - typer copies it
+    for_unknown: options.ForUnknown = False,
     steps: options.Steps = None,
     target_variance: options.TargetVariance = None,
     direction: options.UpOrDown = None,
@@ -68,16 +71,19 @@ def run(
 ) -> None:
     """Add a small perturbation to pictures so that diffusion editing of them fails."""
     if quiet and verbose:
-        raise UsageError("--quiet and --verbose contradict each other; give one")
+        raise UsageError("--quiet and --verbose are mutually exclusive; give one")
     if overwrite and skip_existing:
-        raise UsageError("--overwrite and --skip-existing contradict each other; give one")
+        raise UsageError("--overwrite and --skip-existing are mutually exclusive; give one")
     if engine not in ("local", "ray"):
         raise UsageError(f"unknown engine {engine!r}; choose local or ray")
+    if for_unknown and len(expand(vae)) < 2:
+        raise UsageError("--for-unknown needs several encoders; give --vae twice or more, or a family, or leave it out")
     config = ProtectConfig(
         mode=mode,
         preset=preset,
         budget_levels=budget,
         max_visibility=max_visibility,
+        until=_until(until),
         survive=survive,
         steps=steps,
         target_variance=_target_variance(target_variance),
@@ -89,12 +95,13 @@ def run(
         max_memory_megabytes=max_memory,
         batch=batch,
         vae=tuple(vae) if vae else ProtectConfig.vae,
+        for_unknown=for_unknown,
         device=device,
         precision=cast(Precision, precision),
     )
     remote = [name for name in (*(pictures or ()), output or "") if "://" in name]
     if remote and engine == "local":
-        raise UsageError(f"{remote[0]}: is an address; add --engine ray, which reads and writes those")
+        raise UsageError(f"{remote[0]}: is a URL; add --engine ray, which reads and writes URLs")
     existing: Existing = "overwrite" if overwrite else "skip" if skip_existing else "refuse"
     request = Request(
         names=tuple(pictures or ()),
@@ -112,11 +119,13 @@ def run(
     )
     if dry_run:
         if engine == "ray":
-            raise UsageError("--dry-run works with --engine local only; leave one of them out")
+            raise UsageError("--dry-run works with --engine local only; omit one of them")
         _preview(request, config)
         return
     if engine == "local" and (workers is not None or ray_address is not None):
-        raise UsageError("--workers and --ray-address are for --engine ray; add it, or use `accelerate launch` here")
+        raise UsageError(
+            "--workers and --ray-address need --engine ray; add it, or use `accelerate launch` on this machine"
+        )
     reporter = Reporter(config, as_json=as_json, quiet=quiet, verbose=verbose, errors=errors)
     if engine == "ray":
         summary = _on_cluster(request, output, config, reporter, workers, ray_address)
@@ -130,7 +139,7 @@ def _here(request: Request, config: ProtectConfig, reporter: Reporter) -> Summar
     try:
         return run_batch(request, config, reporter)
     except PcaProtectError as error:
-        if rank_and_world()[0] > 0:  # the first process says it
+        if rank_and_world()[0] > 0:  # the first process reports it
             raise typer.Exit(error.exit_code) from error
         raise
 
@@ -146,9 +155,9 @@ def _on_cluster(
     if output is None:
         raise UsageError("--engine ray needs -o with a folder or a URL for the outputs")
     if request.from_file is not None:
-        raise UsageError("--engine ray takes no --from-file; name folders or URLs")
+        raise UsageError("--engine ray does not support --from-file; give folders or URLs")
     if request.mask is not None:
-        raise UsageError("--engine ray takes no --mask, which fits pictures of one size alone; --region works")
+        raise UsageError("--engine ray does not support --mask, which fits one picture size only; use --region")
     from pca_protect.cluster.run import run as run_on_cluster
 
     return run_on_cluster(
@@ -156,7 +165,7 @@ def _on_cluster(
         output,
         config,
         observer=reporter,
-        recursive=True,  # a bucket knows no folders
+        recursive=True,  # buckets have no folders
         existing=request.existing,
         output_options=request.output_options,
         errors=request.errors,
@@ -172,21 +181,21 @@ def _on_cluster(
 def _preview(request: Request, config: ProtectConfig) -> None:
     if rank_and_world()[0] > 0:
         return
-    found = preview(request, config)
+    planned = preview(request, config)
 
     def measure() -> Estimate:
         from pca_protect.batch.estimate import estimate
         from pca_protect.surrogates.load import load_resolved
 
-        if found.resolved is None:
+        if planned.resolved is None:
             raise PictureError("no picture can be read")
-        if found.downloads:
-            verb = "has" if len(found.downloads) == 1 else "have"
-            raise ModelError(f"{', '.join(found.downloads)} {verb} to be downloaded first")
-        surrogate = load_resolved(found.resolved, device=config.device, precision=config.precision, offline=True)
-        return estimate(found.to_do, config, surrogate=surrogate, evaluate=request.evaluate)
+        if planned.downloads:
+            verb = "has" if len(planned.downloads) == 1 else "have"
+            raise ModelError(f"{', '.join(planned.downloads)} {verb} to be downloaded first")
+        surrogate = load_resolved(planned.resolved, device=config.device, precision=config.precision, offline=True)
+        return estimate(planned.to_do, config, surrogate=surrogate, evaluate=request.evaluate)
 
-    show_preview(found, measure)
+    show_preview(planned, measure)
 
 
 def _target_variance(text: str | None) -> float | Literal["posterior"] | None:
@@ -195,4 +204,12 @@ def _target_variance(text: str | None) -> float | Literal["posterior"] | None:
     try:
         return float(text)
     except ValueError:
-        raise UsageError(f"target variance {text!r} is neither a number nor `posterior`") from None
+        raise UsageError(f"target variance {text!r} is neither a number nor `posterior`; give one of them") from None
+
+
+def _until(text: str | None) -> float | str | None:
+    """A number or the name of a preset, validated by `ProtectConfig`."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text

@@ -1,4 +1,4 @@
-"""What `protect` says: results as they come, a bar while it works, and what failed at the end."""
+"""Output of `protect`: results, progress bar, failures and totals."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from pca_protect.record import Record
     from pca_protect.surrogates.encoder import AnySurrogate
 
-_LISTED = 20
-"""So many failures are listed; more would push the summary off the screen."""
+_MAX_LISTED = 20
+"""Failures listed at the end; more would scroll the summary off the screen."""
 _TITLE_WIDTH = 40
 _TEST_ONLY = "test only: "
-"""Begins the summary of a run whose encoders are all embedded models: nothing is protected against a real editor."""
+"""Prefix of the summary if all encoders are embedded models: they protect against no real editor."""
 
 
 class Reporter:
-    """Watches a run for a person, or with `as_json` for a program: see `batch.run.RunObserver`.
+    """Prints the events of a run as text or as JSON, see `batch.run.RunObserver`.
 
     Args:
-        errors: where the failures are written to, for the hint; None if nowhere.
+        errors: the file that failures are written to, for the hint; None for no file.
     """
 
     def __init__(
@@ -82,16 +82,16 @@ class Reporter:
 
     def end(self, summary: Summary) -> None:
         self._bar.end()
-        for failure in summary.failures[:_LISTED]:
+        for failure in summary.failures[:_MAX_LISTED]:
             console.error(failure.error)
-        hidden = len(summary.failures) - _LISTED
+        hidden = len(summary.failures) - _MAX_LISTED
         if hidden > 0:
-            where = f"all are in {self._errors}" if self._errors else "--errors FILE keeps them all"
-            console.say(f"and {hidden} more; {where}")
+            hint = f"all are in {self._errors}" if self._errors else "use --errors FILE to record all"
+            console.say(f"and {hidden} more; {hint}")
         if summary.stopped:
             console.say(f"stopped: {summary.stopped}")
         if summary.total > 1 or summary.folder:
-            console.say(f"{_TEST_ONLY if self._test_only else ''}{_in_all(summary)}")
+            console.say(f"{_TEST_ONLY if self._test_only else ''}{_totals(summary)}")
 
     def _print(self, outcome: Outcome) -> None:
         job, record = outcome.job, outcome.record
@@ -99,42 +99,44 @@ class Reporter:
             if self._as_json and outcome.failure is not None:
                 console.result(json.dumps({"input": job.source.path, "error": in_flags(outcome.failure.error)}))
             return
-        about = f"{job.source.path}: " if self._pictures > 1 else ""
+        prefix = f"{job.source.path}: " if self._pictures > 1 else ""
         for warning in record.warnings:
             if warning not in self._known_warnings:
-                console.warn(f"{about}{warning}")
+                console.warn(f"{prefix}{warning}")
         console.result(record.as_json() if self._as_json else _one_picture(record, verbose=self._verbose))
 
 
-def show_preview(shown: Preview, measure: Callable[[], Estimate]) -> None:
-    """The answer of `--dry-run`: every job on stdout, what there is to know and the time it will take on stderr."""
+def show_preview(preview: Preview, measure: Callable[[], Estimate]) -> None:
+    """Prints the result of `--dry-run`: jobs to stdout, messages and the estimated time to stderr."""
     marks = {"to do": "", "finished": " (finished, skipped)", "exists": " (exists, skipped)"}
-    for job, job_status in zip(shown.jobs, shown.statuses, strict=True):
+    for job, job_status in zip(preview.jobs, preview.statuses, strict=True):
         if job.source.problem:
             console.error(job.source.problem)
         else:
             console.result(console.one_line(f"{job.source.path} -> {job.target}{marks[job_status]}"))
-    for message in shown.messages:
+    for message in preview.messages:
         console.say(message)
-    if not shown.to_do:
+    if not preview.to_do:
         console.say("nothing to do")
         return
     try:
-        found = measure()
+        estimate = measure()
     except PcaProtectError as error:
-        console.say(f"{_pictures(len(shown.to_do))}; no estimate of the time: {error}")
+        console.say(f"{_pictures(len(preview.to_do))}; no estimate of the time: {error}")
         return
+    seconds = max(estimate.seconds, 1)
     console.say(
-        f"{_pictures(found.pictures)}, {found.megapixels:.3g} megapixels: about {console.duration(max(found.seconds, 1))}"
+        f"{_pictures(estimate.pictures)}, {estimate.megapixels:.3g} megapixels: about {console.duration(seconds)}"
     )
 
 
 def _one_picture(record: Record, *, verbose: bool) -> str:
-    """The summary of a picture, without what was not evaluated."""
+    """The summary of a picture on one line."""
     line = ", ".join(
         (
             f"{record.output}: {record.config['mode']} against {record.vae['name']}",
             f"largest change {record.max_change_levels} levels",
+            *([] if record.bytes_added is None else [f"{record.bytes_added / 1000:+.0f} kB"]),
             *_evaluation(record, verbose=verbose),
             f"{record.seconds:.1f} s",
             f"peak {record.peak_megabytes:.0f} MB",
@@ -148,7 +150,7 @@ def _evaluation(record: Record, *, verbose: bool) -> Iterator[str]:
         yield "not evaluated"
         return
     yield "unchanged" if record.psnr_db is None else f"PSNR {record.psnr_db:.1f} dB"
-    yield f"visible like {record.visible_levels:.2g} levels"
+    yield f"visibility {record.visible_levels:.2g} levels"
     sample = f", in a square of {record.evaluation_sample_px} px" if record.evaluation_sample_px else ""
     yield f"latent shift {record.protected.latent:.0%} (random noise: {record.noise.latent:.0%}{sample})"
     if verbose:
@@ -156,17 +158,17 @@ def _evaluation(record: Record, *, verbose: bool) -> Iterator[str]:
         yield f"gain over noise {record.gain_over_noise:.3g}"
 
 
-def _in_all(summary: Summary) -> str:
+def _totals(summary: Summary) -> str:
     parts = [f"{summary.protected} protected"]
-    for number, what in (
+    for number, label in (
         (summary.finished, "finished before"),
         (summary.skipped, "skipped"),
         (len(summary.failures), "failed"),
         (summary.left, "not done"),
     ):
         if number:
-            parts.append(f"{number} {what}")
-    resume = "; the same command goes on from here" if summary.left and summary.folder else ""
+            parts.append(f"{number} {label}")
+    resume = "; run the same command to resume" if summary.left and summary.folder else ""
     return f"{', '.join(parts)} in {console.duration(summary.seconds)}{resume}"
 
 
@@ -175,7 +177,7 @@ def _pictures(number: int) -> str:
 
 
 class _Bar:
-    """On stderr: steps and loss of a single picture; of several, which one, how many, and the time left."""
+    """Progress bar on stderr: steps and loss for one picture; name, count and time left for several."""
 
     def __init__(self, *, shown: bool) -> None:
         self._shown = shown
@@ -224,7 +226,7 @@ class _Bar:
             self._bars = None
 
     def print_above(self, output: Callable[[], None]) -> None:
-        """Lines go where they belong, stdout or stderr, with the bar out of their way."""
+        """Runs `output`, which prints lines, with the bar hidden."""
         if self._bars is not None:
             self._bars.stop()
         output()

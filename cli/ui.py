@@ -1,4 +1,4 @@
-"""`pca-protect ui`: the same work on a web page."""
+"""`pca-protect ui`: serves the web page."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from pca_protect.io.limits import MAX_PIXELS
 HOST, PORT = "127.0.0.1", 7860
 
 Host = Annotated[
-    str, typer.Option(metavar="ADDRESS", help="Address to listen on; 0.0.0.0 lets others in, without a password.")
+    str,
+    typer.Option(
+        metavar="ADDRESS", help="Address to listen on; 0.0.0.0 opens the page to the network, without a password."
+    ),
 ]
 Port = Annotated[int, typer.Option(metavar="N", min=1, max=65535, help="Port to listen on.")]
 Open = Annotated[bool, typer.Option("--open", help="Open the page in this machine's browser.")]
-MaxUpload = Annotated[int, typer.Option(metavar="MB", min=1, help="Largest file that can be uploaded.")]
+MaxUpload = Annotated[int, typer.Option(metavar="MB", min=1, help="Largest uploaded file.")]
 
 
 def ui(
@@ -31,26 +34,26 @@ def ui(
     max_megapixels: options.MaxMegapixels = None,
     max_upload: MaxUpload = 200,
 ) -> None:
-    """Serve a page on this machine where pictures are dropped, protected and compared. Nothing is uploaded anywhere else."""
+    """Serve a web page that protects pictures on this machine and compares before and after. Pictures are sent nowhere else."""
     ProtectConfig(device=device)  # validates it
-    # Read when gradio and the hub's client are imported.
+    # gradio and huggingface_hub read these on import.
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
     with needs_extra("ui"):
-        from pca_protect.cli.web.server import Web, is_public, public_warning
+        from pca_protect.cli.web.server import PageServer, is_public, public_warning
         from pca_protect.cli.web.service import Limits
     limits = Limits(
-        most_pixels=MAX_PIXELS if max_megapixels is None else round(max_megapixels * 1_000_000),
-        most_megabytes=max_upload,
+        max_pixels=MAX_PIXELS if max_megapixels is None else round(max_megapixels * 1_000_000),
+        max_megabytes=max_upload,
     )
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-    address = f"http://{shown}:{port}"
+    visible_host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    address = f"http://{visible_host}:{port}"
 
     def ready() -> None:
         if is_public(host):
             console.warn(public_warning(host))
         console.result(address)
-        console.say("open this address in a browser; Ctrl-C ends it")
+        console.say("open this address in a browser; Ctrl-C stops the server")
         if open_page:
             typer.launch(address)
 
-    Web(host=host, port=port, device=device, offline=offline, limits=limits, on_ready=ready).run()
+    PageServer(host=host, port=port, device=device, offline=offline, limits=limits, on_ready=ready).run()

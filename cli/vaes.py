@@ -1,4 +1,4 @@
-"""`pca-protect vaes`: the encoders known by name, families of them, and programs."""
+"""`pca-protect vaes`: lists the encoders, families and programs known by name."""
 
 from __future__ import annotations
 

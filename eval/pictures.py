@@ -1,7 +1,8 @@
-"""Pictures to measure on: a user's own, or one made from a seed."""
+"""Pictures to measure on, from a user's folder or made from a seed, and the same as another file format keeps them."""
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,7 +36,9 @@ def pictures_in(folder: Path, *, option: str = "--images") -> list[Path]:
     return found
 
 
-def readable(folder: Path, at_most: int | None) -> tuple[dict[Path, str], list[dict[str, object]]]:
+def readable(
+    folder: Path, at_most: int | None, *, option: str = "--images"
+) -> tuple[dict[Path, str], list[dict[str, object]]]:
     """The pictures of a folder that can be read, with their files' digests, and rows for a table `failures` about the others.
 
     Raises:
@@ -43,14 +46,14 @@ def readable(folder: Path, at_most: int | None) -> tuple[dict[Path, str], list[d
     """
     digests: dict[Path, str] = {}
     failures: list[dict[str, object]] = []
-    for path in pictures_in(folder)[:at_most]:
+    for path in pictures_in(folder, option=option)[:at_most]:
         try:
             digests[path] = read_picture(path).digest
         except PictureError as error:
             failures.append({"editor": "", "picture": path.name, "reason": str(error)})
     if not digests:
         raise UsageError(
-            f"--images {folder}: none of its pictures can be read ({failures[0]['reason']}); name another folder"
+            f"{option} {folder}: none of its pictures can be read ({failures[0]['reason']}); name another folder"
         )
     return digests, failures
 
@@ -73,6 +76,24 @@ def made_picture(size_px: int, seed: int) -> Picture:
     smooth = np.asarray(coarse.resize((size_px, size_px), Image.Resampling.BICUBIC)).astype(np.int16)
     texture = generator.integers(-12, 13, (size_px, size_px, 1))
     return Picture((smooth + texture).clip(0, 255).astype(np.uint8), source=f"made from seed {seed}")
+
+
+def file_bytes(picture: Rgb, kind: str, **options: int | str) -> bytes:
+    """A picture `(H, W, 3)` as a file.
+
+    Args:
+        kind: a file format by Pillow's name, such as `JPEG`.
+        options: for Pillow, such as `quality=75, subsampling="4:2:0"`.
+    """
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, kind, **options)
+    return file.getvalue()
+
+
+def through_file(picture: Rgb, kind: str, **options: int | str) -> Rgb:
+    """A picture `(H, W, 3)` as it is read back from a file, see `file_bytes`."""
+    with Image.open(io.BytesIO(file_bytes(picture, kind, **options))) as image:
+        return np.array(image.convert("RGB"))
 
 
 def to_pixels(picture: Picture) -> Tensor:

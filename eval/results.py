@@ -22,6 +22,9 @@ from pca_protect.errors import UsageError
 Json = dict[str, Any]
 """A JSON object: strings, numbers, booleans, None, lists and such objects."""
 
+Row = dict[str, object]
+"""A line of a table: column -> plain value."""
+
 _MAY_CHANGE = ("git_commit", "git_dirty")
 """Facts of the environment that may differ between the runs that fill one folder: committing finished measurements
 would otherwise forbid to add the missing ones."""
@@ -40,7 +43,7 @@ class Finished:
         paths: of the files written.
     """
 
-    tables: dict[str, list[dict[str, object]]]
+    tables: dict[str, list[Row]]
     paths: tuple[Path, ...]
 
 

@@ -1,9 +1,8 @@
-"""A loss of one's own, run through the program's optimiser and measured by the program's effect.
+"""A custom loss, minimised by the package's optimiser and evaluated against random noise.
 
     python examples/add_a_loss.py --output flattened.png
 
-The loss: how much each channel of the latent differs from place to place. Descending it makes the latent the same
-everywhere, and a latent that is the same everywhere shows no picture.
+The loss is the spatial variance of the latent. Minimising it flattens the latent, and a constant latent contains no picture.
 """
 
 from __future__ import annotations
@@ -26,21 +25,21 @@ ASTRONAUT = Path(__file__).parent / "astronaut.png"
 FACE = (170, 60, 298, 188)
 
 
-def unevenness(mean: Tensor) -> Tensor:
-    """The variance of a latent `(B, C, h, w)` over its places, averaged over channels: `(B,)`, 0 where it is flat."""
+def spatial_variance(mean: Tensor) -> Tensor:
+    """Spatial variance of a latent `(B, C, h, w)`, averaged over channels: `(B,)`, 0 for a constant latent."""
     return mean.var(dim=(2, 3)).mean(dim=1)
 
 
 def flat_latent(surrogate: Surrogate) -> Objective:
-    """Smaller is flatter. On a logarithmic scale, to which a visibility penalty can be added."""
-    return lambda pixels: unevenness(surrogate.posterior(pixels).mean).log()
+    """The logarithm of the spatial variance, to be minimised. A visibility penalty can be added to a logarithm."""
+    return lambda pixels: spatial_variance(surrogate.posterior(pixels).mean).log()
 
 
 def flatten(picture: Picture, surrogate: Surrogate, config: ProtectConfig) -> tuple[Picture, Evaluation]:
-    """The protected picture, rounded to 8 bits, and what that did to the posterior beside noise of the same budget."""
+    """The protected 8-bit picture, and its effect on the posterior compared with noise of the same budget."""
     clean = to_pixels(picture).to(surrogate.device)
-    found = run_recipe(clean, flat_latent(surrogate), config)
-    protected = with_pixels(picture, found.pixels)
+    optimised = run_recipe(clean, flat_latent(surrogate), config)
+    protected = with_pixels(picture, optimised.pixels)
     return protected, evaluate(picture, protected, surrogate=surrogate, criteria=criteria(config))
 
 
@@ -53,11 +52,12 @@ def main() -> None:
     protected, effect = flatten(picture, surrogate, ProtectConfig(steps=10))
     Image.fromarray(protected.rgb).save(output)
     before, after = (
-        float(unevenness(surrogate.posterior(to_pixels(one).to(surrogate.device)).mean)) for one in (picture, protected)
+        float(spatial_variance(surrogate.posterior(to_pixels(one).to(surrogate.device)).mean))
+        for one in (picture, protected)
     )
     print(f"largest change {largest_change(picture.rgb, protected.rgb)} levels")
-    print(f"unevenness of the latent {before:.3g} -> {after:.3g}")
-    print(f"latent moved {effect.protected.latent:.0%} of its norm, by noise {effect.noise.latent:.0%}")
+    print(f"spatial variance of the latent {before:.3g} -> {after:.3g}")
+    print(f"latent shift {effect.protected.latent:.0%} (random noise: {effect.noise.latent:.0%})")
 
 
 if __name__ == "__main__":

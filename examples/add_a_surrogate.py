@@ -1,8 +1,8 @@
-"""An encoder of one's own as a surrogate: here that of an editor which makes every picture half as large first.
+"""A custom encoder as a surrogate: that of an editor which first halves the size of the picture.
 
     python examples/add_a_surrogate.py --output half.png
 
-Protects against that encoder and `pocket` at once, and shows how far each is moved.
+Protects against this encoder and `pocket` at once, and prints the latent shift of each.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ FACE = (170, 60, 298, 188)
 
 
 class HalfSizeFirst(nn.Module):
-    """Pictures `(B, 3, H, W)` in [-1, 1], averaged over 2x2 pixels, then what another encoder makes of them."""
+    """Averages pictures `(B, 3, H, W)` in [-1, 1] over 2x2 pixels, then applies another encoder."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
         self.inner = inner
 
     def forward(self, pixels: Tensor) -> Tensor:
-        found: Tensor = self.inner(nn.functional.avg_pool2d(pixels, 2))
-        return found
+        moments: Tensor = self.inner(nn.functional.avg_pool2d(pixels, 2))
+        return moments
 
 
-def half_size(known: Surrogate) -> Surrogate:
-    """The surrogate of the imagined editor, on the device of the known one, whose VAE has a `quant_conv`."""
-    assert known.encoder.quant_conv is not None
-    moments = nn.Sequential(known.encoder.encoder, known.encoder.quant_conv)
+def half_size(surrogate: Surrogate) -> Surrogate:
+    """The surrogate of such an editor, from a surrogate whose VAE has a `quant_conv`, and on the same device."""
+    assert surrogate.encoder.quant_conv is not None
+    moments = nn.Sequential(surrogate.encoder.encoder, surrogate.encoder.quant_conv)
     return Surrogate.from_module(
         HalfSizeFirst(moments),
-        multiple=2 * known.multiple,
-        has_variance=known.has_variance,
-        name=f"{known.name}-half",
+        multiple=2 * surrogate.multiple,
+        has_variance=surrogate.has_variance,
+        name=f"{surrogate.name}-half",
     )
 
 
@@ -58,7 +58,7 @@ def main() -> None:
     print(f"against {record.vae['name']}: largest change {record.max_change_levels} levels")
     for member in encoders.members:
         effect = evaluate(result.original, result.picture, surrogate=member, criteria=criteria(config))
-        print(f"{member.name}: latent moved {effect.protected.latent:.0%}, by noise {effect.noise.latent:.0%}")
+        print(f"{member.name}: latent shift {effect.protected.latent:.0%} (random noise: {effect.noise.latent:.0%})")
 
 
 if __name__ == "__main__":

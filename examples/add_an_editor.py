@@ -1,9 +1,9 @@
-"""An editor of one's own: the embedded one's parts, put together as an inpainting editor.
+"""A custom editor: an inpainting pipeline built from the components of the embedded editor.
 
     python examples/add_an_editor.py --output my-editor
 
-Saves it as a folder, which every command takes as `--editor`, loads it again by that name, and measures with it whether a
-protection does more than noise.
+Saves the pipeline to a folder, which every command accepts as `--editor`, loads it from there, and compares the effect of a
+protection on its edits with that of random noise.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PROMPT = "add some snow"
 
 
 def save_inpainting_editor(folder: Path) -> None:
-    """Any pipeline that diffusers saves will do; an editor is a folder of one."""
+    """Saves a diffusers pipeline. The folder of any diffusers pipeline is an editor."""
     embedded = load_editor("pocket-editor", offline=True)
     AutoPipelineForInpainting.from_pipe(embedded.pipeline).save_pretrained(folder)
 
@@ -46,8 +46,8 @@ def main() -> None:
     settings = EditSettings(strength=1.0, guidance=3.0, steps=5)
     pictures = [original.rgb, protected.rgb, noisy.rgb]
     clean_edit, of_protected, of_noisy = editor.edit(pictures, PROMPT, settings, seeds=[0] * len(pictures))
-    print(f"edits apart from the clean edit, FLIP: {visibility(clean_edit, of_protected):.3f}")
-    print(f"the same with noise in place of protection: {visibility(clean_edit, of_noisy):.3f}")
+    print(f"FLIP error from the clean edit, protected: {visibility(clean_edit, of_protected):.3f}")
+    print(f"FLIP error from the clean edit, random noise: {visibility(clean_edit, of_noisy):.3f}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Protect the astronaut in both published modes with the embedded VAE and show what changed.
+"""Protects the astronaut in both published modes against the embedded VAE and shows the difference.
 
     python examples/demo.py --output demo
 
-Writes the protected files and `demo.png`: original, protected, and their difference amplified, a row per mode.
+Writes the protected files and `demo.png`: one row per mode of original, protected picture and amplified difference.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MARGIN, CAPTION = 12, 34
 
 
 def amplified_difference(result: Protected) -> Image.Image:
-    """Grey where nothing changed, brighter and darker where levels rose and fell."""
+    """The difference on mid-grey, times `AMPLIFICATION`."""
     change = result.picture.rgb.astype(np.int16) - result.original.rgb.astype(np.int16)
     return Image.fromarray((128 + AMPLIFICATION * change).clip(0, 255).astype(np.uint8))
 

@@ -1,11 +1,11 @@
-"""Let an editor loose on pictures as they are, with noise, and protected: one picture that shows what came out.
+"""Edits pictures without protection, with random noise and with protection, and shows the results in one picture.
 
     python examples/gallery.py --output gallery.png
     python examples/gallery.py --images one.jpg two.jpg --prompts sunset "add some snow" --modes subtle --output gallery.png
 
-A block for each picture: above what the editor is given, below what it makes of that. The number under a picture is its mean
-FLIP error from the first one of its line; 0 is equal. The noise is uniform over the budget. The same command gives the same
-picture, on the CPU with the same number of threads.
+Each picture has a block of two lines: the inputs of the editor above, its edits below. The number under a picture is its mean
+FLIP error from the first picture of its line; 0 means identical. The noise is uniform over the budget. On the CPU the result is
+deterministic for a fixed number of threads.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pca_protect.evaluation import with_noise
 from pca_protect.modes import MODES
 
 ASTRONAUT = Path(__file__).parent / "astronaut.png"
-LINES = ("what the editor is given", "what it makes of it")
+LINES = ("input of the editor", "edit")
 MARGIN, SIDE_TEXT, TITLE, CAPTION, FOOT = 10, 40, 56, 36, 84
 CAPTION_SIZE, SMALL, LARGE = 21, 24, 29
 INK, PAPER = (25, 25, 25), (255, 255, 255)
@@ -35,8 +35,8 @@ INK, PAPER = (25, 25, 25), (255, 255, 255)
 @dataclass(frozen=True)
 class Block:
     """Attributes:
-    title: which picture, and what was asked for.
-    given, edits: by the name of what was done to the picture, the original first; squares of one size.
+    title: file name and prompt.
+    given, edits: inputs and edits by the name of the input, such as "noise"; "original" comes first. Squares of one size.
     """
 
     title: str
@@ -49,13 +49,15 @@ class Block:
 
 
 def block_for(path: Path, prompt: EditPrompt, editor: Editor, configs: list[ProtectConfig]) -> Block:
-    """Protect a picture at the size that the editor takes, and edit everything with one prompt and seed."""
+    """Protects a picture at the editor's size, and edits all inputs with one prompt and seed."""
     original, control = square_picture(path, editor.size_px), configs[0]
     given = {"original": original.rgb, "noise": with_noise(original, control.budget_levels, control.seed).rgb}
     for config in configs:
         given[config.mode] = protect(original, config, surrogate=editor.surrogate).picture.rgb
     edits = {
-        name: editor.edit([picture], prompt.text, seeds=[control.seed])[0]  # one by one: batches round otherwise
+        name: editor.edit([picture], prompt.text, seeds=[control.seed])[
+            0
+        ]  # one by one: rounding depends on the batch size
         for name, picture in given.items()
     }
     if prompt.target:
@@ -63,13 +65,13 @@ def block_for(path: Path, prompt: EditPrompt, editor: Editor, configs: list[Prot
         (without,) = editor.edit([original.rgb], "", seeds=[control.seed])
         if visibility(wanted, edits["original"]) >= visibility(wanted, without):
             print(
-                f"warning: {path.name}: even the edit of the original does not do {prompt.text!r}; try another prompt"
+                f"warning: {path.name}: the edit of the original does not follow {prompt.text!r} either; try another prompt"
             )
     return Block(f"{path.name}: “{prompt.text}”", given, edits)
 
 
 def gallery(blocks: list[Block], foot: list[str]) -> Image.Image:
-    """Blocks below each other, and what there is to say about all of them."""
+    """Blocks from top to bottom, with the lines of `foot` below."""
     names, side = list(blocks[0].given), blocks[0].given["original"].shape[0]
     cell = side + MARGIN
     block_height = TITLE + CAPTION + len(LINES) * (side + CAPTION)
@@ -82,8 +84,8 @@ def gallery(blocks: list[Block], foot: list[str]) -> Image.Image:
         draw.text((SIDE_TEXT, top + TITLE // 2), block.title, INK, large, anchor="lm")
         top += TITLE
         for column, name in enumerate(names):
-            said = f"protected: {name}" if name in MODES else name
-            draw.text((_middle(column, side), top + CAPTION // 2), said, INK, caption, anchor="mm")
+            heading = f"protected: {name}" if name in MODES else name
+            draw.text((_middle(column, side), top + CAPTION // 2), heading, INK, caption, anchor="mm")
         top += CAPTION
         for label, line in zip(LINES, block.lines, strict=True):
             sheet.paste(_upright(label, side), (0, top))
@@ -102,7 +104,7 @@ def _middle(column: int, side: int) -> int:
 
 
 def _upright(text: str, length: int) -> Image.Image:
-    """Text that runs from below to above, in the middle of a strip."""
+    """Text rotated by 90 degrees, centred in a strip."""
     strip = Image.new("RGB", (length, SIDE_TEXT), PAPER)
     ImageDraw.Draw(strip).text((length // 2, SIDE_TEXT // 2), text, INK, ImageFont.load_default(SMALL - 2), anchor="mm")
     return strip.transpose(Image.Transpose.ROTATE_90)
@@ -111,33 +113,34 @@ def _upright(text: str, length: int) -> Image.Image:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, nargs="+", default=[ASTRONAUT])
-    parser.add_argument("--prompts", nargs="+", default=["sunset"], help="for all, or one for each picture")
+    parser.add_argument("--prompts", nargs="+", default=["sunset"], help="one for all pictures, or one per picture")
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
     parser.add_argument("--budget", type=int, default=ProtectConfig.budget_levels, help="largest change in levels")
-    parser.add_argument("--steps", type=int, help="those of the preset if not given")
+    parser.add_argument("--steps", type=int, help="default: those of the preset")
     parser.add_argument("--editor", default="pocket-editor", help="see `pca-protect bench editing --help`")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--output", type=Path, default=Path("gallery.png"), help="PNG, JPEG or WebP")
-    asked = parser.parse_args(arguments)
-    prompts = asked.prompts * len(asked.images) if len(asked.prompts) == 1 else asked.prompts
-    if len(prompts) != len(asked.images):
-        parser.error(f"{len(asked.images)} pictures and {len(prompts)} prompts; give one prompt, or one for each")
-    editor = load_editor(asked.editor, device=asked.device)
+    options = parser.parse_args(arguments)
+    prompts = options.prompts * len(options.images) if len(options.prompts) == 1 else options.prompts
+    if len(prompts) != len(options.images):
+        parser.error(f"{len(options.images)} pictures and {len(prompts)} prompts; give one prompt, or one for each")
+    editor = load_editor(options.editor, device=options.device)
     configs = [
-        ProtectConfig(mode=mode, budget_levels=asked.budget, steps=asked.steps, seed=asked.seed) for mode in asked.modes
+        ProtectConfig(mode=mode, budget_levels=options.budget, steps=options.steps, seed=options.seed)
+        for mode in options.modes
     ]
     blocks = []
-    for path, prompt in zip(asked.images, prompts, strict=True):
+    for path, prompt in zip(options.images, prompts, strict=True):
         print(f"{path.name} ...", flush=True)
         blocks.append(block_for(path, prompts_for(editor, [prompt])[0], editor, configs))
     foot = [
-        f"Every change is at most {asked.budget} of 255 levels. Editor: {editor.name}, {editor.size_px} px, seed {asked.seed}.",
-        "FLIP error: mean difference from the first picture of the line as seen by the eye; 0 is none.",
+        f"Budget: {options.budget} of 255 levels. Editor: {editor.name}, {editor.size_px} px, seed {options.seed}.",
+        "FLIP error: mean perceptual difference from the first picture of the line; 0 means identical.",
     ]
-    asked.output.parent.mkdir(parents=True, exist_ok=True)
-    gallery(blocks, foot).save(asked.output, quality=90, subsampling=0)
-    print(f"look at {asked.output}")
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    gallery(blocks, foot).save(options.output, quality=90, subsampling=0)
+    print(f"look at {options.output}")
 
 
 if __name__ == "__main__":

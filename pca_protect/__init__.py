@@ -1,6 +1,6 @@
 """Protect pictures against diffusion editing with nothing but a VAE encoder.
 
-The public names below are imported when they are first used, so that `import pca_protect` costs no torch.
+Public names are imported on first use: `import pca_protect` does not import torch.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ if TYPE_CHECKING:
         UsageError,
     )
     from pca_protect.modes import register_mode
-    from pca_protect.protection import Protected, protect, protect_batch
+    from pca_protect.protected import Protected
+    from pca_protect.protection import protect, protect_batch
     from pca_protect.record import Record
     from pca_protect.surrogates.encoder import Surrogate
     from pca_protect.surrogates.load import load_surrogate
 
-_HOMES = {
+_MODULES = {
     "Cancelled": "errors",
     "DeviceError": "errors",
     "FallbackWarning": "errors",
@@ -38,7 +39,7 @@ _HOMES = {
     "PictureError": "errors",
     "PosteriorCollapse": "collapse",
     "ProtectConfig": "config",
-    "Protected": "protection",
+    "Protected": "protected",
     "Record": "record",
     "Surrogate": "surrogates.encoder",
     "UsageError": "errors",
@@ -72,9 +73,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 

@@ -1,4 +1,4 @@
-"""The attack on tensors, in the form of torchattacks and foolbox: images in, perturbed images out."""
+"""The attack as a callable on tensors, as in torchattacks and foolbox: images in, perturbed images out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pca_protect.attack.ensemble import mean_of
+from pca_protect.attack.ensemble import maximin_of
 from pca_protect.attack.pgd import SCHEDULES, LinfBall, Masked, MomentumStep, Objective, optimize
 from pca_protect.attack.transforms import Transform
 from pca_protect.attack.visibility import VisibilityPenalty
@@ -21,8 +21,8 @@ from pca_protect.surrogates.encoder import AnySurrogate, Surrogate, as_surrogate
 
 
 class PosteriorCollapse:
-    """Posterior Collapse Attack (Guo et al., arXiv 2408.10901) on a batch of tensors. With the default settings, 16/255 and
-    modes `diffusion` and `concentration` it equals the published loop step for step.
+    """Posterior Collapse Attack (Guo et al., arXiv 2408.10901) on a batch of tensors. With the default settings, in
+    modes `diffusion` and `concentration`, it equals the published loop step for step.
 
     >>> import torch
     >>> from pca_protect import PosteriorCollapse, load_surrogate
@@ -31,20 +31,21 @@ class PosteriorCollapse:
     >>> bool((attack(images) - images).abs().max() <= 8 / 255 + 1e-6)
     True
 
-    Perturbations are not rounded to 8 bits, and large images are not divided into windows: `protect` does both.
+    Does not round to 8 bits and does not divide large images into windows; `protect` does both.
 
     Args:
-        surrogate: an encoder, or several, on one device.
+        surrogate: one encoder, or several on one device.
         mode: `diffusion`, `concentration`, `subtle`, or one added by `register_mode`; see `ProtectConfig`.
         eps: L-inf budget in units of the [0, 1] range.
         steps: gradient steps.
         rel_stepsize: length of the first step as a fraction of `eps`; 1/8 is the published 2/255 at 16/255.
-        momentum: decay of the sum of gradients (arXiv 1710.06081); 0 takes the sign of each gradient.
-        schedule: of the step length: `constant`, `linear` or `cosine`.
-        keep_best: return the best iterate of each image, at the price of one forward pass; otherwise the last.
+        momentum: decay factor of the gradient sum (arXiv 1710.06081); 0 takes the sign of each gradient.
+        schedule: decay of the step length: `constant`, `linear` or `cosine`.
+        keep_best: return each image's best iterate, which takes one more forward pass; otherwise the last. Ignored with `eot`
+            or several encoders, whose iterates cannot be compared by value.
         target_variance, direction: override the mode's, see `ProtectConfig`.
-        eot: random transform applied before every gradient, `(pixels, generator) -> pixels`; see `attack.transforms`.
-        seed: of the draws of `eot`.
+        eot: random transform of the pixels before every gradient, `(pixels, generator) -> pixels`; see `attack.transforms`.
+        seed: seed of the generator for `eot`.
 
     Raises:
         UsageError: a setting is unknown or out of range.
@@ -75,7 +76,8 @@ class PosteriorCollapse:
             raise UsageError(f"eps {eps} is not in (0, 1]; 16/255 is the published budget")
         if steps < 1 or not rel_stepsize > 0 or not momentum >= 0:
             raise UsageError(
-                f"steps {steps}, rel_stepsize {rel_stepsize} and momentum {momentum}: give at least 1, above 0 and at least 0"
+                f"steps {steps}, rel_stepsize {rel_stepsize} and momentum {momentum} are out of range; give at least 1, above 0 "
+                "and at least 0"
             )
         if MODES[mode].loss is not None and (target_variance is not None or direction is not None):
             raise UsageError(f"mode {mode} has no target variance and no direction; leave them out")
@@ -100,39 +102,40 @@ class PosteriorCollapse:
             Perturbed images, of the shape, device and type of `images`.
 
         Raises:
-            UsageError: the shape, type or range of `images` or `mask` is another.
+            UsageError: `images` or `mask` has the wrong shape, type or range.
             ModelError: the loss or its gradient is not finite.
         """
         _require_images(images)
         clean = images.detach().to(self._surrogate.device, torch.float32)
         ball = LinfBall(self._eps)
-        found = optimize(
+        editable = None if mask is None else _editable(mask, clean)
+        optimized = optimize(
             clean,
-            self._objective(clean),
-            constraint=ball if mask is None else Masked(ball, _editable(mask, clean)),
+            self._objective(clean, editable),
+            constraint=ball if editable is None else Masked(ball, editable),
             step_rule=MomentumStep(self._momentum),
             schedule=SCHEDULES[self._schedule],
             step_size=self._rel_stepsize * self._eps,
             steps=self._steps,
             keep_best=self._keep_best and self._eot is None and len(self._surrogate.members) == 1,
         )
-        return found.pixels.to(images.device, images.dtype)
+        return optimized.pixels.to(images.device, images.dtype)
 
-    def _objective(self, clean: Tensor) -> Objective:
+    def _objective(self, clean: Tensor, editable: Tensor | None) -> Objective:
         weight, generator = self._mode.visibility_weight, torch.Generator().manual_seed(self._seed)
         members = [
-            mode_objective(member, self._mode, clean, logarithmic=weight > 0) for member in self._surrogate.members
+            _transformed(mode_objective(member, self._mode, clean, logarithmic=weight > 0), self._eot, generator)
+            for member in self._surrogate.members
         ]
-        eot = self._eot
-        goal: Objective = members[0] if len(members) == 1 else mean_of(members)
-        if eot is not None:
-            plain = goal
-
-            def transformed(pixels: Tensor) -> Tensor:
-                return plain(eot(pixels, generator) if pixels.requires_grad else pixels)
-
-            goal = transformed
+        goal = members[0] if len(members) == 1 else maximin_of(members, mask=editable)
         return VisibilityPenalty(goal, clean, weight=weight) if weight > 0 else goal
+
+
+def _transformed(objective: Objective, eot: Transform | None, generator: torch.Generator) -> Objective:
+    """An objective of transformed pixels where it is differentiated."""
+    if eot is None:
+        return objective
+    return lambda pixels: objective(eot(pixels, generator) if pixels.requires_grad else pixels)
 
 
 def _require_images(images: Tensor) -> None:

@@ -119,11 +119,14 @@ class ProtectConfig:
         steps: gradient steps; None takes the preset's. 0 is for `instant` alone.
         max_visibility: upper limit on the visibility of the change, as the brightness step on a flat patch that is equally
             visible, in 8-bit levels, see `visibility.in_levels`; None is no limit beside the budget.
+        until: stop when the latent shift is this multiple of random noise's, on every encoder and at every scale, and scale
+            the change down to it; the name of a preset takes the multiple that this preset reaches on the picture. None
+            takes all steps and the whole budget.
         survive: EOT preset: `jpeg` averages the loss over JPEG compression, `social` over uploads, with a longer side of at most
             1080 px; None is no transform.
         target_variance: overrides the mode's target variance v; `posterior` takes the clean posterior's own variance.
         direction: overrides the mode's direction: `up` ascends the loss, `down` descends it.
-        seed: of the noise control of the evaluation, and of random transforms: with `survive` and with several encoders.
+        seed: of the noise control of the evaluation, and of random transforms: with `survive` and `for_unknown`.
         region: protects only a part of the picture: `center` (the middle half of each side), `face` (the faces found) or
             `x,y,w,h` in pixels of the upright picture; None is all of it.
         scales: sizes at which editors see the picture, in pixels of its shorter side; `native` is its own size, `1mp` about one
@@ -136,6 +139,8 @@ class ProtectConfig:
         vae: name of a surrogate, family or program, hub id, folder or `.safetensors` file; `auto` is the Stable Diffusion VAE if
             it is cached or can be downloaded, and the embedded `pocket` otherwise, see `resolve`. A tuple protects against all
             of them.
+        for_unknown: with several encoders, optimise transfer to encoders outside the ensemble, at the price of up to two thirds
+            of the members' shift: random transforms, gradients of equal length, the whole budget. False optimises the members.
         device: `auto` prefers cuda, then mps, then cpu; `cuda:1` is the second CUDA device. A `torch.device` works too.
         precision: of the encoder; the loss is always in fp32. `auto` is bf16 on CUDA devices with fast bf16 and fp32 elsewhere.
 
@@ -147,6 +152,7 @@ class ProtectConfig:
     preset: str = "balanced"
     budget_levels: int = 16
     max_visibility: float | None = None
+    until: float | str | None = None
     survive: str | None = None
     steps: int | None = None
     target_variance: float | Literal["posterior"] | None = None
@@ -158,6 +164,7 @@ class ProtectConfig:
     max_memory_megabytes: int | None = None
     batch: int | None = None
     vae: str | tuple[str, ...] = "auto"
+    for_unknown: bool = False
     device: Device = "auto"
     precision: Precision = "auto"
 
@@ -178,6 +185,12 @@ class ProtectConfig:
             raise UsageError(
                 f"max visibility {self.max_visibility} is not above 0 and at most 255; give such a number, 2 for instance, "
                 "or leave it out"
+            )
+        if isinstance(self.until, str):
+            _one_of("preset to reach", self.until, PRESETS)
+        elif self.until is not None and not 1 < self.until <= 1000:
+            raise UsageError(
+                f"until {self.until} is not above 1 and at most 1000 times the shift by noise; 4 for instance, or a preset"
             )
         if self.survive is not None:
             _one_of("upload to survive", self.survive, SURVIVE)
@@ -308,6 +321,11 @@ class ProtectConfig:
         values = {
             _FIRST_NAMES.get(key, key): value for key, value in self.as_dict().items() if key not in _NOT_IN_DIGEST
         }
+        # Requests without these settings have the digest of the first version; it optimised ensembles in another way.
+        if self.until is None:
+            del values["until"]
+        if not self.for_unknown and len(self.vaes) == 1:
+            del values["for_unknown"]
         for key, names in _FIRST_VALUES.items():
             values[key] = names.get(str(values[key]), values[key])
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Which device, in which precision: decided once, at the edge."""
+"""Device, precision and thread count, resolved once at the edge; memory of a device."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ def resolve_device(device: Device | torch.device) -> torch.device:
     respect_quota()
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
-        return torch.device(next(name for name, there in available.items() if there))
+        return torch.device(next(name for name, is_available in available.items() if is_available))
     if isinstance(device, str):
         require_device_name(device)
         device = torch.device(device)
     if not available.get(device.type, False):
-        there = ", ".join(name for name, is_there in available.items() if is_there)
-        raise DeviceError(f"device {device} is not available to this PyTorch {torch.__version__}; use `device={there}`")
+        usable = ", ".join(name for name, is_available in available.items() if is_available)
+        raise DeviceError(
+            f"device {device} is not available to this PyTorch {torch.__version__}; use `device={usable}`"
+        )
     count = torch.cuda.device_count() if device.type == "cuda" else 1
     if (device.index or 0) >= count:
         last = f" to {device.type}:{count - 1}" if count > 1 else ""
@@ -60,18 +62,18 @@ def is_large_gpu(device: Device | torch.device) -> bool:
 
 def respect_quota() -> None:
     """Limits PyTorch's thread count to the CPU quota of the control group (Linux, version 2), unless `OMP_NUM_THREADS` is set.
-    The thread count decides the summation order, which may turn signs of gradients near zero."""
+    The thread count determines the summation order, which can flip signs of gradients near zero."""
     quota = _granted_cores(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
     if "OMP_NUM_THREADS" not in os.environ and quota < torch.get_num_threads():
         torch.set_num_threads(math.ceil(quota))
 
 
 def _granted_cores(membership: Path, root: Path) -> float:
-    """The least quota of this process's control group and those that it lies in; infinite where there is none."""
+    """Smallest CPU quota of this process's control group and its ancestors, in cores; infinite without a quota."""
     granted = math.inf
     try:
         lines = membership.read_text(encoding="ascii").splitlines()
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         return granted
     own = next((line[3:] for line in lines if line.startswith("0::")), "/")
     group = root / own.lstrip("/")
@@ -79,7 +81,7 @@ def _granted_cores(membership: Path, root: Path) -> float:
         try:
             quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()
             granted = min(granted, int(quota) / int(period))
-        except (OSError, ValueError):  # the root has none; `max` is no number
+        except (OSError, ValueError):  # the root has no quota; `max` is no number
             continue
     return granted
 
@@ -91,11 +93,11 @@ def resolve_dtype(precision: Precision, device: torch.device, *, overflows_fp16:
         DeviceError: fp16 for an encoder that overflows in it, or half precision on a CPU without native support.
     """
     if precision == "auto":
-        does_bf16_well = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
-        return torch.bfloat16 if does_bf16_well else torch.float32
+        has_native_bf16 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+        return torch.bfloat16 if has_native_bf16 else torch.float32
     if precision == "fp16" and overflows_fp16:
         raise DeviceError(
-            f"{model} overflows in fp16 and would return nothing usable; use `precision=bf16` or `precision=fp32`"
+            f"{model} overflows in fp16, which makes its output unusable; use `precision=bf16` or `precision=fp32`"
         )
     if precision == "fp16" and device.type == "cpu":
         raise DeviceError("fp16 on the CPU is slower than fp32 and overflows sooner; use `precision=fp32`")
@@ -105,14 +107,15 @@ def resolve_dtype(precision: Precision, device: torch.device, *, overflows_fp16:
 
 
 def cpu_has_bf16() -> bool:
-    """Whether oneDNN convolves in bf16 on this CPU, which takes AVX-512. Limited to AVX2, a gradient of the Stable Diffusion
-    architecture at 64 px took 18.4 s in bf16 and 0.35 s in fp32; with AVX-512's bf16 instructions 0.12 s and 0.22 s."""
-    there: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return there and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    """Whether oneDNN supports bf16 convolutions on this CPU, which requires AVX-512. A gradient of the Stable Diffusion
+    architecture at 64 px took 18.4 s in bf16 and 0.35 s in fp32 when limited to AVX2; 0.12 s and 0.22 s with AVX-512's bf16
+    instructions."""
+    has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return has_onednn and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def reset_peak(device: torch.device) -> None:
-    """Start a new measurement of `peak_megabytes` on an accelerator; a process cannot reset its own."""
+    """Restarts the measurement of `peak_megabytes` on an accelerator. A process cannot reset its own peak."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif device.type == "mps":
@@ -120,8 +123,8 @@ def reset_peak(device: torch.device) -> None:
 
 
 def peak_megabytes(device: torch.device) -> float:
-    """Peak memory in megabytes of 10^6 bytes: of the device's allocator since `reset_peak` on CUDA, held by Metal on MPS, whose
-    allocator returns nothing until its cache is emptied, and of the process since its start elsewhere."""
+    """Peak memory in megabytes (10^6 bytes). CUDA: of the device's allocator since `reset_peak`. MPS: memory held by Metal, whose
+    allocator frees nothing before its cache is emptied. CPU: of the process since its start."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     if device.type == "mps":
@@ -129,7 +132,7 @@ def peak_megabytes(device: torch.device) -> float:
     if sys.platform == "win32":
         return float(psutil.Process().memory_info().peak_wset) / 1e6
     status = Path("/proc/self/status")
-    if status.exists():  # Linux: ru_maxrss is inherited from whatever started this process, VmHWM starts anew
+    if status.exists():  # Linux: ru_maxrss is inherited from the parent process, VmHWM is not
         lines = status.read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM:"))
     import resource  # noqa: PLC0415 - does not exist on Windows
@@ -138,7 +141,7 @@ def peak_megabytes(device: torch.device) -> float:
 
 
 def empty_cache(device: torch.device) -> None:
-    """Give back what PyTorch holds of a device's memory without using it."""
+    """Release the unused device memory in PyTorch's cache."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.type == "mps":
@@ -156,6 +159,7 @@ _OUT_OF_MEMORY = (
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error means exhausted memory. Only CUDA's allocator has a class for it; the others differ in wording alone."""
-    said = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or any(words in said for words in _OUT_OF_MEMORY)
+    """Whether an error means exhausted memory. Only CUDA's allocator has a class for it; the others
+    are known by their messages."""
+    message = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or any(words in message for words in _OUT_OF_MEMORY)

@@ -1,18 +1,18 @@
-"""From a request to an attack: pictures of any size, window by window and scale by scale, levels in, perturbed levels out.
+"""Turns a request into an attack: perturbs pictures of any size window by window, at every scale. 8-bit levels in and out.
 
-Below `protection` this is the only module that reads a `ProtectConfig`; what it calls takes plain arguments.
+Below `protection`, only this module reads `ProtectConfig`; the functions it calls take plain arguments.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pca_protect.attack.ensemble import fill_budget, mean_of
+from pca_protect.attack.ensemble import fill_budget, maximin_of, mean_of
 from pca_protect.attack.objectives import (
     CollapseObjective,
     LatentObjective,
@@ -30,6 +30,7 @@ from pca_protect.attack.pgd import (
     Optimized,
     optimize,
 )
+from pca_protect.attack.stopping import LatentView, Stop, moved_enough
 from pca_protect.attack.transforms import Transform, eot_transform
 from pca_protect.attack.universal import UniversalPerturbation, universal_perturbations
 from pca_protect.attack.visibility import STEP_PER_VISIBLE_LEVEL, VisibilityPenalty, scale_to_visibility
@@ -45,8 +46,19 @@ from pca_protect.modes import Mode
 from pca_protect.surrogates.encoder import AnySurrogate, Surrogate
 
 Progress = Callable[[int, int, float], None]
-"""Called with (steps done, steps in all, the loss in its own unit, against the first encoder at the first scale). Raising from
-it ends the run and leaves no file behind."""
+"""Called with (steps done, total steps, loss of the first encoder at the first scale, in its own unit). An exception from it
+ends the run; no file is left behind."""
+
+
+@dataclass(frozen=True)
+class Perturbed:
+    """Attributes:
+    levels: the perturbed pictures, `(H, W, 3)` each.
+    steps: gradient steps that each took, in the window that took most.
+    """
+
+    levels: list[Uint8Image]
+    steps: list[int]
 
 
 @dataclass(frozen=True)
@@ -55,8 +67,8 @@ class Batch:
 
     Attributes:
         clean: per picture, `(H, W, 3)`.
-        masks: per picture, `(H, W)`, where it may change; None is everywhere.
-        gray: per picture, whether its channels have to stay equal.
+        masks: per picture, `(H, W)`, true where it may change; None is everywhere.
+        gray: per picture, whether its channels must stay equal.
     """
 
     clean: list[Uint8Image]
@@ -77,16 +89,17 @@ def run_recipe(
     *,
     mask: Tensor | None = None,
     init: Tensor | None = None,
+    stop: Stop | None = None,
     comparable: bool = True,
     on_step: OnStep | None = None,
 ) -> Optimized:
-    """Optimise clean pixels `(B, 3, H, W)` in [0, 1] the way a configuration's preset and budget say.
+    """Optimise clean pixels `(B, 3, H, W)` in [0, 1] with a configuration's recipe and budget.
 
     Args:
         mask: see `Masked`; None is everywhere.
-        init: see `optimize`.
-        comparable: whether values of different iterates can be compared; those of random
-            objectives and of a moving penalty cannot; the last iterate is kept then.
+        init, stop: see `optimize`.
+        comparable: whether iterates can be compared by value. If not, as with random objectives and varying penalty weights,
+            the last iterate is returned.
     """
     recipe, ball = config.recipe, LinfBall(config.budget_levels / 255)
     return optimize(
@@ -95,35 +108,36 @@ def run_recipe(
         constraint=ball if mask is None else Masked(ball, mask),
         step_rule=MomentumStep(recipe.momentum),
         schedule=SCHEDULES[recipe.schedule],
-        step_size=recipe.rel_stepsize * _reach(config),
+        step_size=recipe.rel_stepsize * _step_unit(config),
         steps=recipe.steps,
         keep_best=recipe.keep_best and comparable,
         init=init,
+        stop=stop,
         on_step=on_step,
     )
 
 
-def _reach(config: ProtectConfig) -> float:
-    """Unit of the step length, in [0, 1] units: the budget, or less under a visibility limit, where longer steps add visibility
-    and no effect."""
-    reach: float = config.budget_levels
+def _step_unit(config: ProtectConfig) -> float:
+    """Step length for a relative step size of 1, in [0, 1] units: the budget. A visibility limit shortens it, because longer
+    steps add visibility and no effect."""
+    unit_levels: float = config.budget_levels
     if config.max_visibility is not None:
-        reach = min(reach, STEP_PER_VISIBLE_LEVEL * config.max_visibility)
-    return reach / 255
+        unit_levels = min(unit_levels, STEP_PER_VISIBLE_LEVEL * config.max_visibility)
+    return unit_levels / 255
 
 
 def seen_sizes(height: int, width: int, config: ProtectConfig) -> list[tuple[int, int]]:
-    """Heights and widths at which editors will see a picture, from the smallest on."""
+    """Heights and widths at which editors see a picture, in ascending order."""
     return sizes(height, width, config.scales, longest_px=config.posted_px)
 
 
 def demand(config: ProtectConfig, *, height: int, width: int) -> Demand:
-    """What pictures of a size ask of memory under a configuration."""
+    """Sizes that determine the memory for pictures of one size, see `Demand`."""
     return Demand(height, width, seen_sizes(height, width, config), config.tile_px, config.max_memory_megabytes)
 
 
 def criteria(config: ProtectConfig, *, tile_px: int | None = None) -> Criteria:
-    """What pictures protected under a configuration are measured by.
+    """Evaluation settings of a configuration.
 
     Args:
         tile_px: see `Criteria`; the configuration's if None.
@@ -155,7 +169,7 @@ def latent_objective(
 
 
 def mode_objective(surrogate: Surrogate, mode: Mode, clean: Tensor, *, logarithmic: bool = False) -> LatentObjective:
-    """The objective of a mode against one encoder; arguments and errors as `latent_objective`."""
+    """The objective of a mode against one encoder; see `latent_objective` for arguments and errors."""
     if mode.target_variance == "posterior" and not surrogate.has_variance:
         raise UsageError(
             f"target variance `posterior` needs an encoder with a variance and {surrogate.name} has none; give a number"
@@ -174,20 +188,20 @@ def perturb(
     surrogate: AnySurrogate,
     tile_px: int,
     on_step: Progress | None = None,
-) -> list[Uint8Image]:
-    """Perturb pictures of one size within the budget, window by window, for every encoder, and for every scale that the
-    configuration names.
+) -> Perturbed:
+    """Perturb pictures of one size within the budget, window by window, against every encoder at every scale of the
+    configuration.
 
-    A window sees what the windows before it decided, and decides what it keeps for good. What is minimised is the mean over
-    the scales of the loss per pixel: of the window itself, and of the smaller pictures around where it lies, so that memory
-    grows with the window and not with the picture.
+    Each window starts from the result of the windows before it; its kept part is final. The objective is the mean over scales
+    of the loss per pixel. Of a smaller scale, only the surroundings of the window are encoded: memory grows with the window
+    and not with the picture.
 
     Args:
         tile_px: side of the largest window.
-        on_step: counts the steps of all windows.
+        on_step: progress over the steps of all windows.
 
     Raises:
-        UsageError: as `init_for`.
+        UsageError: `for_unknown` with one encoder; and as `init_for`.
     """
     height, width = batch.size
     seen = seen_sizes(height, width, config)
@@ -198,10 +212,15 @@ def perturb(
         if size != (height, width)
     ]
     changed = [levels.copy() for levels in batch.clean]
-    walk = windows(height, width, tile_px=tile_px, grid_px=grid_px)
-    transform = eot_transform(config.survive, encoders=len(surrogate.members))
+    steps = torch.zeros(len(changed), dtype=torch.long)
+    tiles = windows(height, width, tile_px=tile_px, grid_px=grid_px)
+    if config.for_unknown and len(surrogate.members) < 2:
+        raise UsageError(
+            f"`for_unknown` needs several encoders and {surrogate.name} is one; add another, or leave it out"
+        )
+    transform = eot_transform(config.survive, for_unknown=config.for_unknown)
     universal = init_for(surrogate, config)
-    for number, window in enumerate(walk):
+    for number, window in enumerate(tiles):
         mask = _open_mask(batch, window)
         if mask is not None and not bool(mask.any()):
             continue
@@ -211,12 +230,12 @@ def perturb(
         )
         parts = [(pictures.part(window), pictures.factor) for pictures in smaller]
         terms = [
-            _scale_terms(clean, parts, config, member, close=(height, width) in seen) for member in surrogate.members
+            _scale_terms(clean, parts, config, member, native=(height, width) in seen) for member in surrogate.members
         ]
         generator = torch.Generator().manual_seed(config.seed + number)  # the same for all pictures of a batch
-        goals = [_mean_over_scales(some, before, transform, generator) for some in terms]
-        goal = goals[0] if len(goals) == 1 else mean_of(goals)
-        if _is_discreet(config):
+        goals = [_mean_over_scales(member_terms, before, transform, generator) for member_terms in terms]
+        goal = _ensemble(goals, None if mask is None else mask.to(surrogate.device), for_unknown=config.for_unknown)
+        if _penalises_visibility(config):
             editable = _editable(batch, window)
             goal = VisibilityPenalty(
                 goal,
@@ -225,46 +244,113 @@ def perturb(
                 most_levels=config.max_visibility,
                 editable=None if editable is None else editable.to(surrogate.device),
             )
+        views = [*([None] if (height, width) in seen else []), *(part for part, _ in parts)]
         init = None
         if universal is not None:
-            radius = config.recipe.init_scale * _reach(config)
+            radius = config.recipe.init_scale * _step_unit(config)
             init = universal.over(*window.seen, radius=radius, gray=batch.gray).to(surrogate.device)
-        found = run_recipe(
+        optimized = run_recipe(
             before,
             with_equal_channels(goal, batch.gray),
             config,
             mask=None if mask is None else mask.to(surrogate.device),
             init=init,
-            comparable=transform is None and len(goals) == 1 and config.max_visibility is None,
-            on_step=_counted(on_step, number, len(walk), terms[0][0].objective),
+            stop=_stop(batch, window, clean, before, views, config, surrogate),
+            comparable=transform is None and len(goals) == 1 and config.max_visibility is None and config.until is None,
+            on_step=_total_progress(on_step, number, len(tiles), terms[0][0].objective),
         )
-        pixels = found.pixels
-        if len(goals) > 1 and config.saturates:
+        pixels, steps = optimized.pixels, steps.maximum(optimized.steps.cpu())
+        if config.for_unknown and config.saturates and config.until is None:
             pixels = fill_budget(pixels, clean, radius=config.budget_levels / 255)
         after = to_uint8(pixels)
-        for levels, one in zip(changed, after, strict=True):
-            levels[window.kept] = one[window.kept_of_seen]
+        for levels, result in zip(changed, after, strict=True):
+            levels[window.kept] = result[window.kept_of_seen]
         if smaller:
             kept = torch.zeros_like(before, device="cpu")
             place = (..., *window.kept_of_seen)
             kept[place] = to_tensor(after)[place] - before.cpu()[place]
             for pictures in smaller:
                 pictures.change(window, kept)
-    if config.max_visibility is None:
-        return changed
-    return [
-        scale_to_visibility(one, other, config.max_visibility, mask=mask)
-        for one, other, mask in zip(batch.clean, changed, batch.masks, strict=True)
-    ]
+    if config.max_visibility is not None:
+        changed = [
+            scale_to_visibility(clean_levels, levels, config.max_visibility, mask=mask)
+            for clean_levels, levels, mask in zip(batch.clean, changed, batch.masks, strict=True)
+        ]
+    return Perturbed(changed, steps.tolist())
 
 
-def _is_discreet(config: ProtectConfig) -> bool:
+def _ensemble(goals: Sequence[Objective], mask: Tensor | None, *, for_unknown: bool) -> Objective:
+    """One objective for several encoders; the only one as it is."""
+    if len(goals) == 1:
+        return goals[0]
+    return mean_of(goals) if for_unknown else maximin_of(goals, mask=mask)
+
+
+def _penalises_visibility(config: ProtectConfig) -> bool:
     return config.visibility_weight > 0 or config.max_visibility is not None
+
+
+_UNTIL_MARGIN = 1.15
+"""Windows go beyond the wanted gain by this factor: the gain of the whole, rounded picture is a little lower, and the change is
+scaled down afterwards."""
+
+
+def _stop(
+    batch: Batch,
+    window: Window,
+    clean: Tensor,
+    before: Tensor,
+    parts: Sequence[SmallerPart | None],
+    config: ProtectConfig,
+    surrogate: AnySurrogate,
+) -> Stop | None:
+    """Stops at the wanted gain over noise at every encoder and scale; None if none is wanted.
+
+    Args:
+        parts: scales at which the window is seen; None is the picture's own.
+    """
+    if config.until is None:
+        return None
+    noise = _noise_like(clean, batch, window, config).to(clean.device)
+    factor = _UNTIL_MARGIN * float(config.until)
+    with torch.no_grad():
+        return moved_enough(
+            [_view(member, part, clean, before, noise, factor=factor) for member in surrogate.members for part in parts]
+        )
+
+
+def _view(
+    member: Surrogate, part: SmallerPart | None, clean: Tensor, before: Tensor, noise: Tensor, *, factor: float
+) -> LatentView:
+    if part is None:
+        noisy = (clean + noise).clamp(0.0, 1.0)
+        return LatentView.beyond_noise(_means(member), _means(member)(clean), _means(member)(noisy), factor)
+    shown, at_rest = part, replace(part, now=part.clean)
+    return LatentView.beyond_noise(
+        lambda pixels: _means(member)(shown.with_change(pixels - before)),
+        _means(member)(part.clean),
+        _means(member)(at_rest.with_change(noise)),
+        factor,
+    )
+
+
+def _means(member: Surrogate) -> Callable[[Tensor], Tensor]:
+    return lambda pixels: member.posterior(pixels).mean
+
+
+def _noise_like(clean: Tensor, batch: Batch, window: Window, config: ProtectConfig) -> Tensor:
+    """Uniform noise of the budget, the same for all pictures of a batch, where they may change."""
+    generator = torch.Generator().manual_seed(config.seed)
+    budget = config.budget_levels
+    noise = torch.randint(-budget, budget + 1, (1, *clean.shape[1:]), generator=generator).float() / 255
+    noise = torch.cat([noise[:, :1].expand_as(noise) if gray else noise for gray in batch.gray])
+    editable = _editable(batch, window)
+    return noise if editable is None else noise * editable
 
 
 @dataclass(frozen=True)
 class _ScaleTerm:
-    """The loss of one encoder at one scale: of the window itself, or of a smaller picture that it is a part of."""
+    """Loss of one encoder at one scale: on the window, or on its surroundings in a smaller picture."""
 
     objective: LatentObjective
     part: SmallerPart | None = None
@@ -277,13 +363,13 @@ def _scale_terms(
     config: ProtectConfig,
     surrogate: Surrogate,
     *,
-    close: bool,
+    native: bool,
 ) -> list[_ScaleTerm]:
-    logarithmic = _is_discreet(config)
-    terms = [_ScaleTerm(latent_objective(surrogate, config, clean, logarithmic=logarithmic))] if close else []
+    logarithmic = _penalises_visibility(config)
+    terms = [_ScaleTerm(latent_objective(surrogate, config, clean, logarithmic=logarithmic))] if native else []
     for part, factor in parts:
         objective = latent_objective(surrogate, config, part.clean, logarithmic=logarithmic)
-        # A sum over the latent grows with the picture, a logarithm does not.
+        # Sums over the latent grow with the number of pixels; logarithms need no such factor.
         terms.append(_ScaleTerm(objective, part, 1.0 if logarithmic else factor))
     return terms
 
@@ -291,29 +377,29 @@ def _scale_terms(
 def _mean_over_scales(
     terms: Sequence[_ScaleTerm], before: Tensor, transform: Transform | None, generator: torch.Generator
 ) -> Objective:
-    """The mean over scales of the loss per pixel, times the window's pixels; where it is differentiated, of what a transform
-    makes of the pictures."""
+    """Mean over scales of the loss per pixel, times the window's number of pixels. The transform is applied only where
+    gradients are computed."""
 
     def objective(pixels: Tensor) -> Tensor:
         values = []
         for term in terms:
-            shown = pixels if term.part is None else term.part.with_change(pixels - before)
+            scaled = pixels if term.part is None else term.part.with_change(pixels - before)
             if transform is not None and pixels.requires_grad:
-                shown = transform(shown, generator)
-            values.append(term.factor * term.objective(shown))
+                scaled = transform(scaled, generator)
+            values.append(term.factor * term.objective(scaled))
         return torch.stack(values).mean(dim=0) if len(values) > 1 else values[0]
 
     return objective
 
 
-def _counted(on_step: Progress | None, window: int, of: int, objective: LatentObjective) -> OnStep | None:
+def _total_progress(on_step: Progress | None, window: int, of: int, objective: LatentObjective) -> OnStep | None:
     if on_step is None:
         return None
     return lambda done, steps, _: on_step(window * steps + done, of * steps, float(objective.latest.mean()))
 
 
 def _editable(batch: Batch, window: Window) -> Tensor | None:
-    """Where a window's part of the pictures may change, `(B, 1, h, w)` of zeros and ones; None is everywhere."""
+    """Mask of a window, `(B, 1, h, w)`: 1 where the pictures may change, else 0; None is everywhere."""
     if all(mask is None for mask in batch.masks):
         return None
     everywhere = np.ones(batch.size, dtype=bool)
@@ -322,7 +408,7 @@ def _editable(batch: Batch, window: Window) -> Tensor | None:
 
 
 def _open_mask(batch: Batch, window: Window) -> Tensor | None:
-    """`_editable` without what windows before this one decided."""
+    """`_editable`, with zeros where earlier windows are final."""
     editable, (rows, columns) = _editable(batch, window), window.open_of_seen
     if (rows.start, columns.start) == (0, 0):
         return editable
@@ -333,36 +419,36 @@ def _open_mask(batch: Batch, window: Window) -> Tensor | None:
 
 
 def init_for(surrogate: AnySurrogate, config: ProtectConfig) -> UniversalPerturbation | None:
-    """The universal perturbation that the steps start from; None is the clean picture.
+    """The universal perturbation to initialise with; None initialises with zero.
 
-    Universal perturbations are trained for single encoders, modes without overrides, and pictures at their own size.
+    Universal perturbations are trained for single encoders, modes without overrides, and the picture's own size.
 
     Raises:
-        UsageError: there is none, and the preset takes no steps.
+        UsageError: no universal perturbation fits the request, and the preset takes no steps.
         ModelError: the file of universal perturbations is damaged.
     """
     if config.recipe.init == "zero":
         return None
-    missing = _missing(surrogate, config)
-    if missing is None:
+    reason = _why_no_universal(surrogate, config)
+    if reason is None:
         return universal_perturbations()[_key(surrogate, config)]
     if PRESETS[config.preset].steps == 0:
-        raise UsageError(f"preset {config.preset} is a universal perturbation, and {missing}; use `preset=fast`")
+        raise UsageError(f"preset {config.preset} is a universal perturbation, and {reason}; use `preset=fast`")
     return None
 
 
-def _missing(surrogate: AnySurrogate, config: ProtectConfig) -> str | None:
-    """Why there is no universal perturbation; None where there is one."""
+def _why_no_universal(surrogate: AnySurrogate, config: ProtectConfig) -> str | None:
+    """Reason why no universal perturbation fits, for messages; None if one fits."""
     if len(surrogate.members) > 1:
-        return "those are for one encoder at a time"
+        return "it supports one encoder at a time"
     if config.mode_label == "custom":
-        return "there is none for another target variance or direction than the mode's"
+        return "none is trained for another target variance or direction than the mode's"
     if set(config.scales) - {"native"}:
-        return "those are for the picture's own size"
+        return "it supports only the picture's own size"
     if config.survive is not None:
         return f"`survive={config.survive}` needs gradient steps"
     if _key(surrogate, config) not in universal_perturbations():
-        return f"there is none for {surrogate.name} in mode {config.mode} (python -m training universal trains them)"
+        return f"none is trained for {surrogate.name} in mode {config.mode} (python -m training universal trains them)"
     return None
 
 

@@ -1,39 +1,39 @@
-"""What can go wrong, as one tree. Every class carries the exit code the command line ends with.
+"""The exception hierarchy. Each class has the exit code of the command line.
 
     PcaProtectError                 1
     ├── UsageError                  2   an invalid request
     ├── PictureError                1   one picture cannot be read, protected or written
     ├── ModelError                  3   a surrogate cannot be found, fetched or loaded
-    ├── DeviceError                 3   the device asked for is not there or is out of memory
+    ├── DeviceError                 3   the requested device is unavailable or out of memory
     └── Cancelled                 130   the progress callback asked to stop
 
-`FallbackWarning` and `RenamedWarning` are warnings, for Python's `warnings`.
+`FallbackWarning` and `RenamedWarning` are issued through Python's `warnings`.
 
-A message is one sentence with the value, the problem and the remedy. Settings are in backquotes, under the names they have in
-Python: `device=cpu`. The command line replaces them by its flags.
+A message is one sentence with the value, the problem and the remedy. Settings are in backquotes under their Python names, as
+`device=cpu`; the command line replaces them by its flags.
 """
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what a library says, to be part of a sentence; the error's kind where it says nothing."""
+    """First non-empty line of an error message; the name of the error's class if the message is empty."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def quoted(text: str, characters: int) -> str:
-    """A name or message out of a file, to be part of a sentence: one line of at most `characters` characters, with a question
-    mark for each that is not printable, such as those of terminal escape sequences."""
+    """Text from a file, made safe for messages: one line of at most `characters` characters, with a question mark for each
+    unprintable character, such as those of terminal escape sequences."""
     line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
     return line if len(line) <= characters else f"{line[: characters - 3]}..."
 
 
 class PcaProtectError(Exception):
-    """Base of everything this library raises on purpose."""
+    """Base class of this library's errors."""
 
     exit_code = 1
 
 
 class UsageError(PcaProtectError):
-    """The request contradicts itself or is out of range; nothing was done."""
+    """Invalid usage: a setting is out of range, or settings are mutually exclusive. Nothing was done."""
 
     exit_code = 2
 
@@ -51,28 +51,28 @@ class ModelError(PcaProtectError):
 
 
 class DeviceError(PcaProtectError):
-    """A compute device is missing, cannot do what was asked, or has no memory left."""
+    """A compute device is unavailable, lacks a capability, or is out of memory."""
 
     exit_code = 3
 
 
-class Cancelled(PcaProtectError):  # noqa: N818 - not an error of anyone
+class Cancelled(PcaProtectError):  # noqa: N818 - not an error
     """Stopped on request between two steps; nothing was written."""
 
     exit_code = 130
 
 
 class FallbackWarning(UserWarning):
-    """An encoder is not available: `auto` took the embedded test model instead, or a family goes on without a member."""
+    """An encoder is not available: `auto` selected the embedded test model instead, or a family is used without a member."""
 
 
 class RenamedWarning(FutureWarning):
-    """A setting was given by a former name, which still works."""
+    """A setting was given under a deprecated name, which still works."""
 
 
 def not_finite(where: str) -> ModelError:
-    """The error for values of an encoder that are not finite; `where` says when."""
+    """The error for non-finite values of an encoder; `where` names the step or picture."""
     return ModelError(
         f"the encoder returned a value that is not finite {where}; half precision overflows in some encoders: try "
-        "`precision=fp32`, or other weights if it was that already"
+        "`precision=fp32`, or other weights if fp32 was used already"
     )

@@ -1,4 +1,4 @@
-"""What a protection did to the encoders, measured on 8-bit pictures beside a control: noise of the same budget."""
+"""Effect of a protection on the encoders, measured on 8-bit pictures against a control: noise of the same budget."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from pca_protect.memory import evaluated_at_once
 from pca_protect.surrogates.encoder import AnySurrogate, Surrogate
 
 NOISE_DRAWS = 4
-"""Draws of the noise control, at least: pictures of several windows count one in each window."""
+"""Minimum number of noise draws. Each window of a picture counts as a draw of its own."""
 
 SAMPLE_PX = 96
-"""Side of the square that is evaluated where no gradient step was taken: the whole picture would take twenty times as long as the
-protection. With it, an evaluation takes less than half of the time on pictures of 512 px and more."""
+"""Side in pixels of the evaluated square for presets without gradient steps: evaluating the whole picture would take 20 times as
+long as protecting it. The square takes less than half of the total time for pictures of 512 px and more."""
 
 _STRIP_PX = 256
 
 
 @dataclass(frozen=True)
 class Shift:
-    """Distance of a changed picture's posterior from the clean picture's.
+    """Shift of a changed picture's posterior against the clean picture's.
 
     Attributes:
-        latent: ||m' - m|| / ||m||, the distance of the means in norms of the clean mean; 0 is unmoved.
-        norm: ||m'|| / ||m||; 1 is unchanged, towards 0 is collapse.
-        loss: the mode's: posterior collapse in nats, or latent power as a multiple of the clean picture's.
+        latent: ||m' - m|| / ||m||, relative distance of the means; 0 is unchanged.
+        norm: ||m'|| / ||m||, relative norm of the mean; 1 is unchanged, 0 is full collapse.
+        loss: loss of the mode: posterior collapse in nats, or latent power relative to the clean picture's.
     """
 
     latent: float
@@ -52,17 +52,20 @@ class Shift:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Attributes:
-    psnr_db: of the protected picture against the original; None if nothing changed.
-    visible_levels: how visible the change is where the picture may change, see `visibility.in_levels`.
-    loss_clean: the loss of the original.
-    protected: shift by the protection.
-    noise: shift by uniform noise of the same budget; latent shift and norm are root mean squares over the draws, the loss is
-        the mean.
-    gain_over_noise: latent shift by the protection over latent shift by noise; 1 is no better than noise. In mode
-        `concentration` the norm says whether the latent shrinks.
-    evaluation_sample_px: side of the square that was evaluated; None is the whole picture.
-    evaluation_tile_px: longest side of the windows in which the picture was encoded; None is at once, as an editor does it.
+    """Measurements on one protected picture.
+
+    Attributes:
+        psnr_db: PSNR of the protected picture against the original; None if nothing changed.
+        visible_levels: visibility of the change, averaged over the mask, see `visibility.in_levels`; lower is less visible.
+        loss_clean: the loss of the original.
+        protected: shift by the protection.
+        noise: shift by uniform noise of the same budget: root mean square over the draws of latent shift and norm, mean of
+            the loss.
+        gain_over_noise: latent shift by the protection divided by that of noise; 1 is no better than noise. In mode
+            `concentration`, `protected.norm` shows whether the latent shrinks.
+        evaluation_sample_px: side of the evaluated square; None if the whole picture was evaluated.
+        evaluation_tile_px: longest side of the windows in which the picture was encoded; None if it was encoded whole, as
+            editors do.
     """
 
     psnr_db: float | None
@@ -77,16 +80,16 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Criteria:
-    """What a protected picture is measured by; `engine.criteria` makes them from a request.
+    """Settings of an evaluation; `engine.criteria` derives them from a request.
 
     Attributes:
         budget_levels: of the noise control, in 8-bit levels.
         seed: of the noise control.
-        loss: the mode's.
-        scales, posted_px: sizes at which the picture is seen, see `resize.sizes`.
-        tile_px: longest side of the windows in which pictures are encoded that do not fit into memory, in pixels. An editor
-            encodes a picture at once, and normalisations see all of it.
-        max_megabytes: the user's limit on memory, None if there is none.
+        loss: loss of the mode.
+        scales, posted_px: sizes at which editors see the picture, see `resize.sizes`.
+        tile_px: longest window side in pixels, for pictures that do not fit into memory. Others are encoded whole, as editors
+            do, because normalisation layers average over the picture.
+        max_megabytes: the user's memory limit; None is no limit.
     """
 
     budget_levels: int
@@ -107,38 +110,37 @@ def evaluate(
     mask: Mask | None = None,
     sample_px: int | None = None,
 ) -> Evaluation:
-    """Measure a protected picture against every encoder and at every scale that it was protected for. The figures are those of
-    the encoder and scale with the lowest `gain_over_noise`. Encoders compute in fp32 here, whatever their precision.
+    """Evaluate a protected picture with every encoder and at every scale it was protected for. Returns the figures of the
+    encoder and scale with the lowest `gain_over_noise`. Encoders compute in fp32.
 
     Args:
         criteria: see `Criteria`.
-        mask: `(H, W)`, where the picture was allowed to change, and the noise is too; None is everywhere.
-        sample_px: evaluate a square of this side in the middle of where the picture was allowed to change; None evaluates the
-            whole picture.
+        mask: `(H, W)`, true where the picture may change and noise is added; None is everywhere.
+        sample_px: evaluate a square of this side in the middle of the mask; None evaluates the whole picture.
 
     Raises:
-        ModelError: an encoder returns values that are not finite.
+        ModelError: an encoder returns non-finite values.
     """
     if sample_px is not None:
-        place = _middle(original, mask, sample_px)
+        place = _sample_square(original, mask, sample_px)
         original, protected = (replace(picture, rgb=picture.rgb[place]) for picture in (original, protected))
         mask = None if mask is None else mask[place]
     tile = None if _fits_whole(original, surrogate, criteria) else criteria.tile_px
     try:
-        loss_clean, moved, noise = _weakest(original, protected, surrogate, criteria, mask, tile)
+        loss_clean, by_protection, by_noise = _weakest(original, protected, surrogate, criteria, mask, tile)
     except RuntimeError as error:
         if tile is not None or not is_out_of_memory(error):
             raise
         empty_cache(surrogate.device)
         tile = criteria.tile_px
-        loss_clean, moved, noise = _weakest(original, protected, surrogate, criteria, mask, tile)
+        loss_clean, by_protection, by_noise = _weakest(original, protected, surrogate, criteria, mask, tile)
     return Evaluation(
         psnr_db=_psnr_db(original.rgb, protected.rgb),
         visible_levels=visible_levels(original.rgb, protected.rgb, mask=mask),
         loss_clean=loss_clean,
-        protected=moved,
-        noise=noise,
-        gain_over_noise=_gain(moved, noise),
+        protected=by_protection,
+        noise=by_noise,
+        gain_over_noise=_gain(by_protection, by_noise),
         evaluation_sample_px=sample_px,
         evaluation_tile_px=tile,
     )
@@ -165,30 +167,29 @@ def _weakest(
     mask: Mask | None,
     tile_px: int | None,
 ) -> tuple[float, Shift, Shift]:
-    """The loss of the original and the shifts by protection and noise, of the encoder and scale with the lowest gain."""
+    """Loss of the original, shift by the protection and shift by noise, for the encoder and scale with the lowest gain."""
     members = [member.in_fp32 for member in surrogate.members]
     seen = _sizes(original, criteria)
-    fewest = min(len(_walk(size, member, tile_px)) for member in members for size in seen)
+    fewest = min(len(_windows_of(size, member, tile_px)) for member in members for size in seen)
     draws = range(-(-NOISE_DRAWS // fewest))
     noisy = [with_noise(original, criteria.budget_levels, criteria.seed, mask, draw=draw).rgb for draw in draws]
     pictures = [original.rgb, protected.rgb, *noisy]
-    found = [
+    results = [
         _shifts(resized_pictures, member, criteria, tile_px)
-        for resized_pictures in ([_at(levels, size) for levels in pictures] for size in seen)
+        for resized_pictures in ([_at_size(levels, size) for levels in pictures] for size in seen)
         for member in members
     ]
-    return min(found, key=lambda shifts: _gain(*shifts[1:]))
+    return min(results, key=lambda result: _gain(*result[1:]))
 
 
 def with_noise(original: Picture, budget_levels: int, seed: int, mask: Mask | None = None, *, draw: int = 0) -> Picture:
-    """The control: the picture with noise uniform over the whole levels of the budget, determined by seed, draw and original,
-    equal in all channels of a grey picture. Drawn in strips of rows, so that it takes no more memory than a copy of the
-    picture.
+    """The noise control: the picture plus uniform integer noise within the budget, clipped to [0, 255]. Seed, draw and picture
+    determine the noise; in grey pictures it is equal in all channels. It is drawn in strips of rows to save memory.
 
     Args:
         budget_levels: largest change of a channel, in 8-bit levels.
-        mask: `(H, W)`, where the noise falls; None is everywhere.
-        draw: number of the draw.
+        mask: `(H, W)`, true where noise is added; None is everywhere.
+        draw: index of the draw.
     """
     key = hashlib.sha256(np.ascontiguousarray(original.rgb).data)
     key.update((f"{seed}/{draw}" if draw else str(seed)).encode())
@@ -205,12 +206,12 @@ def with_noise(original: Picture, budget_levels: int, seed: int, mask: Mask | No
 
 
 def largest_change(clean: Uint8Image, changed: Uint8Image) -> int:
-    """Of any channel of any pixel, in levels."""
+    """Largest change of any channel of any pixel, in levels."""
     return max(int((np.maximum(*rows) - np.minimum(*rows)).max()) for rows in zip(clean, changed, strict=True))
 
 
-def _middle(picture: Picture, mask: Mask | None, side_px: int) -> tuple[slice, slice]:
-    """A square on the grid of windows, around the middle one of the pixels that may change; no larger than the picture."""
+def _sample_square(picture: Picture, mask: Mask | None, side_px: int) -> tuple[slice, slice]:
+    """The square to evaluate: starts on the window grid, contains the middle editable pixel, lies inside the picture."""
     center = (picture.height // 2, picture.width // 2)
     if mask is not None:
         rows, columns = np.nonzero(mask)
@@ -227,25 +228,25 @@ def _middle(picture: Picture, mask: Mask | None, side_px: int) -> tuple[slice, s
 def whole_posterior(
     pictures: Sequence[Uint8Image], surrogate: Surrogate, *, tile_px: int | None, at_once: int
 ) -> Posterior:
-    """Posterior of whole pictures, computed at once or window by window: every latent position comes from the window that
-    keeps it.
+    """Posterior of whole pictures, computed whole or window by window. Each latent position comes from the window that keeps
+    it.
 
     Args:
         pictures: of one size, `(H, W, 3)` each.
         tile_px: longest side of a window, in pixels; None is one window.
-        at_once: pictures in a batch.
+        at_once: batch size.
 
     Returns:
         Moments `(B, C, h, w)` on the CPU.
     """
     rows = []
-    for _, row in groupby(_walk(pictures[0].shape[:2], surrogate, tile_px), key=lambda window: window.rows):
+    for _, row in groupby(_windows_of(pictures[0].shape[:2], surrogate, tile_px), key=lambda window: window.rows):
         parts = [_kept_moments(pictures, window, surrogate, at_once) for window in row]
         rows.append(concatenate(parts, dim=-1))
     return concatenate(rows, dim=-2)
 
 
-def _walk(size: tuple[int, ...], surrogate: Surrogate, tile_px: int | None) -> list[Window]:
+def _windows_of(size: tuple[int, ...], surrogate: Surrogate, tile_px: int | None) -> list[Window]:
     return windows(size[0], size[1], tile_px=tile_px or max(size), grid_px=window_grid([surrogate.multiple]))
 
 
@@ -268,7 +269,7 @@ def _positions(kept: slice, side_px: int, latent_length: int, multiple: int) -> 
 
 
 def _posterior(pixels: Tensor, surrogate: Surrogate, at_once: int) -> Posterior:
-    """In batches; picture by picture where the device has no memory for them nevertheless."""
+    """Encode in batches; one by one if the device runs out of memory."""
     try:
         return concatenate([surrogate.posterior(batch) for batch in torch.split(pixels, at_once)])
     except RuntimeError as error:
@@ -281,47 +282,47 @@ def _posterior(pixels: Tensor, surrogate: Surrogate, at_once: int) -> Posterior:
 def _shifts(
     pictures: Sequence[Uint8Image], surrogate: Surrogate, criteria: Criteria, tile_px: int | None
 ) -> tuple[float, Shift, Shift]:
-    """The loss of the original, and the shifts by the protection and by noise.
+    """Loss of the original, shift by the protection and shift by noise.
 
     Args:
         pictures: the original, the protected picture and the noisy ones.
 
     Raises:
-        ModelError: the encoder returns values that are not finite.
+        ModelError: the encoder returns non-finite values.
     """
     height, width = (min(side, tile_px or side) for side in pictures[0].shape[:2])
     at_once = evaluated_at_once(
         surrogate, height=height, width=width, pictures=len(pictures), max_megabytes=criteria.max_megabytes
     )
     posterior = whole_posterior(pictures, surrogate, tile_px=tile_px, at_once=max(1, at_once))
-    clean, moved, *noisy = posterior.each()
+    clean, protected, *noisy = posterior.each()
     before = clean.mean.norm().clamp_min(1e-30)
 
     def shift(changed: Posterior) -> Shift:
         distance, norm = (changed.mean - clean.mean).norm(), changed.mean.norm()
         return Shift(float(distance / before), float(norm / before), float(criteria.loss(changed, clean)))
 
-    by_noise = [shift(one) for one in noisy]
-    noise = Shift(
-        latent=_root_mean_square(one.latent for one in by_noise),
-        norm=_root_mean_square(one.norm for one in by_noise),
-        loss=float(np.mean([one.loss for one in by_noise])),
+    draws = [shift(posterior) for posterior in noisy]
+    by_noise = Shift(
+        latent=_root_mean_square(draw.latent for draw in draws),
+        norm=_root_mean_square(draw.norm for draw in draws),
+        loss=float(np.mean([draw.loss for draw in draws])),
     )
-    found = (float(criteria.loss(clean, clean)), shift(moved), noise)
-    if not all(math.isfinite(value) for value in (found[0], *vars(found[1]).values(), *vars(noise).values())):
+    loss_clean, by_protection = float(criteria.loss(clean, clean)), shift(protected)
+    if not all(math.isfinite(value) for value in (loss_clean, *vars(by_protection).values(), *vars(by_noise).values())):
         raise not_finite("for the finished picture")
-    return found
+    return loss_clean, by_protection, by_noise
 
 
-def _gain(moved: Shift, noise: Shift) -> float:
-    return moved.latent / max(noise.latent, 1e-30)
+def _gain(by_protection: Shift, by_noise: Shift) -> float:
+    return by_protection.latent / max(by_noise.latent, 1e-30)
 
 
 def _root_mean_square(values: Iterable[float]) -> float:
     return math.sqrt(float(np.mean(np.square(list(values)))))
 
 
-def _at(levels: Uint8Image, size: tuple[int, int]) -> Uint8Image:
+def _at_size(levels: Uint8Image, size: tuple[int, int]) -> Uint8Image:
     return levels if levels.shape[:2] == size else resized(levels, size)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pca_protect.errors import PictureError
 from pca_protect.image.scales import encoded_pixels
 from pca_protect.image.tiling import GRID_PX, smallest_tile, window_grid, windows
+from pca_protect.surrogates import winograd
 from pca_protect.surrogates.encoder import AnySurrogate, Surrogate
 from pca_protect.surrogates.memory_efficient import blocks_of
 
@@ -142,7 +143,8 @@ def evaluated_at_once(
     kind = surrogate.device.type
     if height * width > _LARGEST_WHOLE_PIXELS.get(kind, _LARGEST_WHOLE_PIXELS_ELSEWHERE):
         return 0
-    needed = _WORKING_TENSORS * max(_saved(surrogate).plain) * height * width
+    largest = max(_saved(surrogate).plain) * height * width
+    needed = _WORKING_TENSORS * largest + _scratch(surrogate, largest)
     fitting = int(_available_bytes(surrogate.device, max_megabytes) / needed)
     return min(fitting, pictures if kind == "cuda" else 1)
 
@@ -160,7 +162,13 @@ def _needed_by(surrogate: Surrogate, demand: Demand, plan: MemoryPlan) -> float:
     needed = (saved.checkpointed if plan.checkpointed else sum(saved.plain)) + _WORKING_TENSORS * max(saved.plain)
     if surrogate.device.type == "cpu":
         needed += sum(size for size in saved.plain if size * pixels < _RETURNED_BYTES)
-    return needed * pixels
+    return needed * pixels + _scratch(surrogate, max(saved.plain) * pixels)
+
+
+def _scratch(surrogate: Surrogate, largest: float) -> float:
+    """Scratch memory of Winograd convolutions in bytes, for a largest tensor of that size in bytes."""
+    on_cpu = surrogate.device.type == "cpu" and surrogate.dtype == torch.float32
+    return winograd.scratch_bytes(surrogate.encoder, largest) if on_cpu else 0.0
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Modes: what the optimiser is after. One entry in `MODES` is all that the command line, the page and the engine read.
+"""Modes: what the optimiser aims for. The command line, the page and the engine read modes from `MODES` only.
 
 Standard library only: the command line imports this before torch.
 """
@@ -25,18 +25,19 @@ Direction = Literal["up", "down"]
 
 @dataclass(frozen=True)
 class Mode:
-    """A loss and what is done with it. Exactly one of `target_variance` and `loss` is given.
+    """A loss, its direction and its visibility penalty. Exactly one of `target_variance` and `loss` is set.
 
     Attributes:
-        aim: one phrase, for the command line's help.
+        aim: one phrase for the command line's help.
         direction: `up` maximises the loss, `down` minimises it.
         target_variance: v of the published loss, see `losses.posterior_collapse`; `posterior` is the clean posterior's own.
-        loss: another loss: `(posterior, clean posterior) -> (B,)`, or its import path `package.module:function`.
-        logarithmic: optimise the logarithm of the loss, which has to be positive then. Values of different encoders and
-            scales are comparable on that scale, and a visibility penalty needs it.
-        visibility_weight: of the visibility penalty, see `VisibilityPenalty`; 0 is none.
-        label: a few words, for the page; empty is the name.
-        note: what was measured, one or two sentences, for the page.
+        loss: a loss other than the published one, `(posterior, clean posterior) -> (B,)`, or its import path
+            `package.module:function`.
+        logarithmic: optimise the logarithm of the loss, which must then be positive. Logarithms are comparable between
+            encoders and scales; a visibility penalty requires them.
+        visibility_weight: weight of the visibility penalty, see `VisibilityPenalty`; 0 is no penalty.
+        label: a few words for the page; if empty, the name is used.
+        note: measured effect in one or two sentences, for the page.
     """
 
     aim: str
@@ -61,14 +62,14 @@ class Mode:
 
     @property
     def loss_name(self) -> str:
-        """For records: `collapse`, or the name of the other loss' function."""
+        """Name in records: `collapse`, or the name of the loss function."""
         if self.loss is None:
             return "collapse"
         name = self.loss if isinstance(self.loss, str) else getattr(self.loss, "__name__", type(self.loss).__name__)
         return name.rpartition(":")[2]
 
     def resolved_loss(self) -> Loss | None:
-        """The other loss as a function; None is the published one."""
+        """`loss` as a function; None for the published loss."""
         return pkgutil.resolve_name(self.loss) if isinstance(self.loss, str) else self.loss
 
 
@@ -86,25 +87,25 @@ MODES: dict[str, Mode] = {
         "down",
         target_variance=1e-8,
         label="Make edits fail",
-        note="Edits shall come out ruined. On the built-in test editors they still followed the prompt about as well.",
+        note="The published aim: ruined edits. On the built-in test editors they still followed the prompt about as well.",
     ),
-    # The weight was chosen on photographs that no result is reported on: the highest that costs hardly any effect.
+    # The largest weight with hardly any loss of effect, chosen on photographs that no result is reported on.
     "subtle": Mode(
-        "edits come out ruined, with less to see for it",
+        "edits come out ruined, by a less visible change",
         "up",
         loss="pca_protect.attack.objectives:power",
         logarithmic=True,
         visibility_weight=15.0,
         label="Make edits fail, with less to see",
-        note="Our own: at least the published effect on the built-in test editors at about half of what can be seen. Making "
-        "the picture smaller removes most of it; choose where it will be posted.",
+        note="Our own: at least the published effect on the built-in test editors at about half the visibility. Downscaling "
+        "the picture removes most of the effect; choose where it will be posted.",
     ),
 }
 
 PUBLISHED_MODES = ("diffusion", "concentration")
 
 RENAMED_MODES = {"strong": "subtle"}
-"""Names until 0.1, and their present form."""
+"""Names until 0.1, mapped to the current names."""
 
 
 def register_mode(
@@ -116,8 +117,8 @@ def register_mode(
     logarithmic: bool = True,
     visibility_weight: float = 0.0,
 ) -> None:
-    """Add a mode of one's own for this process. `protect`, `protect_batch` and `PosteriorCollapse` take its name, and give it
-    windows, scales, masks, several encoders and EOT.
+    """Register a custom mode in this process. `protect`, `protect_batch` and `PosteriorCollapse` accept its name; windows,
+    scales, masks, several encoders and EOT work as with built-in modes.
 
     >>> from pca_protect import register_mode
     >>> register_mode("far", lambda now, clean: (now.mean - clean.mean).square().flatten(1).mean(1) + 1e-3)
@@ -128,7 +129,7 @@ def register_mode(
         direction, aim, logarithmic, visibility_weight: see `Mode`.
 
     Raises:
-        UsageError: the name is taken, the direction is unknown, or the penalty comes without a logarithm.
+        UsageError: the name is taken, the direction is unknown, or the weight is negative or lacks a logarithmic loss.
     """
     if name in MODES or name in RENAMED_MODES or not name:
         raise UsageError(f"mode {name!r} exists; choose another name")
@@ -136,14 +137,14 @@ def register_mode(
         raise UsageError(f"unknown direction {direction!r}; choose up or down")
     if visibility_weight < 0 or (visibility_weight and not logarithmic):
         raise UsageError(
-            f"visibility weight {visibility_weight} needs to be at least 0, and a logarithmic loss where it is above"
+            f"visibility weight {visibility_weight} is invalid; give at least 0, and more than 0 only with a logarithmic loss"
         )
     MODES[name] = Mode(aim or name, direction, loss=loss, logarithmic=logarithmic, visibility_weight=visibility_weight)
 
 
 def present_name(what: str, name: str, renamed: dict[str, str]) -> str:
-    """The present form of a name, with a `RenamedWarning` where it has been renamed."""
+    """The current form of a name; issues a `RenamedWarning` if the name has changed."""
     if name not in renamed:
         return name
-    warnings.warn(f"{what} {name} is called {renamed[name]} now; use that name", RenamedWarning, stacklevel=4)
+    warnings.warn(f"{what} {name} was renamed to {renamed[name]}; use that name", RenamedWarning, stacklevel=4)
     return renamed[name]

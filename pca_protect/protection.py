@@ -1,13 +1,9 @@
-"""One picture: encoder posterior -> collapse loss -> small steps inside the budget -> 8-bit picture -> proof."""
+"""One picture, start to finish: posterior -> loss -> steps within the budget -> 8-bit picture -> evaluation."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import sys
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -17,96 +13,24 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from pca_protect import evaluation
 from pca_protect.config import ProtectConfig
-from pca_protect.device import empty_cache, is_out_of_memory, peak_megabytes, reset_peak
-from pca_protect.engine import Batch, Progress, criteria, demand, init_for, perturb
-from pca_protect.errors import DeviceError, PictureError, UsageError
-from pca_protect.evaluation import Evaluation, largest_change
-from pca_protect.image.masks import as_mask, editable_mask
+from pca_protect.device import peak_megabytes, reset_peak
+from pca_protect.engine import Progress, demand, init_for
+from pca_protect.errors import PictureError, UsageError
+from pca_protect.evaluation import Evaluation
+from pca_protect.frames import Frame, OutOfReachError, chunks, parts_of, protected_frames
+from pca_protect.image.masks import as_mask
 from pca_protect.image.tensors import Mask, to_uint8
 from pca_protect.io.picture import Picture
-from pca_protect.io.read import decode_picture, from_pil, read_picture
-from pca_protect.io.write import encode_picture, largest_change_levels, left_out, output_format, write_bytes
-from pca_protect.memory import MemoryPlan, batch_size, candidate_plans, choose_plan
+from pca_protect.io.read import from_pil, read_picture
+from pca_protect.memory import batch_size
+from pca_protect.protected import Protected
 from pca_protect.record import UNMEASURED, Record, versions
 from pca_protect.surrogates.encoder import AnySurrogate, Surrogate, as_surrogate
 from pca_protect.surrogates.load import load_surrogates
 
 MIN_GAIN = 1.25
 """Warn if the gain over noise is below this factor."""
-
-
-@dataclass(frozen=True)
-class Protected:
-    """A protected picture and what was measured on it."""
-
-    picture: Picture
-    original: Picture
-    record: Record
-
-    def image(self) -> Image.Image:
-        """As a Pillow image, with alpha where the original had it; of several frames the first, of 16 bits the high 8."""
-        picture = self.picture
-        image = Image.fromarray(picture.rgb[..., 0] if picture.gray else picture.rgb)
-        if picture.alpha is not None:
-            alpha = picture.alpha if picture.alpha.dtype == "uint8" else (picture.alpha >> 8).astype("uint8")
-            image.putalpha(Image.fromarray(alpha))
-        return image
-
-    def encoded(self, format_name: str, *, allow_lossy: bool = False) -> tuple[bytes, Record]:
-        """The bytes of a file, and the record with what was measured on them.
-
-        Args:
-            format_name: see `io.write.output_format`.
-            allow_lossy: let compression break the budget, with a warning in the record.
-
-        Raises:
-            PictureError: the format cannot hold the picture; or the budget is broken.
-        """
-        data = encode_picture(self.picture, format_name, marker=self._marker())
-        change = largest_change_levels(self.original, decode_picture(data, self.picture.source, max_pixels=sys.maxsize))
-        budget = self.record.config["budget_levels"]
-        warnings = (*self.record.warnings, *left_out(self.picture, format_name))
-        if change > int(str(budget)):
-            if not allow_lossy:
-                raise PictureError(
-                    f"{self.picture.source}: would differ by {change} levels where {budget} are allowed; nothing was "
-                    "written, please report this"
-                )
-            warnings = (
-                *warnings,
-                f"lossy compression changed pixels by up to {change} levels, over the budget of {budget}",
-            )
-        digest = hashlib.sha256(data).hexdigest()
-        return data, replace(self.record, output_sha256=digest, max_change_levels=change, warnings=warnings)
-
-    def save(self, path: str | Path, *, allow_lossy: bool = False, overwrite: bool = False) -> Record:
-        """Write the file whole or not at all; the budget is measured on its bytes before they get there.
-
-        Returns:
-            The record completed with the output's path, digest and measured change.
-
-        Raises:
-            UsageError: lossy or unknown format.
-            PictureError: the file exists or cannot be written; or a lossless file that breaks the budget.
-        """
-        path = Path(path)
-        data, record = self.encoded(output_format(path, allow_lossy=allow_lossy), allow_lossy=allow_lossy)
-        write_bytes(data, path, overwrite=overwrite)
-        return replace(record, output=str(path))
-
-    def _marker(self) -> str:
-        record = self.record
-        facts = {
-            "version": record.versions["pca_protect"],
-            "mode": record.config["mode"],
-            "vae": record.vae["name"],
-            "test_only": record.test_only,
-            "budget_levels": record.config["budget_levels"],
-            "warnings": record.warnings,
-        }
-        return json.dumps(facts)
 
 
 def protect(
@@ -129,22 +53,22 @@ def protect(
 
     Args:
         picture: a file, a Pillow image, a `Picture`, a uint8 array `(H, W, 3)`, or a float tensor `(3, H, W)` in [0, 1], which is
-            rounded to 8 bits. Alpha, low bytes of 16-bit pictures and metadata are carried along untouched; of several frames
-            or pages each is protected.
-        config: what to do; the defaults of `ProtectConfig` if None.
-        surrogate: an encoder loaded before, or several, to be used for many pictures; loaded from `config.vae` if None.
-        mask: `(H, W)`, true, or light in 8 bits, where the picture may change; a Pillow image works too. None is everywhere.
-            Fully transparent pixels never change.
-        evaluate: measure the protected picture, see `evaluation.evaluate`. Without it the record's fields for that are None,
-            and nothing warns of a weak protection.
+            rounded to 8 bits. Alpha, low bytes of 16-bit pictures and metadata stay unchanged. Every frame or page is
+            protected.
+        config: the request; `ProtectConfig()` if None.
+        surrogate: one encoder or several, already loaded, to be shared by many pictures; loaded from `config.vae` if None.
+        mask: `(H, W)`, booleans, 8-bit values or a Pillow image: true, or 128 and above, where the picture may change. None is
+            everywhere. Fully transparent pixels never change.
+        evaluate: evaluate the protected picture, see `evaluation.evaluate`. If False, the record's fields of the evaluation
+            are None, and there is no warning of a weak protection.
         on_step: progress and cancellation; raise `Cancelled` from it to stop.
 
     Returns:
-        The protected picture with a record of what was measured. Nothing is written until `save`.
+        The protected picture with its record. Nothing is written until `save`.
 
     Raises:
-        PictureError: the picture cannot be read, not even the smallest window of it fits into memory, or nothing that may be
-            seen is left of the change.
+        PictureError: the picture cannot be read, its smallest window does not fit into memory, or the visibility limit rounds
+            the whole change away.
         UsageError, ModelError, DeviceError: see `ProtectConfig` and `load_surrogate`.
     """
     config = config or ProtectConfig()
@@ -171,147 +95,61 @@ def protect_batch(
     Args:
         masks: per picture, see `protect`.
         evaluate: see `protect`.
-        on_step: see `protect`; it counts anew for every batch.
+        on_step: see `protect`; the count restarts with every batch.
 
     Raises:
-        PictureError, DeviceError: as `protect`, for the first picture that fails.
+        PictureError, DeviceError: see `protect`; of the first picture that fails.
     """
+    if config.until is not None and not evaluate:
+        raise UsageError("`until` needs the evaluation; leave one of them out")
+    if isinstance(config.until, str):
+        return [
+            _until_preset(picture, config, surrogate, mask, on_step)
+            for picture, mask in zip(pictures, masks or [None] * len(pictures), strict=True)
+        ]
     reset_peak(surrogate.device)
-    found: list[list[_Frame]] = [[] for _ in pictures]
+    frames_of: list[list[Frame]] = [[] for _ in pictures]
     parts = [
         part
         for number, (picture, mask) in enumerate(zip(pictures, masks or [None] * len(pictures), strict=True))
-        for part in _parts(number, picture, mask, config)
+        for part in parts_of(number, picture, mask, config)
     ]
     for (height, width), run in groupby(parts, key=lambda part: (part.picture.height, part.picture.width)):
         at_once = batch_size(surrogate, demand(config, height=height, width=width), at_most=config.batch)
-        for chunk in _chunks(list(run), at_once):
-            for part, frame in zip(chunk, _worked(chunk, config, surrogate, evaluate, on_step), strict=True):
-                found[part.number].append(frame)
-    return [_joined(picture, frames, config, surrogate) for picture, frames in zip(pictures, found, strict=True)]
+        for chunk in chunks(list(run), at_once):
+            for part, frame in zip(chunk, protected_frames(chunk, config, surrogate, evaluate, on_step), strict=True):
+                frames_of[part.number].append(frame)
+    return [_joined(picture, frames, config, surrogate) for picture, frames in zip(pictures, frames_of, strict=True)]
 
 
-@dataclass(frozen=True)
-class _Part:
-    """One frame of one of the pictures, and where it may change."""
-
-    number: int
-    frame: int
-    picture: Picture
-    mask: Mask | None
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """One protected frame; `evaluation` is None where none was asked for."""
-
-    number: int
-    protected: Picture
-    change_levels: int
-    evaluation: Evaluation | None
-    tile_px: int
-    seconds: float
-
-
-def _parts(number: int, picture: Picture, mask: Mask | None, config: ProtectConfig) -> list[_Part]:
-    """The frames that may change somewhere; a blank one in an animation stays as it is.
-
-    Raises:
-        PictureError: none may.
-    """
-    parts, refused = [], []
-    for frame, one in enumerate((picture, *picture.following)):
-        shown = replace(one, source=picture.source, following=())
-        try:
-            parts.append(_Part(number, frame, shown, editable_mask(shown, config.region, mask)))
-        except PictureError as error:
-            refused.append(error)
-    if not parts:
-        raise refused[0]
-    return parts
-
-
-def _chunks(parts: list[_Part], at_once: int) -> Iterator[list[_Part]]:
-    for start in range(0, len(parts), at_once):
-        yield parts[start : start + at_once]
-
-
-def _worked(
-    parts: list[_Part], config: ProtectConfig, surrogate: AnySurrogate, evaluate: bool, on_step: Progress | None
-) -> list[_Frame]:
-    """Protect pictures of one size. Where the device runs out of memory nevertheless, first fewer at once and then with
-    checkpoints, which change nothing else, then in smaller windows."""
-    started = time.perf_counter()
-    first = parts[0].picture
-    plan = choose_plan(surrogate, demand(config, height=first.height, width=first.width), source=first.source)
-    to_try = candidate_plans(surrogate, config.tile_px)
-    for attempt in to_try[to_try.index(plan) :]:
-        found = _attempt(parts, config, surrogate, attempt, evaluate, on_step)
-        if found is not None:
-            seconds = (time.perf_counter() - started) / len(parts)
-            return [
-                _Frame(
-                    part.frame,
-                    protected,
-                    largest_change(part.picture.rgb, protected.rgb),
-                    measured,
-                    attempt.tile_px,
-                    seconds,
-                )
-                for part, (protected, measured) in zip(parts, found, strict=True)
-            ]
-        empty_cache(surrogate.device)
-        if len(parts) > 1:
-            halves = parts[: len(parts) // 2], parts[len(parts) // 2 :]
-            return [frame for half in halves for frame in _worked(half, config, surrogate, evaluate, on_step)]
-    raise DeviceError(
-        f"{first.source}: {surrogate.device} has no memory for windows of {to_try[-1].tile_px} px; use `device=cpu`"
-    )
-
-
-def _attempt(
-    parts: list[_Part],
-    config: ProtectConfig,
-    surrogate: AnySurrogate,
-    plan: MemoryPlan,
-    evaluate: bool,
-    on_step: Progress | None,
-) -> list[tuple[Picture, Evaluation | None]] | None:
-    """None where the device ran out of memory. The error ends here: it would hold on to what the attempt had taken."""
-    pictures = [part.picture for part in parts]
-    batch = Batch(
-        [picture.rgb for picture in pictures],
-        [part.mask for part in parts],
-        [picture.gray for picture in pictures],
-    )
-    encoder = surrogate.checkpointed if plan.checkpointed else surrogate
+def _until_preset(
+    picture: Picture, config: ProtectConfig, surrogate: AnySurrogate, mask: Mask | None, on_step: Progress | None
+) -> Protected:
+    """Protect one picture until it has the gain over noise that another preset reaches on it; if this preset cannot reach it,
+    the picture is that of the other."""
+    assert isinstance(config.until, str)
+    other = replace(config, preset=config.until, until=None, steps=None, max_visibility=None)
+    (reached,) = protect_batch([picture], other, surrogate=surrogate, masks=[mask], on_step=on_step)
+    wanted = reached.record.gain_over_noise
+    assert wanted is not None
+    if wanted <= 1:
+        raise PictureError(
+            f"{picture.source}: preset {config.until} is no better than noise here; give a number to `until`"
+        )
     try:
-        changed = perturb(batch, config, surrogate=encoder, tile_px=plan.tile_px, on_step=on_step)
-        shown = [replace(picture, rgb=levels) for picture, levels in zip(pictures, changed, strict=True)]
-        if not evaluate:
-            return [(protected, None) for protected in shown]
-        return [
-            (
-                protected,
-                evaluation.evaluate(
-                    part.picture,
-                    protected,
-                    surrogate=surrogate,
-                    criteria=criteria(config, tile_px=plan.tile_px),
-                    mask=part.mask,
-                    sample_px=None if config.recipe.steps else evaluation.SAMPLE_PX,
-                ),
-            )
-            for part, protected in zip(parts, shown, strict=True)
-        ]
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
+        numbered = replace(config, until=wanted)
+        (done,) = protect_batch([picture], numbered, surrogate=surrogate, masks=[mask], on_step=on_step)
+        seconds = reached.record.seconds + done.record.seconds
+    except OutOfReachError:
+        if config.max_visibility is not None:
             raise
-        return None
+        done, seconds = reached, reached.record.seconds
+    record = replace(done.record, config=config.as_dict(), config_digest=config.digest(), seconds=seconds)
+    return replace(done, record=record)
 
 
-def _joined(original: Picture, frames: list[_Frame], config: ProtectConfig, surrogate: AnySurrogate) -> Protected:
-    """The frames of one picture, with a record of the one that is protected least.
+def _joined(original: Picture, frames: list[Frame], config: ProtectConfig, surrogate: AnySurrogate) -> Protected:
+    """Joins the frames of one picture, with a record of the least protected frame.
 
     Raises:
         PictureError: the visibility limit is so low that rounding left no change in any frame.
@@ -322,11 +160,11 @@ def _joined(original: Picture, frames: list[_Frame], config: ProtectConfig, surr
     change_levels = max(frame.change_levels for frame in frames)
     if change_levels == 0 and config.max_visibility is not None:
         raise PictureError(
-            f"{original.source}: max visibility {config.max_visibility} leaves nothing of the change; raise `max_visibility`, or "
+            f"{original.source}: max visibility {config.max_visibility} rounds the whole change away; raise `max_visibility`, or "
             "leave it out"
         )
     evaluations = [frame.evaluation for frame in frames if frame.evaluation is not None]
-    weakest = min(evaluations, key=lambda one: one.gain_over_noise) if evaluations else None
+    weakest = min(evaluations, key=lambda measured: measured.gain_over_noise) if evaluations else None
     record = Record(
         input=None if not original.digest else original.source,
         output=None,
@@ -349,7 +187,7 @@ def _joined(original: Picture, frames: list[_Frame], config: ProtectConfig, surr
         max_change_levels=change_levels,
         **(vars(weakest) if weakest is not None else dict.fromkeys(UNMEASURED)),
         init="zero" if init_for(surrogate, config) is None else "universal",
-        steps=config.recipe.steps,
+        steps=max(frame.steps for frame in frames),
         tile_px=min(frame.tile_px for frame in frames),
         seconds=sum(frame.seconds for frame in frames),
         peak_megabytes=peak_megabytes(surrogate.device),
@@ -359,17 +197,17 @@ def _joined(original: Picture, frames: list[_Frame], config: ProtectConfig, surr
     return Protected(protected, original, record)
 
 
-def _warnings(weakest: Evaluation | None, frames: list[_Frame], config: ProtectConfig) -> Iterator[str]:
+def _warnings(weakest: Evaluation | None, frames: list[Frame], config: ProtectConfig) -> Iterator[str]:
     smallest = min(frame.tile_px for frame in frames)
     if smallest < config.tile_px:
         yield (
-            f"memory sufficed for windows of {smallest} px instead of {config.tile_px}: the result is not that of a run "
-            "with more memory, and protects a little less"
+            f"too little memory for windows of {config.tile_px} px, {smallest} px were used: the result differs from that of a "
+            "run with more memory and protects slightly less"
         )
     if weakest is not None and weakest.gain_over_noise < MIN_GAIN:
         yield (
-            f"the latent moved only {weakest.gain_over_noise:.2g} times as far as random noise of the same budget moves it: "
-            "this hardly protects; use more steps or a larger budget"
+            f"the latent shift is only {weakest.gain_over_noise:.2g} times that of random noise of the same budget: this hardly "
+            "protects; use more steps or a larger budget"
         )
 
 

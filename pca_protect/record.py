@@ -1,4 +1,4 @@
-"""What was done to one picture and what it measured, as plain values."""
+"""The record of a protected picture: settings and measurements as plain values."""
 
 from __future__ import annotations
 
@@ -11,31 +11,33 @@ from pca_protect.evaluation import Evaluation, Shift
 from pca_protect.version import __version__
 
 UNMEASURED = tuple(field.name for field in fields(Evaluation))
-"""Fields of a record that only an evaluation fills."""
+"""Fields of a record that are None without an evaluation."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """Attributes:
-    input, output: paths; None where there is no file.
-    input_sha256, output_sha256: of the files' bytes; empty where there is no file.
-    width_px, height_px: of the upright picture.
-    frames: or pages; 1 for a single picture.
-    config: the request with every default resolved, see `ProtectConfig.as_dict`.
-    config_digest: see `ProtectConfig.digest`.
-    vae: what was optimised against (name, origin, weights hash, latent channels); of several all names, and one hash.
-    test_only: every encoder is an embedded test model, so the file is protected against no real editor.
-    device, precision: what it ran on.
-    max_change_levels: the largest change of any channel of any pixel, in 8-bit levels; of the saved file where there is one.
-    psnr_db, visible_levels, loss_clean, protected, noise, gain_over_noise, evaluation_sample_px, evaluation_tile_px: see
-        `Evaluation`; None where the picture was not evaluated. Of several frames, scales or encoders the figures are those of
-        the one protected least.
-    init: what the steps started from: `universal`, see `attack.universal`, or `zero`, the clean picture.
-    tile_px: side of the largest window; smaller than configured where memory did not suffice.
-    steps, seconds, peak_megabytes: what it cost; seconds cover optimising and measuring, not loading the model. Memory is the
-        device's on CUDA and MPS and the whole process's on the CPU.
-    warnings: what the user has to know.
-    versions: of the packages that decide the bytes.
+    """Settings and measurements of one protected picture.
+
+    Attributes:
+        input, output: paths; None without a file.
+        input_sha256, output_sha256: of the files' bytes; empty without a file.
+        width_px, height_px: of the upright picture.
+        frames: number of frames or pages; 1 for a single picture.
+        config: the request with every default resolved, see `ProtectConfig.as_dict`.
+        config_digest: see `ProtectConfig.digest`.
+        vae: the surrogate (name, origin, weights hash, latent channels); for several encoders all names, and one hash.
+        test_only: every encoder is an embedded test model, so the file is protected against no real editor.
+        device, precision: of the optimisation.
+        max_change_levels: largest change of any channel of any pixel, in 8-bit levels; measured on the saved file if any.
+        psnr_db, visible_levels, loss_clean, protected, noise, gain_over_noise, evaluation_sample_px, evaluation_tile_px: see
+            `Evaluation`; None without an evaluation. Of several frames, scales or encoders, the least protected one's.
+        init: initialisation: `universal`, see `attack.universal`, or `zero`, the clean picture.
+        tile_px: side of the largest window; smaller than configured if memory was insufficient.
+        steps, seconds, peak_megabytes: cost. Seconds include optimisation and evaluation, not loading the model. Memory is the
+            device's on CUDA and MPS, and the whole process's on the CPU.
+        warnings: for the user.
+        versions: of the packages that determine the result.
+        bytes_added: size of the file minus that of the unprotected picture in the same format; measured with `until` only.
     """
 
     input: str | None
@@ -67,6 +69,7 @@ class Record:
     peak_megabytes: float
     warnings: tuple[str, ...]
     versions: dict[str, str]
+    bytes_added: int | None = None
 
     def as_json(self) -> str:
         """One line of JSON."""
@@ -74,7 +77,7 @@ class Record:
 
     @staticmethod
     def from_json(line: str) -> Record:
-        """The record that `as_json` wrote, of this version or one before.
+        """Parse a line that `as_json` wrote, in this version or an earlier one.
 
         Raises:
             UsageError: the line is not JSON, or not a record of this version.
@@ -96,6 +99,6 @@ _FORMER_INITS = {"none": "zero", "trained": "universal"}
 
 
 def versions() -> dict[str, str]:
-    """Versions of this program and of what its results depend on."""
+    """Versions of this program and of the packages that determine its results."""
     packages = ("torch", "diffusers", "numpy", "pillow", "safetensors")
     return {"pca_protect": __version__, **{package: metadata.version(package) for package in packages}}

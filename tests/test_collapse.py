@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import smooth_picture
 from PIL import Image
-from test_pgd import pictures, published_loop
+from published_loop import pictures, published_loop
 from tiny_vaes import TINY
 from torch import Tensor, nn
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pca_protect import ProtectConfig, UsageError
@@ -62,4 +64,6 @@ def test_digest_is_equal_for_equal_requests_only():
     assert ProtectConfig().digest() == ProtectConfig(preset="balanced", steps=40).digest()
     assert ProtectConfig(vae=("pocket",)).digest() == ProtectConfig(vae="pocket").digest()
     assert ProtectConfig().digest() != ProtectConfig(budget_levels=15).digest()
+    several = ProtectConfig(vae=("pocket", "pocket-16"))
+    assert several.digest() != replace(several, for_unknown=True).digest()
     assert ProtectConfig(mode="diffusion", target_variance=1e-8, direction="down").digest() != ProtectConfig().digest()

@@ -176,7 +176,7 @@ def test_without_steps_a_sample_is_evaluated(pocket: Surrogate):
         assert record.evaluation_sample_px == SAMPLE_PX
         assert record.gain_over_noise > 1.25
         assert record.visible_levels > 0
-    place = evaluation._middle(crop(0, 0, 300, 280), mask, SAMPLE_PX)
+    place = evaluation._sample_square(crop(0, 0, 300, 280), mask, SAMPLE_PX)
     assert all(side.start % 16 == 0 for side in place)
     assert mask[place].mean() > 0.25
     assert protect(image, ProtectConfig(steps=1), surrogate=pocket).record.evaluation_sample_px is None

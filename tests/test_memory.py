@@ -13,7 +13,7 @@ import torch
 from conftest import smooth_picture
 from torch import nn
 
-from pca_protect import PictureError, ProtectConfig, memory, protect, protection
+from pca_protect import PictureError, ProtectConfig, frames, memory, protect, protection
 from pca_protect.engine import demand
 from pca_protect.io.picture import Picture
 from pca_protect.memory import MemoryPlan, _saved, batch_size, candidate_plans, choose_plan, smaller_tiles
@@ -55,13 +55,13 @@ def test_a_limit_that_checkpoints_meet_changes_no_byte(tiny: Surrogate, monkeypa
     monkeypatch.setattr(memory, "_available_bytes", lambda device, limit: (plain + checkpointed) / 2 + 16 * 200 * 260)
     assert choose_plan(tiny, demand(config, height=200, width=260), source="x") == MemoryPlan(768, True)
     used: list[Surrogate] = []
-    real = protection.perturb
+    real = frames.perturb
 
     def seen(*arguments: object, surrogate: Surrogate, **rest: object) -> object:
         used.append(surrogate)
         return real(*arguments, surrogate=surrogate, **rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(protection, "perturb", seen)
+    monkeypatch.setattr(frames, "perturb", seen)
     tight = protect(picture, config, surrogate=tiny)
     monkeypatch.undo()
     roomy = protect(picture, config, surrogate=tiny)
@@ -98,7 +98,7 @@ def test_a_tight_limit_takes_smaller_windows_and_says_so(pocket: Surrogate):
     picture = Picture(np.asarray(smooth_picture(700, 300)))
     record = protect(picture, config, surrogate=pocket).record
     assert record.tile_px < 768
-    assert any(f"windows of {record.tile_px} px instead of 768" in warning for warning in record.warnings)
+    assert any(f"{record.tile_px} px were used" in warning for warning in record.warnings)
 
 
 def test_a_limit_that_nothing_fits_into_is_one_sentence(pocket: Surrogate):
@@ -141,7 +141,7 @@ def test_running_out_halves_the_batch_then_the_windows_and_the_result_is_the_sam
     pictures = [Picture(np.asarray(smooth_picture(300, 140, seed=seed))) for seed in range(3)]
     config = ProtectConfig(steps=2, tile_px=256, batch=3)
     calm = protection.protect_batch(pictures, config, surrogate=tiny)
-    real, tried, held = protection.perturb, [], []
+    real, tried, held = frames.perturb, [], []
 
     def tight(batch: object, config: ProtectConfig, *, tile_px: int, **rest: object) -> object:
         tried.append((len(batch.clean), tile_px))  # type: ignore[attr-defined]
@@ -152,7 +152,7 @@ def test_running_out_halves_the_batch_then_the_windows_and_the_result_is_the_sam
             raise torch.OutOfMemoryError
         return real(batch, config, tile_px=tile_px, **rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(protection, "perturb", tight)
+    monkeypatch.setattr(frames, "perturb", tight)
     tense = protection.protect_batch(pictures, config, surrogate=tiny)
     assert tried[0] == (3, 256)
     for one, other in zip(calm, tense, strict=True):
@@ -166,8 +166,8 @@ def test_running_out_halves_the_batch_then_the_windows_and_the_result_is_the_sam
             raise torch.OutOfMemoryError
         return real(*arguments, tile_px=tile_px, surrogate=surrogate, on_step=on_step)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(protection, "perturb", only_small)
+    monkeypatch.setattr(frames, "perturb", only_small)
     record = protection.protect_batch(pictures[:1], config, surrogate=tiny)[0].record
     assert tried == [(fit.checkpointed, fit.tile_px) for fit in candidate_plans(tiny, 256)]
     assert record.tile_px == 128
-    assert any("windows of 128 px instead of 256" in warning for warning in record.warnings)
+    assert any("128 px were used" in warning for warning in record.warnings)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pca_protect import PosteriorCollapse, ProtectConfig, Record, Surrogate, UsageError, protect, register_mode
 from pca_protect.attack.posterior import Posterior
+from pca_protect.batch.output_options import OutputOptions
 from pca_protect.modes import MODES
 
 
@@ -93,7 +94,7 @@ def test_the_command_line_warns_of_a_former_name_once(tmp_path: Path):
     command = [sys.executable, "-m", "pca_protect", "run", "nothing.png", "--mode", "strong"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr.count("warning: mode strong is called subtle now; use that name\n") == 1
+    assert done.stderr.count("warning: mode strong was renamed to subtle; use that name\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -110,6 +111,11 @@ def test_the_command_line_warns_of_a_former_name_once(tmp_path: Path):
 def test_digests_are_those_of_the_first_version(settings: dict[str, object], digest: str):
     """A journal written before fields and modes were renamed still says that its pictures are finished."""
     assert ProtectConfig(**settings).digest() == digest
+
+
+def test_the_digest_of_a_journal_is_that_of_the_first_version():
+    digest = OutputOptions(rights_notice="x").digest(ProtectConfig())
+    assert digest == "5229e7b45285aad27dcfbd90c4b3e1a8b85c91d8c3f128d6433008306246d766"
 
 
 def test_records_of_before_are_read(tiny: Surrogate):

@@ -179,7 +179,7 @@ def test_what_a_format_has_no_place_for_is_said(tiny: Surrogate):
     picture = replace(from_pil(smooth_picture(24, 16)), text={"Title": "a title"})
     result = protect(picture, ProtectConfig(steps=1), surrogate=tiny)
     assert not any("no place" in warning for warning in result.encoded("PNG")[1].warnings)
-    assert any("its text has no place in WEBP" in warning for warning in result.encoded("WEBP")[1].warnings)
+    assert any("its text cannot be stored in WEBP" in warning for warning in result.encoded("WEBP")[1].warnings)
 
 
 def test_a_blank_frame_stays_and_the_others_are_protected(tiny: Surrogate):

@@ -1,4 +1,4 @@
-"""Collect odd, broken and hostile picture files for tests/test_odd_files.py. `make odd` runs this:
+"""Collect odd, broken and hostile picture files for tests/io/test_odd_files.py. `make odd` runs this:
 
     python tools/odd_files.py --out build/odd
 

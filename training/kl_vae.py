@@ -6,7 +6,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from pca_protect.eval.testbed.reconstruction import Vae
+from pca_protect.eval.vae_quality import Vae
 from training.recipes import KlRecipe
 from training.texture import TextureHead, amplitudes, fine_error, laplacian
 

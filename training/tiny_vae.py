@@ -8,7 +8,7 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 
-from pca_protect.eval.testbed.reconstruction import Vae
+from pca_protect.eval.vae_quality import Vae
 from training.recipes import TinyRecipe
 
 

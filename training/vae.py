@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pca_protect.eval.testbed.reconstruction import Vae, psnr_db
-from pca_protect.eval.testbed.vulnerability import measure_vulnerability
+from pca_protect.eval.vae_quality import Vae, measure_vulnerability, psnr_db
 from pca_protect.pocket.format import DESCRIPTION, FORMAT
 from pca_protect.surrogates.encoder import Encoder, Surrogate
 from training.checkpoints import SAVE_EVERY, follow, resume, save

@@ -1,1 +1,1 @@
-"""The web page behind `pca-protect ui`: everything happens on the machine it runs on."""
+"""The web page of `pca-protect ui`. All processing runs on the machine that serves it."""

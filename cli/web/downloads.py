@@ -1,4 +1,4 @@
-"""Files that the page hands out, each under a name that nobody can guess, and gone with the visit they belong to."""
+"""Files for download, each under an unguessable token, removed when their visit ends."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pca_protect.errors import Cancelled, UsageError
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenFile:
     """Attributes:
-    file: the content, to be closed by whoever opened it.
-    name: what it is called when it is downloaded; empty for what is shown only.
-    media_type: of the content.
+    file: open for reading; the caller closes it.
+    name: file name of the download; empty for images that the page only shows.
+    media_type: MIME type.
     """
 
     file: BinaryIO
@@ -26,7 +26,7 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _StoredFile:
     visit: str
     path: Path
     name: str
@@ -35,24 +35,24 @@ class _Kept:
 
 class Downloads:
     """Args:
-    folder: an empty one, for nothing else.
+    folder: empty, and used for nothing else.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._kept: dict[str, _Kept] = {}
-        self._left: set[str] = set()
+        self._files: dict[str, _StoredFile] = {}
+        self._ended_visits: set[str] = set()
         self._lock = threading.Lock()
 
     def keep(self, visit: str, data: bytes | Callable[[Path], object], *, media_type: str, name: str = "") -> str:
-        """A token for `open`.
+        """Stores a file and returns its token.
 
         Args:
-            data: the content, or what writes it to a path.
+            data: the content, or a function that writes it to a path.
 
         Raises:
-            Cancelled: the visit is over.
-            OSError: there is no room.
+            Cancelled: the visit has ended.
+            OSError: the disk is full.
         """
         token = secrets.token_urlsafe(24)
         path = self._folder / token
@@ -65,43 +65,46 @@ class Downloads:
             path.unlink(missing_ok=True)
             raise
         with self._lock:
-            if visit not in self._left:
-                self._kept[token] = _Kept(visit, path, name, media_type)
+            if visit not in self._ended_visits:
+                self._files[token] = _StoredFile(visit, path, name, media_type)
                 return token
         path.unlink(missing_ok=True)
-        raise Cancelled("the page was left; nothing was kept")
+        raise Cancelled("the page was closed; nothing was stored")
 
-    def open(self, token: str) -> Opened | None:
-        """What a token stands for; None if nothing, or nothing any more.
+    def open(self, token: str) -> OpenFile | None:
+        """The file of a token; None for an unknown or expired token.
 
-        It can be read to its end even where its visit ends meanwhile.
+        An open file stays readable after its visit ends.
         """
-        with self._lock:  # what is removed leaves the list before the disk
-            kept = self._kept.get(token)
-            return None if kept is None else Opened(kept.path.open("rb"), kept.name, kept.media_type)
+        with self._lock:  # `clear` removes tokens before files
+            kept = self._files.get(token)
+            return None if kept is None else OpenFile(kept.path.open("rb"), kept.name, kept.media_type)
 
     def read(self, token: str, name: str) -> bytes:
-        """The content.
+        """The content of the file of a token.
+
+        Args:
+            name: of the file, for the error message.
 
         Raises:
-            UsageError: nothing is kept under that token any more; `name` is what the message calls it.
+            UsageError: the token is unknown or expired.
         """
         opened = self.open(token)
         if opened is None:
-            raise UsageError(f"{name}: is not kept any more; protect it again")
+            raise UsageError(f"{name}: is no longer stored; protect it again")
         with opened.file as file:
             return file.read()
 
     def clear(self, visit: str) -> None:
-        """Remove all that belongs to somebody."""
+        """Removes the files of a visit."""
         with self._lock:
-            tokens = [token for token, kept in self._kept.items() if kept.visit == visit]
-            gone = [self._kept.pop(token) for token in tokens]
-        for kept in gone:
+            tokens = [token for token, kept in self._files.items() if kept.visit == visit]
+            removed = [self._files.pop(token) for token in tokens]
+        for kept in removed:
             kept.path.unlink(missing_ok=True)
 
     def end(self, visit: str) -> None:
-        """Remove it, and keep nothing more for them."""
+        """Removes the files of a visit and refuses further ones."""
         with self._lock:
-            self._left.add(visit)
+            self._ended_visits.add(visit)
         self.clear(visit)

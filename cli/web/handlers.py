@@ -1,4 +1,4 @@
-"""What answers on the page when something is chosen, dropped or pressed."""
+"""Event handlers of the page."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from PIL import Image
 
 from pca_protect.cli import console
 from pca_protect.cli.web import html
-from pca_protect.cli.web.choices import Wanted, encoders_elsewhere, encoders_here
+from pca_protect.cli.web.choices import Selection, local_encoders, remote_encoders
 from pca_protect.cli.web.command import command
 from pca_protect.cli.web.job_queue import Job
 from pca_protect.cli.web.names import safe_name
-from pca_protect.cli.web.protecting import Asked, Results, protect_all
-from pca_protect.cli.web.proving import Proved, editors_here, prove_edits
+from pca_protect.cli.web.protecting import ProtectRequest, Results, protect_all
+from pca_protect.cli.web.proving import Proof, local_editors, prove_edits
 from pca_protect.cli.web.service import EDITING, PROTECTING, Service
 from pca_protect.cli.web.uploads import Upload, Uploads
 from pca_protect.errors import PcaProtectError, UsageError
@@ -27,30 +27,29 @@ from pca_protect.image.tensors import Mask
 from pca_protect.io.limits import MAX_PIXELS
 
 Anything = TypeVar("Anything")
-_LOOK_AGAIN_SECONDS = 0.3
+_POLL_SECONDS = 0.3
 _CANVAS_PX = 1024
-"""Longer side of what is painted on."""
-_PAINTED = 40
-"""Alpha from which a pixel counts as painted; smoothed edges have less."""
+"""Longer side of the canvas for painting a mask."""
+_PAINTED_ALPHA = 40
+"""Alpha above which a pixel counts as painted; antialiased edges have less."""
 
 
 class Handlers:
-    """For every visitor of a page over one service. Methods take what the page's inputs hold, in their order there, and return
-    what its outputs show."""
+    """Handlers shared by all visits. A method takes the values of its event's inputs and returns those of its outputs."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
     def begin(self, request: gr.Request) -> tuple[Any, ...]:
-        """Somebody has come; and what was downloaded since the page was built can be chosen."""
+        """Registers a visit and updates the choices: models may have been downloaded since the page was built."""
         self._service.begin(_visit(request))
         offline = self._service.offline
-        choices = encoders_here(offline=offline), encoders_elsewhere(offline=offline), editors_here()
-        return tuple(gr.update(choices=found) for found in choices)
+        choices = local_encoders(offline=offline), remote_encoders(offline=offline), local_editors()
+        return tuple(gr.update(choices=options) for options in choices)
 
-    def forget(self, request: gr.Request) -> None:
-        """Somebody has left."""
-        self._service.forget(_visit(request))
+    def end(self, request: gr.Request) -> None:
+        """Ends a visit and removes its files."""
+        self._service.end(_visit(request))
 
     def stop_protecting(self, request: gr.Request) -> None:
         self._service.cancel(_visit(request), PROTECTING)
@@ -58,12 +57,12 @@ class Handlers:
     def stop_editing(self, request: gr.Request) -> None:
         self._service.cancel(_visit(request), EDITING)
 
-    def line(self, files: list[str] | None, *chosen: object) -> str:
-        """The same as a command."""
+    def command_line(self, files: list[str] | None, *chosen: object) -> str:
+        """The equivalent command."""
         names = [safe_name(Path(path).name) for path in files or []]
-        pixels = self._service.limits.most_pixels
+        pixels = self._service.limits.max_pixels
         return command(
-            _wanted(*chosen),
+            _selection(*chosen),
             names,
             device=self._service.device,
             offline=self._service.offline,
@@ -71,41 +70,41 @@ class Handlers:
         )
 
     async def cost(self, request: gr.Request, files: list[str] | None, *chosen: object) -> AsyncIterator[str]:
-        """What it will take, as soon as that is known."""
-        wanted = _wanted(*chosen)
+        """The expected time, measured first if necessary."""
+        selection = _selection(*chosen)
         try:
-            config = wanted.config(self._service.device)
+            config = selection.config(self._service.device)
             uploads = self._service.uploads.of(_visit(request), files)
         except UsageError as error:
             yield html.errors([str(error)])
             return
-        about = f"{config.recipe.steps} steps, no channel of a pixel changed by more than {wanted.budget_levels} of 255 levels"
+        effort = f"{config.recipe.steps} steps, no channel changes by more than {selection.budget_levels} of 255 levels"
         if not uploads:
-            yield html.note(f"{about}. Drop a picture, and the time it takes is measured here.")
+            yield html.note(f"{effort}. Drop a picture to see the expected time.")
             return
         pace = self._service.models.known_pace(config)
         if pace is None and self._service.queue.busy:
-            yield html.note(f"{about}. How long it takes is not known while another job is running.")
+            yield html.note(f"{effort}. The expected time cannot be measured while another job is running.")
             return
         if pace is None:
-            yield html.note(f"{about}. Measuring how long that takes …")
+            yield html.note(f"{effort}. Measuring the expected time …")
             try:
-                job = self._service.queue.hand_in(lambda job: self._service.models.measure_pace(config))
+                job = self._service.queue.submit(lambda job: self._service.models.measure_pace(config))
                 pace = await asyncio.to_thread(job.result)
             except PcaProtectError as error:
-                yield html.note(f"{about}. How long it takes: {error}.")
+                yield html.note(f"{effort}. Expected time: {error}.")
                 return
         seconds, frames = 0.0, ""
         for upload in uploads:
-            with suppress(PcaProtectError):  # said where the pictures are listed
+            with suppress(PcaProtectError):  # `list_uploads` reports it
                 header = self._service.uploads.header(upload)
                 seconds += pace.seconds(header.width, header.height, config) if header else 0.0
                 if header and header.frames > 1:
-                    frames = ", and as long again for every further frame or page"
-        yield html.note(f"{about}. About {console.duration(max(1.0, seconds))} on this machine{frames}.")
+                    frames = "; each further frame or page takes as long again"
+        yield html.note(f"{effort}. About {console.duration(max(1.0, seconds))} on this machine{frames}.")
 
-    def look(self, request: gr.Request, files: list[str] | None) -> tuple[str, Any]:
-        """What came, and something to paint on."""
+    def list_uploads(self, request: gr.Request, files: list[str] | None) -> tuple[str, Any]:
+        """The list of uploaded pictures, and the canvas for painting a mask."""
         canvas = None
         listed: list[html.Listed] = []
         failed: list[str] = []
@@ -113,16 +112,16 @@ class Handlers:
             uploads = self._service.uploads.of(_visit(request), files)
         except UsageError as error:
             return html.errors([str(error)]), gr.skip()
-        for upload in uploads[: self._service.limits.most_pictures]:
+        for upload in uploads[: self._service.limits.max_pictures]:
             try:
                 picture = self._service.uploads.read(upload)
             except PcaProtectError as error:
                 failed.append(str(error))
                 continue
             if len(uploads) == 1:
-                shown = Image.fromarray(picture.rgb)
-                shown.thumbnail((_CANVAS_PX, _CANVAS_PX))
-                canvas = {"background": np.asarray(shown), "layers": [], "composite": None}
+                thumbnail = Image.fromarray(picture.rgb)
+                thumbnail.thumbnail((_CANVAS_PX, _CANVAS_PX))
+                canvas = {"background": np.asarray(thumbnail), "layers": [], "composite": None}
             listed.append(html.Listed.of(picture))
         try:
             self._service.limits.check_number(len(uploads))
@@ -131,62 +130,62 @@ class Handlers:
         return html.pictures(listed, failed), gr.update(value=canvas)
 
     async def protect(self, request: gr.Request, files: list[str] | None, *rest: Any) -> AsyncIterator[tuple[Any, ...]]:  # noqa: ANN401
-        """How far it is, then downloads and figures, or why not."""
+        """The progress, then the results or an error."""
         *chosen, painting = rest
         visit = _visit(request)
-        go, halt = gr.update(interactive=True), gr.update(interactive=False)
+        enabled, disabled = gr.update(interactive=True), gr.update(interactive=False)
         hidden = gr.update(visible=False)
-        keep = gr.skip()
+        unchanged = gr.skip()
         try:
-            wanted = _wanted(*chosen)
-            config = wanted.config(self._service.device)
+            selection = _selection(*chosen)
+            config = selection.config(self._service.device)
             uploads = self._service.uploads.of(visit, files)
             if not uploads:
                 raise UsageError("no picture is chosen; drop one above")
             self._service.limits.check_number(len(uploads))
             mask = None
-            if wanted.part == "paint":
+            if selection.region == "paint":
                 mask = await asyncio.to_thread(_mask, self._service.uploads, uploads, painting)
-            asked = Asked(uploads, config, wanted.output_options, mask)
-            job: Job[Results] = self._service.hand_in(
+            protect_request = ProtectRequest(uploads, config, selection.output_options, mask)
+            job: Job[Results] = self._service.submit(
                 visit,
                 PROTECTING,
                 lambda job: protect_all(
                     job,
                     visit,
-                    asked,
+                    protect_request,
                     uploads=self._service.uploads,
                     models=self._service.models,
                     downloads=self._service.downloads,
                 ),
             )
         except PcaProtectError as error:
-            yield html.errors([str(error)]), keep, go, halt, keep, keep
+            yield html.errors([str(error)]), unchanged, enabled, disabled, unchanged, unchanged
             return
         self._service.downloads.clear(visit)
         self._service.results.pop(visit, None)
         async for shown in _watch(job):
-            yield shown, "", halt, go, hidden, keep
+            yield shown, "", disabled, enabled, hidden, unchanged
         try:
-            found = job.result()
+            results = job.result()
         except PcaProtectError as error:
-            yield html.errors([str(error)]), "", go, halt, hidden, keep
+            yield html.errors([str(error)]), "", enabled, disabled, hidden, unchanged
             return
-        self._service.results[visit] = found
-        names = [one.name for one in found.done]
+        self._service.results[visit] = results
+        names = [result.name for result in results.done]
         choices = gr.update(choices=names, value=names[0] if names else None)
-        yield "", html.results(found), go, halt, gr.update(visible=bool(names)), choices
+        yield "", html.results(results), enabled, disabled, gr.update(visible=bool(names)), choices
 
     async def edit(self, request: gr.Request, name: str, editor: str, prompt: str) -> AsyncIterator[tuple[Any, ...]]:
-        """How far it is, then the edits side by side, or why not."""
+        """The progress, then the edits side by side or an error."""
         visit = _visit(request)
-        go, halt = gr.update(interactive=True), gr.update(interactive=False)
+        enabled, disabled = gr.update(interactive=True), gr.update(interactive=False)
         results = self._service.results.get(visit)
         try:
-            chosen = next((one for one in results.done if one.name == name), None) if results else None
-            if chosen is None or editor not in [name for _, name in editors_here()]:
+            chosen = next((result for result in results.done if result.name == name), None) if results else None
+            if chosen is None or editor not in [name for _, name in local_editors()]:
                 raise UsageError("choose a protected picture and an editor first")
-            job: Job[Proved] = self._service.hand_in(
+            job: Job[Proof] = self._service.submit(
                 visit,
                 EDITING,
                 lambda job: prove_edits(
@@ -200,34 +199,34 @@ class Handlers:
                 ),
             )
         except PcaProtectError as error:
-            yield html.errors([str(error)]), gr.skip(), go, halt
+            yield html.errors([str(error)]), gr.skip(), enabled, disabled
             return
         async for shown in _watch(job):
-            yield shown, "", halt, go
+            yield shown, "", disabled, enabled
         try:
-            yield "", html.proof(job.result()), go, halt
+            yield "", html.proof(job.result()), enabled, disabled
         except PcaProtectError as error:
-            yield html.errors([str(error)]), "", go, halt
+            yield html.errors([str(error)]), "", enabled, disabled
 
 
-def _wanted(*chosen: Any) -> Wanted:  # noqa: ANN401 - what the page's inputs hold, in the order of `choices`
-    mode, preset, budget, vaes, more_vaes, place, seen, part, most_visible, strip_gps, strip_metadata = chosen
-    return Wanted(
+def _selection(*chosen: Any) -> Selection:  # noqa: ANN401 - values of `choices` in `build_page`, in that order
+    mode, preset, budget, vaes, more_vaes, survive, scales, region, max_visibility, strip_gps, strip_metadata = chosen
+    return Selection(
         mode=str(mode),
         preset=str(preset),
         budget_levels=int(budget),
         vaes=(*vaes, *more_vaes),
-        place=str(place),
-        seen=str(seen),
-        part=str(part),
-        most_visible_levels=float(most_visible),
+        survive=str(survive),
+        scales=str(scales),
+        region=str(region),
+        max_visibility=float(max_visibility),
         strip_gps=bool(strip_gps),
         strip_metadata=bool(strip_metadata),
     )
 
 
 async def _watch(job: Job[Anything]) -> AsyncIterator[str]:
-    """How far it is, until it is done. Whoever stops watching has left."""
+    """The progress of a job until it ends. Cancels the job if the visitor leaves."""
     last = ""
     try:
         while not job.finished:
@@ -235,31 +234,35 @@ async def _watch(job: Job[Anything]) -> AsyncIterator[str]:
             if shown != last:
                 yield shown
                 last = shown
-            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
     finally:
         if not job.finished:
             job.cancel()
 
 
 def _mask(uploads: Uploads, chosen: Sequence[Upload], painting: Any) -> Mask:  # noqa: ANN401 - a dictionary of arrays
-    """Where was painted, at the size of the picture.
+    """The painted mask at the size of the picture.
 
     Raises:
-        PcaProtectError: there is more than one picture, it cannot be read, or nothing was painted.
+        PcaProtectError: there is more than one picture, it cannot be read, or nothing is painted.
     """
     if len(chosen) != 1:
-        raise UsageError(f"{len(chosen)} pictures are chosen, and painting is for one; choose one, or another part")
+        raise UsageError(
+            f"{len(chosen)} pictures are chosen, but a painted mask fits only one; choose one, or another part"
+        )
     picture = uploads.read(chosen[0])
-    free = np.zeros((picture.height, picture.width), dtype=bool)
+    mask = np.zeros((picture.height, picture.width), dtype=bool)
     for layer in (painting or {}).get("layers") or []:
         if layer is not None:
             alpha = Image.fromarray(np.ascontiguousarray(layer[..., 3]))
-            free |= np.asarray(alpha.resize((picture.width, picture.height), Image.Resampling.BILINEAR)) > _PAINTED
-    if not free.any():
-        raise UsageError("nothing is painted; paint where the picture shall be protected, or choose another part")
-    return free
+            mask |= (
+                np.asarray(alpha.resize((picture.width, picture.height), Image.Resampling.BILINEAR)) > _PAINTED_ALPHA
+            )
+    if not mask.any():
+        raise UsageError("nothing is painted; paint over the part to protect, or choose another part")
+    return mask
 
 
 def _visit(request: gr.Request) -> str:
-    """Whose request this is; empty for what is no page."""
+    """The id of the visit; empty for a request from outside the page."""
     return request.session_hash or ""

@@ -1,4 +1,4 @@
-"""The parts of the page that change while it is used, as HTML with everything escaped."""
+"""HTML of the parts of the page that change, with all values escaped."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pca_protect.cli.web.job_queue import JobStatus
 from pca_protect.cli.web.protecting import AMPLIFICATION, Results
 
 if TYPE_CHECKING:
-    from pca_protect.cli.web.proving import Proved
+    from pca_protect.cli.web.proving import Proof
     from pca_protect.io.picture import Picture
 
 
 @dataclass(frozen=True)
 class Listed:
-    """What is said of a picture that came.
+    """An uploaded picture in the list.
 
     Attributes:
         read_warnings: see `Picture.read_warnings`.
@@ -40,7 +40,7 @@ class Listed:
 
 
 KEPT = "/kept/"
-"""Where the server hands out what is among the downloads."""
+"""URL prefix of the downloads."""
 
 _environment = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
@@ -55,38 +55,38 @@ _macros = _environment.get_template("fragments.html").module
 
 
 def progress(job_status: JobStatus) -> str:
-    """How far a job is."""
+    """The progress of a job."""
     return _html("progress", job_status)
 
 
 def errors(sentences: Sequence[str]) -> str:
-    """What went wrong; empty for nothing."""
+    """Error messages; empty for none."""
     return _html("errors", sentences)
 
 
 def note(sentence: str) -> str:
-    """Said beside what it is about."""
+    """A remark below an input."""
     return _html("note", sentence)
 
 
 def notice(sentences: Sequence[str]) -> str:
-    """What somebody has to know; empty for nothing."""
+    """Warnings; empty for none."""
     return _html("notice", sentences)
 
 
 def pictures(listed: Sequence[Listed], failed: Sequence[str]) -> str:
-    """What was uploaded, and what of it cannot be read."""
+    """The uploaded pictures, and the errors of unreadable ones."""
     return _html("pictures", listed, failed)
 
 
-def results(found: Results) -> str:
+def results(protected: Results) -> str:
     """Downloads, figures and comparisons."""
-    return _html("results", found)
+    return _html("results", protected)
 
 
-def proof(proved: Proved) -> str:
-    """Edits side by side."""
-    return _html("proof", proved)
+def proof(shown: Proof) -> str:
+    """Edits side by side, with their distances."""
+    return _html("proof", shown)
 
 
 def _html(macro: str, *values: object) -> str:

@@ -1,4 +1,4 @@
-"""One device, one job at a time; the others wait in the order they came."""
+"""A first-in, first-out queue that runs one job at a time."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pca_protect.errors import Cancelled, PcaProtectError, UsageError, first_lin
 
 Result = TypeVar("Result")
 
-MOST_JOBS = 20
-"""Of all visitors together."""
+MAX_WAITING_JOBS = 20
+"""Limit for all visitors together."""
 
 _STOPPED = "stopped; nothing was kept"
 _CLOSING_SECONDS = 5.0
@@ -22,52 +22,52 @@ _CLOSING_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class JobStatus:
-    """Where a job stands.
+    """The progress of a job.
 
     Attributes:
-        before: jobs that are done before this one begins; 0 for the one at work.
-        doing: what is being done, a phrase; empty while it waits.
+        jobs_ahead: jobs that run before this one; 0 for the running job.
+        phase: of the work, as a phrase; empty before the job runs.
         share: of the work that is done, in [0, 1].
-        seconds_left: until it is done, as fast as it went so far; None where nobody knows.
-        stopping: it was cancelled, and ends with the step it is at.
+        seconds_left: extrapolated from the rate so far; None if unknown.
+        stopping: the job is cancelled and ends after the current step.
     """
 
-    before: int
-    doing: str
+    jobs_ahead: int
+    phase: str
     share: float
     seconds_left: float | None
     stopping: bool
 
 
 class Job(Generic[Result]):
-    """Work that was handed in. Made by `JobQueue.hand_in`."""
+    """Submitted work. Created by `JobQueue.submit`."""
 
     def __init__(self, queue: JobQueue, work: Callable[[Job[Result]], Result]) -> None:
         self._queue = queue
         self._work: Callable[[Job[Result]], Result] | None = work
         self._stop, self._finished = threading.Event(), threading.Event()
-        self._doing, self._share = "", 0.0
-        self._first: tuple[float, float] | None = None
-        """When the first share above 0 was reported, and which."""
+        self._phase, self._share = "", 0.0
+        self._first_report: tuple[float, float] | None = None
+        """Time and value of the first share above 0."""
         self._result: Result | None = None
         self._error: PcaProtectError | None = None
 
-    def report(self, doing: str, share: float | None = None) -> None:
-        """From within the work: what is being done, and how much of all of it is.
+    def report(self, phase: str, share: float | None = None) -> None:
+        """Called by the work: the current phase and the share that is done.
 
         Raises:
-            Cancelled: nobody wants it any more.
+            Cancelled: the job is cancelled.
         """
         if self._stop.is_set():
             raise Cancelled(_STOPPED)
-        self._doing = doing
+        self._phase = phase
         if share is not None:
-            if share > 0 and self._first is None:
-                self._first = (time.monotonic(), share)
+            if share > 0 and self._first_report is None:
+                self._first_report = (time.monotonic(), share)
             self._share = share
 
     def cancel(self) -> None:
-        """Ends it now if it waits, and with the next report if it has begun."""
+        """Ends a waiting job at once and a running job at its next report."""
         self._stop.set()
         if self._queue.withdraw(self):
             self._end(error=Cancelled(_STOPPED))
@@ -79,24 +79,24 @@ class Job(Generic[Result]):
     @property
     def job_status(self) -> JobStatus:
         left = None
-        if self._first is not None and self._share > self._first[1]:
-            began, share = self._first
+        if self._first_report is not None and self._share > self._first_report[1]:
+            began, share = self._first_report
             left = (time.monotonic() - began) / (self._share - share) * (1 - self._share)
-        return JobStatus(self._queue.jobs_before(self), self._doing, self._share, left, self._stop.is_set())
+        return JobStatus(self._queue.jobs_ahead(self), self._phase, self._share, left, self._stop.is_set())
 
     def result(self) -> Result:
-        """Waits for it.
+        """Waits until the job ends.
 
         Raises:
-            PcaProtectError: what the work raised; `Cancelled` if it was.
+            PcaProtectError: raised by the work; `Cancelled` for a cancelled job.
         """
         self._finished.wait()
         if self._error is not None:
             raise self._error
-        return self._result  # type: ignore[return-value]  # set before it was finished
+        return self._result  # type: ignore[return-value]  # set before `_finished`
 
     def run(self) -> None:
-        """The work, whatever becomes of it. For the queue, once."""
+        """Runs the work and stores its result or error. Called once, by the queue."""
         assert self._work is not None
         try:
             self.report("Starting")
@@ -110,7 +110,7 @@ class Job(Generic[Result]):
             self._end(result=result)
 
     def _end(self, *, result: Result | None = None, error: PcaProtectError | None = None) -> None:
-        """Keeps what came of it alone: a traceback would hold on to the pictures and tensors that were worked with."""
+        """Stores the outcome without a traceback, which would keep the pictures and tensors of the work alive."""
         if error is not None:
             error.__cause__ = error.__context__ = None
             error = error.with_traceback(None)
@@ -119,28 +119,30 @@ class Job(Generic[Result]):
 
 
 class JobQueue:
-    """Where jobs are handed in, by anybody, from any thread."""
+    """A worker thread and its waiting jobs. Thread-safe."""
 
     def __init__(self) -> None:
         self._waiting: list[Job[Any]] = []
-        self._at_work: Job[Any] | None = None
+        self._running: Job[Any] | None = None
         self._closed = False
         self._changed = threading.Condition()
         self._worker = threading.Thread(target=self._serve, name="pca-protect-job", daemon=True)
         self._worker.start()
 
-    def hand_in(self, work: Callable[[Job[Result]], Result]) -> Job[Result]:
-        """Args:
-            work: is given its own job, to report to.
+    def submit(self, work: Callable[[Job[Result]], Result]) -> Job[Result]:
+        """Appends a job.
+
+        Args:
+            work: called with its job, for `report`.
 
         Raises:
-            UsageError: too many wait already, or it is closed.
+            UsageError: the queue is full or closed.
         """
         job: Job[Result] = Job(self, work)
         with self._changed:
             if self._closed:
-                raise UsageError("the page is being closed; nothing new is begun")
-            if len(self._waiting) >= MOST_JOBS:
+                raise UsageError("the page is being closed; start it again to submit a job")
+            if len(self._waiting) >= MAX_WAITING_JOBS:
                 raise UsageError(f"{len(self._waiting)} jobs are waiting already; try again when some of them are done")
             self._waiting.append(job)
             self._changed.notify()
@@ -149,14 +151,14 @@ class JobQueue:
     @property
     def busy(self) -> bool:
         with self._changed:
-            return self._at_work is not None or bool(self._waiting)
+            return self._running is not None or bool(self._waiting)
 
-    def jobs_before(self, job: Job[Any]) -> int:
+    def jobs_ahead(self, job: Job[Any]) -> int:
         with self._changed:
-            return self._waiting.index(job) + (self._at_work is not None) if job in self._waiting else 0
+            return self._waiting.index(job) + (self._running is not None) if job in self._waiting else 0
 
     def withdraw(self, job: Job[Any]) -> bool:
-        """Whether it was still waiting; it is not any more."""
+        """Removes a waiting job. Returns False if the job is not waiting."""
         with self._changed:
             if job not in self._waiting:
                 return False
@@ -164,10 +166,10 @@ class JobQueue:
             return True
 
     def close(self) -> None:
-        """Cancels everything, and waits a while for the step at work."""
+        """Cancels all jobs and waits up to 5 s for the running one."""
         with self._changed:
             self._closed = True
-            jobs = [*self._waiting, *([self._at_work] if self._at_work else [])]
+            jobs = [*self._waiting, *([self._running] if self._running else [])]
             self._changed.notify()
         for job in jobs:
             job.cancel()
@@ -180,8 +182,8 @@ class JobQueue:
                     self._changed.wait()
                 if self._closed:
                     return
-                job = self._at_work = self._waiting.pop(0)
+                job = self._running = self._waiting.pop(0)
             job.run()
             with self._changed:
-                self._at_work = None
+                self._running = None
             del job

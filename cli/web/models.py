@@ -1,4 +1,4 @@
-"""Models in memory: those that were used last, so that the next picture does not wait for them."""
+"""A cache of the encoders and the editor that were used last."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ if TYPE_CHECKING:
 
 
 class Models:
-    """One set of encoders and one editor at a time. For jobs, of which one is at work at a time; but whoever asks may look
-    up a pace meanwhile.
+    """Holds one set of encoders and one editor. Only the running job may call it, except `known_pace`, which is thread-safe.
 
     Args:
-        device: where to compute, as `ProtectConfig.device`.
-        offline: touch no network.
+        device: see `ProtectConfig.device`.
+        offline: use no network.
     """
 
     def __init__(self, device: Device, *, offline: bool) -> None:
@@ -44,7 +43,7 @@ class Models:
         UsageError, ModelError, DeviceError: as `load_resolved`.
         """
         if self._encoders is None or self._encoders[0] != names:
-            self._encoders = None  # room for the next ones
+            self._encoders = None  # frees memory first
             resolved = resolve(names, offline=self._offline, device=self._device)
             self._encoders = (names, load_resolved(resolved, device=self._device, offline=self._offline))
         return self._encoders[1]
@@ -62,41 +61,41 @@ class Models:
         return self._editor
 
     def known_pace(self, config: ProtectConfig) -> Pace | None:
-        """How fast it went when it was measured."""
+        """The measured pace; None before `measure_pace`."""
         with self._lock:
-            return self._paces.get(_kind(config))
+            return self._paces.get(_pace_key(config))
 
     def measure_pace(self, config: ProtectConfig) -> Pace:
-        """With models that are here; nothing is downloaded for it.
+        """Measures the pace with installed encoders. Downloads nothing.
 
         Raises:
-            ModelError: a model is not here yet.
-            UsageError, DeviceError, PictureError: it cannot be done.
+            ModelError: an encoder is not installed.
+            UsageError, DeviceError, PictureError: as `estimate.measure_pace`.
         """
         if not self._offline:
             for name in expand(config.vaes):
                 entry = REGISTRY.get(PREFERRED if name == AUTO else name)
                 if entry is not None and not is_cached(entry):
-                    raise ModelError(f"that is known once {entry.name} is downloaded{self._beforehand(entry, config)}")
+                    raise ModelError(f"unknown until {entry.name} is downloaded{self._rough_estimate(entry, config)}")
         pace = measure_pace(config, surrogate=self.encoders(config.vaes))
         with self._lock:
-            self._paces[_kind(config)] = pace
+            self._paces[_pace_key(config)] = pace
         return pace
 
-    def _beforehand(self, entry: SurrogateEntry, config: ProtectConfig) -> str:
-        """What is known of a model of the usual size without having it."""
+    def _rough_estimate(self, entry: SurrogateEntry, config: ProtectConfig) -> str:
+        """A remark on the time that models of its size took; empty if unknown."""
         if entry.download_megabytes < _USUAL_MEGABYTES or resolve_device(self._device).type != "cpu":
             return ""
-        took = duration(config.recipe.steps * _CORE_SECONDS_PER_STEP)
-        return f"; others of its size took {took} for every 256x256 px on one processor core"
+        typical = duration(config.recipe.steps * _CORE_SECONDS_PER_STEP)
+        return f"; models of its size took {typical} per 256x256 px on one CPU core"
 
 
 _USUAL_MEGABYTES = 100
-"""Smaller ones are distilled, and faster."""
+"""Smaller models are distilled and faster."""
 _CORE_SECONDS_PER_STEP = 6.1
-"""Of Stable Diffusion's architecture at 256x256 px: arm `ours` of docs/measurements/cost-cpu.json."""
+"""For the architecture of Stable Diffusion's encoder at 256x256 px: arm `ours` of docs/measurements/cost-cpu.json."""
 
 
-def _kind(config: ProtectConfig) -> tuple[object, ...]:
-    """What a step takes its time by."""
+def _pace_key(config: ProtectConfig) -> tuple[object, ...]:
+    """The settings that the time of a step depends on."""
     return config.vaes, config.mode, config.survive, config.max_visibility is None, config.recipe.keep_best

@@ -1,4 +1,4 @@
-"""The work behind the button: uploaded pictures in, protected files among the downloads out."""
+"""The job of the Protect button: from uploads to downloads."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ from pca_protect.io.plan import PROTECTED, TEST_ONLY
 from pca_protect.io.read import from_pil
 from pca_protect.io.write import encode_picture, output_format
 from pca_protect.memory import batch_size
-from pca_protect.protection import Protected, protect
+from pca_protect.protected import Protected
+from pca_protect.protection import protect
 from pca_protect.record import Record
 from pca_protect.surrogates.encoder import AnySurrogate
 from pca_protect.surrogates.families import AUTO
@@ -37,16 +38,16 @@ AMPLIFICATION = 8
 MASK_NAME = "mask.png"
 _PNG = "image/png"
 _QUALITY = 90
-"""Of the amplified difference, which is there to be looked at."""
+"""JPEG quality of the amplified difference."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What somebody asked for.
+class ProtectRequest:
+    """Pictures and settings of a job.
 
     Attributes:
         uploads: the pictures.
-        mask: where the only one of them may change; None is everywhere.
+        mask: editable pixels of a single picture; None for all.
     """
 
     uploads: Sequence[Upload]
@@ -57,202 +58,203 @@ class Asked:
 
 @dataclass(frozen=True)
 class Result:
-    """A picture that was protected.
+    """A protected picture.
 
     Attributes:
         name: of its file.
-        record: what was measured.
-        against: digests of the encoders that it was protected against.
-        file, before, after, change: tokens of downloads: the protected file, the original and the protected picture as a
-            browser shows them, the amplified difference.
-        painted: token of the mask as a picture; empty where there was none.
+        record: its measurements.
+        encoder_digests: digests of the encoders that it is protected against.
+        file, before, after, change: download tokens of the protected file, of the original and the protected picture in a
+            format that browsers show, and of the amplified difference.
+        mask: download token of the painted mask; empty without one.
     """
 
     name: str
     record: Record
-    against: tuple[str, ...]
+    encoder_digests: tuple[str, ...]
     file: str
     before: str
     after: str
     change: str
-    painted: str = ""
+    mask: str = ""
 
 
 @dataclass(frozen=True)
 class Results:
     """Attributes:
-    done: in order.
-    failed: a sentence each.
-    warnings: about the models.
-    together: token of a zip of all files; empty for a single one.
+    done: in the order of the uploads.
+    failed: an error message each.
+    warnings: about the encoders.
+    archive: download token of a zip of all files; empty for a single file.
     test_only: see `Record`.
     """
 
     done: tuple[Result, ...]
     failed: tuple[str, ...]
     warnings: tuple[str, ...]
-    together: str
+    archive: str
     test_only: bool = False
 
 
 def protect_all(
-    job: Job[Results], visit: str, asked: Asked, *, uploads: Uploads, models: Models, downloads: Downloads
+    job: Job[Results], visit: str, request: ProtectRequest, *, uploads: Uploads, models: Models, downloads: Downloads
 ) -> Results:
-    """One picture at a time is in memory. One that fails does not stop the others; after a cancellation those that were
-    done are there.
+    """Protects pictures one after another, with one in memory. A failed picture does not stop the others. A cancelled job keeps
+    its finished pictures.
 
     Raises:
-        Cancelled: the job was, before anything was done.
+        Cancelled: the job was cancelled before the first picture was finished.
         UsageError, ModelError, DeviceError: from the encoders.
     """
-    job.report("Loading the model")
-    encoders = models.encoders(asked.config.vaes)
+    job.report("Loading the encoder")
+    encoders = models.encoders(request.config.vaes)
     failed: list[str] = []
-    known: list[tuple[Upload, Header]] = []
-    for upload in asked.uploads:
+    readable: list[tuple[Upload, Header]] = []
+    for upload in request.uploads:
         try:
             header = uploads.header(upload)
             if header is None:
-                uploads.read(upload)  # says what it is not
+                uploads.read(upload)  # raises the error
             else:
-                known.append((upload, header))
+                readable.append((upload, header))
         except PcaProtectError as error:
             failed.append(str(error))
-    label = TEST_ONLY if AUTO in asked.config.vaes and encoders.embedded else PROTECTED
-    names = protected_names([(upload.name, header.suffix) for upload, header in known], label=label)
-    areas = [header.width * header.height for _, header in known]
+    label = TEST_ONLY if AUTO in request.config.vaes and encoders.embedded else PROTECTED
+    names = protected_names([(upload.name, header.suffix) for upload, header in readable], label=label)
+    areas = [header.width * header.height for _, header in readable]
     done: list[Result] = []
-    for number, ((upload, _), name) in enumerate(zip(known, names, strict=True)):
-        which = f"{upload.name}, picture {number + 1} of {len(known)}" if len(known) > 1 else upload.name
+    for number, ((upload, _), name) in enumerate(zip(readable, names, strict=True)):
+        title = f"{upload.name}, picture {number + 1} of {len(readable)}" if len(readable) > 1 else upload.name
         share = sum(areas[:number]) / sum(areas), areas[number] / sum(areas)
         try:
-            done.append(_one(job, visit, asked, upload, name, which, share, uploads, encoders, downloads))
+            done.append(_protect_one(job, visit, request, upload, name, title, share, uploads, encoders, downloads))
         except Cancelled:
             if not done:
                 raise
-            failed.append(f"stopped after {len(done)} of {len(known)} pictures; these are there")
+            failed.append(f"stopped after {len(done)} of {len(readable)} pictures, which are kept")
             break
-        except (UsageError, DeviceError) as error:  # of the request or the machine: the others would end likewise
+        except (UsageError, DeviceError) as error:  # the other pictures would fail in the same way
             if not done:
                 raise
-            failed.append(f"stopped after {len(done)} of {len(known)} pictures, which are there: {error}")
+            failed.append(f"stopped after {len(done)} of {len(readable)} pictures, which are kept: {error}")
             break
         except PcaProtectError as error:
             failed.append(str(error))
         except OSError as error:
-            failed.append(_no_room(upload.name, error))
+            failed.append(_storage_error(upload.name, error))
             break
-        except Exception as error:  # noqa: BLE001 - whatever one picture does, the others are done
+        except Exception as error:  # noqa: BLE001 - a bug on one picture must not stop the others
             failed.append(f"{upload.name}: cannot be protected ({type(error).__name__}: {error}); please report this")
-    together = ""
+    archive = ""
     if len(done) > 1:
         try:
-            together = downloads.keep(
+            archive = downloads.keep(
                 visit, lambda path: _zip(path, done, downloads), media_type="application/zip", name=f"{label}.zip"
             )
         except OSError as error:
-            failed.append(_no_room("the zip of all pictures", error))
-    return Results(tuple(done), tuple(failed), encoders.warnings, together, encoders.embedded)
+            failed.append(_storage_error("the zip of all pictures", error))
+    return Results(tuple(done), tuple(failed), encoders.warnings, archive, encoders.embedded)
 
 
-def _no_room(name: str, error: OSError) -> str:
-    return f"{name}: cannot be kept ({error.strerror or error}); make room on the disk"
+def _storage_error(name: str, error: OSError) -> str:
+    return f"{name}: cannot be stored ({error.strerror or error}); free disk space"
 
 
-def _one(
+def _protect_one(
     job: Job[Results],
     visit: str,
-    asked: Asked,
+    request: ProtectRequest,
     upload: Upload,
     name: str,
-    which: str,
+    title: str,
     share: tuple[float, float],
     uploads: Uploads,
     encoders: AnySurrogate,
     downloads: Downloads,
 ) -> Result:
-    """One picture, from its upload to the downloads.
+    """Protects a picture and stores its downloads.
 
     Args:
-        share: of all work: what was done before, and what this picture is.
+        title: of the picture, for the progress.
+        share: of all work: the share before this picture, and the share of this picture.
     """
     before, part = share
-    job.report(f"Reading {which}", before)
+    job.report(f"Reading {title}", before)
     picture = uploads.read(upload)
     frames = 1 + len(picture.following)
-    at_once = (
+    frames_at_once = (
         batch_size(
             encoders,
-            demand(asked.config, height=picture.height, width=picture.width),
-            at_most=asked.config.batch,
+            demand(request.config, height=picture.height, width=picture.width),
+            at_most=request.config.batch,
         )
         if frames > 1
         else 1
     )
-    runs = _Runs(math.ceil(frames / at_once))
+    progress = _BatchProgress(math.ceil(frames / frames_at_once))
 
     def on_step(steps_done: int, steps: int, _: float) -> None:
-        done = runs.share(steps_done, steps)
-        job.report(f"{'Working on' if done < 1 else 'Measuring'} {which}", before + done * part)
+        done = progress.share(steps_done, steps)
+        job.report(f"{'Protecting' if done < 1 else 'Evaluating'} {title}", before + done * part)
 
-    job.report(f"Working on {which}", before)
+    job.report(f"Protecting {title}", before)
     protected = protect(
-        asked.output_options.prepared(picture), asked.config, surrogate=encoders, mask=asked.mask, on_step=on_step
+        request.output_options.prepared(picture), request.config, surrogate=encoders, mask=request.mask, on_step=on_step
     )
     job.report(f"Writing {name}")
     data, record = protected.encoded(output_format(Path(name), allow_lossy=False))
-    pages = name.endswith(".tiff")  # which browsers do not show
+    pages = name.endswith(".tiff")  # browsers do not show TIFF
     file = downloads.keep(visit, data, media_type="image/tiff" if pages else _PNG, name=name)
     return Result(
         name=name,
         record=record,
-        against=tuple(member.digest for member in encoders.members),
+        encoder_digests=tuple(member.digest for member in encoders.members),
         file=file,
-        before=downloads.keep(visit, encode_picture(_shown(protected.original), "PNG"), media_type=_PNG),
-        after=downloads.keep(visit, encode_picture(_shown(protected.picture), "PNG"), media_type=_PNG)
+        before=downloads.keep(visit, encode_picture(_browser_copy(protected.original), "PNG"), media_type=_PNG),
+        after=downloads.keep(visit, encode_picture(_browser_copy(protected.picture), "PNG"), media_type=_PNG)
         if pages
         else file,
-        change=downloads.keep(visit, _difference(protected), media_type="image/jpeg"),
-        painted=""
-        if asked.mask is None
-        else downloads.keep(visit, _painted(asked.mask), media_type=_PNG, name=MASK_NAME),
+        change=downloads.keep(visit, _amplified_difference(protected), media_type="image/jpeg"),
+        mask=""
+        if request.mask is None
+        else downloads.keep(visit, _mask_png(request.mask), media_type=_PNG, name=MASK_NAME),
     )
 
 
-class _Runs:
-    """Steps count anew for every batch of an animation's frames."""
+class _BatchProgress:
+    """Progress over the batches of frames of an animation, each of which counts its steps from 1."""
 
-    def __init__(self, runs: int) -> None:
-        self._runs, self._finished, self._last = runs, 0, 0
+    def __init__(self, batches: int) -> None:
+        self._batches, self._finished, self._last_step = batches, 0, 0
 
     def share(self, done: int, steps: int) -> float:
-        if done < self._last:
+        if done < self._last_step:
             self._finished += 1
-        self._last = done
-        return min(1.0, (self._finished + done / steps) / self._runs)
+        self._last_step = done
+        return min(1.0, (self._finished + done / steps) / self._batches)
 
 
-def _shown(picture: Picture) -> Picture:
-    """Pixels and their colour profile, without what a picture says about itself; of pages the first."""
+def _browser_copy(picture: Picture) -> Picture:
+    """The picture without metadata except the colour profile; of a multi-page picture the first page."""
     still = not any(frame.duration_ms for frame in (picture, *picture.following))
     return OutputOptions(strip_metadata=True).prepared(replace(picture, following=()) if still else picture)
 
 
-def _difference(protected: Protected) -> bytes:
-    """Grey where nothing changed, brighter and darker where levels rose and fell."""
+def _amplified_difference(protected: Protected) -> bytes:
+    """JPEG of the difference on mid-grey, times `AMPLIFICATION`."""
     change = protected.picture.rgb.astype(np.int16) - protected.original.rgb
-    shown = (128 + AMPLIFICATION * change).clip(0, 255).astype(np.uint8)
+    amplified = (128 + AMPLIFICATION * change).clip(0, 255).astype(np.uint8)
     buffer = io.BytesIO()
-    Image.fromarray(shown).save(buffer, "JPEG", quality=_QUALITY, subsampling=0)
+    Image.fromarray(amplified).save(buffer, "JPEG", quality=_QUALITY, subsampling=0)
     return buffer.getvalue()
 
 
-def _painted(mask: Mask) -> bytes:
-    """As `protect --mask` reads it."""
+def _mask_png(mask: Mask) -> bytes:
+    """The mask as `protect --mask` reads it."""
     return encode_picture(from_pil(Image.fromarray(np.where(mask, 255, 0).astype(np.uint8))), "PNG")
 
 
 def _zip(path: Path, results: Sequence[Result], downloads: Downloads) -> None:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # PNG is packed already
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # PNG is compressed already
         for result in results:
             archive.writestr(result.name, downloads.read(result.file, result.name))

@@ -1,4 +1,4 @@
-"""The proof: the same edit of the original, of the protected picture, and of the original with noise as large."""
+"""Test edits of the original, the protected picture and the noisy original, with one prompt and seed."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ _CAPTIONS = {
     ORIGINAL: "Original",
     EDIT_OF_ORIGINAL: "Edit of the original",
     EDIT_OF_GIVEN: "Edit of the protected picture",
-    EDIT_OF_NOISY: "Edit of the original with plain noise as large",
+    EDIT_OF_NOISY: "Edit of the original with random noise of the same size",
 }
 
 
 _MEGAPIXEL_SIDE_PX = 1024
 """Of a square picture at the scale `1mp`."""
 _BEGUN = 0.01
-"""Of an edit that has just begun; time is counted from the first share above 0."""
+"""Share of an edit that has just begun: `Job` measures the rate from the first share above 0."""
 
 
 @dataclass(frozen=True)
-class Proved:
+class Proof:
     """Attributes:
-    edits: how far the edits are apart.
-    pictures: tokens among the downloads by caption.
+    edits: distances between the edits.
+    pictures: download tokens by caption.
     warnings: about the editor.
     """
 
@@ -55,64 +55,64 @@ class Proved:
     warnings: tuple[str, ...]
 
 
-def editors_here() -> list[tuple[str, str]]:
-    """Editors that need no download, with what they are."""
-    found = []
+def local_editors() -> list[tuple[str, str]]:
+    """Labels and names of the editors that need no download."""
+    editors = []
     for entry in EDITORS.values():
         if entry.name in EMBEDDED:
-            found.append((f"{entry.name}: for tests, five styles", entry.name))
+            editors.append((f"{entry.name}: for tests, five styles", entry.name))
         elif cached(entry.repo_id, "model_index.json") is not None:
-            found.append((f"{entry.name}: installed", entry.name))
-    return found
+            editors.append((f"{entry.name}: installed", entry.name))
+    return editors
 
 
 def prove_edits(
-    job: Job[Proved], visit: str, result: Result, *, editor: str, prompt: str, models: Models, downloads: Downloads
-) -> Proved:
+    job: Job[Proof], visit: str, result: Result, *, editor: str, prompt: str, models: Models, downloads: Downloads
+) -> Proof:
     """Raises:
-    Cancelled: the job was.
+    Cancelled: the job was cancelled.
     UsageError, ModelError, DeviceError: from the editor.
     """
     if not prompt:
-        raise UsageError("nothing is said to the editor; give it an instruction")
+        raise UsageError("the prompt is empty; give the editor an instruction")
     job.report("Loading the editor")
     instruction = instruction_for(models.editor(editor), prompt)
-    original = _from(downloads, result.before, result.name)
-    mask = mask_of(_from(downloads, result.painted, MASK_NAME)) if result.painted else None
+    original = _load_picture(downloads, result.before, result.name)
+    mask = mask_of(_load_picture(downloads, result.mask, MASK_NAME)) if result.mask else None
     region = result.record.config["region"]
     edits, pictures = edit_both(
         instruction,
-        _from(downloads, result.after, result.name),
+        _load_picture(downloads, result.after, result.name),
         original,
         levels=result.record.max_change_levels,
         seed=0,
         mask=editable_mask(original, None if region is None else str(region), mask),
         on_edit=lambda done, of: job.report(f"Edit {done + 1} of {of}", (done + _BEGUN) / of),
     )
-    job.report("Keeping the pictures")
-    kept = {
+    job.report("Storing the edits")
+    tokens = {
         caption: downloads.keep(visit, encode_picture(Picture(pictures[name]), "PNG"), media_type="image/png")
         for name, caption in _CAPTIONS.items()
         if name in pictures
     }
-    return Proved(edits, kept, (*instruction.warnings, *_doubts(instruction.editor, result, original)))
+    return Proof(edits, tokens, (*instruction.warnings, *_warnings(instruction.editor, result, original)))
 
 
-def _doubts(editor: Editor, result: Result, original: Picture) -> Iterator[str]:
-    if editor.surrogate.digest not in result.against:
+def _warnings(editor: Editor, result: Result, original: Picture) -> Iterator[str]:
+    if editor.surrogate.digest not in result.encoder_digests:
         yield (
-            f"{editor.name} reads pictures with the encoder {editor.surrogate.name}, and this picture was protected against "
-            f"{result.record.vae['name']}: what the edit shows is how far that carries over, not how well it protects"
+            f"{editor.name} uses the encoder {editor.surrogate.name}, but the picture is protected against "
+            f"{result.record.vae['name']}: the edit shows the transfer to another encoder; tick {editor.surrogate.name} under 4"
         )
     scales = result.record.config["scales"]
     assert isinstance(scales, tuple)
     seen = editor.size_px in scales or (editor.size_px == _MEGAPIXEL_SIDE_PX and "1mp" in scales)
     if min(original.width, original.height) > editor.size_px and not seen:
         yield (
-            f"{editor.name} was given the picture at {editor.size_px}x{editor.size_px} px, and making it smaller takes most of a "
-            "fine change with it; choose under 6 the size at which editors see it"
+            f"{editor.name} was given the picture at {editor.size_px}x{editor.size_px} px; downscaling removes most of a fine "
+            "perturbation, so choose the editor's size under 6"
         )
 
 
-def _from(downloads: Downloads, token: str, name: str) -> Picture:
-    return decode_picture(downloads.read(token, name), name, max_pixels=sys.maxsize)  # it was let in before
+def _load_picture(downloads: Downloads, token: str, name: str) -> Picture:
+    return decode_picture(downloads.read(token, name), name, max_pixels=sys.maxsize)  # the upload was checked

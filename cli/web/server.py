@@ -1,4 +1,4 @@
-"""The server of the page: one address, nothing from anywhere else, and nothing of this machine but what it hands out."""
+"""The HTTP server of the page. It serves only the page and its downloads, and refuses requests from other sites."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ _POLICY = (
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; worker-src 'self' blob:; "
     "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
-"""The page may load from its own address alone."""
+"""The page may load from its own origin only."""
 
 
 def is_public(host: str) -> bool:
-    """Whether others than this machine can reach an address that is bound to."""
+    """Whether other machines can reach a server bound to this address."""
     if host == "localhost":
         return False
     try:
@@ -50,14 +50,14 @@ def is_public(host: str) -> bool:
 
 def public_warning(host: str) -> str:
     return (
-        f"this page is bound to {host}: whoever can reach this machine over the network can use it and its processor, without a "
-        "password, and pictures travel unencrypted; put a proxy with a login and TLS before it, or leave --host out"
+        f"this page listens on {host}: anyone who can reach this machine can use it without a password, and pictures are sent "
+        "unencrypted; put it behind a proxy with login and TLS, or omit --host"
     )
 
 
-def check_free(host: str, port: int) -> None:
+def check_address(host: str, port: int) -> None:
     """Raises:
-    UsageError: something else listens there, or the address is not one of this machine.
+    UsageError: the port is in use, or the address does not belong to this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with closing(socket.socket(family)) as probe:
@@ -66,16 +66,19 @@ def check_free(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise UsageError(
-                f"{host}:{port}: cannot be listened on ({error.strerror or error}); give another --port or --host"
+                f"{host}:{port}: cannot listen on this address ({error.strerror or error}); choose another --port or --host"
             ) from error
 
 
-class Web:
-    """The page's server, with a folder of its own that goes with it.
+class PageServer:
+    """The server of the page, with a temporary folder for uploads and downloads.
 
     Args:
         host, port: to listen on.
-        on_ready: called when it listens.
+        on_ready: called once the server listens.
+
+    Raises:
+        UsageError: see `check_address`.
     """
 
     def __init__(
@@ -88,13 +91,13 @@ class Web:
         limits: Limits,
         on_ready: Callable[[], None],
     ) -> None:
-        check_free(host, port)
+        check_address(host, port)
         self._host, self._port, self._on_ready = host, port, on_ready
         self._device: Device = device
         self._offline, self._limits = offline, limits
 
     def run(self) -> None:
-        """Until it is told to stop; then its folder is gone."""
+        """Serves until a signal stops it, then removes the temporary folder."""
         with tempfile.TemporaryDirectory(prefix="pca-protect-", ignore_cleanup_errors=True) as folder:
             uploads, downloads = Path(folder) / "uploads", Path(folder) / "kept"
             uploads.mkdir()
@@ -126,7 +129,7 @@ class Web:
 
 
 class _Server(uvicorn.Server):
-    """Says when it listens, and ends the jobs before it waits for those who watch them."""
+    """Calls `on_ready` once it listens. Cancels the jobs before it waits for open connections."""
 
     service: Service
     on_ready: Callable[[], None]
@@ -142,25 +145,25 @@ class _Server(uvicorn.Server):
 
 
 def _refusal(request: Request, limits: Limits, uploads: Path) -> Response | None:
-    """The answer to what other sites or greedy visitors send; None for all else."""
+    """The response to a cross-site or oversized request; None for an accepted request."""
     if request.method in ("GET", "HEAD", "OPTIONS"):
         return None
     origin = request.headers.get("origin")
     if request.headers.get("sec-fetch-site") in ("cross-site", "same-site") or (
         origin is not None and urlsplit(origin).netloc != request.headers.get("host")
     ):
-        return PlainTextResponse("only the page itself may send something here", 403)
-    if int(request.headers.get("content-length") or 0) > 1_000_000 * limits.most_megabytes * limits.most_pictures:
-        return PlainTextResponse("this is more than can be uploaded at once", 413)
+        return PlainTextResponse("requests are accepted from this page only", 403)
+    if int(request.headers.get("content-length") or 0) > 1_000_000 * limits.max_megabytes * limits.max_pictures:
+        return PlainTextResponse("the upload is over the size limit", 413)
     if request.url.path.endswith("/upload"):
         taken = sum(file.stat().st_size for file in uploads.rglob("*") if file.is_file())
-        if taken > 1_000_000 * limits.most_megabytes_together:
-            return PlainTextResponse("there is no room for more uploads; try again later", 507)
+        if taken > 1_000_000 * limits.max_total_megabytes:
+            return PlainTextResponse("the storage for uploads is full; try again later", 507)
     return None
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:
-    """Not a `FileResponse`, which tells a file's size before it opens it: one that is removed in between breaks off."""
+    """The content in chunks. `FileResponse` would fail on a file that is removed between its `stat` and its `open`."""
     with file:
         while chunk := file.read(1 << 18):
             yield chunk
@@ -168,7 +171,7 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
 
 def _app(service: Service, host: str, port: int, uploads: Path) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    if not is_public(host):  # a page elsewhere must not reach this one by a name of its own
+    if not is_public(host):  # against DNS rebinding
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]", host])
 
     @app.middleware("http")
@@ -184,11 +187,11 @@ def _app(service: Service, host: str, port: int, uploads: Path) -> FastAPI:
     def kept(token: str) -> StreamingResponse:
         opened = service.downloads.open(token)
         if opened is None:
-            raise HTTPException(404, "this is not kept any more; protect the picture again")
+            raise HTTPException(404, "this file is no longer stored; protect the picture again")
         response = StreamingResponse(_chunks(opened.file), media_type=opened.media_type)
         response.headers["Cache-Control"] = "private, no-store"
         response.headers["Content-Length"] = str(os.fstat(opened.file.fileno()).st_size)
-        if opened.name:  # none for what is shown: a browser would save it
+        if opened.name:  # images without a name are shown, not saved
             response.headers["Content-Disposition"] = f"inline; filename*=utf-8''{quote(opened.name)}"
         return response
 
@@ -201,7 +204,7 @@ def _app(service: Service, host: str, port: int, uploads: Path) -> FastAPI:
         server_port=port,
         footer_links=[],
         allowed_paths=None,
-        max_file_size=service.limits.most_megabytes * 1_000_000,
+        max_file_size=service.limits.max_megabytes * 1_000_000,
         ssr_mode=False,
         enable_monitoring=False,
         pwa=False,

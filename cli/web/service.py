@@ -1,4 +1,4 @@
-"""What the page works with, and what of it belongs to whom."""
+"""The state of the page: models, queue and files, by visit."""
 
 from __future__ import annotations
 
@@ -21,40 +21,40 @@ Anything = TypeVar("Anything")
 @dataclass(frozen=True)
 class Limits:
     """Attributes:
-    most_pixels: of a picture, all its frames together.
-    most_megabytes: of an uploaded file.
-    most_pictures: at once.
-    most_megabytes_together: of all uploaded files of all visitors.
+    max_pixels: of all frames of a picture.
+    max_megabytes: of an uploaded file.
+    max_pictures: of a job.
+    max_total_megabytes: of all uploaded files of all visitors.
     """
 
-    most_pixels: int
-    most_megabytes: int
-    most_pictures: int = 50
-    most_megabytes_together: int = 10_000
+    max_pixels: int
+    max_megabytes: int
+    max_pictures: int = 50
+    max_total_megabytes: int = 10_000
 
     def check_number(self, pictures: int) -> None:
         """Raises:
-        UsageError: more pictures than are taken at once.
+        UsageError: more than `max_pictures`.
         """
-        if pictures > self.most_pictures:
+        if pictures > self.max_pictures:
             raise UsageError(
-                f"{pictures} pictures are more than the {self.most_pictures} that are taken at once here; the command line "
-                "takes folders"
+                f"{pictures} pictures are over the limit of {self.max_pictures} at once; choose fewer, or protect a folder on "
+                "the command line"
             )
 
 
 class Service:
-    """What the page works with, kept apart by visit where it is somebody's.
+    """Models, queue, uploads, downloads, jobs and results. Uploads, downloads, jobs and results are separate for each visit.
 
     Args:
-        uploads: the folder that uploaded files are in; nothing else is read for a visitor.
-        warning: shown on top of the page; empty for none.
+        uploads: the folder of uploaded files, the only one read for visitors.
+        warning: shown at the top of the page; empty for none.
     """
 
     def __init__(
         self, uploads: Path, downloads: Downloads, *, device: Device, offline: bool, limits: Limits, warning: str = ""
     ) -> None:
-        self.uploads, self.downloads = Uploads(uploads, most_pixels=limits.most_pixels), downloads
+        self.uploads, self.downloads = Uploads(uploads, max_pixels=limits.max_pixels), downloads
         self.device, self.offline, self.limits, self.warning = device, offline, limits, warning
         self.queue = JobQueue()
         self.models = Models(device, offline=offline)
@@ -62,30 +62,30 @@ class Service:
         self._jobs: dict[tuple[str, str], Job[Any]] = {}
 
     def begin(self, visit: str) -> None:
-        """Somebody has come."""
+        """Registers a visit."""
         self.uploads.begin(visit)
 
-    def hand_in(self, visit: str, kind: str, work: Callable[[Job[Anything]], Anything]) -> Job[Anything]:
-        """A job of somebody, one of a kind at a time.
+    def submit(self, visit: str, kind: str, work: Callable[[Job[Anything]], Anything]) -> Job[Anything]:
+        """Submits a job. A visit has at most one unfinished job of each kind.
 
         Raises:
-            UsageError: one is not done yet, or too many of others wait.
+            UsageError: the last job of this kind is unfinished, or the queue is full.
         """
-        before = self._jobs.get((visit, kind))
-        if not visit or (before is not None and not before.finished):
+        last = self._jobs.get((visit, kind))
+        if not visit or (last is not None and not last.finished):
             raise UsageError("your last job is still running; wait for it, or cancel it")
-        job = self.queue.hand_in(work)
+        job = self.queue.submit(work)
         self._jobs[visit, kind] = job
         return job
 
     def cancel(self, visit: str, kind: str) -> None:
-        """What somebody handed in, if it is not done yet."""
+        """Cancels the job of this kind, if there is one."""
         job = self._jobs.get((visit, kind))
         if job is not None:
             job.cancel()
 
-    def forget(self, visit: str) -> None:
-        """Somebody has left."""
+    def end(self, visit: str) -> None:
+        """Ends a visit: cancels its jobs and removes its files."""
         for kind in (PROTECTING, EDITING):
             self.cancel(visit, kind)
             self._jobs.pop((visit, kind), None)

@@ -1,4 +1,4 @@
-"""What visitors uploaded: read from the folder for it and from nowhere else, and removed when they leave."""
+"""Uploaded files: read from one folder only, and removed when their visits end."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pca_protect.io.read import read_picture
 
 @dataclass(frozen=True)
 class Upload:
-    """A file that somebody uploaded.
+    """An uploaded file.
 
     Attributes:
         path: of the file.
-        name: what it is called, made fit for a page and a file system.
+        name: sanitised by `safe_name`.
     """
 
     path: Path
@@ -30,76 +30,76 @@ class Upload:
 
 class Uploads:
     """Args:
-    folder: where the server puts what is uploaded, each file in a folder of its own.
-    most_pixels: of a picture, all its frames together.
+    folder: of the server's uploads; each file is in its own subfolder.
+    max_pixels: of all frames of a picture.
     """
 
-    def __init__(self, folder: Path, *, most_pixels: int) -> None:
-        self._folder, self._most_pixels = folder.resolve(), most_pixels
-        self._whose: dict[Path, set[str]] = {}
+    def __init__(self, folder: Path, *, max_pixels: int) -> None:
+        self._folder, self._max_pixels = folder.resolve(), max_pixels
+        self._visits_of: dict[Path, set[str]] = {}
         self._visits: set[str] = set()
         self._lock = threading.Lock()
 
     def begin(self, visit: str) -> None:
-        """Somebody has come, and may upload something."""
+        """Registers a visit, which keeps unlisted uploads until it ends."""
         with self._lock:
             self._visits.add(visit)
 
     def of(self, visit: str, paths: Sequence[str] | None) -> list[Upload]:
-        """What the page says was uploaded, as far as it was.
+        """The uploads at these paths, which the visit now owns.
 
         Raises:
-            UsageError: a path leads elsewhere, or to nothing.
+            UsageError: a path is outside the folder or is no file.
         """
-        found = []
-        for given in paths or []:
-            path, name = Path(given).resolve(), safe_name(Path(given).name)
+        uploads = []
+        for text in paths or []:
+            path, name = Path(text).resolve(), safe_name(Path(text).name)
             if not path.is_relative_to(self._folder) or not path.is_file():
-                raise UsageError(f"{name}: is not here any more; upload it again")
+                raise UsageError(f"{name}: is no longer stored; upload it again")
             with self._lock:
-                self._whose.setdefault(path, set()).add(visit)
-            found.append(Upload(path, name))
-        return found
+                self._visits_of.setdefault(path, set()).add(visit)
+            uploads.append(Upload(path, name))
+        return uploads
 
     def header(self, upload: Upload) -> Header | None:
-        """Size and kind, without decoding; None for what is no picture.
+        """Size and format, without decoding; None if the file is not a picture.
 
         Raises:
-            PictureError: as `read_header`, under the upload's name.
+            PictureError: as `read_header`, with the upload's name.
         """
-        with _under_its_name(upload):
-            return read_header(upload.path, max_pixels=self._most_pixels)
+        with _renamed_errors(upload):
+            return read_header(upload.path, max_pixels=self._max_pixels)
 
     def read(self, upload: Upload) -> Picture:
         """Raises:
-        PictureError: as `read_picture`, under the upload's name.
+        PictureError: as `read_picture`, with the upload's name.
         """
-        with _under_its_name(upload):
-            return replace(read_picture(upload.path, max_pixels=self._most_pixels), source=upload.name)
+        with _renamed_errors(upload):
+            return replace(read_picture(upload.path, max_pixels=self._max_pixels), source=upload.name)
 
     def end(self, visit: str) -> None:
-        """Remove what this visit uploaded and no other one has; and if it was the last, all that lies there."""
+        """Removes the files that only this visit owns. The end of the last visit removes all files."""
         with self._lock:
             self._visits.discard(visit)
-            gone = []
-            for path, visits in list(self._whose.items()):
+            orphans = []
+            for path, visits in list(self._visits_of.items()):
                 visits.discard(visit)
                 if not visits:
-                    gone.append(path)
-                    del self._whose[path]
-            nobody = not self._visits and not self._whose
-        for path in gone:
+                    orphans.append(path)
+                    del self._visits_of[path]
+            unused = not self._visits and not self._visits_of
+        for path in orphans:
             path.unlink(missing_ok=True)
-        if nobody:  # what was painted, what nobody named, and what broke off while it came
-            for left in self._folder.iterdir():
-                if left.is_dir():
-                    shutil.rmtree(left, ignore_errors=True)
+        if unused:  # painted masks, unlisted uploads and interrupted uploads
+            for leftover in self._folder.iterdir():
+                if leftover.is_dir():
+                    shutil.rmtree(leftover, ignore_errors=True)
                 else:
-                    left.unlink(missing_ok=True)
+                    leftover.unlink(missing_ok=True)
 
 
-class _under_its_name:  # noqa: N801 - read like a function
-    """Messages speak of the upload's name and not of where the server put it."""
+class _renamed_errors:  # noqa: N801 - used like a function
+    """Context in which error messages give the upload's name instead of its path on the server."""
 
     def __init__(self, upload: Upload) -> None:
         self._upload = upload
@@ -109,7 +109,7 @@ class _under_its_name:  # noqa: N801 - read like a function
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, PcaProtectError):
-            said = str(error).replace(str(self._upload.path), self._upload.name)
+            message = str(error).replace(str(self._upload.path), self._upload.name)
             raise PictureError(
-                said.replace("--max-megapixels", "--max-megapixels where this page was started")
+                message.replace("--max-megapixels", "--max-megapixels where this page was started")
             ) from error

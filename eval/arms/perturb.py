@@ -62,7 +62,9 @@ def perturb(arm: Arm, picture: Rgb, target: Target, *, budget_levels: int, seed:
 
 def protected(picture: Rgb, config: ProtectConfig, surrogate: AnySurrogate) -> Rgb:
     """A picture `(H, W, 3)` as the program makes it, without what the program measures of it."""
-    return perturb_batch(Batch([picture], [None], [False]), config, surrogate=surrogate, tile_px=config.tile_px)[0]
+    return perturb_batch(Batch([picture], [None], [False]), config, surrogate=surrogate, tile_px=config.tile_px).levels[
+        0
+    ]
 
 
 def request_for(

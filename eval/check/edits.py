@@ -1,4 +1,4 @@
-"""The same edit of a picture, of its original and of the original with noise: how far the edits are apart, side by side."""
+"""The change of a picture against its original as a viewer sees it, and the same edit of both and of the original with noise."""
 
 from __future__ import annotations
 
@@ -8,16 +8,40 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 
+from pca_protect.eval.check.posterior import middle
 from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.registry import EMBEDDED
+from pca_protect.eval.metrics.classical import psnr
 from pca_protect.eval.metrics.load import visibility
 from pca_protect.eval.pictures import Rgb, square_of
+from pca_protect.eval.sheet import contact_sheet
 from pca_protect.eval.styles import STYLES
-from pca_protect.eval.testbed.sheet import contact_sheet
 from pca_protect.eval.trial import prompts_for
-from pca_protect.evaluation import with_noise
+from pca_protect.evaluation import largest_change, with_noise
 from pca_protect.image.tensors import Mask
 from pca_protect.io.picture import Picture
+
+
+@dataclass(frozen=True)
+class Change:
+    """Attributes:
+    max_change_levels: the largest change of any channel of any pixel, in 8-bit levels; 0 if the pictures are identical.
+    psnr_db: of the picture against its original; None if they are identical.
+    flip: mean FLIP error in [0, 1], how visible the change is; 0 is not at all. Of a large picture it is that of the middle.
+    """
+
+    max_change_levels: int
+    psnr_db: float | None
+    flip: float
+
+
+def change_of(picture: Picture, original: Picture) -> Change:
+    """How two pictures of one size differ."""
+    levels = largest_change(original.rgb, picture.rgb)
+    if levels == 0:
+        return Change(0, None, 0.0)
+    return Change(levels, psnr(original.rgb, picture.rgb), visibility(middle(original).rgb, middle(picture).rgb))
+
 
 _TITLE_LETTERS = 24
 """Of the sheet's title for each picture across: what fits above it."""

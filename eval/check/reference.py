@@ -17,7 +17,7 @@ from pca_protect.io.read import read_picture
 from pca_protect.surrogates.encoder import Surrogate
 
 STORED = "clean.json"
-"""Beside this file; `scripts/measure_clean.py` writes it."""
+"""Beside this file; `pca-protect bench check --reference` writes it."""
 
 SMALLER = 0.5
 """Of the side of clean pictures; smaller ones have too few latent elements to be compared with them."""
@@ -70,7 +70,7 @@ def stored_reference(surrogate: Surrogate) -> tuple[Reference | None, str]:
     if surrogate.name in content["vaes"]:
         return None, (
             f"{surrogate.name}: the stored figures of clean pictures were measured with other weights than these and are not "
-            "used; measure them anew with scripts/measure_clean.py"
+            "used; measure them anew with `pca-protect bench check --reference`"
         )
     return None, f"{surrogate.name}: no figures of clean pictures are stored for this encoder"
 

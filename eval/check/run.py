@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING
 
 from pca_protect.config import Device
 from pca_protect.device import resolve_device
-from pca_protect.eval.check.encoder_check import EncoderCheck, check_with
-from pca_protect.eval.check.encoders import load_encoders
-from pca_protect.eval.check.posterior import middle
+from pca_protect.eval.check.encoders import EncoderCheck, check_with, load_encoders
+from pca_protect.eval.check.posterior import middle, require_same_size
 from pca_protect.eval.check.reference import Reference, measured_reference, stored_reference
-from pca_protect.eval.check.shift import require_same_size
-from pca_protect.eval.check.summary import summary
+from pca_protect.eval.check.verdict import summary
 from pca_protect.eval.pictures import pictures_in
 from pca_protect.io.picture import Picture
 from pca_protect.record import versions
@@ -24,8 +22,7 @@ from pca_protect.surrogates.encoder import Surrogate
 if TYPE_CHECKING:
     from PIL import Image
 
-    from pca_protect.eval.check.change import Change
-    from pca_protect.eval.check.edits import Edits
+    from pca_protect.eval.check.edits import Change, Edits
 
 OnProgress = Callable[[str, int, int], None]
 """Called with (what is being measured, what is done of it, how much it is in all)."""
@@ -101,7 +98,7 @@ def check_picture(
     change = None
     if original is not None:
         require_same_size(picture, original)
-        from pca_protect.eval.check.change import change_of  # noqa: PLC0415 - needs the extra `eval`
+        from pca_protect.eval.check.edits import change_of  # noqa: PLC0415 - needs the extra `eval`
 
         change = change_of(picture, original)
     levels = change.max_change_levels if change else 0

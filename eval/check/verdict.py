@@ -1,14 +1,19 @@
-"""What the measurements of one encoder say about a picture, in one word and one sentence."""
+"""What the measurements of one encoder say about a picture, in one word and one sentence; and what a user should take away."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from pca_protect.eval.check.posterior import FIGURES, Figures
+from pca_protect.eval.check.posterior import FIGURES, Figures, Shift
 from pca_protect.eval.check.reference import Reference
-from pca_protect.eval.check.shift import Shift
 from pca_protect.protection import MIN_GAIN
+
+if TYPE_CHECKING:
+    from pca_protect.eval.check.edits import Change, Edits
+    from pca_protect.eval.check.encoders import EncoderCheck
+
 
 Looks = Literal["protected", "clean", "unclear"]
 
@@ -142,3 +147,49 @@ def _alone(figures: Figures, reference: Reference | None, shorter_side_px: int) 
 def percent(share: float) -> str:
     """A share for people."""
     return f"{share:.1%}" if share < 0.1 else f"{share:.0%}"
+
+
+TEST_BED = (
+    "The embedded pocket models are a test bed: what they say holds for them alone and says nothing about Stable Diffusion or "
+    "any other editor in use; --vae sd asks its encoder."
+)
+REMOVABLE = (
+    "Whatever protection there is can be removed: by purifiers made for it, and in part by compression and resizing."
+)
+NO_PROOF = (
+    "That a picture looks like clean ones is no proof that it is unprotected: a perturbation made for an encoder that was not "
+    "asked, or one that was weakened since, need not show here."
+)
+
+
+_LEAVE_ALIKE = {"diffusion": "modes diffusion and subtle leave"}
+"""Both make the latent grow, and are not told apart."""
+
+
+def summary(encoders: Sequence[EncoderCheck], change: Change | None, edits: Edits | None) -> tuple[str, ...]:
+    """What was found, then what that does not mean."""
+    found = [_of_encoder(encoder) for encoder in encoders]
+    if change is not None and change.max_change_levels == 0:
+        found.insert(0, "The picture and its original are identical: no pixel differs, so nothing was added to it.")
+    if edits is not None:
+        found.append(_of_edits(edits))
+    if any(encoder.verdict.looks == "clean" for encoder in encoders):
+        found.append(NO_PROOF)
+    return (*found, TEST_BED, REMOVABLE)
+
+
+def _of_encoder(encoder: EncoderCheck) -> str:
+    verdict = encoder.verdict
+    as_mode = f", as {_LEAVE_ALIKE.get(verdict.mode, f'mode {verdict.mode} leaves')} pictures" if verdict.mode else ""
+    return f"{encoder.name}: {WORDS[verdict.looks]}{as_mode}; {verdict.why}."
+
+
+def _of_edits(edits: Edits) -> str:
+    fitted = f", on squares of {edits.size_px} px that pictures were cropped and resized to," if edits.fitted else ""
+    how = f"by {edits.editor} with `{edits.prompt}`{fitted}"
+    if edits.apart is None:
+        return (
+            f"The edit {how} is FLIP {edits.from_picture:.3f} from the picture; only --original tells what that means."
+        )
+    noise = "" if edits.noise_apart is None else f", where noise as large puts them {edits.noise_apart:.3f} apart"
+    return f"The edits of picture and original {how} are FLIP {edits.apart:.3f} apart{noise}; that is one prompt, one seed."

@@ -88,6 +88,12 @@ class Editor:
             )
         return [(picture.clip(0, 1) * 255).round().astype(np.uint8) for picture in output.images]
 
+    def require(self, settings: EditSettings) -> None:
+        """Raises:
+        UsageError: a setting that this kind of editor does not have.
+        """
+        self._options(settings)
+
     def _options(self, settings: EditSettings) -> dict[str, object]:
         """What this pipeline takes of the settings, and what else it needs to know."""
         accepted = inspect.signature(self.pipeline.__call__).parameters

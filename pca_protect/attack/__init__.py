@@ -1,1 +1,1 @@
-"""The method on tensors: losses, the optimiser, and what is averaged over. Knows neither pictures nor models."""
+"""The attack on tensors: losses, optimiser, transforms. Independent of picture files and models."""

@@ -1,7 +1,6 @@
-"""Objectives on an encoder's posterior, one value per image.
+"""Losses on an encoder's posterior, one value per image.
 
-Functions on tensors: they know neither pictures nor models. All sums run over the latent of one image, in float32
-or better, so that images of a batch never influence one another.
+Sums run over the latent of one image, in float32 or float64: images of a batch are independent.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from torch import Tensor
 
 
 def posterior_collapse(mean: Tensor, logvar: Tensor | None, target_variance: float | Tensor = 1.0) -> Tensor:
-    """Unified posterior-collapse loss between the encoder's posterior and a zero-mean Gaussian of variance v.
+    """Unified posterior-collapse loss between the encoder's posterior and a zero-mean Gaussian of variance v, in nats.
 
         L(x; v) = 1/2 * sum_i( -ln s_i^2 - 1 + (m_i^2 + s_i^2) / v ),    KL( N(m, s^2) || N(0, v) ) = L + (d/2) ln v
 
@@ -23,12 +22,12 @@ def posterior_collapse(mean: Tensor, logvar: Tensor | None, target_variance: flo
         mean: posterior means m, shape `(B, ...)`.
         logvar: logarithm of the posterior variances s^2, same shape; None for encoders without a variance
             (AutoencoderTiny, AutoencoderDC), for which only the mean term 1/2 * sum(m^2 / v) remains.
-        target_variance: v > 0, one number or a tensor that broadcasts against `mean`, such as the clean posterior's
-            own variance.
+        target_variance: v > 0, a number or a tensor that broadcasts against `mean`, such as the clean posterior's
+            variance.
 
     Returns:
-        Shape `(B,)`, float32 (float64 for float64 input). For one number v it is at least -(d/2) ln v, reached
-        when the posterior equals the target. Neither direction is better in itself: the mode decides.
+        Shape `(B,)`, float32 (float64 for float64 input). For a number v the minimum is -(d/2) ln v, where
+        the posterior equals the target. The mode determines which direction is better.
 
     Raises:
         ValueError: the shapes of mean and logvar differ, or a number v is not positive.
@@ -45,15 +44,15 @@ def posterior_collapse(mean: Tensor, logvar: Tensor | None, target_variance: flo
 
 
 def latent_power(mean: Tensor, clean_mean: Tensor) -> Tensor:
-    """How many times the power of the clean latent a latent has, the mean over its channels, each in its own units.
+    """Power of the latent divided by that of the clean latent, per channel; mean over the channels.
 
         P(x) = 1/C * sum_c( sum_i m_ci^2 / sum_i m0_ci^2 )
 
-    The mean term of the unified loss (arXiv 2408.10901) with the clean latent's own power in each channel for the target
-    variance, without its variance terms. An editor adds noise of fixed strength to the latent: what has grown beyond it is
-    what the edit starts from. It hardly ever samples the posterior's variance, which is tiny beside the mean, so the part
-    of a budget that goes into growing it, as PCA+ does, is seen and changes no edit. The ratio makes encoders comparable,
-    whatever their scale and their number of channels. Ascended on a logarithmic scale in mode `subtle`.
+    The mean term of the unified loss (arXiv 2408.10901), with the clean latent's power per channel as target variance and
+    without the variance terms. Editors add noise of fixed strength to the latent, so a latent that outgrows the noise
+    determines the edit. They hardly ever sample the posterior's variance, which is tiny beside the mean: budget spent on
+    increasing it, as in PCA+, is visible without effect. The ratio is comparable between encoders of any scale and number of
+    channels. Mode `subtle` ascends its logarithm.
 
     Args:
         mean, clean_mean: posterior means `(B, C, h, w)` of the changed and the clean pictures.

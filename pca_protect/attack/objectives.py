@@ -1,4 +1,4 @@
-"""What the optimiser minimises: an encoder's posterior run through a loss, in the asked direction."""
+"""Objectives for the optimiser: a loss on an encoder's posterior, with its sign set for minimisation."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from pca_protect.attack.posterior import Posterior
 from pca_protect.errors import UsageError
 
 Encode = Callable[[Tensor], Posterior]
-"""Pixels `(B, 3, H, W)` in [0, 1] -> their posterior, differentiable in the pixels; `Surrogate.posterior` is one."""
+"""Pixels `(B, 3, H, W)` in [0, 1] -> their posterior, differentiable in the pixels, such as `Surrogate.posterior`."""
 
 Direction = Literal["up", "down"]
 
 
 class LatentObjective(Protocol):
-    """A loss on what one encoder makes of some pictures, signed so that smaller is always better, per image."""
+    """A loss on one encoder's posterior, one value per image, signed so that lower is better."""
 
     def __call__(self, pixels: Tensor) -> Tensor: ...
 
     @property
     def latest(self) -> Tensor:
-        """The loss when it was last asked for, for progress, `(B,)`."""
+        """The unsigned loss of the last call, `(B,)`, for progress."""
         ...
 
 
@@ -36,7 +36,7 @@ Loss = Callable[[Posterior, Posterior], Tensor]
 
 
 def collapse(target_variance: float | Literal["posterior"]) -> Loss:
-    """`posterior_collapse` at a target variance; `posterior` is the clean posterior's own.
+    """`posterior_collapse` with a target variance; `posterior` is the clean posterior's own.
 
     The returned loss raises `UsageError` for target variance `posterior` and an encoder that has no variance.
     """
@@ -58,23 +58,23 @@ def _variance(target_variance: float | Literal["posterior"], clean: Posterior) -
     return clean.logvar.exp()
 
 
-_LEAST = 1e-12
-"""So that the logarithm of nothing is finite."""
+_LOG_FLOOR = 1e-12
+"""Lower bound of losses before their logarithm."""
 
 
 class CollapseObjective:
     """`posterior_collapse` of an encoder's posterior, in nats.
 
-    Values are scaled by min(v, 1): a positive factor changes no direction, and it keeps gradients at v = 1e-8 within
-    reach of half precision.
+    Values are scaled by min(v, 1): a positive factor changes no step, and gradients at v = 1e-8 stay within the range of
+    half precision.
 
     Args:
         encode: see `Encode`.
         target_variance: v, or `posterior` for the variance of the clean pictures' own posterior.
         direction: `up` maximises the loss, `down` minimises it.
-        clean: the clean pixels `(B, 3, H, W)`; looked at only for `posterior`.
-        logarithmic: take the logarithm of the divergence to N(0, v), which the loss is up to a constant and which is
-            never negative: for sums with something in another unit.
+        clean: the clean pixels `(B, 3, H, W)`; used only for `posterior`.
+        logarithmic: take the logarithm of the KL divergence to N(0, v), which differs from the loss by a constant and is
+            never negative. For sums with terms of another unit.
 
     Raises:
         UsageError: `posterior` with an encoder that has no variance.
@@ -110,10 +110,10 @@ class CollapseObjective:
         if not self._logarithmic:
             return self._sign * self._scale * loss
         divergence = self._scale * (loss + self._half_log_variance(posterior))
-        return self._sign * divergence.clamp_min(_LEAST).log()
+        return self._sign * divergence.clamp_min(_LOG_FLOOR).log()
 
     def _half_log_variance(self, posterior: Posterior) -> float | Tensor:
-        """What makes the loss the divergence; nothing for encoders that return a point."""
+        """Difference between KL divergence and loss; 0 for encoders that return a point."""
         if posterior.logvar is None:
             return 0.0
         if isinstance(self._variance, Tensor):
@@ -122,15 +122,15 @@ class CollapseObjective:
 
 
 class LossObjective:
-    """Any other loss of an encoder's posterior. The clean pictures are encoded when the objective is first evaluated: a recipe
-    without steps never does.
+    """Any other loss on an encoder's posterior. The clean pictures are encoded at the first evaluation, hence never for a
+    recipe without steps.
 
     Args:
         encode: see `Encode`.
         loss: see `Loss`.
         direction: `up` maximises the loss, `down` minimises it.
         clean: the clean pixels `(B, 3, H, W)`.
-        logarithmic: take the logarithm of the loss, which is positive.
+        logarithmic: take the logarithm of the loss, which must be positive.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class LossObjective:
     def __call__(self, pixels: Tensor) -> Tensor:
         loss = self._loss(self._encode(pixels), self._clean_posterior)
         self.latest = loss.detach()
-        return self._sign * (loss.clamp_min(_LEAST).log() if self._logarithmic else loss)
+        return self._sign * (loss.clamp_min(_LOG_FLOOR).log() if self._logarithmic else loss)
 
     @cached_property
     def _clean_posterior(self) -> Posterior:
@@ -152,18 +152,17 @@ class LossObjective:
 
 
 def with_equal_channels(objective: Callable[[Tensor], Tensor], gray: Sequence[bool]) -> Callable[[Tensor], Tensor]:
-    """The same objective for pictures of which some are grey: their channels are averaged before it looks, so that the
-    gradient, and every step along it, is the same in all three.
+    """Averages the channels of grey pictures before an objective, so that gradients and steps are equal in all three.
 
     Args:
         objective: see `pgd.Objective`.
-        gray: per picture.
+        gray: per picture, whether it is grey.
     """
     if not any(gray):
         return objective
 
     def averaged(pixels: Tensor) -> Tensor:
-        one = pixels.mean(dim=1, keepdim=True).expand_as(pixels)
-        return objective(torch.where(torch.tensor(gray, device=pixels.device).view(-1, 1, 1, 1), one, pixels))
+        mean = pixels.mean(dim=1, keepdim=True).expand_as(pixels)
+        return objective(torch.where(torch.tensor(gray, device=pixels.device).view(-1, 1, 1, 1), mean, pixels))
 
     return averaged

@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from pca_protect.attack.stopping import Stop
 from pca_protect.errors import not_finite
 
 Objective = Callable[[Tensor], Tensor]
@@ -101,10 +102,15 @@ class Optimized:
     Attributes:
         pixels: perturbed pixels, `(B, 3, H, W)` in [0, 1].
         values: the objective at `pixels`, `(B,)`; None if the last iterate was kept, which is not evaluated.
+        steps: gradient steps that each image took, `(B,)`.
     """
 
     pixels: Tensor
     values: Tensor | None
+    steps: Tensor
+
+
+_STEPS_BETWEEN_STOPS = 4
 
 
 def optimize(
@@ -118,6 +124,7 @@ def optimize(
     steps: int,
     keep_best: bool = True,
     init: Tensor | None = None,
+    stop: Stop | None = None,
     on_step: OnStep | None = None,
 ) -> Optimized:
     """Minimise an objective over perturbations inside a constraint.
@@ -137,6 +144,7 @@ def optimize(
         keep_best: return the best iterate of each image, at the price of one more forward pass; otherwise the last.
         init: initial perturbation, shape as `pixels`, projected first; for objectives whose gradient vanishes at the clean
             pixels. None is zero.
+        stop: ends the steps of images that it calls finished; asked before every fourth step.
         on_step: progress and cancellation; never called where there are no steps.
 
     Raises:
@@ -145,6 +153,9 @@ def optimize(
     perturbation = torch.zeros_like(pixels) if init is None else constraint.project(init)
     best_values: Tensor | None = None
     best_perturbation = perturbation
+    values = pixels.new_zeros(len(pixels))
+    finished = torch.zeros(len(pixels), dtype=torch.bool, device=pixels.device)
+    taken = torch.zeros(len(pixels), dtype=torch.long, device=pixels.device)
 
     def remember(values: Tensor) -> None:
         nonlocal best_values, best_perturbation
@@ -158,6 +169,11 @@ def optimize(
         best_perturbation = torch.where(better.view(-1, 1, 1, 1), perturbation, best_perturbation)
 
     for step in range(steps):
+        if stop is not None and step % _STEPS_BETWEEN_STOPS == 0:
+            with torch.no_grad():
+                finished = finished | stop((pixels + perturbation).clamp(0.0, 1.0))
+            if bool(finished.all()):
+                break
         iterate = (pixels + perturbation).clamp_(0.0, 1.0).requires_grad_()
         values = objective(iterate)
         (gradient,) = torch.autograd.grad(values.sum(), iterate)
@@ -167,7 +183,9 @@ def optimize(
         if on_step is not None:
             on_step(step, steps, values)
         length = step_size * schedule(step, steps)
-        perturbation = constraint.project(perturbation - length * step_rule.direction(gradient))
+        moved = constraint.project(perturbation - length * step_rule.direction(gradient))
+        perturbation = moved if stop is None else torch.where(finished.view(-1, 1, 1, 1), perturbation, moved)
+        taken += ~finished
 
     if keep_best:
         with torch.no_grad():
@@ -176,7 +194,7 @@ def optimize(
         perturbation = best_perturbation
     if on_step is not None and steps:
         on_step(steps, steps, values)
-    return Optimized((pixels + perturbation).clamp_(0.0, 1.0), best_values)
+    return Optimized((pixels + perturbation).clamp_(0.0, 1.0), best_values, taken)
 
 
 def _require_finite(values: Tensor, gradient: Tensor, step: int) -> None:

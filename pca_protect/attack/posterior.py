@@ -1,4 +1,4 @@
-"""Moments that an encoder returns."""
+"""The moments that an encoder returns."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ class Posterior:
     logvar: Tensor | None
 
     def each(self) -> list[Posterior]:
-        """One posterior for each image, `(1, C, h, w)`."""
+        """One posterior per image, `(1, C, h, w)`."""
         logvars = [None] * len(self.mean) if self.logvar is None else torch.split(self.logvar, 1)
         return [Posterior(mean, logvar) for mean, logvar in zip(torch.split(self.mean, 1), logvars, strict=True)]
 
 
 def concatenate(posteriors: Sequence[Posterior], *, dim: int = 0) -> Posterior:
-    """Posteriors of one encoder along a dimension: images, or parts of one latent."""
-    logvars = [one.logvar for one in posteriors if one.logvar is not None]
-    return Posterior(torch.cat([one.mean for one in posteriors], dim), torch.cat(logvars, dim) if logvars else None)
+    """Concatenates posteriors of one encoder along a dimension: images, or parts of one latent."""
+    logvars = [posterior.logvar for posterior in posteriors if posterior.logvar is not None]
+    return Posterior(
+        torch.cat([posterior.mean for posterior in posteriors], dim), torch.cat(logvars, dim) if logvars else None
+    )

@@ -1,9 +1,9 @@
-"""What happens to published pictures, differentiably: to be averaged over while optimising, so that a protection holds
-after it (expectation over transformation; Athalye et al., "Synthesizing Robust Adversarial Examples", arXiv 1707.07397).
+"""Differentiable transforms that published pictures undergo, for expectation over transformation (EOT; Athalye et al.,
+"Synthesizing Robust Adversarial Examples", arXiv 1707.07397).
 
-Every function here returns a `Transform`, or is one. Random choices are made once a call and hold for all images of the
-batch: what becomes of an image depends on the generator alone, not on the images beside it. Only `jpeg` rounds
-to 8 bits; its roundings pass gradients on as if they were not there (Bengio et al., arXiv 1308.3432).
+The functions return a `Transform`. Random parameters are drawn once per call and shared by all images of the batch, so that
+an image's result is independent of its batch. Only `jpeg` rounds to 8 bits; gradients pass its rounding unchanged
+(straight-through; Bengio et al., arXiv 1308.3432).
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from pca_protect.image.lanczos import lanczos
 from pca_protect.image.tensors import TO_RGB, TO_YCC, apply_color_matrix, blurred
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
-"""Pixels `(B, 3, H, W)` in [0, 1], from 8 px a side up, and a generator on the CPU -> such pixels, differentiable, of the
-same size where nothing else is said."""
+"""Pixels `(B, 3, H, W)` in [0, 1] with sides of at least 8 px, and a generator on the CPU -> pixels in [0, 1], differentiable,
+of the same shape unless stated otherwise."""
 
 Between = float | tuple[float, float]
-"""A number, or the two ends of a range that is drawn from evenly."""
+"""A number, or the bounds of a uniform distribution."""
 
-# ITU-T T.81 (1992), tables K.1 and K.2: the steps of quality 50 by vertical and horizontal frequency.
+# ITU-T T.81 (1992), tables K.1 and K.2: quantisation steps at quality 50, by vertical and horizontal frequency.
 _LUMA_STEPS = (
     *(16, 11, 10, 16, 24, 40, 51, 61),
     *(12, 12, 14, 19, 26, 58, 60, 55),
@@ -50,18 +50,18 @@ _CHROMA_STEPS = (
 
 
 def jpeg(quality: int | tuple[int, int]) -> Transform:
-    """Saved as JPEG and read again: the standard tables, 4:2:0, what libjpeg does by default.
+    """JPEG compression with libjpeg's defaults: standard quantisation tables, 4:2:0 chroma.
 
-    Photographs come out as from libjpeg-turbo 3.2 to within 0.4 levels on average, noise to within 0.9; where its integer
-    transform falls on the other side of a half, a frequency is off by its whole step: at quality 30 up to 32 levels in a pixel.
+    The mean difference to libjpeg-turbo 3.2 is at most 0.4 levels on photographs and 0.9 on noise. Where libjpeg's integer DCT
+    rounds a coefficient differently, they differ by one quantisation step: up to 32 levels in a pixel at quality 30.
 
     Args:
-        quality: 1 to 100 in libjpeg's scale, or the two ends of what is drawn from.
+        quality: 1 to 100 on libjpeg's scale, or the bounds of a uniform distribution.
 
     Raises:
-        ValueError: another quality.
+        ValueError: the quality is out of range.
     """
-    low, high = _ends("JPEG quality", quality, 1, 100)
+    low, high = _bounds("JPEG quality", quality, 1, 100)
 
     def apply(pixels: Tensor, generator: torch.Generator) -> Tensor:
         drawn = low if low == high else torch.randint(int(low), int(high) + 1, (), generator=generator)
@@ -71,19 +71,19 @@ def jpeg(quality: int | tuple[int, int]) -> Transform:
 
 
 def downscale_upscale(factor: Between) -> Transform:
-    """Made smaller by Lanczos' filter, and as large as before again.
+    """Downscaling and upscaling to the original size, with a Lanczos filter.
 
     Args:
         factor: of the sides, from 0.01 to 1.
 
     Raises:
-        ValueError: another factor.
+        ValueError: the factor is out of range.
     """
-    ends = _ends("factor", factor, 0.01, 1)
+    bounds = _bounds("factor", factor, 0.01, 1)
 
     def apply(pixels: Tensor, generator: torch.Generator) -> Tensor:
         height, width = pixels.shape[-2:]
-        drawn = _drawn(ends, generator)
+        drawn = _drawn(bounds, generator)
         small = _resized(pixels, (max(1, int(height * drawn)), max(1, int(width * drawn))))
         return _resized(small, (height, width))
 
@@ -91,20 +91,20 @@ def downscale_upscale(factor: Between) -> Transform:
 
 
 def crop_and_resize(share: Between, *, at: Literal["anywhere", "centre"] = "anywhere") -> Transform:
-    """A part, made as large as the whole by Lanczos' filter.
+    """Cropping and upscaling to the original size, with a Lanczos filter.
 
     Args:
-        share: of each side that is cut off, from 0 to 0.99.
-        at: where the part lies.
+        share: fraction of each side that is cut off, from 0 to 0.99.
+        at: position of the crop.
 
     Raises:
-        ValueError: another share.
+        ValueError: the share is out of range.
     """
-    ends = _ends("share", share, 0, 0.99)
+    bounds = _bounds("share", share, 0, 0.99)
 
     def apply(pixels: Tensor, generator: torch.Generator) -> Tensor:
         height, width = pixels.shape[-2:]
-        drawn = _drawn(ends, generator)
+        drawn = _drawn(bounds, generator)
         down, across = (0.5, 0.5) if at == "centre" else torch.rand(2, generator=generator).tolist()
         rows, columns = (
             (place * drawn * length, (place * drawn + 1 - drawn) * length)
@@ -116,17 +116,17 @@ def crop_and_resize(share: Between, *, at: Literal["anywhere", "centre"] = "anyw
 
 
 def blur(sigma_px: Between) -> Transform:
-    """Gaussian blur over borders continued by their last pixels; the kernel ends after four deviations.
+    """Gaussian blur with replicated borders; the kernel is truncated at 4 standard deviations.
 
-    Programs that blur in three boxes, as Pillow does, come within a level of it on photographs, borders apart.
+    Pillow's approximation by three box filters differs by at most 1 level on photographs, except at the borders.
 
     Raises:
-        ValueError: a deviation under zero.
+        ValueError: the standard deviation is negative.
     """
-    ends = _ends("sigma_px", sigma_px, 0, math.inf)
+    bounds = _bounds("sigma_px", sigma_px, 0, math.inf)
 
     def apply(pixels: Tensor, generator: torch.Generator) -> Tensor:
-        sigma = _drawn(ends, generator)
+        sigma = _drawn(bounds, generator)
         if sigma == 0:
             return pixels
         return blurred(pixels, sigma, reach_px=math.ceil(4 * sigma)).clamp(0.0, 1.0)
@@ -135,15 +135,16 @@ def blur(sigma_px: Between) -> Transform:
 
 
 def gaussian_noise(deviation: Between) -> Transform:
-    """Independent noise in every pixel and channel, `deviation` in units of the [0, 1] range; the same for all images.
+    """Gaussian noise, independent per pixel and channel, the same for all images. `deviation` is its standard deviation in
+    units of the [0, 1] range.
 
     Raises:
-        ValueError: a deviation under zero.
+        ValueError: the standard deviation is negative.
     """
-    ends = _ends("deviation", deviation, 0, math.inf)
+    bounds = _bounds("deviation", deviation, 0, math.inf)
 
     def apply(pixels: Tensor, generator: torch.Generator) -> Tensor:
-        drawn = _drawn(ends, generator)
+        drawn = _drawn(bounds, generator)
         noise = torch.randn(pixels.shape[1:], generator=generator).to(pixels)
         return (pixels + drawn * noise).clamp(0.0, 1.0)
 
@@ -151,8 +152,7 @@ def gaussian_noise(deviation: Between) -> Transform:
 
 
 def random_roll(most_px: int) -> Transform:
-    """Moved right and down by up to so many pixels, what falls out comes in at the other side: a latent grid lies elsewhere
-    over the picture then."""
+    """Cyclic shift right and down by up to `most_px` pixels, which moves the picture against the latent grid."""
 
     def apply(pixels: Tensor, generator: torch.Generator) -> Tensor:
         down, right = torch.randint(0, most_px + 1, (2,), generator=generator).tolist()
@@ -162,17 +162,17 @@ def random_roll(most_px: int) -> Transform:
 
 
 def scale_brightness(factor: Between) -> Transform:
-    """Darker by a factor (scale invariance; Lin et al., arXiv 1908.06281).
+    """Multiplies the brightness by a factor (scale invariance; Lin et al., arXiv 1908.06281).
 
     Raises:
-        ValueError: a factor that is not from 0 to 1.
+        ValueError: the factor is not from 0 to 1.
     """
-    ends = _ends("factor", factor, 0, 1)
-    return lambda pixels, generator: pixels * _drawn(ends, generator)
+    bounds = _bounds("factor", factor, 0, 1)
+    return lambda pixels, generator: pixels * _drawn(bounds, generator)
 
 
 def compose(*transforms: Transform) -> Transform:
-    """One after the other; nothing at all without any."""
+    """Applies transforms in order; the identity without any."""
 
     def apply(pixels: Tensor, generator: torch.Generator) -> Tensor:
         for transform in transforms:
@@ -183,17 +183,19 @@ def compose(*transforms: Transform) -> Transform:
 
 
 def random_choice(transforms: Sequence[Transform], weights: Sequence[float] | None = None) -> Transform:
-    """One of them, drawn anew at every call.
+    """Applies one of the transforms, drawn at every call.
 
     Args:
-        weights: how often, relative to each other; equally without.
+        weights: relative probabilities; None is equal ones.
 
     Raises:
-        ValueError: the weights are not one for each, or none is over zero.
+        ValueError: the number of weights is wrong, a weight is negative, or all are zero.
     """
     shares = torch.tensor([1.0] * len(transforms) if weights is None else weights, dtype=torch.float64)
     if len(shares) != len(transforms) or not bool((shares >= 0).all()) or not bool(shares.sum() > 0):
-        raise ValueError(f"{len(transforms)} transforms with weights {weights}: give one for each, some over zero")
+        raise ValueError(
+            f"{len(transforms)} transforms with weights {weights}: give one for each, at least 0 and not all zero"
+        )
 
     def apply(pixels: Tensor, generator: torch.Generator) -> Tensor:
         return transforms[int(torch.multinomial(shares, 1, generator=generator))](pixels, generator)
@@ -201,15 +203,15 @@ def random_choice(transforms: Sequence[Transform], weights: Sequence[float] | No
     return apply
 
 
-def _ends(what: str, between: Between, least: float, most: float) -> tuple[float, float]:
+def _bounds(what: str, between: Between, least: float, most: float) -> tuple[float, float]:
     low, high = between if isinstance(between, tuple) else (between, between)
     if not least <= low <= high <= most:
-        raise ValueError(f"{what} {between}: give a number from {least} to {most}, or the two ends of a range in there")
+        raise ValueError(f"{what} {between}: give a number from {least} to {most}, or a range (low, high) within")
     return low, high
 
 
-def _drawn(ends: tuple[float, float], generator: torch.Generator) -> float:
-    low, high = ends
+def _drawn(bounds: tuple[float, float], generator: torch.Generator) -> float:
+    low, high = bounds
     return low if low == high else low + (high - low) * float(torch.rand((), generator=generator))
 
 
@@ -218,7 +220,7 @@ def _rounded(values: Tensor) -> Tensor:
 
 
 def _floored(values: Tensor, added: Sequence[float], dim: int) -> Tensor:
-    """Whole numbers below `values` plus what is added by turns along an axis; the gradient is that of `values`."""
+    """`floor(values + added)`, with `added` repeated along an axis, and the gradient of `values`."""
     shape = [1] * values.ndim
     shape[dim] = values.shape[dim]
     offsets = values.new_tensor(added).repeat(values.shape[dim] // len(added)).view(shape)
@@ -226,14 +228,14 @@ def _floored(values: Tensor, added: Sequence[float], dim: int) -> Tensor:
 
 
 def _through_jpeg(pixels: Tensor, quality: int) -> Tensor:
-    """What libjpeg does with colours, borders and halves, so that hardly a level differs from it."""
+    """Follows libjpeg in colour conversion, padding and the rounding of halves, so that levels hardly differ."""
     height, width = pixels.shape[-2:]
     levels = _rounded(pixels * 255)
-    # Halves go up in luma and down in chroma, where 128 would not fit in 8 bits.
+    # Halves are rounded up in luma and down in chroma, where 128 would not fit in 8 bits.
     ycc = _floored(apply_color_matrix(levels, TO_YCC), (0.5, 0.4999, 0.4999), dim=1)
-    # Rows are continued pixel by pixel; columns, past the last pair, in each plane by itself.
+    # Rows are padded to whole blocks here; columns to pairs here, and to whole blocks per plane in `_through_blocks`.
     ycc = F.pad(ycc, (0, -width % 16, 0, height % 2), mode="replicate")
-    # Chroma is the mean of 2x2, where halves go down and up by turns.
+    # Chroma is the mean of 2x2 pixels; halves are rounded down and up alternately.
     chroma = _floored(F.avg_pool2d(ycc[:, 1:], 2), (0.25, 0.5), dim=-1)
     luma = _through_blocks(ycc[:, :1] - 128, _LUMA_STEPS, quality)[..., :height, :width]
     chroma = _through_blocks(chroma, _CHROMA_STEPS, quality)[..., : (height + 1) // 2, : (width + 1) // 2]
@@ -245,14 +247,14 @@ def _through_jpeg(pixels: Tensor, quality: int) -> Tensor:
 
 
 def _through_blocks(plane: Tensor, steps: tuple[int, ...], quality: int) -> Tensor:
-    """Planes `(B, C, h, w)` of levels around zero, w a multiple of 8, to quantised frequencies and back; rows are
-    continued to a multiple of 8, and stay so."""
+    """Quantises the DCT coefficients of planes `(B, C, h, w)` of levels around zero, w a multiple of 8. Pads h to a multiple of
+    8 by replication; the result keeps the padding."""
     plane = F.pad(plane, (0, 0, 0, -plane.shape[-2] % 8), mode="replicate")
     batch, channels, height, width = plane.shape
-    cosines, divisors, factors = (plane.new_tensor(array) for array in _frequencies(steps, quality))
+    cosines, divisors, factors = (plane.new_tensor(array) for array in _dct_tables(steps, quality))
     rows = cosines @ plane.reshape(batch, channels, height // 8, 8, width)
     blocks = (rows.view(batch, channels, height // 8, 8, width // 8, 8) @ cosines.T) / divisors
-    # Halves go away from zero; flat areas have many.
+    # Halves are rounded away from zero; flat areas have many.
     whole = (blocks + 0.5 * blocks.sign()).trunc()
     blocks = (blocks + (whole - blocks).detach()) * factors
     rows = (blocks @ cosines).view(batch, channels, height // 8, 8, width)
@@ -260,9 +262,9 @@ def _through_blocks(plane: Tensor, steps: tuple[int, ...], quality: int) -> Tens
 
 
 @functools.lru_cache(maxsize=256)
-def _frequencies(steps: tuple[int, ...], quality: int) -> tuple[NDArray[np.float64], ...]:
-    """Cosines `(8, 8)` by frequency and place, and by what products of them are divided before rounding and multiplied
-    after it, `(8, 1, 8)`. The cosines are not normalised, so that the mean of a block, and its halves, are exact."""
+def _dct_tables(steps: tuple[int, ...], quality: int) -> tuple[NDArray[np.float64], ...]:
+    """DCT basis `(8, 8)` by frequency and position; divisors before rounding and factors after it, both `(8, 1, 8)`. The basis
+    is not normalised, so that block means are exact, including halves."""
     frequencies, places = np.arange(8)[:, None], np.arange(8)
     cosines = np.cos((2 * places + 1) * frequencies * np.pi / 16)
     norms = np.sqrt((cosines**2).sum(axis=1))
@@ -278,8 +280,8 @@ def _resized(
     rows: tuple[float, float] | None = None,
     columns: tuple[float, float] | None = None,
 ) -> Tensor:
-    """The part between two places of each axis, or the whole, at another height and width. Along an axis after the other,
-    as Pillow does it, with values cut to [0, 1] each time; without its rounding."""
+    """Resizes a part, given as a range of rows and columns, or the whole. As in Pillow, one axis after the other with clamping
+    to [0, 1], but without rounding."""
     height, width = pixels.shape[-2:]
     if columns is not None or size[1] != width:
         matrix = torch.from_numpy(_lanczos(width, size[1], *(columns or (0.0, width)))).to(pixels)
@@ -292,8 +294,8 @@ def _resized(
 
 @functools.lru_cache(maxsize=32)
 def _lanczos(length: int, wanted: int, start: float, stop: float) -> NDArray[np.float32]:
-    """What makes `wanted` pixels of an axis out of those between two places: `(wanted, length)`; wider where pixels become
-    fewer."""
+    """Matrix `(wanted, length)` that resamples an axis between `start` and `stop` to `wanted` pixels. The filter is stretched for
+    downscaling only."""
     factor = (stop - start) / wanted
     centers = start + (np.arange(wanted) + 0.5) * factor
     return lanczos(centers, np.arange(length) + 0.5, max(1.0, factor)).astype(np.float32)
@@ -305,17 +307,22 @@ EOT_PRESETS: dict[str, Transform] = {
     "jpeg": random_choice([compose(), jpeg((60, 90))]),
     "social": random_choice([compose(), jpeg((60, 90)), _HALF, compose(jpeg((65, 85)), _HALF)]),
 }
-"""Transforms by destination. Each step draws one of them, or none."""
+"""Transforms by destination. Each step draws one of them or the identity."""
 
 BETWEEN_ENCODERS = compose(
     random_roll(7), scale_brightness((0.6, 1.0)), gaussian_noise(0.06), random_choice([compose(), jpeg((60, 90))])
 )
-"""Makes a perturbation transfer better to encoders that it was not optimised against."""
+"""Improves the transfer of a perturbation to encoders it was not optimised against."""
 
 
-def eot_transform(survive: str | None, *, encoders: int) -> Transform | None:
-    """Random transform applied to the pixels before every gradient; None applies none."""
+def eot_transform(survive: str | None, *, for_unknown: bool) -> Transform | None:
+    """Random transform applied to the pixels before every gradient; None applies none.
+
+    Args:
+        survive: name in `EOT_PRESETS`.
+        for_unknown: append `BETWEEN_ENCODERS`.
+    """
     parts = [EOT_PRESETS[survive]] if survive else []
-    if encoders > 1:
+    if for_unknown:
         parts.append(BETWEEN_ENCODERS)
     return compose(*parts) if parts else None

@@ -1,9 +1,9 @@
-"""Visibility of a change, differentiable, and a penalty that keeps perturbations where the picture masks them.
+"""Differentiable measure of a change's visibility, and a penalty that moves perturbations to where the picture masks them.
 
-Three facts about the eye, each in its simplest form. Fine detail is seen less than coarse, in colour sooner than in
-brightness (contrast sensitivity; Mullen, Journal of Physiology 359, 1985): changes are low-passed. Detail hides detail
-(contrast masking; Legge & Foley, JOSA 70, 1980): they count less where the picture is busy. And a change is judged by its
-energy: squares are averaged. The constants were chosen on photographs that no result is reported on.
+Three properties of human vision, each in its simplest form. Sensitivity to fine detail is lower, for chroma more so than for
+luma (contrast sensitivity; Mullen, Journal of Physiology 359, 1985): changes are low-passed. Texture masks changes (contrast
+masking; Legge & Foley, JOSA 70, 1980): the threshold rises with local contrast. Perception depends on energy: squares are
+averaged. The constants were chosen on photographs that no result is reported on.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from pca_protect.attack.pgd import Objective
 from pca_protect.image.tensors import TO_YCC, Mask, Uint8Image, apply_color_matrix, blurred, to_tensor
 
 FLAT_THRESHOLD = 0.03
-"""The yardstick on a flat patch, in units of the [0, 1] range: 7.65 levels."""
+"""Visibility threshold on a flat patch, in units of the [0, 1] range: 7.65 levels."""
 _MASKING = 1.0
-"""By how much the threshold grows with the local deviation of brightness."""
+"""Increase of the threshold per unit of the local standard deviation of luma."""
 _SURROUNDINGS_PX = 2.0
 _LUMA_BLUR_PX, _CHROMA_BLUR_PX = 0.7, 1.5
 _CHROMA_WEIGHT = 0.5
 _LEVELS = 255.0
 STEP_PER_VISIBLE_LEVEL = 7.0
-"""Longest step, in levels, for each level of visibility that is allowed: random signs of about seven are that visible."""
+"""Longest step in levels per level of the visibility limit: random signs of about 7 levels have a visibility of 1."""
 
 _STRIP_PX, _STRIP_MARGIN_PX = 512, 16
-_AIM = 0.995
-"""Share of a visibility limit that is aimed at first: rounding to whole levels adds a little."""
+_FIRST_TARGET = 0.995
+"""Fraction of a visibility limit that the first scaling aims at: rounding to whole levels adds a little."""
 
 
 class Visibility:
-    """Of changes to given pictures.
+    """Visibility of changes to given pictures.
 
     Args:
         clean: pixels `(B, 3, H, W)` in [0, 1].
@@ -47,7 +47,7 @@ class Visibility:
         self._threshold = FLAT_THRESHOLD + _MASKING * contrast.clamp_min(0.0).sqrt()
 
     def energy_map(self, pixels: Tensor) -> Tensor:
-        """Squared change, low-passed, in thresholds: `(B, 1, H, W)`, differentiable."""
+        """Squared low-passed change in units of the threshold, `(B, 1, H, W)`; differentiable."""
         change = _ycc(pixels - self._clean)
         luma = _blurred(change[:, :1], _LUMA_BLUR_PX) / self._threshold
         chroma = _blurred(change[:, 1:], _CHROMA_BLUR_PX) / self._threshold
@@ -70,8 +70,8 @@ def mean_energy(energy_map: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def in_levels(energy: float) -> float:
-    """Visibility for a mean energy: the root, in 8-bit levels of a change of brightness on a flat patch that would be as
-    visible. Uniform noise of 16 levels has about 1.5 on a photograph, and 3 on one with large flat areas."""
+    """Visibility for a mean energy: its root, scaled to the luma change in 8-bit levels that is as visible on a flat patch.
+    Uniform noise of 16 levels has about 1.5 on a photograph, and 3 on one with large flat areas."""
     return math.sqrt(energy) * FLAT_THRESHOLD * _LEVELS
 
 
@@ -100,9 +100,9 @@ def visible_levels(clean: Uint8Image, changed: Uint8Image, *, mask: Mask | None 
 def scale_to_visibility(
     clean: Uint8Image, changed: Uint8Image, most_levels: float, *, mask: Mask | None = None
 ) -> Uint8Image:
-    """The picture with its change scaled down, everywhere by the same factor, until it is no more visible than a limit.
+    """Scales a picture's change down by one factor until its visibility is within a limit.
 
-    Visibility is proportional to the factor but for the rounding to whole levels, so two or three evaluations suffice.
+    Visibility is proportional to the factor, except for rounding to whole levels: two or three evaluations suffice.
 
     Args:
         most_levels: the limit, see `visible_levels`.
@@ -111,14 +111,19 @@ def scale_to_visibility(
     visible = visible_levels(clean, changed, mask=mask)
     if visible <= most_levels:
         return changed
-    change = changed.astype(np.float32) - clean
-    factor, aim, shown = 1.0, _AIM, changed
+    factor, target, result = 1.0, _FIRST_TARGET, changed
     while visible > most_levels:
-        factor *= aim * most_levels / visible
-        aim **= 8
-        shown = (clean + factor * change).round().astype(np.uint8)
-        visible = visible_levels(clean, shown, mask=mask)
-    return shown
+        factor *= target * most_levels / visible
+        target **= 8
+        result = scaled(clean, changed, factor)
+        visible = visible_levels(clean, result, mask=mask)
+    return result
+
+
+def scaled(clean: Uint8Image, changed: Uint8Image, share: float) -> Uint8Image:
+    """The picture with a share of its change, rounded to whole levels."""
+    picture: Uint8Image = (clean + share * (changed.astype(np.float32) - clean)).round().astype(np.uint8)
+    return picture
 
 
 def _ycc(pixels: Tensor) -> Tensor:
@@ -130,23 +135,23 @@ def _blurred(planes: Tensor, sigma_px: float) -> Tensor:
 
 
 _FIRST_WEIGHT = 1.0
-"""Where visibility is limited but has no weight of its own."""
+"""First weight of a mode without one, under a visibility limit."""
 _LOWEST_WEIGHT = 0.01
 _FASTEST = 1.4
-"""Largest factor by which the weight changes in a step: the first, long steps show more than those after them."""
+"""Largest factor by which the weight changes per step: the first steps are long and more visible than later ones."""
 
 
 class VisibilityPenalty:
     """A logarithmic objective plus a penalty on visible energy.
 
-    Above a limit the weight rises step by step and below it falls back, for each image by itself: a multiplier for the
-    constraint, moved along the constraint's violation. The limit is approached, not kept; `scale_to_visibility` keeps it.
+    With a limit, each image's weight is adapted like a Lagrange multiplier: it rises while the visibility is above the limit
+    and falls while it is below. The limit is approached, not guaranteed; `scale_to_visibility` enforces it.
 
     Args:
-        goal: to be minimised, its values comparable between pictures, as logarithms are.
+        goal: objective to minimise, with values comparable between pictures, such as logarithms.
         clean: pixels `(B, 3, H, W)` in [0, 1].
-        weight: of a visible energy of 1, see `Visibility.energy`.
-        most_levels: the limit, see `visibility.in_levels`; None is none.
+        weight: factor on the visible energy, see `Visibility.energy`.
+        most_levels: visibility limit, see `visibility.in_levels`; None is no limit.
         editable: `(B, 1, H, W)` of zeros and ones, where the limit holds on average; None is everywhere.
     """
 

@@ -1,1 +1,1 @@
-"""Many pictures: what is left to do, doing it, and remembering what is done."""
+"""Protects many pictures on one machine, with a journal of finished outputs."""

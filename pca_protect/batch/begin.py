@@ -1,4 +1,5 @@
-"""What a run starts from: inputs found, encoders resolved, outputs named, and where every picture stands. Imports no torch."""
+"""Prepares a run: finds inputs, resolves encoders, names outputs and classifies every picture. Imports no torch, unless `auto`
+may take several encoders."""
 
 from __future__ import annotations
 
@@ -20,13 +21,13 @@ from pca_protect.io.plan import TEST_ONLY, Job, Plan, plan
 from pca_protect.surrogates.resolve import Resolved, resolve_cached
 
 WeightsDigest = Callable[[Resolved], Callable[[], str] | None]
-"""Gives `weights_digest` of `classify.classify` for an encoder."""
+"""Maps an encoder to the `weights_digest` argument of `classify.classify`."""
 
 
 @dataclass(frozen=True)
 class Inputs:
     """Attributes:
-    plan: with the names of outputs that protect.
+    plan: outputs under their regular names, as without a fallback of `auto`.
     """
 
     found: Found
@@ -34,7 +35,7 @@ class Inputs:
 
     @property
     def journalled(self) -> Path | None:
-        """The folder that has a journal of its outputs, or will have: one for a single picture is not begun."""
+        """The output folder if the run keeps a journal there, else None. A single picture starts no new journal."""
         folder = self.plan.folder
         return folder if folder is not None and (self.plan.several or state_of(folder).folder.is_dir()) else None
 
@@ -42,8 +43,8 @@ class Inputs:
 @dataclass(frozen=True)
 class Classified:
     """Attributes:
-    jobs, statuses: of every picture, in the order of the inputs.
-    resolved: the encoders to load; None if no picture to do has a readable header.
+    jobs, statuses: one per picture, in input order.
+    resolved: the encoders to load; None if no pending picture has a readable header.
     """
 
     jobs: list[Job]
@@ -52,7 +53,7 @@ class Classified:
 
 
 def find(request: Request) -> Inputs:
-    """Find the pictures and plan their outputs. Refuses what it can without a model.
+    """Find the pictures and plan their outputs. Performs all checks that need no model.
 
     Raises:
         UsageError: the request is invalid.
@@ -82,11 +83,11 @@ def classify_inputs(
     resolve: Callable[[], Resolved],
     weights_digest: WeightsDigest,
 ) -> Classified:
-    """Resolve `auto` and families, name the outputs accordingly, and find out which pictures are to do.
+    """Resolve `auto` and families, name the outputs accordingly, and find the pending pictures.
 
-    If an encoder of `auto` or a family is not cached, existing outputs are classified first, by their protected names and
-    whatever the encoder: `resolve` is called only if a picture remains to do, so an invalid request causes no download and a
-    fallback does not repeat what is protected. The remaining outputs are then renamed if `resolve` fell back.
+    If an encoder of `auto` or of a family is not cached, existing outputs are classified first, under their regular names and
+    for any encoder. `resolve` is called only if a picture is pending. Thus an invalid request causes no download, and a fallback
+    does not redo protected pictures. If `resolve` falls back, the outputs of pending pictures get test-only names.
 
     Args:
         resolve: resolves the names, with downloads if necessary.
@@ -119,7 +120,7 @@ def _renamed(
     resolved: Resolved,
     weights_digest: WeightsDigest,
 ) -> Classified:
-    """With test-only names for what is to do."""
+    """Classify again with test-only names for the pending pictures."""
     renamed = plan(inputs.found, request.output, allow_lossy=request.output_options.allow_lossy, label=TEST_ONLY)
     to_do = [job for job, job_status in zip(renamed.jobs, statuses, strict=True) if job_status == "to do"]
     classified = iter(_classified(replace(renamed, jobs=to_do), request, config, weights_digest(resolved)))
@@ -127,7 +128,7 @@ def _renamed(
         new if job_status == "to do" else old
         for old, new, job_status in zip(inputs.plan.jobs, renamed.jobs, statuses, strict=True)
     ]
-    return Classified(jobs, [next(classified) if one == "to do" else one for one in statuses], resolved)
+    return Classified(jobs, [next(classified) if status == "to do" else status for status in statuses], resolved)
 
 
 def _classified(
@@ -139,7 +140,7 @@ def _classified(
             journal = read_journal(state_of(planned.folder).folder)
         except OSError as error:
             raise UsageError(
-                f"{error.filename}: cannot be read ({error.strerror}), and says what is finished; check its permissions"
+                f"{error.filename}: the journal of finished pictures cannot be read ({error.strerror}); check its permissions"
             ) from error
     digest = request.digest(config)
     return classify(planned, journal, existing=request.existing, config_digest=digest, weights_digest=weights_digest)

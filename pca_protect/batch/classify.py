@@ -1,4 +1,4 @@
-"""Which pictures are still to do: what is finished is proved by digests, what exists otherwise is never replaced unasked."""
+"""Classifies pictures as pending, finished or existing. Digests prove an output finished; other outputs are kept by default."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pca_protect.errors import UsageError
 from pca_protect.io.plan import Job, Plan
 
 JobStatus = Literal["to do", "finished", "exists"]
-_NAMED = 3
+_MAX_NAMED = 3
 _CHUNK = 1 << 20
 
 
@@ -26,19 +26,20 @@ def classify(
     config_digest: str,
     weights_digest: Callable[[], str] | None,
 ) -> list[JobStatus]:
-    """Where every job of a plan stands.
+    """The status of every job of a plan.
 
-    A picture is finished if its output, its input, the settings and the encoder's weights all have the digests of one line
-    of the journal.
+    A picture is finished if one line of the journal has the digests of its output, its input, the settings and the weights.
 
     Args:
         journal: lines by output, see `read_journal`.
-        existing: what to do with an output that is there and is not proved finished.
-        config_digest: of this run.
-        weights_digest: of this run's encoder, asked for only where everything else agrees; None believes in it.
+        existing: treatment of outputs that exist and are not finished.
+        config_digest: digest of this run's settings.
+        weights_digest: returns the digest of this run's encoder; called only if the other digests match. None accepts any
+            encoder.
 
     Raises:
-        UsageError: an output exists that this program did not write, or whose picture or settings changed since.
+        UsageError: with `existing` "refuse", an output exists that this program did not write, or whose picture or settings
+            have changed.
     """
     statuses: list[JobStatus] = []
     foreign: list[str] = []
@@ -72,12 +73,12 @@ def classify(
 
 
 def output_key(folder: Path | None, job: Job) -> str:
-    """How the journal names a job's output."""
+    """The name of a job's output in the journal; empty without an output folder."""
     return Path(os.path.relpath(job.target, folder)).as_posix() if folder is not None else ""
 
 
 def digest_of(path: str) -> str:
-    """SHA-256 of a file in hex; empty where it cannot be read."""
+    """SHA-256 of a file in hex; empty if it cannot be read."""
     digest = hashlib.sha256()
     try:
         with Path(path).open("rb") as file:
@@ -89,19 +90,18 @@ def digest_of(path: str) -> str:
 
 
 def _refuse(foreign: list[str], changed: list[str], other_settings: list[str]) -> None:
-    remedy = "add `existing=overwrite` to do that anew or `existing=skip` to keep what is there"
+    remedy = "add `existing=overwrite` to protect again or `existing=skip` to keep the output"
     if foreign:
         exist = "exists" if len(foreign) == 1 else "exist"
         raise UsageError(
-            f"{_some(foreign)}: {exist} already; add `existing=overwrite` or `existing=skip`, or choose another `output`"
+            f"{_abbreviated(foreign)}: {exist} already; add `existing=overwrite` or `existing=skip`, or choose another `output`"
         )
     if changed:
-        raise UsageError(f"{_some(changed)}: changed after having been protected; {remedy}")
+        raise UsageError(f"{_abbreviated(changed)}: changed since protection; {remedy}")
     if other_settings:
-        have = "has" if len(other_settings) == 1 else "have"
-        raise UsageError(f"{_some(other_settings)}: {have} been protected with other settings; {remedy}")
+        raise UsageError(f"{_abbreviated(other_settings)}: protected with other settings before; {remedy}")
 
 
-def _some(paths: list[str]) -> str:
-    rest = len(paths) - _NAMED
-    return ", ".join(paths[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+def _abbreviated(paths: list[str]) -> str:
+    rest = len(paths) - _MAX_NAMED
+    return ", ".join(paths[:_MAX_NAMED]) + (f" and {rest} more" if rest > 0 else "")

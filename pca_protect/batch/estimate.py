@@ -1,4 +1,4 @@
-"""How long a run will take, from a few steps on one small picture with the encoder and settings of the run."""
+"""Estimates the duration of a run by timing a few steps on a small picture with its encoder and settings."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _STEPS = (1, 3)
 @dataclass(frozen=True)
 class Estimate:
     """Attributes:
-    pictures: to do.
-    megapixels: of those whose header could be read.
-    seconds: on this machine, as busy as it is now, by one process; reading and writing overlap with it.
+    pictures: number of pending pictures.
+    megapixels: sum over pictures with a readable header.
+    seconds: for one process at the current load of the machine. Reading and writing overlap with it and are not counted.
     """
 
     pictures: int
@@ -36,24 +36,24 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast this machine is with some encoders and settings, as busy as it is now.
+    """Speed of this machine for an encoder and settings at its current load.
 
     Attributes:
-        seconds_per_step_and_pixel: pixels being those that the encoder is given.
-        seconds_per_pixel: of a picture, once: measuring what was done.
+        seconds_per_step_and_pixel: per pixel given to the encoder.
+        seconds_per_pixel: evaluation, once per picture.
     """
 
     seconds_per_step_and_pixel: float
     seconds_per_pixel: float
 
     def seconds(self, width_px: int, height_px: int, config: ProtectConfig) -> float:
-        """For one picture; 0 for one without a known size."""
+        """Seconds for one picture; 0 if its size is unknown."""
         if not width_px or not height_px:
             return 0.0
-        walk = windows(height_px, width_px, tile_px=config.tile_px)
-        encoded = len(walk) * encoded_pixels(
-            walk[0], height_px, width_px, sizes(height_px, width_px, config.scales, longest_px=config.posted_px)
-        )  # what windows share, for each
+        tiles = windows(height_px, width_px, tile_px=config.tile_px)
+        encoded = len(tiles) * encoded_pixels(
+            tiles[0], height_px, width_px, sizes(height_px, width_px, config.scales, longest_px=config.posted_px)
+        )  # overlaps count once per window
         return (
             config.recipe.steps * self.seconds_per_step_and_pixel * encoded
             + self.seconds_per_pixel * width_px * height_px
@@ -61,30 +61,30 @@ class Pace:
 
 
 def measure_pace(config: ProtectConfig, *, surrogate: AnySurrogate, evaluate: bool = True) -> Pace:
-    """Optimises a picture of noise a few steps long; writes nothing.
+    """Time a few steps on a picture of noise; writes nothing.
 
     Args:
         evaluate: see `protect`.
 
     Raises:
-        PictureError, DeviceError: not even that can be done.
+        PictureError, DeviceError: the noise picture cannot be protected.
     """
     noise = Picture(np.random.default_rng(0).integers(0, 256, (_SIDE_PX, _SIDE_PX, 3), dtype=np.uint8))
-    quick = replace(config, region=None, scales=("native",))  # the noise is smaller than what places store
+    quick = replace(config, region=None, scales=("native",))  # regions and scales may not fit the small picture
 
     def seconds(steps: int) -> float:
         started = time.perf_counter()
         protect(noise, replace(quick, steps=steps), surrogate=surrogate, evaluate=evaluate)
         return time.perf_counter() - started
 
-    seconds(_STEPS[0])  # the first one also warms up
+    seconds(_STEPS[0])  # warm-up
     few, more = (seconds(steps) for steps in _STEPS)
     per_step = max(more - few, 0.0) / (_STEPS[1] - _STEPS[0])
     return Pace(per_step / _SIDE_PX**2, max(few - per_step, 0.0) / _SIDE_PX**2)
 
 
 def estimate(jobs: Iterable[Job], config: ProtectConfig, *, surrogate: AnySurrogate, evaluate: bool = True) -> Estimate:
-    """At the pace that this machine has now. Raises as `measure_pace` does."""
+    """Estimate from the current pace of this machine. Raises as `measure_pace` does."""
     sizes = [(job.source.width_px, job.source.height_px) for job in jobs]
     pace = measure_pace(config, surrogate=surrogate, evaluate=evaluate)
     megapixels = sum(width_px * height_px for width_px, height_px in sizes) / 1e6

@@ -1,7 +1,7 @@
-"""What is finished, in a file that survives a kill: one JSON line a picture, appended before its output appears.
+"""The journal of finished pictures: a crash-safe JSON Lines file, one line per picture, appended before its output appears.
 
-An output without a line therefore never came from this program, and a line whose output is missing is work to do again.
-Lines are never changed. A line torn by a kill or a full disk proves nothing and is passed over.
+An output without a line is therefore not from this program, and a line without its output is a pending picture. Lines are
+never changed. Incomplete lines, from a kill or a full disk, are skipped.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ _PARTS = "journal.*.jsonl"
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
     """Attributes:
-    input, input_sha256: the picture as it was read; its path is for people, its digest for the proof.
-    config_sha256: see `OutputOptions.digest`.
-    weights_sha256: of the encoder.
-    output, output_sha256: the file, its path below the output folder with `/` between names.
-    version: of this program.
-    seconds: what it took.
+    input: path of the picture, for information only.
+    input_sha256: digest of the picture's file.
+    config_sha256: see `Request.digest`.
+    weights_sha256: digest of the encoder.
+    output: path relative to the output folder, with `/` as separator.
+    output_sha256: digest of the output.
+    version: version of this program.
+    seconds: duration of optimisation and evaluation.
     """
 
     input: str
@@ -41,54 +43,54 @@ _KINDS = {field.name: (int, float) if field.name == "seconds" else (str,) for fi
 
 
 class Journal:
-    """Appends to one file of the journal; every process of a run has its own.
+    """Appends to one file of the journal. Each process of a run has its own file.
 
     Args:
         folder: the state folder.
-        part: of a process among several; None for the journal itself.
+        part: rank of a process among several; None for the main file.
     """
 
     def __init__(self, folder: Path, *, part: int | None = None) -> None:
         self._path = folder / (_NAME if part is None else f"journal.{part}.jsonl")
-        self._begun = False
+        self._ends_cleanly = False
 
     def append(self, *lines: LedgerEntry) -> None:
-        """Add lines and wait until they are on the disk.
+        """Append lines and sync them to disk.
 
         Raises:
-            OSError: they are not, or not wholly.
+            OSError: not all of them were written.
         """
-        start = "" if self._begun or _ends_whole(self._path) else "\n"
+        start = "" if self._ends_cleanly or _ends_with_newline(self._path) else "\n"
         is_new = not self._path.exists()
-        self._begun = False  # until it is: what fails half-way is followed by a new line
+        self._ends_cleanly = False  # a failed write may leave a partial line, so the next one starts with a newline
         with self._path.open("ab", buffering=0) as file:
             data = (start + "".join(f"{json.dumps(asdict(line))}\n" for line in lines)).encode("ascii")
             if file.write(data) != len(data):
-                raise OSError(None, "only a part of a line could be written", str(self._path))
+                raise OSError(None, "a line could only be written in part", str(self._path))
             os.fsync(file.fileno())
         if is_new:
-            _keep_name(self._path)
-        self._begun = True
+            _sync_folder(self._path)
+        self._ends_cleanly = True
 
 
 def read_journal(folder: Path) -> dict[str, list[LedgerEntry]]:
     """All lines of the journal and its parts, by output.
 
     Raises:
-        OSError: it is there and cannot be read.
+        OSError: a file of the journal exists and cannot be read.
     """
-    found: dict[str, list[LedgerEntry]] = {}
+    lines: dict[str, list[LedgerEntry]] = {}
     for path in (folder / _NAME, *sorted(folder.glob(_PARTS))):
         if not path.exists():
             continue
         with path.open("rb") as file:
-            for line in _whole_lines(file):
-                found.setdefault(line.output, []).append(line)
-    return found
+            for line in _valid_lines(file):
+                lines.setdefault(line.output, []).append(line)
+    return lines
 
 
 def merge_parts(folder: Path) -> None:
-    """Append the parts that processes left to the journal and remove them. Doing it twice does no harm.
+    """Append the parts of all processes to the main file and remove them. Idempotent.
 
     Raises:
         OSError: the journal cannot be written.
@@ -96,11 +98,11 @@ def merge_parts(folder: Path) -> None:
     journal = Journal(folder)
     for part in sorted(folder.glob(_PARTS)):
         with part.open("rb") as file:
-            journal.append(*_whole_lines(file))
+            journal.append(*_valid_lines(file))
         part.unlink()
 
 
-def _whole_lines(file: Iterator[bytes]) -> Iterator[LedgerEntry]:
+def _valid_lines(file: Iterator[bytes]) -> Iterator[LedgerEntry]:
     for text in file:
         try:
             values = json.loads(text)
@@ -111,7 +113,7 @@ def _whole_lines(file: Iterator[bytes]) -> Iterator[LedgerEntry]:
             yield line
 
 
-def _ends_whole(path: Path) -> bool:
+def _ends_with_newline(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             if file.seek(0, os.SEEK_END) == 0:
@@ -122,8 +124,8 @@ def _ends_whole(path: Path) -> bool:
         return True
 
 
-def _keep_name(path: Path) -> None:
-    """A new file's name is on the disk only when its folder is; Windows has no way to ask for it."""
+def _sync_folder(path: Path) -> None:
+    """Sync the folder, so that the entry of a new file is on disk. Windows has no such call."""
     if os.name != "posix":
         return
     handle = os.open(path.parent, os.O_RDONLY)

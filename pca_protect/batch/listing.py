@@ -1,4 +1,4 @@
-"""Lists of pictures as files: what `Request.errors` names, and `Request.from_file`."""
+"""Reads the list of `Request.from_file` and writes the list of failures to `Request.errors`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pca_protect.io.plan import check_folder
 
 
 def read_list(path: Path) -> list[Listed]:
-    """One picture a line: a plain path, or a JSON object with `input` and, for its place in the output tree, `root`.
+    """Read a list of pictures, one per line: a path, or a JSON object with `input` and optionally `root`, see `Listed`.
 
     Args:
         path: the list; `-` is standard input.
 
     Raises:
-        UsageError: it cannot be read, or a line cannot be a path.
+        UsageError: the list cannot be read, or a line is not a path.
     """
     try:
         data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
@@ -35,14 +35,16 @@ def read_list(path: Path) -> list[Listed]:
             continue
         entry = _from_json(text) or Listed(text)
         if not entry.path or "\0" in entry.path + entry.root:
-            raise UsageError(f"`from_file={path}`: line {number} is no path; one a line, or what `errors` wrote")
+            raise UsageError(
+                f"`from_file={path}`: line {number} is not a path; give one path per line, or a file that `errors` wrote"
+            )
         listed.append(entry)
     return listed
 
 
 def check_errors_file(path: Path) -> None:
     """Raises:
-    UsageError: the list of errors cannot be written there, or would replace a file that is no such list.
+    UsageError: the list of errors cannot be written to `path`, or would replace a file that is not a list of errors.
     """
     check_folder(path.parent)
     if not path.exists():
@@ -53,14 +55,14 @@ def check_errors_file(path: Path) -> None:
     except OSError as error:
         raise UsageError(f"`errors={path}`: cannot be written ({error.strerror}); choose another name") from error
     if first and _from_json(os.fsdecode(first)) is None:
-        raise UsageError(f"`errors={path}`: exists already and is no list of errors; choose another name")
+        raise UsageError(f"`errors={path}`: exists and is not a list of errors; choose another name")
 
 
 def write_errors(path: Path, failures: Iterable[Failure]) -> None:
-    """One JSON object a line: `input`, `root`, `error`. Written whole or not at all; empty where nothing failed.
+    """Write one JSON object per line with `input`, `root` and `error`, atomically. The file is empty if nothing failed.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the list cannot be written.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text("".join(json.dumps(asdict(failure)) + "\n" for failure in failures), encoding="ascii")
@@ -73,7 +75,7 @@ def _from_json(text: str) -> Listed | None:
     try:
         entry = json.loads(text)
     except ValueError:
-        return None  # a file may be called that
+        return None  # a file name may start with a brace
     if not isinstance(entry, dict) or not isinstance(entry.get("input"), str):
         return None
     return Listed(entry["input"], str(entry.get("root") or ""))

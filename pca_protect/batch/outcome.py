@@ -1,4 +1,4 @@
-"""What became of one picture, and of all of them."""
+"""Results of one picture and of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A picture that failed: its path, the folder its place is mirrored from (empty if none), and the sentence why."""
+    """A failed picture: its path, the folder whose tree is mirrored (empty if none), and the error message."""
 
     input: str
     root: str
@@ -24,9 +24,9 @@ class Failure:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """Attributes:
-    record: of a picture that was protected and written; exactly one of this and `failure` is there.
-    failure: of one that was not.
-    no_room: it failed because the disk takes nothing any more, and so would all others.
+    record: of a picture that was protected and written. Exactly one of `record` and `failure` is set.
+    failure: of a picture that failed.
+    no_room: the disk is full or read-only, so later pictures would fail too.
     """
 
     job: Job
@@ -39,13 +39,13 @@ class Outcome:
 class Summary:
     """Attributes:
     protected: pictures done in this run.
-    finished: pictures that an earlier run finished, as their digests prove.
-    skipped: pictures left alone because their output exists.
+    finished: pictures that an earlier run finished, proved by digests.
+    skipped: pictures skipped because their output exists.
     left: pictures not reached because the run ended early.
-    failures: in the order they happened.
-    seconds: of work, with loading the model and without planning.
-    stopped: the sentence why the run ended early; empty if it did not.
-    folder: the run has an output folder with a journal, so that the same command resumes it.
+    failures: in order of occurrence.
+    seconds: duration with model loading and without planning.
+    stopped: message why the run ended early; empty if it did not.
+    folder: the run has an output folder with a journal, so the same command resumes it.
     """
 
     protected: int

@@ -1,9 +1,9 @@
-"""An output folder that one run has for itself, and what it keeps there about its work.
+"""Locks an output folder for one run, and lays out its state folder.
 
-OUT/.pca_protect/journal.jsonl      what is finished
-                 journal.RANK.jsonl the same, of a process among several, until the run merges it
-                 lock               held while a run writes here; the system frees it when that run ends, however it does
-                 tmp/               outputs until they are whole
+OUT/.pca_protect/journal.jsonl      finished pictures
+                 journal.RANK.jsonl the same for one of several processes, until merged
+                 lock               held while a run writes here; the system releases it when the process ends
+                 tmp/               incomplete outputs
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STATE = ".pca_protect"
 
 @dataclass(frozen=True)
 class State:
-    """Where a run keeps its journal, and its files until they are whole."""
+    """The state folder, which holds the journal, and its subfolder for incomplete outputs."""
 
     folder: Path
     temporary: Path
@@ -36,21 +36,21 @@ def state_of(output: Path) -> State:
 
 @contextmanager
 def output_lock(output: Path) -> Iterator[State]:
-    """Make the folder if need be, lock it, clear away what a killed run left, and free it at the end; a folder
-    in which nothing was finished is left as it was found.
+    """Create the folder if missing, lock it, remove the temporary files of killed runs, and release it on exit. If no picture
+    was finished, the folder is restored to its previous state.
 
     Raises:
-        UsageError: another run is writing there, or the folder cannot be made or written to.
+        UsageError: another run holds the lock, or the folder cannot be created or written to.
     """
     state = state_of(output)
-    made = not state.folder.exists()
+    created = not state.folder.exists()
     lock = FileLock(state.folder / "lock", timeout=0)
     try:
         state.folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
         raise UsageError(
-            f"{output}: another run is writing there; wait until it ends, or choose another folder with -o"
+            f"{output}: is in use by another run; wait until it ends, or choose another folder with -o"
         ) from error
     except (OSError, NotImplementedError) as error:
         raise UsageError(f"-o {output}: cannot be written to ({_reason(error)}); choose another folder") from error
@@ -63,16 +63,16 @@ def output_lock(output: Path) -> Iterator[State]:
             raise UsageError(f"-o {output}: cannot be written to ({_reason(error)}); choose another folder") from error
         yield state
     finally:
-        _forget_nothing_done(state, made=made)
+        _remove_if_unused(state, created=created)
         lock.release()
 
 
-def _forget_nothing_done(state: State, *, made: bool) -> None:
-    """Where this run made the state folder and nothing is remembered in it, the output folder is left as it was found."""
-    if not made or {path.name for path in state.folder.iterdir()} - {"lock", "tmp"}:
+def _remove_if_unused(state: State, *, created: bool) -> None:
+    """Remove a state folder that this run created and that has no journal, and the output folder if empty."""
+    if not created or {path.name for path in state.folder.iterdir()} - {"lock", "tmp"}:
         return
     shutil.rmtree(state.folder, ignore_errors=True)
-    with suppress(OSError):  # it was there before, or somebody has put something there
+    with suppress(OSError):  # the folder is not empty
         state.folder.parent.rmdir()
 
 

@@ -1,4 +1,4 @@
-"""What decides an output's bytes besides the optimisation."""
+"""Options that change an output file but not the optimisation: metadata and format."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pca_protect.io.picture import Picture
 class OutputOptions:
     """Attributes:
     strip_metadata: leave EXIF, XMP, IPTC and text out of the output.
-    strip_gps: leave out where the picture was taken.
-    rights_notice: a sentence for the output's metadata; empty for none.
+    strip_gps: leave the location out of the metadata.
+    rights_notice: terms of use for the metadata; empty for none.
     allow_lossy: permit a JPEG output.
 
     Raises:
-        UsageError: the notice holds what metadata cannot.
+        UsageError: the notice has control characters or is not valid text.
     """
 
     strip_metadata: bool = False
@@ -32,11 +32,11 @@ class OutputOptions:
     def __post_init__(self) -> None:
         if any(ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in self.rights_notice):
             raise UsageError(
-                f"`rights_notice={self.rights_notice!r}`: holds a line break or what is no text; write one line in UTF-8"
+                f"`rights_notice={self.rights_notice!r}`: has a control character or is not valid UTF-8; write one line of text"
             )
 
     def prepared(self, picture: Picture) -> Picture:
-        """The picture with the metadata that its output shall carry."""
+        """The picture with the metadata of its output."""
         if self.strip_metadata:
             picture = without_metadata(picture)
         if self.strip_gps:
@@ -44,8 +44,8 @@ class OutputOptions:
         return with_notice(picture, self.rights_notice) if self.rights_notice else picture
 
     def digest(self, config: ProtectConfig) -> str:
-        """SHA-256 in hex of everything that was asked for: equal requests make equal files of equal pictures."""
+        """SHA-256 of all settings in hex. With one encoder, equal digests give equal outputs of equal pictures."""
         options = asdict(self)
         options["notice"] = options.pop("rights_notice")  # names of the first version, as in `ProtectConfig.digest`
-        asked = {"config": config.digest(), "output_options": options}
+        asked = {"config": config.digest(), "delivery": options}
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

@@ -1,7 +1,7 @@
-"""Read ahead, optimise, write behind: pictures one after another, each failing for itself.
+"""The pipeline of a run: read ahead, optimise, write behind. A failing picture does not affect others.
 
-One thread reads and decodes, one encodes and writes, and what lies between is bounded, so that memory does not grow with
-the number of pictures. Everything is reported from the calling thread.
+One thread reads and decodes, another encodes and writes. The queues between them are bounded, so memory use is independent
+of the number of pictures. Outcomes are reported from the calling thread.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from pca_protect.batch.outcome import Failure, Outcome
 from pca_protect.errors import Cancelled, DeviceError, ModelError, PictureError, UsageError, first_line
 from pca_protect.io.picture import Picture
 from pca_protect.io.plan import Job
-from pca_protect.protection import Protected
+from pca_protect.protected import Protected
 from pca_protect.record import Record
 
 _GROUPS_AHEAD = 2
 _WRITES_BEHIND = 2
 _PIXELS_WAITING = 30_000_000
-"""Of large pictures fewer are read ahead and written behind: so many pixels on either side, and one picture at least."""
+"""Limit on the pixels read ahead, and on those waiting to be written. At least one picture is always admitted."""
 _LOOK_AHEAD = 64
-"""Jobs among which those of one size are put together: they are done at most so many places out of turn."""
+"""Number of jobs that wait for others of their size, which bounds the reordering."""
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
-class Stopped(Exception):  # noqa: N818 - what was done is done
-    """The disk takes nothing any more, as the sentence says that the first picture failed with."""
+class Stopped(Exception):  # noqa: N818 - a partial success
+    """The disk is full or read-only; the message is that of the first failed picture."""
 
 
 @dataclass(frozen=True)
 class Stages:
-    """What happens to a picture, each raising `PictureError` for one that fails.
+    """The stages of the pipeline. Each raises `PictureError` for a failing picture.
 
     Attributes:
-        read: a job's picture; called in the reading thread.
-        together: how many pictures of a job's size to optimise at once.
-        optimise: pictures of one size; a `DeviceError` for several is tried again one by one.
-        write: makes the file; called in the writing thread.
+        read: reads a job's picture, in the reading thread.
+        together: batch size for pictures of a job's size.
+        optimise: protects pictures of one size. After an error in a batch, its pictures are retried one by one.
+        write: writes the output, in the writing thread.
     """
 
     read: Callable[[Job], Picture]
@@ -51,55 +51,55 @@ class Stages:
 
 
 def run_pipeline(jobs: Iterable[Job], stages: Stages, report: Callable[[Outcome], None]) -> None:
-    """Put all jobs through the stages and report every one of them, in the order in which they are optimised.
+    """Run all jobs through the stages and report their outcomes in the order of optimisation.
 
-    Whatever ends it early, pictures that were optimised are still written and reported.
+    If the run ends early, optimised pictures are still written and reported.
 
     Raises:
-        Stopped: there is no room left, or the disk became read-only.
+        Stopped: the disk is full or became read-only.
         DeviceError, ModelError: from the stages.
     """
     reader = ThreadPoolExecutor(1, "read")
     writer = ThreadPoolExecutor(1, "write")
-    behind: deque[tuple[Future[Outcome], int]] = deque()
-    full: list[str] = []
+    writes: deque[tuple[Future[Outcome], int]] = deque()
+    disk_errors: list[str] = []
 
-    def settle(at_most: int) -> None:
-        while len(behind) > at_most or (len(behind) > 1 and sum(pixels for _, pixels in behind) > _PIXELS_WAITING):
-            outcome = behind.popleft()[0].result()
+    def report_until(at_most: int) -> None:
+        while len(writes) > at_most or (len(writes) > 1 and sum(pixels for _, pixels in writes) > _PIXELS_WAITING):
+            outcome = writes.popleft()[0].result()
             if outcome.no_room and outcome.failure is not None:
-                full.append(outcome.failure.error)
+                disk_errors.append(outcome.failure.error)
             report(outcome)
 
-    def follow(job: Job, result: Protected | Failure) -> None:
-        behind.append((writer.submit(_write, job, result, stages.write), _pixels(job)))
-        settle(_WRITES_BEHIND)
-        if full:
-            raise Stopped(full[0])
+    def submit(job: Job, result: Protected | Failure) -> None:
+        writes.append((writer.submit(_write, job, result, stages.write), _pixels(job)))
+        report_until(_WRITES_BEHIND)
+        if disk_errors:
+            raise Stopped(disk_errors[0])
 
     try:
         for read in _read_ahead(group_by_size(jobs, stages.together), stages.read, reader):
-            good: list[tuple[Job, Picture]] = []
+            decoded: list[tuple[Job, Picture]] = []
             for job, result in read:
                 if isinstance(result, Failure):
-                    follow(job, result)
+                    submit(job, result)
                 else:
-                    good.append((job, result))
-            for pictures in _of_one_size(good):
+                    decoded.append((job, result))
+            for pictures in _of_one_size(decoded):
                 for job, protected in _optimised(pictures, stages.optimise):
-                    follow(job, protected)
+                    submit(job, protected)
     finally:
         reader.shutdown(wait=False, cancel_futures=True)
         try:
-            settle(0)
+            report_until(0)
         finally:
             writer.shutdown(wait=True, cancel_futures=True)
-    if full:
-        raise Stopped(full[0])
+    if disk_errors:
+        raise Stopped(disk_errors[0])
 
 
 def group_by_size(jobs: Iterable[Job], together: Callable[[Job], int]) -> Iterator[list[Job]]:
-    """Jobs of equal size in groups of what `together` allows, in the order given as far as a short look ahead permits."""
+    """Group jobs of equal size into batches of at most `together(job)`, roughly in the order given (see `_LOOK_AHEAD`)."""
     waiting: dict[tuple[int, int], list[Job]] = {}
     for job in jobs:
         most = min(together(job), max(1, _PIXELS_WAITING // max(1, _pixels(job))))
@@ -133,12 +133,12 @@ def _waiting(groups: Iterable[Sequence[tuple[Job, object]]]) -> int:
 
 
 def _pixels(job: Job) -> int:
-    """As the header says; 0 where it could not be read."""
+    """Pixels according to the header; 0 if it could not be read."""
     return job.source.width_px * job.source.height_px
 
 
 def _of_one_size(pictures: Sequence[tuple[Job, Picture]]) -> list[list[tuple[Job, Picture]]]:
-    """A header's size is that before rotation, so those that were read together may differ after all."""
+    """Group by decoded size, which may differ within a batch: header sizes are before EXIF rotation."""
     groups: dict[tuple[int, int], list[tuple[Job, Picture]]] = {}
     for job, picture in pictures:
         groups.setdefault((picture.width, picture.height), []).append((job, picture))
@@ -151,13 +151,9 @@ def _optimised(
 ) -> Iterator[tuple[Job, Protected | Failure]]:
     try:
         results = optimise(pictures)
-    except (
-        ModelError,
-        UsageError,
-        Cancelled,
-    ):  # no encoder, a request that cannot be meant, or enough: not this picture's
+    except (ModelError, UsageError, Cancelled):  # not specific to this picture
         raise
-    except Exception as error:  # whatever one picture does, the others are done
+    except Exception as error:  # one picture's failure must not stop the others
         if len(pictures) > 1:
             for picture in pictures:
                 yield from _optimised([picture], optimise)
@@ -175,7 +171,7 @@ def _read(job: Job, read: Callable[[Job], Picture]) -> Picture | Failure:
         return Failure(job.source.path, job.source.root, job.source.problem)
     try:
         return read(job)
-    except Exception as error:  # noqa: BLE001 - whatever one picture does, the others are done
+    except Exception as error:  # noqa: BLE001 - one picture's failure must not stop the others
         return _failure(job, error, "read")
 
 
@@ -184,7 +180,7 @@ def _write(job: Job, result: Protected | Failure, write: Callable[[Job, Protecte
         return Outcome(job, failure=result)
     try:
         return Outcome(job, record=write(job, result))
-    except Exception as error:  # noqa: BLE001 - whatever one picture does, the others are done
+    except Exception as error:  # noqa: BLE001 - one picture's failure must not stop the others
         cause = error if isinstance(error, OSError) else error.__cause__
         failure = _failure(job, error, "written")
         return Outcome(job, failure=failure, no_room=isinstance(cause, OSError) and cause.errno in _NO_ROOM)
@@ -195,7 +191,7 @@ def _failure(job: Job, error: Exception, verb: str) -> Failure:
     if isinstance(error, PictureError):
         sentence = str(error)
     elif isinstance(error, MemoryError):
-        sentence = f"{path}: needs more memory than there is; make it smaller or close other programs"
+        sentence = f"{path}: needs more memory than is free; make it smaller or close other programs"
     elif isinstance(error, OSError):
         where = f": {error.filename}" if error.filename else ""
         sentence = f"{path}: cannot be {verb} ({error.strerror or error}{where}); check the disk and its folders"

@@ -1,6 +1,6 @@
-"""Several processes on one machine, started by `accelerate launch` or `torchrun`: who is who, and what they tell each other.
+"""Ranks and communication of several processes on one machine, started by `accelerate launch` or `torchrun`.
 
-A process alone pays nothing for this: torch is imported only where the launcher's variables say that there are others.
+A single process has no overhead: torch is imported only if the launcher's environment variables announce several processes.
 """
 
 from __future__ import annotations
@@ -17,25 +17,26 @@ from pca_protect.errors import DeviceError, PcaProtectError
 
 T = TypeVar("T")
 
-_PATIENCE = timedelta(days=30)
-"""One process may have large pictures left when the others are done. A process that dies is noticed at once."""
+_TIMEOUT = timedelta(days=30)
+"""Timeout of collectives. It is long because one process may still have large pictures when others are done; a process that
+dies is detected immediately."""
 
 
 class Processes(Protocol):
-    """The processes of a run. Whatever is raised as `PcaProtectError` through these is raised in all of them."""
+    """The processes of a run. A `PcaProtectError` raised through these methods is raised in every process."""
 
     rank: int
     world: int
 
     def from_first(self, make: Callable[[], T]) -> T:
-        """What `make` returns or raises in the first process, in all of them."""
+        """Call `make` in the first process; return or raise its result in every process."""
 
     def gather(self, value: T) -> list[T]:
-        """The values of all processes, by rank, in all of them."""
+        """The values of all processes, ordered by rank, in every process."""
 
 
 def rank_and_world() -> tuple[int, int]:
-    """This process's number and how many there are, from the launcher's variables."""
+    """Rank and number of processes, from the launcher's environment variables; `(0, 1)` without a launcher."""
     variables = [os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE")]
     rank, world = (int(text) if text.isdigit() else 0 for text in variables)
     return (rank, world) if 0 <= rank < world else (0, 1)
@@ -43,24 +44,24 @@ def rank_and_world() -> tuple[int, int]:
 
 @contextmanager
 def all_processes(device: Device) -> Iterator[Processes]:
-    """The processes of this run, to be left by all of them together.
+    """The processes of this run. All of them leave the context together.
 
     Raises:
-        DeviceError: one of them is gone.
+        DeviceError: another process died.
     """
     if rank_and_world()[1] == 1:
-        yield _Alone()
+        yield _SingleProcess()
         return
-    together = _Together(device)
+    group = _ProcessGroup(device)
     try:
-        yield together
-    except PcaProtectError:  # which all of them raise
-        together.part()
+        yield group
+    except PcaProtectError:  # raised in every process
+        group.leave()
         raise
-    together.part()
+    group.leave()
 
 
-class _Alone:
+class _SingleProcess:
     rank = 0
     world = 1
 
@@ -71,17 +72,17 @@ class _Alone:
         return [value]
 
 
-class _Together:
+class _ProcessGroup:
     def __init__(self, device: Device) -> None:
-        import torch  # noqa: PLC0415 - a process alone does not pay for it here
+        import torch  # noqa: PLC0415 - not for a single process
         import torch.distributed  # noqa: PLC0415
         from accelerate import PartialState  # noqa: PLC0415
 
-        for name in ("NCCL_P2P_DISABLE", "NCCL_IB_DISABLE"):  # not used here; accelerate insists on some cards
+        for name in ("NCCL_P2P_DISABLE", "NCCL_IB_DISABLE"):  # unused with gloo; accelerate requires them on some cards
             os.environ.setdefault(name, "1")
         cpu = device in ("cpu", "mps") or not torch.cuda.is_available()
-        # Nothing but small objects is exchanged, so gloo serves GPUs as well; it sets this process's GPU as the current one.
-        state = PartialState(cpu=cpu, backend="gloo", timeout=_PATIENCE)
+        # Only small objects are exchanged, so gloo suffices on GPUs too. PartialState selects this process's GPU.
+        state = PartialState(cpu=cpu, backend="gloo", timeout=_TIMEOUT)
         self.rank: int = state.process_index
         self.world: int = state.num_processes
         self._distributed = torch.distributed
@@ -94,7 +95,7 @@ class _Together:
                 made = [(make(), None)]
             except PcaProtectError as error:
                 made = [(None, error)]
-        with self._noticing():
+        with self._detecting_failure():
             self._distributed.broadcast_object_list(made, src=0)
         ((value, failure),) = made
         if failure is not None:
@@ -103,13 +104,13 @@ class _Together:
 
     def gather(self, value: T) -> list[T]:
         values: list[T] = [value] * self.world
-        with self._noticing():
+        with self._detecting_failure():
             self._distributed.all_gather_object(values, value)
         return values
 
-    def part(self) -> None:
-        """Wait for the others. From here on a launcher that ends those still there, because one left with an exit code,
-        is not listened to: they are leaving with the same one, and the first may have something to say."""
+    def leave(self) -> None:
+        """Wait for the others, then leave the group. Ignores SIGTERM from here on: the launcher sends it once a process exits
+        with an error, but the others exit with the same code, and the first must still print its summary."""
         if self._broken:
             return
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -117,11 +118,11 @@ class _Together:
         self._distributed.destroy_process_group()
 
     @contextmanager
-    def _noticing(self) -> Iterator[None]:
+    def _detecting_failure(self) -> Iterator[None]:
         try:
             yield
-        except RuntimeError as error:  # what gloo raises when a connection is closed
+        except RuntimeError as error:  # gloo's error for a closed connection
             self._broken = True
             raise DeviceError(
-                "another process of this run ended early; what is finished is kept, run the same command again"
+                "another process of this run ended early; finished pictures are kept, run the same command again"
             ) from error

@@ -1,4 +1,4 @@
-"""What a user asked to be done to many pictures, as one value."""
+"""The request for a run over many pictures."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from pca_protect.batch.output_options import OutputOptions
 from pca_protect.config import ProtectConfig
 
 Existing = Literal["refuse", "overwrite", "skip"]
-"""What to do where an output exists: end before any work, replace it unless it is proved finished, or leave it alone."""
+"""Treatment of existing outputs: raise before any work, replace unless proved finished, or keep."""
 
 
 @dataclass(frozen=True)
 class Request:
     """Attributes:
     names: files, folders and patterns.
-    output: the file or folder named with -o.
+    output: output file or folder (-o).
     recursive: enter subfolders.
     existing: see `Existing`.
     from_file: a list of further pictures, `-` for standard input; see `listing.read_list`.
-    errors: where to write what failed; see `listing.write_errors`.
+    errors: file for the list of failures; see `listing.write_errors`.
     output_options: metadata and format.
-    mask: a picture that is light where each of the others may change.
-    offline: touch no network.
+    mask: a picture whose light areas mark where the others may change.
+    offline: use no network.
     fallback: permit `auto` to take the embedded test model.
-    evaluate: measure the finished picture beside noise; False leaves those fields of the record empty.
-    max_pixels: larger pictures are refused; None takes the reader's limit.
+    evaluate: compare the finished picture with random noise; False leaves those fields of the record empty.
+    max_pixels: limit on picture size; None for the reader's default.
     """
 
     names: tuple[str, ...]
@@ -45,8 +45,8 @@ class Request:
     max_pixels: int | None = None
 
     def digest(self, config: ProtectConfig) -> str:
-        """SHA-256 in hex of all that decides what becomes of a picture, but for the encoder's weights."""
-        asked = self.output_options.digest(config)
+        """SHA-256 in hex of everything that determines an output, except the picture and the encoder's weights."""
+        digest = self.output_options.digest(config)
         if self.mask is None:
-            return asked
-        return hashlib.sha256(asked.encode() + self.mask.read_bytes()).hexdigest()
+            return digest
+        return hashlib.sha256(digest.encode() + self.mask.read_bytes()).hexdigest()

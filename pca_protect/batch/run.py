@@ -1,6 +1,6 @@
-"""Many pictures, start to finish: plan, take the output folder, leave out what is finished, share the rest, sum up.
+"""A run over many pictures: plan, lock the output folder, skip finished pictures, share the rest among processes, sum up.
 
-Imports no torch: a request that cannot be meant is refused before the seconds that this takes.
+Imports no torch, whose import takes seconds, so that invalid requests are rejected first.
 """
 
 from __future__ import annotations
@@ -32,39 +32,39 @@ if TYPE_CHECKING:
 
 
 class RunObserver(Protocol):
-    """Is told what happens. Of several processes the first one hears `notice` and `end`, each all else."""
+    """Receives the events of a run. Only the first process receives `message` and `end`; each receives the others."""
 
     def message(self, sentence: str) -> None:
-        """Something to know before the work begins."""
+        """A notice, before the work begins or at its end."""
 
     def loaded(self, surrogate: AnySurrogate) -> None:
-        """The encoder is there."""
+        """The encoder is loaded."""
 
     def begin(self, pictures: int) -> None:
-        """So many pictures are to do."""
+        """The work begins; `pictures` is the number of pending ones."""
 
     def picture(self, job: Job) -> None:
-        """This one is being optimised."""
+        """The optimisation of a picture begins."""
 
     def step(self, done: int, steps: int, loss: float) -> None:
-        """So far it is; the loss in its own unit, see `engine.Progress`."""
+        """Progress of the optimisation; the loss is in its own unit, see `engine.Progress`."""
 
     def done(self, outcome: Outcome) -> None:
-        """A picture is finished or failed."""
+        """A picture is finished or has failed."""
 
     def end(self, summary: Summary) -> None:
-        """All are, or the run ends early."""
+        """The run ends, completely or early."""
 
 
 @dataclass(frozen=True)
 class Preview:
-    """What a run would do.
+    """The plan of a run.
 
     Attributes:
-        jobs, statuses: of every picture, in the order of the inputs.
-        messages: what was left out, what the encoders' names stand for, and what the outputs' names depend on.
-        resolved: the encoders; None if no picture to do has a readable header.
-        downloads: names of encoders that have to be downloaded first, for `auto` or a family.
+        jobs, statuses: one per picture, in input order.
+        messages: omitted files, what names of encoders stand for, and conditions on the outputs' names.
+        resolved: the encoders; None if no pending picture has a readable header.
+        downloads: encoders of `auto` and of families that have to be downloaded first.
     """
 
     jobs: list[Job]
@@ -80,11 +80,10 @@ class Preview:
 
 
 def preview(request: Request, config: ProtectConfig) -> Preview:
-    """What `run` would do, without doing it, or loading or downloading a model: earlier outputs are taken to be made with its
-    weights.
+    """Plan a run without loading or downloading a model. Assumes that existing outputs were made with its weights.
 
     Raises:
-        UsageError: as `run`.
+        UsageError: as for `run`.
         ModelError: `auto` would fall back, and the request forbids it.
     """
     inputs = find(request)
@@ -117,31 +116,31 @@ def preview(request: Request, config: ProtectConfig) -> Preview:
 
 
 def run(request: Request, config: ProtectConfig, observer: RunObserver) -> Summary:
-    """Protect pictures, alone or as one of several processes, each with its share.
+    """Protect pictures, as a single process or as one of several that share the work.
 
     Raises:
-        UsageError: the request cannot be meant; nothing was done.
-        ModelError, DeviceError: in all processes, after what is finished was summed up.
+        UsageError: the request is invalid; nothing was done.
+        ModelError, DeviceError: raised in every process, after the summary.
     """
-    with all_processes(config.device) as processes, ExitStack() as held:
+    with all_processes(config.device) as processes, ExitStack() as cleanup:
         load = cache(lambda resolved: _load(resolved, request, config, observer))
-        begun = processes.from_first(lambda: _begin(request, config, load, held))
+        prepared = processes.from_first(lambda: _prepare(request, config, load, cleanup))
 
         def surrogate() -> AnySurrogate:
-            # Without a readable header nothing was resolved. A file that became readable meanwhile has a protected name.
-            return load(begun.resolved or _resolve(request, config, fallback=False))
+            # Nothing was resolved if no header was readable. A file that became readable since then has its regular name.
+            return load(prepared.resolved or _resolve(request, config, fallback=False))
 
         if processes.rank == 0:
-            for message in begun.messages:
+            for message in prepared.messages:
                 observer.message(message)
-            if begun.state is None:
-                for job in begun.existing:
+            if prepared.state is None:
+                for job in prepared.existing:
                     observer.message(f"{job.target}: exists, skipped")
-        return _work(begun, request, config, surrogate, observer, processes)
+        return _work(prepared, request, config, surrogate, observer, processes)
 
 
 @dataclass(frozen=True)
-class _Begun:
+class _Prepared:
     to_do: list[Job]
     existing: list[Job]
     finished: int
@@ -152,7 +151,7 @@ class _Begun:
 
 @dataclass
 class _Tally:
-    """What became of one process's share."""
+    """Results of one process's share."""
 
     protected: int = 0
     failures: list[Failure] = field(default_factory=list)
@@ -166,11 +165,11 @@ class _Tally:
             self.failures.append(outcome.failure)
 
 
-def _begin(
-    request: Request, config: ProtectConfig, load: Callable[[Resolved], AnySurrogate], held: ExitStack
-) -> _Begun:
+def _prepare(
+    request: Request, config: ProtectConfig, load: Callable[[Resolved], AnySurrogate], cleanup: ExitStack
+) -> _Prepared:
     inputs = find(request)
-    state = held.enter_context(output_lock(inputs.journalled)) if inputs.journalled is not None else None
+    state = cleanup.enter_context(output_lock(inputs.journalled)) if inputs.journalled is not None else None
     classified = classify_inputs(
         inputs,
         request,
@@ -184,7 +183,7 @@ def _begin(
     messages = _messages(inputs, request)
     if jobs["to do"]:
         messages += _explained(classified.resolved, config)
-    return _Begun(jobs["to do"], jobs["exists"], len(jobs["finished"]), state, messages, classified.resolved)
+    return _Prepared(jobs["to do"], jobs["exists"], len(jobs["finished"]), state, messages, classified.resolved)
 
 
 def _resolve(request: Request, config: ProtectConfig, *, fallback: bool) -> Resolved:
@@ -202,7 +201,7 @@ def _explained(resolved: Resolved | None, config: ProtectConfig) -> list[str]:
 
 def _messages(inputs: Inputs, request: Request) -> list[str]:
     nothing_listed = request.from_file is not None and not inputs.plan.jobs
-    return [f"{request.from_file}: names no picture; nothing to do"] if nothing_listed else inputs.found.messages()
+    return [f"{request.from_file}: lists no pictures; nothing to do"] if nothing_listed else inputs.found.messages()
 
 
 def _load(resolved: Resolved, request: Request, config: ProtectConfig, observer: RunObserver) -> AnySurrogate:
@@ -214,7 +213,7 @@ def _load(resolved: Resolved, request: Request, config: ProtectConfig, observer:
 
 
 def _work(
-    begun: _Begun,
+    prepared: _Prepared,
     request: Request,
     config: ProtectConfig,
     surrogate: Callable[[], AnySurrogate],
@@ -229,24 +228,24 @@ def _work(
         protected = sum(tally.protected for tally in tallies)
         summary = Summary(
             protected=protected,
-            finished=begun.finished,
-            skipped=len(begun.existing),
-            left=len(begun.to_do) - protected - len(failures),
+            finished=prepared.finished,
+            skipped=len(prepared.existing),
+            left=len(prepared.to_do) - protected - len(failures),
             failures=failures,
             seconds=time.perf_counter() - started,
             stopped=next((tally.stopped for tally in tallies if tally.stopped), ""),
-            folder=begun.state is not None,
+            folder=prepared.state is not None,
         )
         if processes.rank == 0:
-            for problem in _keep(summary, begun.state, request):
+            for problem in _save_results(summary, prepared.state, request):
                 observer.message(problem)
             observer.end(summary)
         return summary
 
     try:
-        _do_share(begun, request, config, surrogate, observer, processes, tally)
+        _do_share(prepared, request, config, surrogate, observer, processes, tally)
         tallies = processes.gather(tally)
-    except BaseException:  # interrupted, or another process is gone: say what is done, and let it end this one
+    except BaseException:  # interrupted, or another process died: report the results so far
         sum_up([tally])
         raise
     summary = sum_up(tallies)
@@ -257,7 +256,7 @@ def _work(
 
 
 def _do_share(
-    begun: _Begun,
+    prepared: _Prepared,
     request: Request,
     config: ProtectConfig,
     surrogate: Callable[[], AnySurrogate],
@@ -265,28 +264,28 @@ def _do_share(
     processes: Processes,
     tally: _Tally,
 ) -> None:
-    """This process's part of the pictures; what ends it early is kept in its tally."""
-    if not begun.to_do:
+    """Protect this process's share. An error that ends it early is stored in its tally."""
+    if not prepared.to_do:
         return
     from pca_protect.batch.pipeline import Stopped  # noqa: PLC0415 - torch
     from pca_protect.batch.work import work  # noqa: PLC0415 - torch
 
-    share = begun.to_do[processes.rank :: processes.world]
+    share = prepared.to_do[processes.rank :: processes.world]
 
     def report(outcome: Outcome) -> None:
         tally.add(outcome)
         observer.done(outcome)
 
     try:
-        if processes.world > 1 and begun.resolved is not None:
-            _agree(surrogate, processes)
+        if processes.world > 1 and prepared.resolved is not None:
+            _require_same_encoder(surrogate, processes)
         observer.begin(len(share))
         work(
             share,
             request,
             config,
             surrogate=surrogate,
-            state=begun.state,
+            state=prepared.state,
             part=processes.rank if processes.world > 1 else None,
             report=report,
             on_picture=observer.picture,
@@ -298,27 +297,27 @@ def _do_share(
         tally.error = error
 
 
-def _agree(surrogate: Callable[[], AnySurrogate], processes: Processes) -> None:
+def _require_same_encoder(surrogate: Callable[[], AnySurrogate], processes: Processes) -> None:
     """Raises:
-    ModelError: the processes would protect against different encoders.
+    ModelError: the processes loaded different encoders, or one of them failed to load.
     """
     loaded: str | PcaProtectError
     try:
         loaded = surrogate().digest
     except PcaProtectError as error:
         loaded = error
-    everyone = processes.gather(loaded)
-    for what in everyone:
-        if isinstance(what, PcaProtectError):
-            raise what
-    if len(set(everyone)) > 1:
+    digests = processes.gather(loaded)
+    for digest in digests:
+        if isinstance(digest, PcaProtectError):
+            raise digest
+    if len(set(digests)) > 1:
         raise ModelError(
             "the processes of this run loaded different encoders under one name; run the same command again"
         )
 
 
-def _keep(summary: Summary, state: State | None, request: Request) -> Iterator[str]:
-    """Write down what failed, and make one journal of the processes' parts. Gives what went wrong with that."""
+def _save_results(summary: Summary, state: State | None, request: Request) -> Iterator[str]:
+    """Write the list of failures and merge the journal's parts. Yields a message for each problem in doing so."""
     if request.errors is not None:
         try:
             write_errors(request.errors, summary.failures)
@@ -327,5 +326,5 @@ def _keep(summary: Summary, state: State | None, request: Request) -> Iterator[s
     if state is not None:
         try:
             merge_parts(state.folder)
-        except OSError as error:  # nothing is lost: the next run reads the parts as well, and merges them
+        except OSError as error:  # nothing is lost: the next run reads and merges the parts
             yield f"{state.folder}: the journal's parts could not be merged yet ({error.strerror})"

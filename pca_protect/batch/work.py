@@ -1,4 +1,4 @@
-"""The pictures of one process, from file to file."""
+"""Protects one process's share of the pictures, from input files to output files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from pca_protect.io.plan import Job
 from pca_protect.io.read import read_picture
 from pca_protect.io.write import output_format, write_bytes
 from pca_protect.memory import batch_size
-from pca_protect.protection import Protected, protect_batch
+from pca_protect.protected import Protected
+from pca_protect.protection import protect_batch
 from pca_protect.record import Record
 from pca_protect.surrogates.encoder import AnySurrogate
 
@@ -44,18 +45,18 @@ def work(
     """Protect the pictures of these jobs.
 
     Args:
-        surrogate: gives the loaded encoder; not called where no picture can be read.
-        state: of the output folder; None where outputs lie beside their pictures, without a journal.
-        part: of the journal, where there are several processes.
-        report: told of every picture.
-        on_picture: told of what is optimised next; of several at once, the first.
+        surrogate: returns the loaded encoder; not called if no picture can be read.
+        state: state folder of the output folder; None without a journal, for outputs beside their pictures.
+        part: this process's part of the journal; None for a single process.
+        report: called with the outcome of every picture.
+        on_picture: called before each batch is optimised, with its first job.
 
     Raises:
-        Stopped: there is no room left.
+        Stopped: the disk is full or read-only.
         ModelError, DeviceError: from the encoder.
     """
     output_options = request.output_options
-    asked = request.digest(config)
+    config_digest = request.digest(config)
     mask = None if request.mask is None else read_mask(request.mask, max_pixels=request.max_pixels or MAX_PIXELS)
     journal = Journal(state.folder, part=part) if state is not None else None
 
@@ -68,19 +69,19 @@ def work(
 
     def optimise(pictures: Sequence[tuple[Job, Picture]]) -> Sequence[Protected]:
         on_picture(pictures[0][0])
-        shown = [picture for _, picture in pictures]
-        loaded = surrogate()
+        inputs = [picture for _, picture in pictures]
+        encoder = surrogate()
         try:
             return protect_batch(
-                shown,
+                inputs,
                 config,
-                surrogate=loaded,
-                masks=[mask] * len(shown),
+                surrogate=encoder,
+                masks=[mask] * len(inputs),
                 evaluate=request.evaluate,
                 on_step=on_step,
             )
-        except ModelError as error:  # the encoder is there, and cannot do with this picture
-            raise PictureError(f"{shown[0].source}: {error}") from error
+        except ModelError as error:  # the encoder is loaded but cannot process this picture
+            raise PictureError(f"{inputs[0].source}: {error}") from error
 
     def write(job: Job, protected: Protected) -> Record:
         target = Path(job.target)
@@ -88,7 +89,7 @@ def work(
         data, record = protected.encoded(format_name, allow_lossy=output_options.allow_lossy)
         if journal is not None and state is not None:
             target.parent.mkdir(parents=True, exist_ok=True)
-            journal.append(_line(job, record, asked, output_key(state.folder.parent, job)))
+            journal.append(_line(job, record, config_digest, output_key(state.folder.parent, job)))
         temporary = state.temporary if state is not None else None
         write_bytes(data, target, overwrite=request.existing == "overwrite", folder=temporary)
         return replace(record, output=job.target)
@@ -100,11 +101,11 @@ def work(
     run_pipeline(jobs, Stages(read, at_once, optimise, write), report)
 
 
-def _line(job: Job, record: Record, asked: str, output: str) -> LedgerEntry:
+def _line(job: Job, record: Record, config_digest: str, output: str) -> LedgerEntry:
     return LedgerEntry(
         input=job.source.place.replace(os.sep, "/"),
         input_sha256=record.input_sha256,
-        config_sha256=asked,
+        config_sha256=config_digest,
         weights_sha256=str(record.vae["weights_sha256"]),
         output=output,
         output_sha256=record.output_sha256,

@@ -1,1 +1,1 @@
-"""Many machines: Ray hands the pictures out, files and records go through fsspec. Needs the extra `cluster`."""
+"""Runs on a Ray cluster, with files and records in any fsspec storage. Needs the extra `cluster`."""

@@ -1,8 +1,8 @@
-"""The part that knows Ray: a cluster, a pool of workers, and the results as they come.
+"""The Ray interface: connects to a cluster, runs a pool of workers and yields their results.
 
-Ray Data carries each picture's bytes from a reading task to an actor of the pool, each with its own encoder; an actor
-writes its output itself, so that only records come back. What is lost with a worker Ray does again, for ever if need be:
-so the tries are counted here, and a picture that keeps ending its workers is given up.
+Ray Data passes each picture's bytes from a fetching task to an actor of the pool. Each actor has its own encoder and writes
+its outputs itself, so only records are returned. Ray retries the tasks of a lost worker without limit. Attempts are therefore
+counted, and a picture that repeatedly crashes its worker is reported as failed.
 """
 
 from __future__ import annotations
@@ -38,28 +38,27 @@ def require_ray() -> None:
     """Raises:
     UsageError: the extra is missing.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would otherwise report its use to its makers
-    os.environ.setdefault(
-        "RAY_BACKEND_LOG_LEVEL", "fatal"
-    )  # its C++ side writes to stderr; the files in /tmp/ray have it all
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # opt out of Ray's usage statistics
+    # Ray's C++ backend logs to stderr; the log files in /tmp/ray are complete.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray.data  # noqa: F401, PLC0415 - of an extra
     except ImportError as error:
         raise UsageError(
-            f"`engine=ray` needs a package that is not there ({first_line(error)}); run {EXTRA}"
+            f"`engine=ray` needs a package that is not installed ({first_line(error)}); run {EXTRA}"
         ) from error
 
 
 def results_of(
     tasks: Sequence[Task], worker_config: WorkerConfig, *, workers: int | None, address: str | None
 ) -> Generator[Result, None, None]:
-    """What becomes of every task, in the order in which they are ended.
+    """Yield the result of every task in order of completion.
 
     Args:
         workers, address: see `cluster.run`.
 
     Raises:
-        ModelError: a worker has another encoder.
+        ModelError: a worker loaded a different encoder.
         DeviceError: the cluster cannot be reached, or ended the run.
     """
     import ray  # noqa: PLC0415 - of an extra
@@ -68,7 +67,7 @@ def results_of(
         pool = _pool(worker_config.config, workers, ray.cluster_resources())  # type: ignore[no-untyped-call]
         try:
             for row in _dataset(tasks, worker_config, pool).iter_rows():
-                yield pickle.loads(row["result"])  # made by our own workers
+                yield pickle.loads(row["result"])  # trusted: pickled by our workers
         except ray.exceptions.RayError as error:
             raise _explained(error) from error
 
@@ -86,16 +85,16 @@ class _Pool:
 def _pool(config: ProtectConfig, workers: int | None, resources: dict[str, float]) -> _Pool:
     gpus = int(resources.get("GPU", 0))
     on_gpu = config.device.startswith("cuda") or (config.device == "auto" and gpus > 0)
-    there = 1 if config.device == "mps" else gpus if on_gpu else int(resources.get("CPU", 0))
-    return _Pool(workers or max(1, there), 1 if on_gpu else 0)
+    available = 1 if config.device == "mps" else gpus if on_gpu else int(resources.get("CPU", 0))
+    return _Pool(workers or max(1, available), 1 if on_gpu else 0)
 
 
 @contextmanager
 def _connected(address: str | None, workers: int | None) -> Iterator[None]:
-    """Use the cluster that this process is connected to, or connect to one, or start one on this machine.
+    """Use the cluster of this process if connected, else connect to `address`, else start Ray on this machine.
 
     Raises:
-        DeviceError: it cannot be reached or started.
+        DeviceError: the cluster cannot be reached or started.
     """
     import ray  # noqa: PLC0415 - of an extra
 
@@ -121,10 +120,10 @@ def _connected(address: str | None, workers: int | None) -> Iterator[None]:
 
 
 def _require_listening(address: str) -> None:
-    """Ray itself would knock for minutes at an address where nobody answers.
+    """Check that the address accepts connections. Ray itself would retry for minutes.
 
     Raises:
-        DeviceError: nobody does.
+        DeviceError: the address does not.
     """
     host, separator, port = address.rpartition(":")
     if "//" in address or not separator or not port.isdigit():
@@ -138,7 +137,7 @@ def _require_listening(address: str) -> None:
 
 
 def _dataset(tasks: Sequence[Task], worker_config: WorkerConfig, pool: _Pool) -> Dataset:
-    """One block of Ray Data a picture: results come as they are made, and a lost worker loses nothing but its own."""
+    """The Ray Data pipeline, with one block per picture: results arrive immediately, and a lost worker loses only its own."""
     import ray  # noqa: PLC0415 - of an extra
     from ray.data import ActorPoolStrategy, DataContext  # noqa: PLC0415
 
@@ -165,7 +164,7 @@ def _dataset(tasks: Sequence[Task], worker_config: WorkerConfig, pool: _Pool) ->
 
 
 class _RemoteTries:
-    """`AttemptTracker` of a counter that is an actor of its own."""
+    """An `AttemptTracker` that calls a `Counter` actor."""
 
     def __init__(self, counter: ActorHandle[Any]) -> None:
         self._counter = counter
@@ -186,9 +185,9 @@ class _RemoteTries:
 
 
 def _explained(error: Exception) -> PcaProtectError:
-    """Our own sentence where a worker raised one, else Ray's first line."""
+    """The error of this package that a worker raised, else one with the first line of Ray's message."""
     ours = re.findall(r"pca_protect\.errors\.(\w+): (.+)", str(error))
     if ours:
         name, sentence = ours[-1]
         return (ModelError if name == "ModelError" else DeviceError)(sentence)
-    return DeviceError(f"the Ray cluster ended the run ({first_line(error)}); run the same command again to go on")
+    return DeviceError(f"the Ray cluster ended the run ({first_line(error)}); run the same command again to resume")

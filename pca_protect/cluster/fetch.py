@@ -1,5 +1,5 @@
-"""What a run on a cluster does beside protecting: fetch bytes, and count tries. Imports no torch, so that the processes that
-do only this start at once and stay small."""
+"""Fetches bytes and counts attempts on a cluster. Imports no torch, so that processes for these tasks start fast and stay
+small."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from pca_protect.cluster.storage import storage_at
 from pca_protect.errors import PcaProtectError
 
 Row = dict[str, Any]
-"""A row or a batch of rows of Ray Data: `task` (pickled), and either `bytes` or `problem`."""
+"""A row or a batch of rows of Ray Data: `task` (pickled), `bytes` and `problem`, one of which is empty."""
 
 
 class AttemptTracker(Protocol):
-    """Counts, outside the workers and their fate, how often a picture was begun and not ended."""
+    """Counts the unfinished attempts at each picture, outside the workers so that the counts survive them."""
 
     def together(self, urls: Sequence[str]) -> bool:
-        """Begin all of these, unless one of them was begun before without being ended."""
+        """Begin a batch and return True, unless one of its pictures has an unfinished attempt."""
 
     def alone(self, url: str) -> int:
-        """Begin this one, and say how often it was begun by now."""
+        """Begin one picture and return its number of unfinished attempts, including this one."""
 
     def end(self, urls: Sequence[str]) -> None:
-        """These were ended, however well."""
+        """Mark pictures as finished, whether protected or failed."""
 
 
 class Counter:
-    """The `AttemptTracker` of a run; holds only what is being worked on."""
+    """The `AttemptTracker` of a run. Stores only pictures in progress."""
 
     def __init__(self) -> None:
         self._begun: dict[str, int] = {}
@@ -50,7 +50,7 @@ class Counter:
 
 
 def fetch(batch: Row) -> Row:
-    """The bytes of every task, or the sentence why not, in a task of Ray Data of its own: the encoder does not wait."""
+    """Fetch the bytes of every task, or an error message. Runs as a separate Ray Data task, so the encoder does not wait."""
     contents, problems = [], []
     for text in batch["task"]:
         task: Task = pickle.loads(text)

@@ -1,4 +1,4 @@
-"""Which objects of a bucket become which, and which of them are still to do, from listings alone: no picture is read."""
+"""Plans outputs in a bucket and finds pending pictures from listings alone, without reading pictures."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from pca_protect.io.formats import FORMATS
 from pca_protect.io.plan import PROTECTED, TEST_ONLY
 
 SUFFIXES = (".png", ".tiff")
-"""What an output's name ends in: its content decides, once it is read."""
+"""Possible suffixes of an output. The picture's content determines which, once it is read."""
 
 _HEIC = {".heic", ".heif", ".hif"}
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One picture of a cluster run, as it travels to a worker.
+    """One picture of a cluster run, sent to a worker.
 
     Attributes:
-        root, stored: where it is.
-        target: its output's place without the suffix.
+        root: root of the input storage.
+        stored: the picture in that storage.
+        target: path of the output relative to its root, without the suffix.
         replace: permit replacing an output.
     """
 
@@ -45,10 +46,10 @@ class Task:
 @dataclass
 class JobStatuses:
     """Attributes:
-    to_do: in the order of their names.
-    finished: how many an earlier run finished, as its records say.
-    existing: outputs that are kept because they are there.
-    classified: targets of all others: what no earlier run's plan is needed for any more.
+    to_do: pending pictures, ordered by name.
+    finished: number of pictures that an earlier run finished, according to its records.
+    existing: outputs kept because they exist.
+    classified: targets of all other pictures. Plans of earlier runs are no longer needed for these.
     """
 
     to_do: list[Task] = field(default_factory=list)
@@ -57,7 +58,7 @@ class JobStatuses:
     classified: set[str] = field(default_factory=set)
 
     def add_classified(self, other: JobStatuses) -> None:
-        """Adds the outputs of `other` that are finished or exist."""
+        """Add the outputs of `other` that are finished or exist."""
         self.finished += other.finished
         self.existing += other.existing
         self.classified |= other.classified - {task.target for task in other.to_do}
@@ -66,8 +67,8 @@ class JobStatuses:
 @dataclass
 class Inputs:
     """Attributes:
-    tasks: everything that by its name may be a picture.
-    messages: what was left out, one sentence each.
+    tasks: all files that may be pictures according to their names.
+    messages: omitted files, one sentence each.
     """
 
     tasks: list[Task] = field(default_factory=list)
@@ -75,13 +76,14 @@ class Inputs:
 
 
 def inputs_of(storages: Sequence[Storage], output: Storage, *, recursive: bool) -> Inputs:
-    """List what was given and pair everything with the place of its output.
+    """List the inputs and pair each with its output path.
 
-    Names decide, since looking into every object would cost a request each: known extensions are taken, and names without
-    any, which are looked into when their turn comes. What begins with a dot and what lies below the output is left out.
+    Selects by name, since reading the header of every object would cost a request each. Accepts known image extensions, and
+    names without an extension, whose content is checked by the worker. Skips names that begin with a dot and everything
+    below the output root.
 
     Raises:
-        UsageError: nothing to protect, or two pictures would become one output.
+        UsageError: there is no picture, or two pictures have the same output.
     """
     inputs = Inputs()
     known = _known_suffixes()
@@ -102,9 +104,9 @@ def inputs_of(storages: Sequence[Storage], output: Storage, *, recursive: bool) 
                 target = f"{posixpath.splitext(stored.place)[0]}.{PROTECTED}"
                 inputs.tasks.append(Task(root, stored, target))
     if others:
-        inputs.messages.append(f"{others} file{'s were' if others > 1 else ' was'} ignored, no picture by name")
+        inputs.messages.append(f"{others} file{'s were' if others > 1 else ' was'} ignored: no known image extension")
     if inside:
-        inputs.messages.append("the output lies among the inputs and was left out")
+        inputs.messages.append("the output is inside an input and was left out")
     if not inputs.tasks:
         where = ", ".join(storage.root for storage in storages)
         raise UsageError(f"{where}: no picture to protect{f' ({inputs.messages[0]})' if inputs.messages else ''}")
@@ -113,7 +115,7 @@ def inputs_of(storages: Sequence[Storage], output: Storage, *, recursive: bool) 
 
 
 def renamed(tasks: Iterable[Task]) -> list[Task]:
-    """With the names of outputs that are test only."""
+    """The same tasks with test-only names of outputs."""
     return [Task(task.root, task.stored, f"{task.target.removesuffix(PROTECTED)}{TEST_ONLY}") for task in tasks]
 
 
@@ -128,23 +130,23 @@ def classify(
     config_digest: str,
     weights_digest: str | None,
 ) -> JobStatuses:
-    """Where every picture stands, by the rules of the local engine.
+    """Classify every picture by the rules of the local engine.
 
-    On disks, inputs and outputs are proved by their SHA-256. In a bucket that would mean to fetch everything: there an
-    input is the same if its length and the storage's mark of it are, and an output if its length is.
+    On disks, inputs and outputs are compared by SHA-256. Buckets would have to be downloaded for that; there, inputs are
+    compared by size and ETag, and outputs by size.
 
     Args:
-        there: what lies below the output's root, by place.
+        there: existing objects below the output root, by path relative to it.
         finished, unfinished: see `Ledger`.
-        existing: what to do with an output that is there and is not proved finished.
-        weights_digest: of this run's encoder; None accepts any.
+        existing: treatment of outputs that exist and are not finished.
+        weights_digest: digest of this run's encoder; None accepts any encoder.
 
     Raises:
-        UsageError: an output exists that this program did not write, or whose picture or settings changed since.
+        UsageError: an output exists that this program did not write, or whose picture or settings have changed.
     """
 
-    def is_same(made: ClusterEntry | Planned) -> bool:
-        return made.config_sha256 == config_digest and weights_digest in (None, made.weights_sha256)
+    def is_same(entry: ClusterEntry | Planned) -> bool:
+        return entry.config_sha256 == config_digest and weights_digest in (None, entry.weights_sha256)
 
     statuses = JobStatuses()
     foreign: list[str] = []
@@ -153,8 +155,8 @@ def classify(
     ours = {place for plan in unfinished for place in plan.outputs}
     announced = {place for plan in unfinished if is_same(plan) for place in plan.outputs}
     for task in tasks:
-        lines = [line for line in finished.get(task.url, ()) if _output_is(line, there.get(line.output), output)]
-        place = lines[-1].output if lines else _there(task, there)
+        lines = [line for line in finished.get(task.url, ()) if _output_matches(line, there.get(line.output), output)]
+        place = lines[-1].output if lines else _existing_place(task, there)
         if place and existing == "skip":
             statuses.existing.append(output.url(place))
             continue
@@ -162,7 +164,7 @@ def classify(
         if not place:
             statuses.to_do.append(task)
             continue
-        of_input = [line for line in lines if _input_is(line, task)]
+        of_input = [line for line in lines if _input_matches(line, task)]
         if any(is_same(line) for line in of_input):
             statuses.finished += 1
             continue
@@ -193,38 +195,38 @@ def _without_collisions(tasks: Iterable[Task], output: Storage) -> Iterator[Task
         elif other.url != task.url:
             raise UsageError(
                 f"{other.url} and {task.url} would both be written to {output.url(task.target)}; "
-                "rename one of them, or protect it in a run of its own with another `output`"
+                "rename one of them, or protect them in separate runs with different `output`"
             )
 
 
-def _there(task: Task, there: Mapping[str, Stored]) -> str:
+def _existing_place(task: Task, there: Mapping[str, Stored]) -> str:
     return next((task.target + suffix for suffix in SUFFIXES if task.target + suffix in there), "")
 
 
-def _output_is(line: ClusterEntry, stored: Stored | None, output: Storage) -> bool:
+def _output_matches(line: ClusterEntry, stored: Stored | None, output: Storage) -> bool:
     if stored is None or stored.size_bytes != line.output_bytes:
         return False
     return not output.is_local or digest_of(str(output.path(line.output))) == line.output_sha256
 
 
-def _input_is(line: ClusterEntry, task: Task) -> bool:
+def _input_matches(line: ClusterEntry, task: Task) -> bool:
     if task.stored.etag:
         return (line.input_bytes, line.input_etag) == (task.stored.size_bytes, task.stored.etag)
     return digest_of(task.url) == line.input_sha256
 
 
 def _refuse(foreign: list[str], changed: list[str], other_settings: list[str]) -> None:
-    remedy = "add `existing=overwrite` to do it anew or `existing=skip` to keep what is there"
+    remedy = "add `existing=overwrite` to protect again or `existing=skip` to keep the output"
     if foreign:
         raise UsageError(
-            f"{_some(foreign)}: exists already; add `existing=overwrite` or `existing=skip`, or choose another `output`"
+            f"{_abbreviated(foreign)}: exists already; add `existing=overwrite` or `existing=skip`, or choose another `output`"
         )
     if changed:
-        raise UsageError(f"{_some(changed)}: changed since it was protected; {remedy}")
+        raise UsageError(f"{_abbreviated(changed)}: changed since protection; {remedy}")
     if other_settings:
-        raise UsageError(f"{_some(other_settings)}: was protected with other settings; {remedy}")
+        raise UsageError(f"{_abbreviated(other_settings)}: protected with other settings before; {remedy}")
 
 
-def _some(names: list[str]) -> str:
+def _abbreviated(names: list[str]) -> str:
     rest = len(names) - 3
     return ", ".join(names[:3]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,11 +1,11 @@
-"""What a cluster run remembers beside its outputs, in files that are written once, since nothing is appended in a bucket.
+"""The state of cluster runs, in write-once files, since buckets cannot append.
 
-OUT/.pca_protect/planned/RUN.jsonl       outputs that a run is going to write; removed when it ends, however many it wrote
-                 journal/RUN-NNNNNN.jsonl  what is finished, one line a picture: what a rerun goes by
-                 records/RUN-NNNNNN.jsonl  the full records, for people and for other programs
-                 errors/RUN.jsonl          what failed in that run
+OUT/.pca_protect/planned/RUN.jsonl         outputs that a run may write; removed when the run ends
+                 journal/RUN-NNNNNN.jsonl  finished pictures, one per line, read by later runs
+                 records/RUN-NNNNNN.jsonl  full records, for other uses
+                 errors/RUN.jsonl          failures of the run
 
-An output without a line in `journal` that is named in `planned` was written by a run that died before it could say so.
+An output that is listed in `planned` but not in `journal` was written by a run that died before it updated the journal.
 """
 
 from __future__ import annotations
@@ -27,19 +27,20 @@ if TYPE_CHECKING:
 
 _LINES = 1000
 _SECONDS = 10.0
-"""Lines wait for others to be written with, but never longer than this while pictures are being finished."""
+"""Lines are written in batches. While pictures are being finished, a batch waits at most this long."""
 
 _AT_ONCE = 200
-"""Files of lines that are read side by side."""
+"""Number of files read concurrently."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterEntry(LedgerEntry):
-    """A line of the journal, with what is cheap to compare in a bucket.
+    """A line of the journal, with values that are cheap to compare in a bucket.
 
     Attributes:
-        input_bytes, input_etag: of the input as it was listed; the mark is empty on disks.
-        output_bytes: the output's length.
+        input_bytes: size of the input in the listing.
+        input_etag: ETag of the input in the listing; empty on disks.
+        output_bytes: size of the output.
     """
 
     input_bytes: int
@@ -49,7 +50,7 @@ class ClusterEntry(LedgerEntry):
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """Outputs, without their suffixes, that a run was going to write, and with which settings and weights."""
+    """The outputs that a run planned, without suffixes, and the digests of its settings and weights."""
 
     config_sha256: str
     weights_sha256: str
@@ -57,12 +58,12 @@ class Planned:
 
 
 class Ledger:
-    """Reads what earlier runs left below an output's root, and writes what this one does.
+    """Reads the state of earlier runs below the output root, and writes that of this run.
 
     Args:
         output: the storage of the outputs.
-        listed: what lies in it.
-        run: a name that no other run has.
+        listed: the objects in it.
+        run: a unique name of this run.
     """
 
     def __init__(
@@ -79,16 +80,16 @@ class Ledger:
         self._plans: dict[str, Planned] = {}
 
     def finished(self) -> dict[str, list[ClusterEntry]]:
-        """Lines of earlier runs by input, the latest last. A line that is not whole proves nothing and is passed over."""
-        found: dict[str, list[ClusterEntry]] = {}
+        """Lines of earlier runs by input, latest last. Incomplete lines are skipped."""
+        lines: dict[str, list[ClusterEntry]] = {}
         for text in self._read("journal"):
             line = _line(text)
             if line is not None:
-                found.setdefault(line.input, []).append(line)
-        return found
+                lines.setdefault(line.input, []).append(line)
+        return lines
 
     def unfinished(self) -> list[Planned]:
-        """What runs that did not end were going to write."""
+        """The plans of runs that did not end."""
         for place in self._of("planned"):
             first, *rest = self._output.read_many([place])[0].splitlines() or [b""]
             try:
@@ -100,10 +101,10 @@ class Ledger:
         return list(self._plans.values())
 
     def announce(self, planned: Planned) -> None:
-        """Say what is going to be written, before it is.
+        """Write the plan of this run, before its outputs.
 
         Raises:
-            UsageError: nothing can be written there.
+            UsageError: the output storage is not writable.
         """
         settings = {"config_sha256": planned.config_sha256, "weights_sha256": planned.weights_sha256}
         lines = [json.dumps(settings), *(json.dumps(output) for output in sorted(planned.outputs))]
@@ -115,10 +116,10 @@ class Ledger:
         self._plans[place] = planned
 
     def add(self, line: ClusterEntry, record: Record) -> None:
-        """Remember a finished picture.
+        """Add a finished picture to the journal and the records.
 
         Raises:
-            PictureError: that cannot be written.
+            PictureError: a batch of lines cannot be written.
         """
         self._lines.append(json.dumps(asdict(line)))
         self._records.append(record.as_json())
@@ -126,7 +127,7 @@ class Ledger:
             self.flush()
 
     def flush(self) -> None:
-        """Write the lines that wait."""
+        """Write the pending lines."""
         if not self._lines:
             return
         name = f"{self._run}-{self._part:06d}.jsonl"
@@ -137,10 +138,11 @@ class Ledger:
         self._written = self._clock()
 
     def end(self, failures: Iterable[Failure], classified: Set[str]) -> None:
-        """Write what waits and what failed, and withdraw the plans that are classified.
+        """Write pending lines and failures, and remove plans whose outputs are all classified.
 
         Args:
-            classified: the outputs that this run made, found finished or failed at.
+            failures: the failed pictures of this run.
+            classified: outputs that this run wrote, found finished or failed to write.
         """
         self.flush()
         lines = [json.dumps(asdict(failure)) for failure in failures]
@@ -170,8 +172,8 @@ def _line(text: bytes) -> ClusterEntry | None:
         line = ClusterEntry(**{name: values[name] for name in _NAMES})
     except (ValueError, KeyError, TypeError):
         return None
-    whole = all(isinstance(getattr(line, name), (int, float) if name in _NUMBERS else str) for name in _NAMES)
-    return line if whole else None
+    is_valid = all(isinstance(getattr(line, name), (int, float) if name in _NUMBERS else str) for name in _NAMES)
+    return line if is_valid else None
 
 
 def _text(lines: list[str]) -> bytes:

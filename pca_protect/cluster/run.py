@@ -1,6 +1,6 @@
-"""Many pictures on a Ray cluster, from folders or buckets to a folder or bucket.
+"""A run on a Ray cluster, from folders or buckets to a folder or bucket.
 
-This process lists, plans and remembers; `engine` has the pictures protected, `worker` is what protects them.
+This process lists, plans and keeps the journal; `engine` distributes the pictures, and `worker` protects them.
 """
 
 from __future__ import annotations
@@ -52,22 +52,22 @@ def run(
     workers: int | None = None,
     address: str | None = None,
 ) -> Summary:
-    """Protect everything below folders and prefixes.
+    """Protect all pictures below folders and prefixes.
 
     Args:
-        inputs: folders, files and URLs; each is mirrored from itself.
+        inputs: folders, files and URLs; outputs mirror the tree below each.
         output: a folder or URL.
-        observer: is told of messages, of the encoder, of every finished and failed picture, and of the end.
-        existing: what to do with outputs that no earlier run finished.
-        errors: a local file for what failed; see `listing.write_errors`.
+        observer: receives messages, the encoder, every finished and failed picture, and the end.
+        existing: treatment of outputs that exist and are not finished.
+        errors: local file for the list of failures; see `listing.write_errors`.
         fallback, evaluate: see `Request`.
-        workers: how many at once, each with a GPU where there are any and a CPU core otherwise; None takes all of them.
-        address: of a Ray cluster; None takes RAY_ADDRESS, and without that starts Ray on this machine alone.
+        workers: number of concurrent workers, each with one GPU if there are any, else one CPU core; None for all of them.
+        address: address of a Ray cluster; None for RAY_ADDRESS, or if that is unset, Ray on this machine only.
 
     Raises:
-        UsageError: the request cannot be meant, the `cluster` extra is missing, or a storage cannot be used.
-        ModelError: the encoder cannot be loaded here, or is another one on a worker.
-        DeviceError: the cluster cannot be reached, or ends early.
+        UsageError: the request is invalid, the `cluster` extra is missing, or a storage is not accessible.
+        ModelError: the encoder cannot be loaded, or differs on a worker.
+        DeviceError: the cluster cannot be reached, or ended the run.
     """
     require_ray()
     output_options = output_options or OutputOptions()
@@ -75,8 +75,8 @@ def run(
         raise UsageError(f"`workers={workers}`: give at least 1")
     if errors is not None:
         check_errors_file(errors)
-    with ExitStack() as held:
-        begun = _begin(
+    with ExitStack() as cleanup:
+        prepared = _prepare(
             inputs,
             output,
             config,
@@ -88,32 +88,32 @@ def run(
             fallback,
             evaluate,
             max_pixels,
-            held,
+            cleanup,
         )
-        tally = _Tally(begun)
+        tally = _Tally(prepared)
         try:
-            if begun.statuses.to_do:
-                observer.begin(len(begun.statuses.to_do))
-                results = results_of(begun.statuses.to_do, begun.worker_config, workers=workers, address=address)
-                with closing(results):  # an interrupt here stops the workers there
+            if prepared.statuses.to_do:
+                observer.begin(len(prepared.statuses.to_do))
+                results = results_of(prepared.statuses.to_do, prepared.worker_config, workers=workers, address=address)
+                with closing(results):  # stops the workers on an interrupt
                     for result in results:
                         tally.add(result, observer)
-            begun.ledger.end(tally.failures, begun.statuses.classified)
+            prepared.ledger.end(tally.failures, prepared.statuses.classified)
         except BaseException:
-            begun.ledger.flush()  # the announcement stays: what was written and not remembered is known by it
+            prepared.ledger.flush()  # keep the plan: it identifies outputs missing from the journal
             raise
         finally:
             summary = tally.summary()
             if errors is not None:
                 write_errors(errors, summary.failures)
             if tally.left_out:
-                observer.message(f"left out: {tally.left_out}, outputs of this program or no pictures")
+                observer.message(f"left out: {tally.left_out} (outputs of this program, or not pictures)")
             observer.end(summary)
     return summary
 
 
 @dataclass(frozen=True)
-class _Begun:
+class _Prepared:
     output: Storage
     statuses: JobStatuses
     ledger: Ledger
@@ -122,9 +122,9 @@ class _Begun:
 
 @dataclass
 class _Tally:
-    """What became of the pictures so far."""
+    """Results so far."""
 
-    begun: _Begun
+    prepared: _Prepared
     started: float = field(default_factory=time.perf_counter)
     protected: int = 0
     left_out: int = 0
@@ -132,7 +132,7 @@ class _Tally:
 
     def add(self, result: Result, observer: RunObserver) -> None:
         task = result.task
-        target = self.begun.output.url(task.target if result.line is None else result.line.output)
+        target = self.prepared.output.url(task.target if result.line is None else result.line.output)
         job = Job(Source(task.url, task.root, task.stored.place), target)
         if result.left_out:
             self.left_out += 1
@@ -142,11 +142,11 @@ class _Tally:
             observer.done(Outcome(job, failure=failure))
         else:
             self.protected += 1
-            self.begun.ledger.add(result.line, result.record)
+            self.prepared.ledger.add(result.line, result.record)
             observer.done(Outcome(job, record=result.record))
 
     def summary(self) -> Summary:
-        statuses = self.begun.statuses
+        statuses = self.prepared.statuses
         classified = self.protected + len(self.failures) + self.left_out
         return Summary(
             protected=self.protected,
@@ -159,7 +159,7 @@ class _Tally:
         )
 
 
-def _begin(
+def _prepare(
     inputs: Sequence[str],
     output_root: str,
     config: ProtectConfig,
@@ -171,12 +171,12 @@ def _begin(
     fallback: bool,
     evaluate: bool,
     max_pixels: int | None,
-    held: ExitStack,
-) -> _Begun:
-    """List, resolve `auto` and families on this machine, load the encoder for its digest, and leave out what is finished.
+    cleanup: ExitStack,
+) -> _Prepared:
+    """List inputs, resolve names of encoders on this machine, load them for their digest, and skip finished pictures.
 
-    After a fallback of `auto`, outputs with protected names count as finished whatever their encoder, and the others get
-    test-only names.
+    After a fallback of `auto`, outputs under regular names count as finished for any encoder, and the others get test-only
+    names.
     """
     from pca_protect.cluster.worker import WorkerConfig  # noqa: PLC0415 - torch
     from pca_protect.surrogates.load import load_resolved  # noqa: PLC0415 - torch
@@ -186,7 +186,7 @@ def _begin(
     for message in found.messages:
         observer.message(message)
     if output.is_local:
-        held.enter_context(output_lock(output.path()))
+        cleanup.enter_context(output_lock(output.path()))
     resolved = resolve(
         config.vaes, offline=offline, fallback=fallback, device=config.device, precision=config.precision
     )
@@ -195,12 +195,12 @@ def _begin(
             observer.message(sentence)
     surrogate = load_resolved(resolved, device="cpu", precision="fp32", offline=offline)
     observer.loaded(surrogate)
-    there = {stored.place: stored for stored in output.listed()}
-    ledger = Ledger(output, there.values(), uuid.uuid4().hex[:12])
+    stored_outputs = {stored.place: stored for stored in output.listed()}
+    ledger = Ledger(output, stored_outputs.values(), uuid.uuid4().hex[:12])
     classified = partial(
         classify,
         output=output,
-        there=there,
+        there=stored_outputs,
         finished=ledger.finished(),
         unfinished=ledger.unfinished(),
         existing=existing,
@@ -220,4 +220,4 @@ def _begin(
     if statuses.to_do:
         targets = frozenset(task.target for task in statuses.to_do)
         ledger.announce(Planned(output_options.digest(config), surrogate.digest, targets))
-    return _Begun(output, statuses, ledger, worker_config)
+    return _Prepared(output, statuses, ledger, worker_config)

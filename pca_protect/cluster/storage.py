@@ -1,4 +1,4 @@
-"""Folders and buckets behind the same few calls, and whatever goes wrong with them as one sentence."""
+"""A common interface to folders and buckets, with storage errors as one-sentence messages."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Stored:
     """A file or object as its storage lists it.
 
     Attributes:
-        place: where it lies below the root of its storage, with `/` between names.
-        size_bytes: its length.
-        etag: the storage's mark of its content; empty on disks, which have none.
+        place: path relative to the root of its storage, with `/` as separator.
+        size_bytes: size of the content.
+        etag: the storage's ETag, hash or modification time of the content; empty on disks.
     """
 
     place: str
@@ -35,19 +35,19 @@ class Stored:
 
 
 def is_url(name: str) -> bool:
-    """Whether a name has a scheme, `s3://...` say, and so is nothing that the local engine could open."""
+    """Whether a name has a URL scheme, such as `s3://`, which the local engine cannot open."""
     scheme, separator, _ = name.partition("://")
     return bool(separator) and len(scheme) > 1 and scheme.replace("+", "").isalnum()
 
 
 class Storage:
-    """What lies below one folder or prefix.
+    """The files or objects below one folder or prefix.
 
     Args:
-        root: a folder, or a URL that fsspec understands: `s3://bucket/prefix`, `gs://...`, `file:///...`.
+        root: a folder, or a URL that fsspec supports: `s3://bucket/prefix`, `gs://...`, `file:///...`.
 
     Raises:
-        UsageError: the URL needs a package that is not installed, or has no meaning.
+        UsageError: the URL is invalid or needs a package that is not installed.
     """
 
     def __init__(self, root: str) -> None:
@@ -57,7 +57,9 @@ class Storage:
             self._files: AbstractFileSystem
             self._files, path = fsspec.url_to_fs(root)
         except ImportError as error:
-            raise UsageError(f"{root}: needs a package that is not there ({first_line(error)}); run {EXTRA}") from error
+            raise UsageError(
+                f"{root}: needs a package that is not installed ({first_line(error)}); run {EXTRA}"
+            ) from error
         except ValueError as error:
             raise UsageError(
                 f"{root}: cannot be opened ({first_line(error)}); use a folder or a URL such as s3://bucket/prefix"
@@ -67,18 +69,18 @@ class Storage:
         self.root = self._path if self.is_local else root.rstrip("/")
 
     def url(self, place: str) -> str:
-        """The full name of what lies at a place, for people and for other programs."""
+        """The full URL or path of a place."""
         return f"{self.root}/{place}"
 
     def path(self, place: str = "") -> Path:
-        """Where a place is on this machine's disks; for local storage only."""
+        """The local path of a place; for local storage only."""
         return Path(self._path, *place.split("/"))
 
     def single(self) -> Stored | None:
-        """The root itself where it is an object and no folder; its place is its name.
+        """The root itself if it is a file or object, with its name as place; None if it is a folder.
 
         Raises:
-            UsageError: it cannot be looked at, or is a folder that is not there.
+            UsageError: the root does not exist locally or is not accessible.
         """
         with explained(self.root):
             if self._files.isfile(self._path):
@@ -88,40 +90,40 @@ class Storage:
         return None
 
     def listed(self, *, recursive: bool = True) -> Iterator[Stored]:
-        """Everything below the root, in no particular order; nothing where there is nothing.
+        """Everything below the root, in no particular order; empty if the root does not exist.
 
         Raises:
-            UsageError: it cannot be listed.
+            UsageError: the root cannot be listed, or the bucket does not exist.
         """
         with explained(self.root):
             if not self.is_local:
                 self._files.invalidate_cache()
-                self._files.ls(self._path.split("/", 1)[0], detail=False)  # says so if there is no such bucket
-            found = self._files.find(self._path, maxdepth=None if recursive else 1, detail=True)
-        for path, about in found.items():
+                self._files.ls(self._path.split("/", 1)[0], detail=False)  # raises if the bucket does not exist
+            listing = self._files.find(self._path, maxdepth=None if recursive else 1, detail=True)
+        for path, about in listing.items():
             if about["type"] == "file":
                 yield _stored(posixpath.relpath(path, self._path), about, is_local=self.is_local)
 
     def read(self, place: str) -> bytes:
         """Raises:
-        PictureError: it cannot be read.
+        PictureError: the place cannot be read.
         """
         try:
             return bytes(self._files.cat_file(self._full(place)))
         except FileNotFoundError as error:
             raise PictureError(
-                f"{self.url(place)}: was listed and is gone now; check what else writes there"
+                f"{self.url(place)}: was removed after it was listed; check for other programs that write there"
             ) from error
-        except Exception as error:  # every storage has errors of its own
+        except Exception as error:  # every storage library has its own errors
             raise PictureError(f"{self.url(place)}: cannot be read ({_reason(error)})") from error
 
     def read_many(self, places: list[str]) -> list[bytes]:
-        """The contents of several, fetched side by side where the storage can.
+        """The contents of several places, fetched concurrently if the storage supports it.
 
         Raises:
-            UsageError: one of them cannot be read.
+            UsageError: a place cannot be read.
         """
-        with explained(self.root):  # `cat` would take names for patterns
+        with explained(self.root):  # `cat` would expand names as patterns
             contents = (
                 self._files.cat_ranges([self._full(place) for place in places], 0, None, on_error="raise")
                 if places
@@ -130,13 +132,13 @@ class Storage:
         return [bytes(content) for content in contents]
 
     def write(self, place: str, data: bytes, *, replace: bool) -> None:
-        """Whole or not at all: a single upload into a bucket, a temporary file moved into place on a disk.
+        """Write atomically: a single upload into a bucket, a temporary file moved into place on a disk.
 
         Args:
-            replace: permit replacing what is there. Buckets are not asked whether something is.
+            replace: permit replacing an existing file. Buckets always replace.
 
         Raises:
-            PictureError: it cannot be written.
+            PictureError: the place cannot be written.
         """
         if self.is_local:
             self.path(place).parent.mkdir(parents=True, exist_ok=True)
@@ -148,7 +150,7 @@ class Storage:
             raise PictureError(f"{self.url(place)}: cannot be written ({_reason(error)})") from error
 
     def remove(self, place: str) -> None:
-        """What is gone already is as good as removed."""
+        """Remove a place; succeeds if it does not exist."""
         with explained(self.root), suppress(FileNotFoundError):
             self._files.rm_file(self._full(place))
 
@@ -158,14 +160,14 @@ class Storage:
 
 @lru_cache(maxsize=64)
 def storage_at(root: str) -> Storage:
-    """The same `Storage` for the same root, in every process once."""
+    """The `Storage` of a root, cached per process."""
     return Storage(root)
 
 
 @contextmanager
 def explained(where: str) -> Iterator[None]:
     """Raises:
-    UsageError: whatever a storage raises, as one sentence.
+    UsageError: for any error of a storage.
     """
     try:
         yield
@@ -195,10 +197,10 @@ def _reason(error: Exception) -> str:
 
 
 def _stored(place: str, about: Mapping[str, object], *, is_local: bool) -> Stored:
-    """Where a storage has no mark of the content, when it was last changed has to serve."""
-    known = (about.get(name) for name in ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "mtime"))
-    mark = "" if is_local else next((str(value).strip('"') for value in known if value), "")
-    return Stored(place, int(str(about["size"] or 0)), mark)
+    """Falls back to the modification time if the storage has no ETag or hash."""
+    values = (about.get(name) for name in ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "mtime"))
+    etag = "" if is_local else next((str(value).strip('"') for value in values if value), "")
+    return Stored(place, int(str(about["size"] or 0)), etag)
 
 
 def _protocols(files: AbstractFileSystem) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What runs on the machines of a cluster: reading, protecting and writing, each picture failing for itself."""
+"""The workers of a cluster run: decode, protect and write. A failing picture does not affect others."""
 
 from __future__ import annotations
 
@@ -21,24 +21,25 @@ from pca_protect.io.marker import MARKER_KEY, SOFTWARE, is_marker
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import MAX_PIXELS, decode_picture
 from pca_protect.io.write import output_format
-from pca_protect.protection import Protected, protect_batch
+from pca_protect.protected import Protected
+from pca_protect.protection import protect_batch
 from pca_protect.record import Record
 from pca_protect.surrogates.load import load_resolved
 from pca_protect.surrogates.resolve import Resolved
 
 TRIES = 3
-"""A picture whose worker ends so many times while it is worked on is given up."""
+"""Number of worker crashes after which a picture is reported as failed."""
 
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """What all workers of a run are told.
+    """Settings shared by all workers of a run.
 
     Attributes:
         output: root of the outputs.
         resolved: the encoders of `config`, the same on every worker.
-        weights_sha256: of the encoder that the run was begun with.
-        offline: touch no hub.
+        weights_sha256: digest of the encoder that the driver process loaded.
+        offline: use no network for models.
         evaluate: see `Request`.
     """
 
@@ -54,7 +55,7 @@ class WorkerConfig:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a task: a record with its line, a failure, or neither where it needs no protection."""
+    """The result of a task: a record with its journal line, a failure message, or the reason why it was left out."""
 
     task: Task
     line: ClusterEntry | None = None
@@ -64,10 +65,10 @@ class Result:
 
 
 class Protector:
-    """An actor of the pool: loads the encoder once and protects what it is given.
+    """An actor of the pool: loads the encoder once and protects batches of pictures.
 
     Raises:
-        ModelError: this machine has another encoder under that name.
+        ModelError: this machine's encoder differs from that of the driver process.
     """
 
     def __init__(self, worker_config: WorkerConfig, attempts: AttemptTracker) -> None:
@@ -79,8 +80,8 @@ class Protector:
         )
         if self._surrogate.digest != worker_config.weights_sha256:
             raise ModelError(
-                f"{', '.join(config.vaes)}: a worker has {self._surrogate.name} from {self._surrogate.origin}, and not the "
-                "encoder that the run was begun with; put the same files on every machine"
+                f"{', '.join(config.vaes)}: a worker loaded {self._surrogate.name} from {self._surrogate.origin}, not the "
+                "encoder of the machine that started the run; put the same files on every machine"
             )
 
     def __call__(self, batch: Row) -> Row:
@@ -91,15 +92,15 @@ class Protector:
             results = self._protected(rows)
             self._attempts.end(urls)
         else:
-            results = [result for row in rows for result in self._again(*row)]
+            results = [result for row in rows for result in self._retried(*row)]
         return {"result": [pickle.dumps(result) for result in results]}
 
-    def _again(self, task: Task, data: bytes, problem: str) -> list[Result]:
-        """One at a time after a worker was lost, so that the picture that ends workers is found. What the lost worker may
-        have written already is written again."""
+    def _retried(self, task: Task, data: bytes, problem: str) -> list[Result]:
+        """Retry one picture after a worker was lost, to isolate the one that crashes workers. Replaces any output that the
+        lost worker wrote."""
         if self._attempts.alone(task.url) > TRIES:
             sentence = (
-                f"{task.url}: ended its worker {TRIES} times (memory, or a decoder's crash); protect it by itself"
+                f"{task.url}: crashed its worker {TRIES} times (out of memory or decoder crash); protect it separately"
             )
             results = [Result(task, failure=sentence)]
         else:
@@ -114,18 +115,18 @@ class Protector:
             try:
                 if problem:
                     raise PictureError(problem)
-                suffix, left_out = self._look(task, bytes(data))
+                suffix, left_out = self._inspected(task, bytes(data))
                 if left_out:
                     results.append(Result(task, left_out=left_out))
                 else:
                     pictures.append((task, suffix, self._decoded(task, bytes(data))))
             except Exception as error:  # noqa: BLE001 - see `_failed`
                 results.append(_failed(task, error))
-        pictures.sort(key=lambda one: (one[2].width, one[2].height))  # those of one size are worked on together
+        pictures.sort(key=lambda item: (item[2].width, item[2].height))  # equal sizes form batches
         return [*results, *self._optimised(pictures)]
 
-    def _look(self, task: Task, data: bytes) -> tuple[str, str]:
-        """What the output's name ends in, and why there is to be none."""
+    def _inspected(self, task: Task, data: bytes) -> tuple[str, str]:
+        """The output's suffix, and the reason to leave the picture out; empty if none."""
         named_as_picture = "." in task.stored.place.rsplit("/", 1)[-1]
         try:
             with pillow_limited_to(self._max_pixels):
@@ -197,7 +198,7 @@ class Protector:
 
 
 def _failed(task: Task, error: Exception) -> Result:
-    """Any surprise is one picture's alone: an exception that left a worker would end the run for a million others."""
+    """Convert any exception to a failed result: an exception that leaves a worker would end the whole run."""
     if isinstance(error, PcaProtectError):
         return Result(task, failure=str(error))
     if isinstance(error, MemoryError):

@@ -1,4 +1,4 @@
-"""Lanczos' filter of three lobes as matrices, for one axis of a picture."""
+"""Lanczos-3 resampling of one axis of a picture, as matrices."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ _LOBES = 3
 
 
 def shrinking(length: int, smaller: int, start: int, stop: int) -> tuple[int, NDArray[np.float32]]:
-    """What makes one axis of a picture smaller as `resize.resized` does, as far as a part of that axis takes part in it: Lanczos'
-    filter of three lobes, as wide as the factor asks for, cut off and normalised at the ends.
+    """Matrix that downscales a part of one axis as `resize.resized` does: Lanczos-3, stretched by the factor, truncated and
+    normalised at the ends of the axis.
 
     Args:
         length, smaller: pixels before and after.
-        start, stop: the part.
+        start, stop: the part, in pixels before.
 
     Returns:
-        The first small pixel that the part has a share in, and the matrix `(n, stop - start)` for it and those that follow.
+        Index of the first output pixel that depends on the part, and the matrix `(n, stop - start)` for n output pixels from
+        there.
     """
     factor = length / smaller
     reach = _LOBES * factor
@@ -33,8 +34,8 @@ def shrinking(length: int, smaller: int, start: int, stop: int) -> tuple[int, ND
 
 
 def lanczos(centers: NDArray[np.floating], places: NDArray[np.floating], factor: float) -> NDArray[np.floating]:
-    """Weights `(centers, places)` of Lanczos' filter of three lobes, `factor` times as wide as for pixels that stay as many, cut
-    off and normalised at the ends of the places."""
+    """Weights `(centers, places)` of the Lanczos-3 filter, stretched by `factor` (1 for an unchanged size), truncated and
+    normalised at the ends of the places."""
     distances = (places - centers[:, None]) / factor
     weights: NDArray[np.floating] = np.sinc(distances) * np.sinc(distances / _LOBES) * (np.abs(distances) < _LOBES)
     weights /= weights.sum(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Which part of a picture to protect."""
+"""The editable part of a picture: masks, regions, faces, transparency."""
 
 from __future__ import annotations
 
@@ -18,46 +18,48 @@ if TYPE_CHECKING:  # the module behind it imports torch
     from pca_protect.image.tensors import Mask
 
 _FACE_MARGIN = 0.3
-"""Detectors draw their boxes around eyes, nose and mouth; so much of the box is added on every side."""
+"""Fraction of a face box added on every side, because detectors box only eyes, nose and mouth."""
 
 
 def editable_mask(picture: Picture, region: str | None, mask: Mask | None) -> Mask | None:
-    """Where a picture may change: in its region and its mask, and not where it is fully transparent.
+    """Mask of the editable pixels: inside region and mask, and not fully transparent.
 
     Returns:
-        `(H, W)`, or None for everywhere.
+        `(H, W)`, true where the picture may change; None is everywhere.
 
     Raises:
-        PictureError: the mask is of another size, the region lies outside the picture or holds no face, or nothing is left.
+        PictureError: the mask has another size, the region is outside the picture or contains no face, or no pixel is editable.
     """
     shape = (picture.height, picture.width)
-    free = np.ones(shape, dtype=bool)
+    editable = np.ones(shape, dtype=bool)
     if mask is not None:
         if mask.shape != shape:
             raise PictureError(
-                f"{picture.source}: is {picture.width}x{picture.height} px and its mask {mask.shape[1]}x{mask.shape[0]}; "
-                "make the mask of the upright picture's size"
+                f"{picture.source}: is {picture.width}x{picture.height} px and its mask {mask.shape[1]}x{mask.shape[0]}; give a "
+                "mask of the upright picture's size"
             )
-        free &= mask
+        editable &= mask
     if region is not None:
-        free &= _region(picture, region)
+        editable &= _region(picture, region)
     if picture.alpha is not None:
-        free &= picture.alpha > 0
-    if free.all():
+        editable &= picture.alpha > 0
+    if editable.all():
         return None
-    if not free.any():
+    if not editable.any():
         reason = (
-            "is fully transparent" if mask is None and region is None else "has nothing left inside its mask or region"
+            "is fully transparent"
+            if mask is None and region is None
+            else "has no visible pixel inside its mask or region"
         )
         raise PictureError(f"{picture.source}: {reason}; there is nothing to protect")
-    return free
+    return editable
 
 
 def as_mask(mask: Mask | NDArray[np.uint8] | Image.Image) -> Mask:
-    """A mask as booleans `(H, W)`: true, or in 8 bits light (128 and more), where the picture may change.
+    """A mask as booleans `(H, W)`: true where the picture may change, which is 128 and above in 8-bit masks.
 
     Raises:
-        UsageError: an array of another shape or type.
+        UsageError: the array has another shape or type.
     """
     levels = np.asarray(mask.convert("L")) if isinstance(mask, Image.Image) else mask
     if levels.ndim != 2 or levels.dtype not in (np.bool_, np.uint8):
@@ -68,21 +70,21 @@ def as_mask(mask: Mask | NDArray[np.uint8] | Image.Image) -> Mask:
 
 
 def read_mask(path: Path, *, max_pixels: int = MAX_PIXELS) -> Mask:
-    """A mask file: light is protected, dark (below half) is not.
+    """Read a mask file: values of 128 and above are protected.
 
     Raises:
-        PictureError: it cannot be read, or is all dark.
+        PictureError: the file cannot be read, or all of it is below 128.
     """
     mask = mask_of(read_picture(path, max_pixels=max_pixels))
     if not mask.any():
-        raise PictureError(f"{path}: is dark everywhere, which protects nothing; paint white what to protect")
+        raise PictureError(f"{path}: is dark everywhere and protects nothing; paint the part to protect white")
     return mask
 
 
 def mask_of(picture: Picture) -> Mask:
-    """Where a picture is light."""
-    light: Mask = picture.rgb.max(axis=-1) >= 128
-    return light
+    """True where the brightest channel of a picture is 128 or above."""
+    mask: Mask = picture.rgb.max(axis=-1) >= 128
+    return mask
 
 
 def _region(picture: Picture, region: str) -> Mask:
@@ -93,7 +95,7 @@ def _region(picture: Picture, region: str) -> Mask:
         boxes = [_with_margin(box) for box in find_faces(picture)]
         if not boxes:
             raise PictureError(
-                f"{picture.source}: no face found; name the place as `region=x,y,w,h`, or protect all of it"
+                f"{picture.source}: no face found; give the region as `region=x,y,w,h`, or protect the whole picture"
             )
     else:
         assert not isinstance(parsed, str)
@@ -114,16 +116,16 @@ def _with_margin(box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
     return x - margin_x, y - margin_y, width + 2 * margin_x, height + 2 * margin_y
 
 
-_LOOKED_AT_PX = 640
-"""Longer side of what the detector sees; it takes a fifth of a second there."""
-_SMALLEST_PX = 40
+_DETECTOR_PX = 640
+"""Longer side of the picture given to the detector, which takes 0.2 s at this size."""
+_SMALLEST_FACE_PX = 40
 
 Box = tuple[int, int, int, int]
 """x, y, width, height in pixels."""
 
 
 def find_faces(picture: Picture) -> list[Box]:
-    """Boxes around eyes, nose and mouth; none is a possible answer.
+    """Boxes around eyes, nose and mouth of each face; empty without a face.
 
     Raises:
         UsageError: scikit-image is not installed.
@@ -133,17 +135,17 @@ def find_faces(picture: Picture) -> list[Box]:
         from skimage.feature import Cascade  # noqa: PLC0415
     except ImportError as error:
         raise UsageError(
-            "region face needs scikit-image: pip install 'pca-protect[face]', or name the place as x,y,w,h"
+            "region face needs scikit-image: pip install 'pca-protect[face]', or give the region as x,y,w,h"
         ) from error
-    small = Image.fromarray(picture.rgb)
-    small.thumbnail((_LOOKED_AT_PX, _LOOKED_AT_PX))
-    factor = picture.width / small.width
-    found = Cascade(lbp_frontal_face_cascade_filename()).detect_multi_scale(  # type: ignore[no-untyped-call]
-        np.asarray(small),
+    thumbnail = Image.fromarray(picture.rgb)
+    thumbnail.thumbnail((_DETECTOR_PX, _DETECTOR_PX))
+    factor = picture.width / thumbnail.width
+    faces = Cascade(lbp_frontal_face_cascade_filename()).detect_multi_scale(  # type: ignore[no-untyped-call]
+        np.asarray(thumbnail),
         scale_factor=1.15,
         step_ratio=1,
-        min_size=(_SMALLEST_PX, _SMALLEST_PX),
-        max_size=(_LOOKED_AT_PX, _LOOKED_AT_PX),
+        min_size=(_SMALLEST_FACE_PX, _SMALLEST_FACE_PX),
+        max_size=(_DETECTOR_PX, _DETECTOR_PX),
     )
     return [
         (
@@ -152,5 +154,5 @@ def find_faces(picture: Picture) -> list[Box]:
             round(face["width"] * factor),
             round(face["height"] * factor),
         )
-        for face in found
+        for face in faces
     ]

@@ -16,16 +16,16 @@ _MULTIPLE_PX = 16
 
 
 def sizes(height: int, width: int, scales: Sequence[Scale], *, longest_px: int | None = None) -> list[tuple[int, int]]:
-    """Heights and widths for scales, each once, from the smallest on. Scales that are not smaller than the picture in both
-    directions count as its own size; without any scale its own is the only one.
+    """Heights and widths for scales, each once, in ascending order. A number is the shorter side. Scales of at least the
+    picture's own size count as `native`, since upscaling adds no detail. Without scales, the only size is the picture's own.
 
-    `1mp` is the size of 1024 * 1024 px in area at the picture's proportions, each side rounded to the nearest multiple of 16.
-    Editors differ by a few pixels from that: FLUX.1 Kontext takes the nearest proportions from a list of 17 sizes, FLUX.2
-    rounds down, Qwen-Image-Edit rounds to multiples of 32. For proportions of 1:1 and 3:2 all four agree. Kontext and
-    Qwen-Image-Edit also enlarge smaller pictures.
+    `1mp` has an area of 1024 * 1024 px at the picture's proportions, each side rounded to the nearest multiple of 16. Editors
+    differ slightly (diffusers 0.42): FLUX.1 Kontext selects the nearest proportions from a list of 17 sizes, FLUX.2 rounds down
+    to multiples of 16, Qwen-Image-Edit rounds to multiples of 32. At 1:1 and 3:2 all of them agree. Kontext and Qwen-Image-Edit
+    also enlarge smaller pictures, which is not reproduced.
 
     Args:
-        longest_px: of the longer side, where the picture is made smaller before anybody sees it; None is as it is.
+        longest_px: limit on the longer side, for a picture that is downscaled before editors see it; None is no limit.
     """
     if longest_px is not None:
         height, width = fitting(height, width, longest_px)
@@ -50,16 +50,16 @@ def _nearest_multiple(side: float) -> int:
 
 
 def fitting(height: int, width: int, longest_px: int) -> tuple[int, int]:
-    """The size at which the longer side has `longest_px`, nearest to the same proportions; no larger than it is."""
+    """Height and width with a longer side of at most `longest_px`, nearest to the same aspect ratio. Never upscales."""
     if max(height, width) <= longest_px:
         return height, width
     shorter = longest_px * min(height, width) / max(height, width)
     around = (max(1, math.floor(shorter)), math.ceil(shorter))
-    found = [(px, longest_px) if width > height else (longest_px, px) for px in around]
-    return min(found, key=lambda size: abs(width / height - size[1] / size[0]))
+    candidates = [(px, longest_px) if width > height else (longest_px, px) for px in around]
+    return min(candidates, key=lambda size: abs(width / height - size[1] / size[0]))
 
 
 def resized(levels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """`(H, W, 3)` levels at another height and width, with Lanczos' filter as editing tools use it."""
+    """`(H, W, 3)` levels resized to a height and width with Pillow's Lanczos filter, which editing tools use."""
     height, width = size
     return np.asarray(Image.fromarray(levels).resize((width, height), Image.Resampling.LANCZOS))

@@ -1,4 +1,4 @@
-"""Pictures as editors see them made smaller, while windows of the pictures change."""
+"""Downscaled pictures as editors see them, updated while windows of the pictures change."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pca_protect.image.tensors import to_tensor
 from pca_protect.image.tiling import Span, Window
 
 MARGIN_PX = 64
-"""Of a smaller picture so much is looked at around what a window changes."""
+"""Margin in a smaller picture that is encoded around the part changed by a window."""
 
 
 def encoded_pixels(window: Window, height: int, width: int, sizes: Iterable[tuple[int, int]]) -> float:
-    """Approximate number of pixels that an encoder is given for a gradient of a window of a picture.
+    """Approximate number of pixels that are encoded for one gradient of a window, over all sizes.
 
     Args:
         height, width: of the picture.
@@ -39,24 +39,24 @@ class _Axis:
     """One axis of a window in a smaller picture.
 
     Attributes:
-        looked_at: the part of the smaller picture that is encoded.
-        changed: what the window changes, counted from the beginning of that part.
-        matrix: from the window's pixels to those.
+        encoded: part of the smaller picture that is encoded.
+        changed: part that the window changes, relative to the start of `encoded`.
+        matrix: maps the window's pixels to the changed ones.
     """
 
-    looked_at: slice
+    encoded: slice
     changed: slice
     matrix: Tensor
 
 
 class SmallerPictures:
-    """Pictures of one size, made smaller. Making smaller is linear: the change of a window is made smaller by itself and
-    added, so that the picture is never needed whole.
+    """Downscaled pictures of one size. Downscaling is linear: the change of a window is downscaled alone and added, without
+    processing the whole picture again.
 
     Args:
         clean: per picture, `(H, W, 3)` levels.
-        size: height and width to see them at.
-        device: to work on.
+        size: height and width of the smaller pictures.
+        device: of the parts.
         grid_px: parts of the smaller pictures start at multiples of this, as the encoder's latent positions do.
     """
 
@@ -70,35 +70,39 @@ class SmallerPictures:
         height, width = clean[0].shape[:2]
         self._lengths = ((height, size[0]), (width, size[1]))
         self.factor = height * width / (size[0] * size[1])
-        """Pixels of the picture for one of these."""
+        """Number of pixels of a picture per pixel of its smaller picture."""
 
     def part(self, window: Window) -> SmallerPart:
-        """What a window's change does to these pictures, and its surroundings."""
+        """The part of the smaller pictures that a window changes, with its surroundings."""
         rows, columns = (
             _axis(*lengths, span, self._device, self._grid_px)
             for lengths, span in zip(self._lengths, (window.rows, window.columns), strict=True)
         )
-        place = (..., rows.looked_at, columns.looked_at)
+        place = (..., rows.encoded, columns.encoded)
         return SmallerPart(self._clean[place].to(self._device), self._now[place].to(self._device), rows, columns)
 
     def change(self, window: Window, change: Tensor) -> None:
-        """Take over what was decided in a window.
+        """Apply the final change of a window.
 
         Args:
-            change: `(B, 3, h, w)` in units of the [0, 1] range, zero outside of what the window keeps.
+            change: `(B, 3, h, w)` in units of the [0, 1] range, zero outside the window's kept part.
         """
         rows, columns = (
             _axis(*lengths, span, torch.device("cpu"), self._grid_px)
             for lengths, span in zip(self._lengths, (window.rows, window.columns), strict=True)
         )
-        part = self._now[..., rows.looked_at, columns.looked_at]
+        part = self._now[..., rows.encoded, columns.encoded]
         part[..., rows.changed, columns.changed] += rows.matrix @ change.cpu() @ columns.matrix.T
 
 
 @dataclass(frozen=True)
 class SmallerPart:
-    """Attributes:
-    clean, now: `(B, 3, h, w)` in [0, 1], of the clean picture and as it has become so far.
+    """Part of the smaller pictures around one window.
+
+    Attributes:
+        clean: `(B, 3, h, w)` in [0, 1], of the clean pictures.
+        now: the same with the changes of earlier windows.
+        rows, columns: position of the part and of the window in it.
     """
 
     clean: Tensor
@@ -107,7 +111,7 @@ class SmallerPart:
     columns: _Axis
 
     def with_change(self, change: Tensor) -> Tensor:
-        """As it is now, and with a change `(B, 3, H, W)` of the window's pixels; differentiable in the change."""
+        """`now` plus a change `(B, 3, H, W)` of the window's pixels, clamped to [0, 1]; differentiable in the change."""
         small = self.rows.matrix @ change @ self.columns.matrix.T
         (top, bottom), (left, right) = ((side.start, side.stop) for side in (self.rows.changed, self.columns.changed))
         height, width = self.now.shape[-2:]

@@ -1,4 +1,4 @@
-"""8-bit pictures as float tensors and back; brightness and colour of tensors, and planes blurred."""
+"""8-bit pictures to float tensors and back; colour matrices and Gaussian blur of tensors."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ Uint8Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 """`(H, W)`, true where a picture may change."""
 
-# JFIF 1.02 (1992): brightness, and two differences of colour from it, around zero.
+# JFIF 1.02 (1992): RGB to YCbCr and back, with chroma around zero.
 TO_YCC = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
 TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136286, -0.714136286), (1.0, 1.772, 0.0))
 
 
 def apply_color_matrix(planes: Tensor, matrix: tuple[tuple[float, ...], ...]) -> Tensor:
-    """A matrix applied to the three channels of `(B, 3, H, W)`."""
+    """Multiplies the channels of `(B, 3, H, W)` by a 3x3 matrix."""
     return (planes.new_tensor(matrix) @ planes.flatten(2)).view_as(planes)
 
 
 def blurred(planes: Tensor, sigma_px: float, *, reach_px: int) -> Tensor:
-    """Gaussian blur of every plane of `(B, C, H, W)` over borders continued by their last pixels; the kernel ends after
-    `reach_px`. The deviation is above zero."""
+    """Gaussian blur of every plane of `(B, C, H, W)` with replicated borders; the kernel is truncated at `reach_px`.
+    `sigma_px` must be above 0."""
     channels = planes.shape[1]
     offsets = torch.arange(-reach_px, reach_px + 1, dtype=planes.dtype, device=planes.device)
     kernel = torch.softmax(-(offsets**2) / (2 * sigma_px**2), dim=0).expand(channels, 1, -1)
@@ -43,7 +43,7 @@ def to_tensor(levels: Sequence[Uint8Image]) -> Tensor:
 
 
 def to_uint8(pixels: Tensor) -> list[Uint8Image]:
-    """`(B, 3, H, W)` in [0, 1] as one `(H, W, 3)` array a picture, rounded to the nearest level. Rounding, unlike
-    truncation, keeps a perturbation of whole levels within its budget."""
+    """`(B, 3, H, W)` in [0, 1] as one `(H, W, 3)` array per picture, rounded to the nearest level. Rounding, unlike
+    truncation, keeps a perturbation within a budget of whole levels."""
     levels = (pixels.detach().float().clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)
     return list(levels.permute(0, 2, 3, 1).contiguous().cpu().numpy())

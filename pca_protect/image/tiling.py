@@ -1,4 +1,4 @@
-"""Windows over pictures of any size: what an encoder sees at once, and what of it is kept."""
+"""Overlapping windows over pictures of any size: each is encoded whole, and a part of it is kept."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from itertools import pairwise, product
 from pca_protect.errors import UsageError
 
 GRID_PX = 16
-"""Windows start at multiples of this for every encoder: the blocks of JPEG with halved chroma are as large."""
+"""Windows start at multiples of this for every encoder; it is the block size of JPEG with 4:2:0 chroma."""
 
 OVERLAP_PX = 64
-"""Neighbouring windows share at least so many pixels, so that what is kept of each was seen with its surroundings."""
+"""Minimum overlap of neighbouring windows, so that every kept part is encoded with its surroundings."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """One window along one axis, in pixels: it sees `start` to `stop` and decides `first` to `last`."""
+    """One window along one axis, in pixels: it sees `start` to `stop` and keeps `first` to `last`."""
 
     start: int
     stop: int
@@ -28,10 +28,10 @@ class Span:
 
 @dataclass(frozen=True)
 class Window:
-    """A rectangle that the encoder sees, and the rectangle in it that is kept.
+    """A rectangle that the encoder sees, and the kept rectangle inside it.
 
-    Walked through in order, everything above `rows.first` and left of `columns.first` has been decided by the windows
-    before.
+    Windows are processed row by row: earlier windows keep everything above `rows.first`, and everything left of
+    `columns.first` down to `rows.last`.
     """
 
     rows: Span
@@ -39,29 +39,29 @@ class Window:
 
     @property
     def seen(self) -> tuple[slice, slice]:
-        """Of the picture."""
+        """Rows and columns of the picture that the encoder sees."""
         return slice(self.rows.start, self.rows.stop), slice(self.columns.start, self.columns.stop)
 
     @property
     def kept(self) -> tuple[slice, slice]:
-        """Of the picture."""
+        """Rows and columns of the picture that are kept."""
         return slice(self.rows.first, self.rows.last), slice(self.columns.first, self.columns.last)
 
     @property
     def kept_of_seen(self) -> tuple[slice, slice]:
-        """What is kept, counted from the corner of what is seen."""
+        """The kept rows and columns, relative to `seen`."""
         return tuple(  # type: ignore[return-value]
             slice(span.first - span.start, span.last - span.start) for span in (self.rows, self.columns)
         )
 
     @property
     def open_of_seen(self) -> tuple[slice, slice]:
-        """What no window before has decided, counted from the corner of what is seen."""
+        """Rows and columns that may still change, relative to `seen`: below and right of the parts of earlier windows."""
         return slice(self.rows.first - self.rows.start, None), slice(self.columns.first - self.columns.start, None)
 
 
 def window_grid(multiples: Iterable[int]) -> int:
-    """The grid on which windows lie, in pixels: the least common multiple of the encoders' own grids and of `GRID_PX`.
+    """Grid on which windows start, in pixels: least common multiple of `GRID_PX` and the encoders' own grids.
 
     Args:
         multiples: per encoder, see `Surrogate.multiple`.
@@ -70,18 +70,18 @@ def window_grid(multiples: Iterable[int]) -> int:
 
 
 def smallest_tile(grid_px: int) -> int:
-    """The smallest window side for a grid, in pixels: one grid step forward and the overlap."""
+    """The smallest window side for a grid, in pixels: one grid step plus the overlap."""
     return grid_px + _overlap(grid_px)
 
 
 def windows(height: int, width: int, *, tile_px: int, grid_px: int = GRID_PX) -> list[Window]:
     """Windows, row by row, whose kept parts cover a picture exactly once.
 
-    Every window starts on the grid, and so does every kept part: an encoder divides a window into the same latent positions as
-    the whole picture. All windows have one size, but for the last of an axis, which ends with the picture.
+    Windows and kept parts start on the grid, so that a window has the same latent positions as the whole picture. All windows
+    have one size, except the last of an axis, which ends with the picture.
 
     Args:
-        tile_px: longest side of a window; a picture that is not larger is one window.
+        tile_px: longest side of a window; a picture up to this size is one window.
         grid_px: see `window_grid`.
 
     Raises:
@@ -92,8 +92,8 @@ def windows(height: int, width: int, *, tile_px: int, grid_px: int = GRID_PX) ->
 
 
 def spans(length: int, *, tile_px: int, grid_px: int) -> list[Span]:
-    """As few spans as possible of at most `tile_px`, as short as possible, spread evenly; cuts lie in the middle of overlaps,
-    on the grid. See `windows`."""
+    """The fewest and then shortest spans of at most `tile_px`, spread evenly. Kept parts meet in the middle of overlaps, on the
+    grid. See `windows`."""
     if length <= tile_px:
         return [Span(0, length, 0, length)]
     if tile_px < smallest_tile(grid_px):
@@ -113,7 +113,7 @@ def spans(length: int, *, tile_px: int, grid_px: int) -> list[Span]:
 
 
 def _overlap(grid_px: int) -> int:
-    """At least two grid steps, so that the cut in its middle leaves one on either side."""
+    """Overlap in pixels: at least two grid steps, so that a cut in its middle leaves one step on either side."""
     return _round_up(max(OVERLAP_PX, 2 * grid_px), grid_px)
 
 

@@ -1,1 +1,1 @@
-"""Pictures: bytes in, pixels; pixels, bytes out."""
+"""Reads and writes picture files with their metadata. Imports no torch."""

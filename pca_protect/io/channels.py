@@ -1,4 +1,4 @@
-"""The pixels of one decoded Pillow image, whatever its mode, as 8-bit colour and what goes with it."""
+"""Converts a decoded Pillow image of any mode to 8-bit RGB, with alpha, low bytes and the colour profile."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Channels:
-    """As in `Picture`, as the file stores them: not yet upright."""
+    """Fields of `Picture` in the orientation of the file; `note` is a warning about a conversion, empty if none."""
 
     rgb: Bytes
     alpha: Bytes | NDArray[np.uint16] | None = None
@@ -28,27 +28,30 @@ class Channels:
 
 
 def channels_of(image: Image.Image, source: str, *, gray: bool = False) -> Channels:
-    """Args:
-        gray: the file holds grey, although Pillow has no mode for it and opens it as colour.
+    """Convert a decoded image.
+
+    Args:
+        source: names the picture in messages.
+        gray: the file is greyscale although Pillow opens it as colour, for lack of a matching mode.
 
     Raises:
-        PictureError: the mode holds numbers that are no colours of a known scale.
+        PictureError: the samples are integers or floats without a defined white level.
     """
     mode = image.mode
     profile = image.info.get("icc_profile") or b""
     if mode.startswith("I;16"):
-        return _fitting(_sixteen_bit_gray(_sixteen_bits(image), image.info.get("transparency")), profile)
+        return _with_matching_profile(_sixteen_bit_gray(_sixteen_bits(image), image.info.get("transparency")), profile)
     if mode in ("I", "F"):
-        return _fitting(_numbers(image, source), profile)
+        return _with_matching_profile(_integer_or_float(image, source), profile)
     if mode in ("CMYK", "LAB", "YCbCr", "HSV"):
         return _converted(image, profile)
     if mode in ("1", "L", "LA", "La"):
-        return _fitting(_gray(image), profile)
+        return _with_matching_profile(_gray(image), profile)
     converted = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
     colour = Channels(np.ascontiguousarray(converted[..., :3]), _alpha(converted), gray=gray)
-    if (mode in ("P", "PA") or image.format == "WEBP") and _space(profile) != b"RGB ":
-        colour = replace(colour, gray=is_gray(colour.rgb))  # formats and modes that have no grey of their own
-    return _fitting(colour, profile)
+    if (mode in ("P", "PA") or image.format == "WEBP") and _colour_space(profile) != b"RGB ":
+        colour = replace(colour, gray=is_gray(colour.rgb))  # these formats and modes have no greyscale variant
+    return _with_matching_profile(colour, profile)
 
 
 def is_gray(rgb: Bytes) -> bool:
@@ -56,7 +59,7 @@ def is_gray(rgb: Bytes) -> bool:
 
 
 def from_sixteen_bits(samples: NDArray[np.uint16], alpha: NDArray[np.uint16] | None = None) -> Channels:
-    """High bytes and low bytes of `(H, W)` grey or `(H, W, 3)` colour."""
+    """Split `(H, W)` grey or `(H, W, 3)` colour into high and low bytes."""
     gray = samples.ndim == 2
     if gray:
         samples = np.repeat(samples[..., None], 3, axis=2)
@@ -67,21 +70,21 @@ def from_sixteen_bits(samples: NDArray[np.uint16], alpha: NDArray[np.uint16] | N
 def _gray(image: Image.Image) -> Channels:
     if image.has_transparency_data:
         array = np.asarray(image.convert("LA"))
-        return Channels(_three(array[..., 0]), np.ascontiguousarray(array[..., 1]), gray=True)
-    return Channels(_three(np.asarray(image.convert("L"))), gray=True)
+        return Channels(_repeated_to_rgb(array[..., 0]), np.ascontiguousarray(array[..., 1]), gray=True)
+    return Channels(_repeated_to_rgb(np.asarray(image.convert("L"))), gray=True)
 
 
 _PHOTOMETRIC, _BITS, _WHITE_IS_ZERO = 262, 258, 0
-"""TIFF tags that Pillow heeds for 8 bits only."""
+"""TIFF tags that Pillow applies to 8-bit samples only."""
 
 
 def _sixteen_bits(image: Image.Image) -> NDArray[np.uint16]:
-    """Samples of which 65535 is white."""
+    """Samples scaled so that 65535 is white."""
     samples = np.asarray(image).astype(np.uint16)
     tags = getattr(image, "tag_v2", {})
     bits = tags.get(_BITS, 16)
     bits = bits[0] if isinstance(bits, tuple) else bits
-    if 8 < bits < 16:  # the highest bits are repeated below, so that white becomes white
+    if 8 < bits < 16:  # bit replication maps white to 65535
         samples = (samples << (16 - bits)) | (samples >> (2 * bits - 16))
     return 65535 - samples if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else samples
 
@@ -94,62 +97,63 @@ def _sixteen_bit_gray(array: NDArray[Any], transparent: object) -> Channels:
     return from_sixteen_bits(samples, alpha)
 
 
-def _numbers(image: Image.Image, source: str) -> Channels:
-    """Whole numbers and fractions are pictures where their scale is known: PGM says it, and 0 to 1 is customary."""
+def _integer_or_float(image: Image.Image, source: str) -> Channels:
+    """Convert modes I and F. The white level is known for PGM (in its header) and for floats in 0 to 1 (by convention)."""
     array = np.asarray(image)
     if image.mode == "I":
         if image.format == "PPM":
             return _sixteen_bit_gray(array.clip(0, 65535), None)
-        raise PictureError(
-            f"{source}: holds 32-bit whole numbers, and what is white among them is not said; save it with 16 bits"
-        )
+        raise PictureError(f"{source}: has 32-bit integer samples without a defined white level; save it with 16 bits")
     if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
         raise PictureError(
-            f"{source}: holds fractions outside 0 to 1, and what is white among them is not said; save it with 16 bits"
+            f"{source}: has float samples outside 0 to 1, without a defined white level; save it with 16 bits"
         )
     grey = _sixteen_bit_gray(np.rint(array.astype(np.float64) * 65535), None)
-    return replace(grey, note="it holds fractions from 0 to 1, which were rounded to 16 bits")
+    return replace(grey, note="float samples from 0 to 1 were rounded to 16 bits")
 
 
 def _converted(image: Image.Image, profile: bytes) -> Channels:
-    """To sRGB, through the embedded profile if that fits the mode."""
+    """Convert to sRGB through the embedded profile if its colour space matches the mode."""
     name = {"LAB": "L*a*b*"}.get(image.mode, image.mode)
     space = {"CMYK": b"CMYK", "LAB": b"Lab "}.get(image.mode)
-    given: ImageCms.ImageCmsProfile | None = None
-    way = "by its colour profile"
+    source_profile: ImageCms.ImageCmsProfile | None = None
+    method = "with its colour profile"
     try:
-        if space is not None and _space(profile) == space:
-            given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if space is not None and _colour_space(profile) == space:
+            source_profile = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         elif image.mode == "LAB":
-            given, way = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")), "of the standard white point"
-        if given is not None:
+            source_profile, method = (
+                ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")),
+                "with the standard white point",
+            )
+        if source_profile is not None:
             converted = ImageCms.profileToProfile(
                 image,
-                given,
+                source_profile,
                 ImageCms.createProfile("sRGB"),
                 renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
                 outputMode="RGB",
                 flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
             )
             if converted is not None:
-                return Channels(np.asarray(converted), note=f"it was {name} and is now sRGB, converted {way}")
+                return Channels(np.asarray(converted), note=f"converted from {name} to sRGB {method}")
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        pass  # a damaged profile is as good as none
-    note = f"it was {name} without a usable colour profile and is now RGB by the plain formula; colours may differ"
+        pass  # treat a damaged profile as missing
+    note = f"converted from {name} to RGB without a usable colour profile; colours may differ"
     return Channels(np.asarray(image.convert("RGB")), note=note)
 
 
-def _fitting(channels: Channels, profile: bytes) -> Channels:
-    """A profile describes either grey or colour; one for the other is what a viewer ignores, and is left out."""
-    fits = _space(profile) == (b"GRAY" if channels.gray else b"RGB ")
+def _with_matching_profile(channels: Channels, profile: bytes) -> Channels:
+    """Attach the profile if it is for greyscale or RGB as the pixels are; viewers ignore a mismatched one."""
+    fits = _colour_space(profile) == (b"GRAY" if channels.gray else b"RGB ")
     return replace(channels, icc_profile=bytes(profile) if fits else b"")
 
 
-def _space(profile: bytes) -> bytes:
+def _colour_space(profile: bytes) -> bytes:
     return bytes(profile[16:20])
 
 
-def _three(gray: NDArray[Any]) -> Bytes:
+def _repeated_to_rgb(gray: NDArray[Any]) -> Bytes:
     return np.repeat(gray[..., None].astype(np.uint8), 3, axis=2)
 
 

@@ -1,4 +1,4 @@
-"""Which pictures are meant by the files, folders, patterns and lists that were given."""
+"""Finds input pictures: expands files, folders, glob patterns and lists."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from pca_protect.io.limits import MAX_PIXELS
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A picture to protect, small enough to hold a hundred thousand of.
+    """A picture to protect. A run may hold 100,000 of these, so it stores no pixels.
 
     Attributes:
-        path: as it is opened, and named in messages.
-        root: the folder whose tree the outputs mirror; empty for a picture that was named by itself.
-        place: where it lies below `root`; its bare name where there is none.
-        suffix: what its output's name ends in.
-        width_px, height_px: as its header says, before any rotation; 0 where that cannot be read.
-        problem: the sentence that it fails with, where that is known before any work; else empty.
+        path: used to open the file and in messages.
+        root: the folder whose tree the outputs mirror; empty for a file named directly.
+        place: path relative to `root`; the file name if `root` is empty.
+        suffix: extension of the output, with the dot.
+        width_px, height_px: from the header, before EXIF rotation; 0 if the header cannot be read.
+        problem: error message of a picture that cannot be processed; empty if none is known yet.
     """
 
     path: str
@@ -38,7 +38,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """An entry of a list of pictures; `root` is empty where the list does not say it."""
+    """An entry of a list of pictures; `root` is empty if the list has none."""
 
     path: str
     root: str = ""
@@ -47,13 +47,13 @@ class Listed:
 @dataclass
 class Found:
     """Attributes:
-    sources: the pictures, in the order given; a folder's by name, its own before those of its subfolders.
-    folders: the folders that were given.
-    several: a folder, a pattern or a list was given, so that outputs need a folder.
-    not_pictures: files of folders and patterns whose content is no picture.
-    ours: files that this program made.
-    not_entered: subfolders with something in them that were left alone.
-    output_inside: the output folder lies inside a folder that was given, and was left out.
+    sources: pictures in the order given; within a folder by name, its files before its subfolders.
+    folders: input folders.
+    several: the inputs include a folder, a pattern or a list, so outputs need a folder.
+    not_pictures: number of files, from folders and patterns, in no known image format.
+    ours: number of outputs of this program.
+    not_entered: number of non-empty subfolders skipped without `recursive`.
+    output_inside: the output folder is inside an input folder and was skipped.
     """
 
     sources: list[Source] = field(default_factory=list)
@@ -66,16 +66,16 @@ class Found:
 
     def messages(self) -> list[str]:
         """What was left out, one sentence each."""
-        said = []
+        messages = []
         if self.not_entered:
-            said.append(f"{_count(self.not_entered, 'subfolder')} not entered; add `recursive` to include them")
+            messages.append(f"{_count(self.not_entered, 'subfolder')} not entered; add `recursive` to include them")
         if self.not_pictures:
-            said.append(f"{_count(self.not_pictures, 'file')} ignored, no picture by content")
+            messages.append(f"{_count(self.not_pictures, 'file')} ignored: not in a recognised image format")
         if self.ours:
-            said.append(f"{_count(self.ours, 'file')} left out: outputs of this program")
+            messages.append(f"{_count(self.ours, 'file')} left out: outputs of this program")
         if self.output_inside:
-            said.append("the output folder lies among the inputs and was left out")
-        return said
+            messages.append("the output folder is inside an input folder and was left out")
+        return messages
 
 
 def discover(
@@ -86,20 +86,20 @@ def discover(
     output: Path | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> Found:
-    """Look at everything that was given; no pixel is decoded.
+    """Find the pictures of all inputs, reading headers only.
 
-    Folders are mirrored from themselves, patterns (`*`, `?`, `[...]`, `**`) from the part before the first wildcard.
-    Content decides what is a picture. Names that begin with a dot are skipped in folders, links are followed, and every
-    folder is entered once however many links lead there. What cannot be looked at is kept, to fail with its sentence.
+    Outputs mirror a folder from the folder itself, and a pattern (`*`, `?`, `[...]`, `**`) from the part before its first
+    wildcard. The format is recognised by content. Within folders, names that begin with a dot are skipped. Symbolic links
+    are followed, but each folder is entered once. Unreadable files stay in the result and fail later with their error.
 
     Args:
-        listed: entries of a list, after the names.
+        listed: entries of a list, processed after `names`.
         recursive: enter subfolders.
-        output: the folder that outputs go to, if any; nothing in it is an input.
+        output: the output folder, excluded from the inputs; None if there is none.
         max_pixels: larger pictures fail when they are read.
 
     Raises:
-        UsageError: a pattern that nothing matches.
+        UsageError: a pattern matches nothing, or a list entry is not below its root.
     """
     search = _Search(recursive, identity_of(output) if output is not None else None, max_pixels)
     for name in names:
@@ -134,13 +134,13 @@ class _Search:
 
     def pattern(self, pattern: str) -> None:
         self.found.several = True
-        root = _fixed_part(pattern)
+        root = _folder_before_wildcard(pattern)
         matches = sorted(glob.iglob(pattern, recursive=True))  # noqa: PTH207 - takes absolute patterns, skips hidden names
         if not matches:
-            raise UsageError(f"{pattern}: nothing matches this pattern; check it, and the folder you are in")
+            raise UsageError(f"{pattern}: the pattern matches nothing; check it and the current folder")
         for path in matches:
             if _is_folder(path):
-                if "**" not in pattern:  # which matches the files of that folder as well
+                if "**" not in pattern:  # `**` matches the files of that folder as well
                     self.folder(path, root)
             else:
                 self._add(path, root, os.path.relpath(path, root), named=False)
@@ -148,15 +148,15 @@ class _Search:
     def named(self, entry: Listed) -> None:
         place = os.path.relpath(entry.path, entry.root) if entry.root else Path(entry.path).name
         if place.split(os.sep, 1)[0] == os.pardir:
-            raise UsageError(f"{entry.path}: does not lie below its root {entry.root}; correct that line of the list")
+            raise UsageError(f"{entry.path}: is not below its root {entry.root}; correct that line of the list")
         self._add(entry.path, entry.root, place, named=True)
 
     def _add(self, path: str, root: str, place: str, *, named: bool) -> None:
         try:
             mode = Path(path).stat().st_mode
-            # Sockets, pipes and devices are not looked at: that would wait, or take something away.
+            # Do not read sockets, pipes and devices: it could block or consume data.
             header = read_header(Path(path), max_pixels=self._max_pixels) if stat.S_ISREG(mode) else None
-        except (OSError, PictureError):  # it may be a picture: reading it says what is wrong
+        except (OSError, PictureError):  # possibly a picture: reading it raises the error message
             self.found.sources.append(Source(path, root, place))
             return
         if header is None:
@@ -170,7 +170,7 @@ class _Search:
             self.found.sources.append(Source(path, root, place, header.suffix, header.width, header.height))
 
     def _files_below(self, folder: str, root: str) -> Iterator[str]:
-        """Real folders first: what a link leads to is listed where it lies, if it lies below `root`."""
+        """Traverse real folders before links, so that a link target below `root` is listed under its real path."""
         waiting, linked = [folder], list[str]()
         while waiting or linked:
             folder = waiting.pop() if waiting else linked.pop(0)
@@ -186,21 +186,23 @@ class _Search:
                 with os.scandir(folder) as listing:
                     entries = sorted((entry for entry in listing if entry.name[0] != "."), key=lambda entry: entry.name)
             except OSError as error:
-                self._cannot_list(folder, root, error)
+                self._add_unlistable(folder, root, error)
                 continue
             subfolders = []
             for entry in entries:
                 if not _is_folder(entry.path):
                     yield entry.path
                 elif not self._recursive:
-                    self.found.not_entered += identity_of(entry.path) != self._output and _holds_something(entry.path)
+                    self.found.not_entered += identity_of(entry.path) != self._output and _has_visible_entries(
+                        entry.path
+                    )
                 elif entry.is_symlink():
                     linked.append(entry.path)
                 else:
                     subfolders.append(entry.path)
             waiting += reversed(subfolders)
 
-    def _cannot_list(self, folder: str, root: str, error: OSError) -> None:
+    def _add_unlistable(self, folder: str, root: str, error: OSError) -> None:
         problem = (
             f"{folder}: cannot be listed ({error.strerror}), so its pictures are not protected; check its permissions"
         )
@@ -208,7 +210,7 @@ class _Search:
 
 
 def identity_of(path: str | Path) -> tuple[int, int] | None:
-    """What a file or folder is, whatever name or link leads there; None where there is nothing."""
+    """Device and inode of a file or folder, equal for all links to it; None if it does not exist."""
     status = _status(path)
     return (status.st_dev, status.st_ino) if status is not None else None
 
@@ -225,7 +227,7 @@ def _status(path: str | Path) -> os.stat_result | None:
         return None
 
 
-def _holds_something(folder: str) -> bool:
+def _has_visible_entries(folder: str) -> bool:
     try:
         with os.scandir(folder) as listing:
             return any(entry.name[0] != "." for entry in listing)
@@ -237,8 +239,8 @@ def _is_pattern(name: str) -> bool:
     return any(wildcard in name for wildcard in "*?[")
 
 
-def _fixed_part(pattern: str) -> str:
-    """The folder before the first wildcard: `photos` of `photos/**/*.jpg`."""
+def _folder_before_wildcard(pattern: str) -> str:
+    """The folder before the first wildcard: `photos` for `photos/**/*.jpg`."""
     fixed = []
     for part in Path(pattern).parts[:-1]:
         if _is_pattern(part):

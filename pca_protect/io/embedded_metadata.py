@@ -1,4 +1,4 @@
-"""What comes with the pixels of a file: EXIF, XMP, IPTC and text, without what belongs to the stored pixels only."""
+"""Extracts EXIF, XMP, IPTC and text from a file, without tags that describe how its pixels are stored."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _STRUCTURAL = frozenset(
      317, 320, 321, 322, 323, 324, 325, 330, 332, 333, 334, 336, 338, 339, 340, 341, 342, 347, 512, 513, 514, 515, 517,
      518, 519, 520, 521, 529, 530, 531, 532, 700, 33723, 34377, 34675, 37724}
 )  # fmt: skip
-"""TIFF tags that say how pixels are stored, that point at more pictures (a thumbnail shows the unprotected one), or that
-are carried by themselves: XMP, IPTC, the colour profile."""
+"""TIFF tags dropped from EXIF: pixel layout, pointers to further pictures (a thumbnail shows the unprotected one), and
+data carried separately (XMP, IPTC, the colour profile)."""
 
 _DESCRIPTIVE = frozenset(
     {269, 270, 271, 272, 274, 282, 283, 285, 296, 297, 305, 306, 315, 316, 18246, 18249, 33432, 34665, 34853, 40091,
      40092, 40093, 40094, 40095}
 )  # fmt: skip
-"""TIFF tags that are kept of a TIFF file; its private tags may hold whole layers."""
+"""TIFF tags kept from a TIFF file. All others are dropped, since private tags may hold whole layers."""
 
 _MAKER_NOTE = 0x927C
 _IPTC = 33723
-_TEXT_IN_DISGUISE = "Raw profile type "
+_RAW_PROFILE_PREFIX = "Raw profile type "
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class EmbeddedMetadata:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """The EXIF orientation, or the one that exiftool wrote to XMP; 1 if there is none or it cannot be read. TIFF is not
-    asked: Pillow turns it upright by itself while decoding."""
+    """The orientation, 1 to 8, from EXIF or from XMP as exiftool writes it; 1 if missing or unreadable. Always 1 for TIFF,
+    which Pillow turns upright while decoding."""
     if hasattr(image, "tag_v2"):
         return 1
     try:
@@ -52,13 +52,14 @@ def orientation_of(image: Image.Image) -> int:
 
 
 def embedded_metadata_of(image: Image.Image) -> EmbeddedMetadata:
-    """Of a decoded image, with orientation reset and thumbnails removed. What cannot be read is left out with a note."""
+    """The metadata of a decoded image, with orientation reset and thumbnails removed. Unreadable blocks are dropped with a
+    warning."""
     read_warnings = []
     try:
         exif, maker_note_dropped = _exif(image)
         if maker_note_dropped:
             read_warnings.append(
-                "the camera's private notes may hold a preview of the unprotected picture and were left out"
+                "the camera's maker note may hold a preview of the unprotected picture and was left out"
             )
     except DECODER_ERRORS:
         exif = b""
@@ -67,19 +68,17 @@ def embedded_metadata_of(image: Image.Image) -> EmbeddedMetadata:
         packet = xmp.without_previews(xmp.upright(_xmp(image)))
     except ValueError:
         packet = b""
-        read_warnings.append(
-            "its XMP packet may hold a preview of the unprotected picture, cannot be read and was left out"
-        )
+        read_warnings.append("its unreadable XMP packet may hold a preview of the unprotected picture and was left out")
     return EmbeddedMetadata(exif=exif, xmp=packet, iptc=_iptc(image), read_warnings=tuple(read_warnings))
 
 
 def text_of(image: Image.Image) -> dict[str, str]:
-    """PNG text by keyword, without metadata in disguise; comments of GIF, JPEG and others as `Comment`."""
+    """PNG text by keyword, without XMP and raw profiles; comments of GIF, JPEG and others under `Comment`."""
     chunks: dict[str, str] = dict(getattr(image, "text", None) or {})
     text = {
         str(keyword): str(value)
         for keyword, value in chunks.items()
-        if keyword != "XML:com.adobe.xmp" and not keyword.startswith(_TEXT_IN_DISGUISE)
+        if keyword != "XML:com.adobe.xmp" and not keyword.startswith(_RAW_PROFILE_PREFIX)
     }
     comment = image.info.get("comment")
     if isinstance(comment, bytes):
@@ -90,7 +89,7 @@ def text_of(image: Image.Image) -> dict[str, str]:
 
 
 def _exif(image: Image.Image) -> tuple[bytes, bool]:
-    """The block written anew: thumbnails, which are a directory of their own, do not get into it."""
+    """The block, re-encoded without its thumbnail directory, and whether the maker note was dropped."""
     exif = image.getexif()
     from_tiff = hasattr(image, "tag_v2")
     for tag in list(exif):
@@ -108,7 +107,7 @@ def _exif(image: Image.Image) -> tuple[bytes, bool]:
 
 def _xmp(image: Image.Image) -> bytes:
     packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
-    if isinstance(packet, tuple):  # a TIFF tag of type SHORT or LONG by mistake
+    if isinstance(packet, tuple):  # a TIFF tag written with type SHORT or LONG by mistake
         packet = bytes(value & 0xFF for value in packet)
     if not packet:
         packet = iptc.from_raw_profile(str(image.info.get("Raw profile type xmp", "")))
@@ -122,14 +121,14 @@ def _iptc(image: Image.Image) -> bytes:
     if isinstance(resources, dict) and isinstance(resources.get(0x0404), bytes):
         return bytes(resources[0x0404])
     for name in ("iptc", "8bim"):  # PNG, as ImageMagick and exiftool write it
-        data = iptc.from_raw_profile(str(image.info.get(f"{_TEXT_IN_DISGUISE}{name}", "")))
+        data = iptc.from_raw_profile(str(image.info.get(f"{_RAW_PROFILE_PREFIX}{name}", "")))
         if data:
             return iptc.from_photoshop(data) if data.startswith(b"8BIM") else data
     return b""
 
 
 def _iptc_of_tiff(image: Image.Image) -> bytes:
-    """Often declared as 32-bit numbers, which are then swapped with the byte order of the file."""
+    """Undo the byte swap of the common case in which the tag is declared as 32-bit integers."""
     tags = image.tag_v2  # type: ignore[attr-defined]
     records = tags.get(_IPTC)
     if isinstance(records, int):

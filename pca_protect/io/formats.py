@@ -1,4 +1,4 @@
-"""Which picture formats are read, told by their content, and opened without decoding."""
+"""Recognises image formats by content and opens files without decoding them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ FORMATS = (
     "PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "HEIF", "JPEG2000", "PSD", "QOI", "DDS", "ICO", "CUR", "ICNS",
     "PPM", "PCX", "DCX", "SGI", "SUN", "XBM", "XPM", "MSP", "FLI", "DIB", "TGA",
 )  # fmt: skip
-"""Pillow's names of the raster formats that hold a picture, tried in this order. Left out are what another program has to
-interpret (EPS, PDF, WMF), containers Pillow only recognises (HDF5, GRIB, MPEG), and formats without any mark of their own
-that a text file can be taken for; of those only TGA stays, as the last."""
+"""Pillow's names of the raster formats read, tried in this order. Excluded are formats that need an interpreter (EPS, PDF,
+WMF), containers that Pillow only identifies (HDF5, GRIB, MPEG), and formats without a signature, which match text files.
+TGA has no signature either and is tried last."""
 
 ANIMATED = frozenset({"PNG", "WEBP", "GIF", "AVIF", "FLI"})
 PAGED = frozenset({"TIFF", "DCX"})
@@ -28,25 +28,25 @@ DECODER_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, ArithmeticError, AttributeError,
     AssertionError, RuntimeError, NotImplementedError, RecursionError, struct.error,
 )  # fmt: skip
-"""What Pillow's decoders were seen to raise on damaged and hostile files."""
+"""Exceptions that Pillow's decoders were observed to raise on damaged and hostile files."""
 
-_SHORTEST = 16
-"""Bytes. No picture is shorter, and Pillow's tests of the first bytes count on them."""
+_MIN_BYTES = 16
+"""Bytes. No picture is shorter, and Pillow's signature tests require that many."""
 
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
-_LOOSE = frozenset({"PCX", "SGI", "FLI", "DIB", "TGA", "CUR", "ICO", "PPM", "BMP", "MSP"})
-"""Marked by a few bytes that other files begin with too: failing to open as one of these means nothing."""
+_WEAK_SIGNATURE = frozenset({"PCX", "SGI", "FLI", "DIB", "TGA", "CUR", "ICO", "PPM", "BMP", "MSP"})
+"""Formats with a short signature that other files share: failing to open as one of these is no sign of damage."""
 
 
 def open_image(file: IO[bytes], source: str) -> ImageFile.ImageFile | None:
-    """The picture with its header read and no pixel decoded; None when the content is in no known format.
+    """Open a picture by its header, without decoding pixels; None if no known format matches.
 
     Raises:
-        PictureError: in a known format, but damaged, or HEIC without pillow-heif.
+        PictureError: the file is damaged, or is HEIC and pillow-heif is not installed.
     """
     file.seek(0)
     prefix = file.read(64)
-    if len(prefix) < _SHORTEST:
+    if len(prefix) < _MIN_BYTES:
         return None
     _load_plugins(prefix, source)
     damage: Exception | None = None
@@ -60,7 +60,7 @@ def open_image(file: IO[bytes], source: str) -> ImageFile.ImageFile | None:
         try:
             image = factory(file, "")
         except DECODER_ERRORS as error:
-            if name not in _LOOSE or _looks_like(name, prefix):
+            if name not in _WEAK_SIGNATURE or _is_plausible(name, prefix):
                 damage = error
             continue
         if image.mode:
@@ -71,25 +71,24 @@ def open_image(file: IO[bytes], source: str) -> ImageFile.ImageFile | None:
 
 
 def damaged(source: str, error: Exception) -> PictureError:
-    """The sentence for a file that a decoder gave up on."""
+    """The error for a file that a decoder rejected."""
     reason = first_line(error)
     if isinstance(error, EOFError) or re.search("truncated|no data|too early|incomplete", reason, re.IGNORECASE):
         return PictureError(
-            f"{source}: is damaged, its end is missing ({reason}); copy it again from where it came, "
-            "or open it in a viewer and save what is left"
+            f"{source}: is truncated ({reason}); copy or download it again, or open it in a viewer and save what is left"
         )
     if re.match("decoder error|broken data stream|unrecognized data stream", reason):
         return PictureError(
-            f"{source}: is damaged, its pixels cannot be unpacked ({reason}); copy it again from where it came, "
+            f"{source}: is damaged, its pixels cannot be decoded ({reason}); copy or download it again, "
             "or open it in a viewer and save it again"
         )
     if re.search("too large|too much memory", reason, re.IGNORECASE):
         return PictureError(
-            f"{source}: unpacks to more metadata than a picture has ({reason}); open it in a viewer and save it again"
+            f"{source}: its metadata is over the size limit ({reason}); open it in a viewer and save it again"
         )
     if re.search("unsupported|unknown|not supported", reason, re.IGNORECASE):
         return PictureError(
-            f"{source}: is damaged or of a rare kind ({reason}); open it in a viewer and save it as PNG"
+            f"{source}: is damaged or uses an unsupported feature ({reason}); open it in a viewer and save it as PNG"
         )
     return PictureError(f"{source}: is damaged ({reason}); open it in a viewer and save it again")
 
@@ -102,13 +101,13 @@ def _load_plugins(prefix: bytes, source: str) -> None:
         pillow_heif = importlib.import_module("pillow_heif")
     except ImportError as error:
         raise PictureError(
-            f"{source}: is a HEIC picture, which needs one more library to be read; run pip install 'pca-protect[heif]'"
+            f"{source}: is a HEIC file, and pillow-heif is not installed; run pip install 'pca-protect[heif]'"
         ) from error
     pillow_heif.register_heif_opener()
 
 
 def _is_heic(prefix: bytes) -> bool:
-    """Told by the brands of the file type box; AVIF, which shares the container, is read by Pillow itself."""
+    """Whether the brands of the file type box are HEIC. AVIF shares the container, and Pillow reads it natively."""
     if prefix[4:8] != b"ftyp" or prefix[8:12] not in _HEIC_BRANDS:
         return False
     size = min(int.from_bytes(prefix[:4], "big"), len(prefix))
@@ -116,10 +115,10 @@ def _is_heic(prefix: bytes) -> bool:
     return not compatible & {b"avif", b"avis"}
 
 
-def _looks_like(name: str, prefix: bytes) -> bool:
-    """Whether the loosely marked format is meant all the same."""
+def _is_plausible(name: str, prefix: bytes) -> bool:
+    """Whether more of the header matches a format with a weak signature."""
     if name == "BMP":
-        return prefix[6:10] == bytes(4)  # reserved bytes, which text does not have
+        return prefix[6:10] == bytes(4)  # reserved bytes, zero in BMP but not in text
     if name == "PPM":
         return re.match(rb"P[1-6f]\s+(#.*\s+)*-?\d+\s", prefix) is not None
     return False

@@ -1,4 +1,4 @@
-"""Frames of one animation: alike, and told apart by what changes between them."""
+"""Frames of an animation: equal channels and sizes, and the box that changes between two frames."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def frames_of(picture: Picture) -> tuple[Picture, ...]:
 
 
 def alike(frames: tuple[Picture, ...]) -> tuple[Picture, ...]:
-    """With alpha in all or none, and grey all or none, as animation formats want it. Colours stay the same."""
+    """Give all frames the same channels, as animation formats require: alpha if any has it, grey if all are. Colours stay the
+    same."""
     gray = all(frame.gray for frame in frames)
     if any(frame.alpha is not None for frame in frames):
         frames = tuple(replace(frame, alpha=_opaque(frame)) if frame.alpha is None else frame for frame in frames)
@@ -29,20 +30,20 @@ def alike(frames: tuple[Picture, ...]) -> tuple[Picture, ...]:
 
 def one_size(frames: tuple[Picture, ...], what: str) -> None:
     """Raises:
-    PictureError: the frames cannot go to `what`, a format that has one size for all.
+    PictureError: frames differ in size, which the format `what` cannot store.
     """
     first = frames[0]
     for number, frame in enumerate(frames, 1):
         if frame.rgb.shape != first.rgb.shape:
             raise PictureError(
-                f"{first.source}: page {number} has {frame.width}x{frame.height} px where the first has "
-                f"{first.width}x{first.height}, and {what} has one size for all; write it to a .tiff file"
+                f"{first.source}: page {number} has {frame.width}x{frame.height} px and the first "
+                f"{first.width}x{first.height}, but {what} needs one size for all; write it to a .tiff file"
             )
 
 
 def changed_box(before: NDArray[Any], after: NDArray[Any], *, step: int = 1) -> Box:
-    """The smallest box outside of which two `(H, W, C)` frames are the same, its left and top multiples of `step`. One
-    pixel where nothing changed at all, since a frame cannot be empty."""
+    """The smallest box outside of which two `(H, W, C)` frames are equal, with left and top rounded down to a multiple of
+    `step`. For equal frames it is one pixel, since a frame cannot be empty."""
     different = (before != after).any(axis=2)
     rows, columns = np.flatnonzero(different.any(axis=1)), np.flatnonzero(different.any(axis=0))
     if not len(rows):

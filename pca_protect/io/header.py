@@ -1,4 +1,4 @@
-"""What a file is, from its first bytes: fast enough to look through folders of ten thousand files."""
+"""Reads format and size from a file's header, fast enough for folders of ten thousand files."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from pca_protect.io.marker import MARKER_KEY, SOFTWARE, is_marker
 class Header:
     """Attributes:
     format: Pillow's name, such as "JPEG".
-    width, height: in pixels, as stored: an EXIF orientation may still turn them.
-    frames: 1, or 2 for more than one: counting them would take reading the whole file.
-    ours: the file carries our note, so it is an output of this program.
+    width, height: in pixels, as stored, before EXIF rotation.
+    frames: 1, or 2 for more than one, since counting requires reading the whole file.
+    ours: the file carries the marker of this program's outputs.
     """
 
     format: str
@@ -32,15 +32,15 @@ class Header:
 
     @property
     def suffix(self) -> str:
-        """The extension of an output that can hold everything of it: pages need TIFF, all else fits into PNG."""
+        """The extension of a lossless output: `.tiff` for several pages, else `.png`."""
         return ".tiff" if self.frames > 1 and self.format in PAGED else ".png"
 
 
 def read_header(path: Path, *, max_pixels: int = MAX_PIXELS) -> Header | None:
-    """None for a file that is no picture in a known format; its content says so, not its name.
+    """Read the header of a picture, recognised by content; None if no known format matches.
 
     Raises:
-        PictureError: it is a picture, but damaged, too small, too large, or cannot be read from disk.
+        PictureError: the file cannot be read, or the picture is damaged, too small or too large.
     """
     source = str(path)
     with pillow_limited_to(max_pixels):
@@ -83,7 +83,7 @@ def _ours(image: Image.Image) -> bool:
 
 
 def _webp_header(file: IO[bytes], source: str) -> Header | None:
-    """By its chunks: Pillow would read the whole file and take memory for the canvas."""
+    """Parse the chunks directly: Pillow would read the whole file and allocate the canvas."""
     start = file.read(12)
     if start[:4] != b"RIFF" or start[8:] != b"WEBP":
         return None

@@ -1,4 +1,4 @@
-"""The low bytes of 16-bit colour, which Pillow leaves out when it reads PNG, TIFF and PPM."""
+"""Recovers the low bytes of 16-bit colour, which Pillow drops when it reads PNG, TIFF and PPM."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from PIL import Image
 from pca_protect.io.channels import Channels, from_sixteen_bits
 from pca_protect.io.orientation import apply_orientation
 
-ROUNDED = "it has more than 8 bits a channel, of which only the upper 8 could be read"
+ROUNDED = "it has more than 8 bits per channel, and only the upper 8 were read"
 
 
 def has_low_bytes(image: Image.Image, data: bytes) -> bool:
-    """Whether the file has more bits than the 8-bit colour that Pillow opened it as. Asked before decoding."""
+    """Whether the file has more than 8 bits per channel while Pillow opened it as 8-bit colour. Call before decoding."""
     if image.mode not in ("RGB", "RGBA", "LA", "CMYK"):
         return False
     if image.format == "PNG":
@@ -39,19 +39,19 @@ def has_low_bytes(image: Image.Image, data: bytes) -> bool:
 
 
 def is_gray_with_alpha(image: Image.Image, data: bytes) -> bool:
-    """Whether this is a PNG of 16-bit grey with alpha, which Pillow opens as colour with alpha."""
+    """Whether the file is a 16-bit greyscale PNG with alpha, which Pillow opens as RGBA."""
     return image.format == "PNG" and data[24:26] == b"\x10\x04"
 
 
 def with_low_bytes(
     channels: Channels, image: Image.Image, data: bytes, *, page: int, orientation: int
 ) -> Channels | None:
-    """All 16 bits of what Pillow read the upper 8 of; None where the other decoder does not agree with it.
+    """Add the low bytes, decoded by OpenCV; None if its high bytes differ from what Pillow read.
 
     Args:
-        channels: upright if Pillow apply_orientation it already, as it does with TIFF, and as stored otherwise.
-        page: of several in the file, from 0.
-        orientation: what Pillow apply_orientation it by, 1 for not at all.
+        channels: as Pillow decoded them: upright for TIFF, else in stored orientation.
+        page: index in the file, from 0.
+        orientation: the EXIF orientation that Pillow applied; 1 if none.
     """
     samples = _decoded(data, page)
     if samples is None:
@@ -74,8 +74,8 @@ def with_low_bytes(
 
 
 def _decoded(data: bytes, page: int) -> NDArray[np.uint16] | None:
-    """`(H, W, 3 or 4)`, red first."""
-    import cv2  # noqa: PLC0415 - large, and needed for few pictures
+    """`(H, W, 3 or 4)` uint16 in RGB(A) order; None if OpenCV reads no 16-bit colour."""
+    import cv2  # noqa: PLC0415 - large, and rarely needed
 
     buffer = np.frombuffer(data, np.uint8)
     with _silent(cv2):
@@ -95,7 +95,7 @@ def _decoded(data: bytes, page: int) -> NDArray[np.uint16] | None:
 
 @contextlib.contextmanager
 def _silent(cv2: Any) -> Iterator[None]:  # noqa: ANN401 - the module itself
-    """Its warnings about odd tags go to standard error otherwise."""
+    """Silence OpenCV, which writes warnings about unknown tags to stderr."""
     logging = cv2.utils.logging
     before = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
     try:

@@ -1,7 +1,7 @@
-"""IPTC-IIM records: in and out of the wrappings that file formats put around them, and single records removed.
+"""IPTC-IIM records: wraps and unwraps them for file formats, and removes single records.
 
-The records are described in the IPTC Information Interchange Model 4.2; the Photoshop image resources they travel in, in
-Adobe's file format specification.
+Records: IPTC Information Interchange Model 4.2. Photoshop image resources, which contain them: Adobe Photoshop file formats
+specification.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ _LOCATION = frozenset({26, 27, 90, 92, 95, 100, 101})
 
 
 def to_photoshop(iptc: bytes) -> bytes:
-    """One Photoshop image resource, as it stands in JPEG APP13 (after its signature) and in PNG raw profiles."""
+    """One Photoshop image resource, as stored in JPEG APP13 (after its signature) and in PNG raw profiles."""
     padding = bytes(len(iptc) % 2)
     return b"8BIM" + struct.pack(">HHI", _RESOURCE, 0, len(iptc)) + iptc + padding
 
 
 def from_photoshop(block: bytes) -> bytes:
-    """The IPTC records among Photoshop image resources; empty if there are none."""
+    """The IPTC records in a block of Photoshop image resources; empty if none."""
     position = 0
     while block[position : position + 4] == b"8BIM" and position + 12 <= len(block):
         (number,) = struct.unpack_from(">H", block, position + 4)
@@ -39,14 +39,14 @@ def from_photoshop(block: bytes) -> bytes:
 
 
 def to_raw_profile(name: str, data: bytes) -> str:
-    """The text of a PNG chunk `Raw profile type NAME`, hexadecimal in lines of 72, as ImageMagick writes it."""
+    """The text of a PNG chunk `Raw profile type NAME`: hexadecimal in lines of 72 digits, as ImageMagick writes it."""
     digits = data.hex()
     lines = [digits[start : start + 72] for start in range(0, len(digits), 72)]
     return "\n".join(["", name, f"{len(data):8}", *lines, ""])
 
 
 def from_raw_profile(text: str) -> bytes:
-    """The data of such a chunk; empty if it cannot be understood."""
+    """The data of a PNG chunk `Raw profile type NAME`; empty if it is malformed."""
     match = re.match(r"\s*(\S+)\s+(\d+)\s+([0-9a-fA-F\s]*)$", text)
     if match is None:
         return b""
@@ -57,7 +57,7 @@ def from_raw_profile(text: str) -> bytes:
 
 
 def without_location(iptc: bytes) -> bytes:
-    """The records without those that name a place. What cannot be told apart is dropped."""
+    """Remove the location records. Data after a malformed record is dropped."""
     return b"".join(record for record, number, dataset in _records(iptc) if not (number == 2 and dataset in _LOCATION))
 
 
@@ -67,7 +67,7 @@ def _records(iptc: bytes) -> Iterator[tuple[bytes, int, int]]:
     while position + 5 <= len(iptc) and iptc[position] == 0x1C:
         number, dataset, size = struct.unpack_from(">BBH", iptc, position + 1)
         end = position + 5
-        if size & 0x8000:  # the length itself is that many bytes long
+        if size & 0x8000:  # extended dataset: the length field has `width` bytes
             width = size & 0x7FFF
             size = int.from_bytes(iptc[end : end + width], "big")
             end += width

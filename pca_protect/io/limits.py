@@ -1,4 +1,4 @@
-"""How large a picture may be, checked before memory is taken, and Pillow held to the same while it reads."""
+"""Limits on picture size, checked before memory is allocated and applied to Pillow while it reads."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pca_protect.errors import PictureError
 
 MIN_SIDE = 8
 MAX_PIXELS = 200_000_000
-"""All frames together. A camera of 2024 takes 150 megapixels; what is larger is a panorama or a decompression bomb."""
+"""Sum over all frames. Cameras of 2024 reach 150 megapixels; larger files are panoramas or decompression bombs."""
 
 MAX_FRAMES = 10_000
-"""More frames than this are an attack on memory: a GIF can hold one in 20 bytes."""
+"""Protects memory: a GIF frame can take as little as 20 bytes."""
 
 
 def check_size(width: int, height: int, source: str, *, max_pixels: int = MAX_PIXELS) -> None:
     """Raises:
-    PictureError: a side shorter than `MIN_SIDE`, or more than `max_pixels`.
+    PictureError: a side is shorter than `MIN_SIDE`, or the picture has more than `max_pixels`.
     """
     if min(width, height) < MIN_SIDE:
         raise PictureError(
@@ -34,7 +34,7 @@ def check_size(width: int, height: int, source: str, *, max_pixels: int = MAX_PI
 
 def check_frames(count: int, pixels: int, source: str, *, max_pixels: int = MAX_PIXELS) -> None:
     """Raises:
-    PictureError: the first `count` frames have more than `max_pixels` together, or are too many.
+    PictureError: the first `count` frames exceed `max_pixels` together, or `MAX_FRAMES`.
     """
     if pixels > max_pixels:
         raise over_limit(
@@ -45,7 +45,7 @@ def check_frames(count: int, pixels: int, source: str, *, max_pixels: int = MAX_
 
 
 def bomb(error: Image.DecompressionBombError, source: str, max_pixels: int) -> PictureError:
-    """The sentence for what Pillow refused by itself; its message says how many pixels that were."""
+    """The error for a picture that Pillow refused, with the pixel count parsed from Pillow's message."""
     pixels = re.search(r"\((\d+) pixels\)", str(error))
     size = f"has {int(pixels[1]) / 1e6:.0f} megapixels, which is" if pixels else "is"
     return over_limit(f"{source}: {size}", max_pixels)
@@ -56,28 +56,28 @@ def over_limit(what: str, max_pixels: int) -> PictureError:
 
 
 _LARGEST_CHUNK = 8 * 2**20
-"""Of packed metadata in PNG. Pillow's own limit of 1 MB is less than some colour profiles have."""
+"""Bytes of one compressed PNG metadata chunk. Some colour profiles exceed Pillow's own limit of 1 MB."""
 
 _lock = threading.Lock()
 _active: list[int] = []
-_usual = ExitStack()
+_restore = ExitStack()
 
 
 @contextmanager
 def pillow_limited_to(max_pixels: int) -> Iterator[None]:
     """Let Pillow read up to `max_pixels`, without warnings, and refuse more with its `DecompressionBombError`.
 
-    Pillow has one limit per process, warns above it and refuses above twice of it. Of several threads that read at the
-    same time the largest limit holds, and the last one to finish puts back what was there before; so an embedding
-    program finds its own setting again. Each picture is checked against its own limit by `check_size` as well.
+    Pillow's limit is process-wide: it warns above the limit and refuses above twice the limit. While several threads read,
+    the largest of their limits applies; the last thread to finish restores the previous settings, for the sake of
+    embedding programs. `check_size` additionally checks each picture against its own limit.
     """
     with _lock:
         if not _active:
             before = Image.MAX_IMAGE_PIXELS
-            _usual.callback(setattr, Image, "MAX_IMAGE_PIXELS", before)
-            _usual.callback(setattr, PngImagePlugin, "MAX_TEXT_CHUNK", PngImagePlugin.MAX_TEXT_CHUNK)
+            _restore.callback(setattr, Image, "MAX_IMAGE_PIXELS", before)
+            _restore.callback(setattr, PngImagePlugin, "MAX_TEXT_CHUNK", PngImagePlugin.MAX_TEXT_CHUNK)
             PngImagePlugin.MAX_TEXT_CHUNK = _LARGEST_CHUNK
-            _usual.enter_context(warnings.catch_warnings())
+            _restore.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")  # damaged metadata is no reason to stop
         _active.append(max_pixels)
         Image.MAX_IMAGE_PIXELS = max(_active) // 2
@@ -89,4 +89,4 @@ def pillow_limited_to(max_pixels: int) -> Iterator[None]:
             if _active:
                 Image.MAX_IMAGE_PIXELS = max(_active) // 2
             else:
-                _usual.close()
+                _restore.close()

@@ -1,4 +1,4 @@
-"""What a picture says about itself, taken out or added to before it is written. Pixels are never touched."""
+"""Removes or adds metadata of a picture before it is written. Never changes pixels."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _EXIF_MARK = b"Exif\0\0"
 
 
 def without_metadata(picture: Picture) -> Picture:
-    """Without EXIF, XMP, IPTC and text. The colour profile stays: it is part of the colour."""
+    """Remove EXIF, XMP, IPTC and text. The colour profile stays, since it defines the colours."""
     return replace(picture, exif=b"", xmp=b"", iptc=b"", text={})
 
 
 def without_gps(picture: Picture) -> Picture:
-    """Without the place it was taken at: the GPS part of EXIF, GPS properties and place names in XMP, the location
-    records of IPTC, and text chunks about GPS. A packet that cannot be read is left out as a whole, with a note."""
+    """Remove where the picture was taken: the GPS directory of EXIF, GPS properties and place names in XMP, IPTC location
+    records, and text chunks about GPS. An unreadable block is dropped whole, with a warning."""
     read_warnings = picture.read_warnings
     exif = picture.exif
     try:
@@ -47,8 +47,8 @@ def without_gps(picture: Picture) -> Picture:
 
 
 def with_notice(picture: Picture, text: str) -> Picture:
-    """With `text` as terms of use, and generative training forbidden, in the XMP packet (`pca_protect.io.xmp`). What
-    the packet says already is kept; one that cannot be read is replaced, with a note."""
+    """Add `text` as terms of use and a ban on generative training to the XMP packet (`pca_protect.io.xmp`). Existing
+    properties are kept. An unreadable packet is replaced, with a warning."""
     try:
         return replace(picture, xmp=xmp.with_notice(picture.xmp, text))
     except ValueError:
@@ -63,7 +63,7 @@ def _exif_without_gps(block: bytes) -> bytes:
     exif.load(block)
     if ExifTags.IFD.GPSInfo not in exif:
         return block
-    exif.get_ifd(ExifTags.IFD.Exif)  # read before anything moves
+    exif.get_ifd(ExifTags.IFD.Exif)  # read it before the offsets change
     exif[ExifTags.IFD.GPSInfo] = 0
     del exif[ExifTags.IFD.GPSInfo]
     return exif.tobytes() if len(exif) else b""

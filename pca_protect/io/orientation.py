@@ -1,4 +1,4 @@
-"""Pixels apply_orientation upright."""
+"""Applies the EXIF orientation to pixel arrays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Array = TypeVar("Array", bound=NDArray[Any])
 
 
 def apply_orientation(array: Array, orientation: int) -> Array:
-    """`(H, W, ...)` stored with this EXIF orientation, 1 to 8, as it is meant to be seen."""
+    """Turn an `(H, W, ...)` array stored with this EXIF orientation, 1 to 8, upright."""
     flips = {
         2: lambda a: a[:, ::-1],
         3: lambda a: a[::-1, ::-1],

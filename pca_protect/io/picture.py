@@ -1,4 +1,4 @@
-"""A picture as the rest of the program sees it: 8-bit colour, and everything else carried along untouched."""
+"""The decoded picture: 8-bit RGB to protect, and everything else to write back unchanged."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Picture:
-    """Decoded pixels and what came with them.
+    """Decoded pixels, metadata and further frames.
 
     Attributes:
-        rgb: `(H, W, 3)` uint8, upright (EXIF orientation applied). Of 16-bit pictures the high bytes; of grey ones three
-            equal channels.
-        alpha: `(H, W)` uint8, uint16 where `low` is there, or None.
-        low: `(H, W, 3)` uint8, the low bytes of a 16-bit picture, which nothing changes; None for 8-bit ones.
-        gray: the file holds one channel, and the protected one has to as well.
+        rgb: `(H, W, 3)` uint8, upright (EXIF orientation applied): the high bytes of 16-bit pictures, three equal channels
+            for greyscale.
+        alpha: `(H, W)` uint8, or uint16 if `low` is not None; None without transparency.
+        low: `(H, W, 3)` uint8, the low bytes of a 16-bit picture, written back unchanged; None for 8-bit pictures.
+        gray: the file has one colour channel, and the output has one too.
         icc_profile: colour profile of `rgb`, kept byte for byte; empty if none.
         exif: EXIF block with its orientation reset; empty if none.
         xmp: XMP packet; empty if none.
         iptc: IPTC-IIM records; empty if none.
         text: PNG text chunks by keyword.
-        digest: SHA-256 in hex of the file it was read from; empty for pictures that never were a file.
+        digest: SHA-256 of the source file in hex; empty if not read from a file.
         source: path or description for messages.
-        read_warnings: what the user has to know about reading it, one sentence each: a conversion, a second picture left out.
-        following: the frames or pages after this one, in order; their own `following` is empty, and so is their metadata.
-        duration_ms: how long this frame is shown; 0 for pages and single pictures.
-        loop: how often an animation plays; 0 is forever.
+        read_warnings: conversions and omissions while reading, one sentence each.
+        following: later frames or pages, in order, with empty `following` and metadata.
+        duration_ms: display time of this frame; 0 for pages and single pictures.
+        loop: number of times an animation plays; 0 is forever.
     """
 
     rgb: NDArray[np.uint8]
@@ -56,8 +56,8 @@ class Picture:
         return int(self.rgb.shape[0])
 
     def samples(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        """Everything a file stores for each pixel: `(H, W, C)` uint8, or uint16 where `low` is there; C is 1 for grey
-        or 3 for colour, and one more with alpha."""
+        """All samples to store: `(H, W, C)` uint8, or uint16 if `low` is not None. C is 1 for greyscale or 3 for colour, plus
+        1 with alpha."""
         colour = self.rgb[..., :1] if self.gray else self.rgb
         if self.low is None:
             parts = [colour] if self.alpha is None else [colour, self.alpha[..., None].astype(np.uint8)]

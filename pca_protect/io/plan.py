@@ -1,4 +1,4 @@
-"""Which picture goes where: decided, and every collision refused, before any work is done."""
+"""Plans the output path of each picture and rejects collisions before any work."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from pca_protect.io.discover import Found, Source, identity_of
 from pca_protect.io.write import output_format
 
 LONGEST_NAME = 255
-"""What every usual file system allows for one name: bytes on Linux, characters on macOS and Windows."""
+"""Limit of common file systems for one file name: bytes on Linux, characters on macOS and Windows."""
 
 PROTECTED = "protected"
 """Part of an output's default name, `NAME.protected.EXT`."""
 
 TEST_ONLY = "test-only"
-"""Replaces `PROTECTED` where `auto` fell back to an embedded model: the file is protected against no real editor."""
+"""Replaces `PROTECTED` if `auto` fell back to an embedded model, which protects against no real editor."""
 
 _PICTURE_SUFFIXES = {".png", ".webp", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif"}
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One picture and the file that it becomes."""
+    """A picture and the path of its output."""
 
     source: Source
     target: str
@@ -37,8 +37,8 @@ class Job:
 class Plan:
     """Attributes:
     jobs: in the order of the inputs.
-    folder: where all outputs go; None where they lie beside the originals or `-o` names one file.
-    several: more than one picture was named, or what may hold more.
+    folder: the output folder; None if outputs go beside the originals or `-o` names one file.
+    several: there are several pictures, or an input folder, pattern or list.
     """
 
     jobs: list[Job]
@@ -47,17 +47,17 @@ class Plan:
 
 
 def plan(found: Found, output: Path | None, *, allow_lossy: bool = False, label: str = PROTECTED) -> Plan:
-    """Pair every picture with its output file. Touches nothing, and does not ask which outputs exist already.
+    """Pair every picture with its output path. Writes nothing, and does not check which outputs exist.
 
-    Without `output` that is `NAME.protected.png` beside the picture. In an output folder it is the same name at the same
-    place as below the folder that was given. Otherwise `output` is the file for the one picture given.
+    Without `output`, the path is `NAME.protected.png` beside the picture. In an output folder, that name is kept and the
+    tree of the input folder is mirrored. Otherwise `output` is the path for the single picture.
 
     Args:
         label: `PROTECTED` or `TEST_ONLY`.
 
     Raises:
-        UsageError: nothing to protect, folders without a folder for the outputs, an output that would replace an input
-            or another output, has no folder to go to, or is lossy without permission.
+        UsageError: there is no picture, an input folder has no output folder, or an output would replace an input or
+            another output, is in a missing folder, or is lossy without permission.
     """
     _require_pictures(found)
     folder = _output_folder(found, output, allow_lossy=allow_lossy)
@@ -79,7 +79,7 @@ def plan(found: Found, output: Path | None, *, allow_lossy: bool = False, label:
 
 def check_folder(folder: Path) -> None:
     """Raises:
-    UsageError: a folder that files should go to is not there or cannot be written to.
+    UsageError: the folder does not exist or is not writable.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; create it first")
@@ -92,7 +92,7 @@ def _require_pictures(found: Found) -> None:
         return
     where = ", ".join(found.folders)
     if not found.folders and found.ours:
-        raise UsageError("everything named is an output of this program; name the originals")
+        raise UsageError("all inputs are outputs of this program; name the originals")
     reasons = "; ".join(found.messages())
     if where or reasons:
         raise UsageError(f"{where or 'the pattern'}: no picture to protect{f' ({reasons})' if reasons else ''}")
@@ -102,16 +102,14 @@ def _require_pictures(found: Found) -> None:
 def _output_folder(found: Found, output: Path | None, *, allow_lossy: bool) -> Path | None:
     if output is None:
         if found.folders:
-            raise UsageError(
-                f"{found.folders[0]}: is a folder; say with -o FOLDER where its protected pictures shall go"
-            )
+            raise UsageError(f"{found.folders[0]}: is a folder, which needs an output folder; add -o FOLDER")
         return None
     if output.is_dir():
         check_folder(output)
         return output
     if not found.several:
         if len(found.sources) > 1:
-            raise UsageError(f"-o {output}: with several pictures it has to be a folder that exists; create it first")
+            raise UsageError(f"-o {output}: several pictures need an existing folder; create it first")
         if not output.suffix and not output.exists():
             raise UsageError(f"-o {output}: no such folder; create it first, or end the name in .png to write a file")
         output_format(output, allow_lossy=allow_lossy)
@@ -122,26 +120,26 @@ def _output_folder(found: Found, output: Path | None, *, allow_lossy: bool) -> P
         raise UsageError(f"-o {output}: names a picture, and several pictures need a folder; choose a folder's name")
     existing = next(parent for parent in output.absolute().parents if parent.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise UsageError(f"-o {output}: cannot be made in {existing}; choose another folder")
+        raise UsageError(f"-o {output}: cannot be created in {existing}; choose another folder")
     return output
 
 
 def _checked(source: Source, target: str) -> Source:
-    """With the problem that the output's name would be too long, where it would."""
+    """Set `problem` if the output's name would be too long."""
     name = Path(target).name
     length = len(name) if sys.platform in ("darwin", "win32") else len(os.fsencode(name))
     if length <= LONGEST_NAME or source.problem:
         return source
-    too_many = length - LONGEST_NAME
-    problem = f"{source.path}: its output would have a name of {length} bytes, and {LONGEST_NAME} are allowed; "
-    return replace(source, problem=f"{problem}make its name {too_many} bytes shorter")
+    excess = length - LONGEST_NAME
+    problem = f"{source.path}: its output's name would have {length} bytes, over the limit of {LONGEST_NAME}; "
+    return replace(source, problem=f"{problem}shorten the picture's name by {excess} bytes")
 
 
 def _without_collisions(jobs: list[Job]) -> Iterator[Job]:
-    """Each picture once, however often it was named.
+    """Remove repeated pictures.
 
     Raises:
-        UsageError: two pictures would be written to one file.
+        UsageError: two pictures have the same output.
     """
     seen: dict[str, Job] = {}
     folders: dict[Path, str] = {}
@@ -152,30 +150,30 @@ def _without_collisions(jobs: list[Job]) -> Iterator[Job]:
         target = Path(job.target)
         if target.parent not in folders:
             folders[target.parent] = os.path.realpath(target.parent)
-        key = _folded(f"{folders[target.parent]}{os.sep}{target.name}")
+        key = _normalised(f"{folders[target.parent]}{os.sep}{target.name}")
         other = seen.setdefault(key, job)
         if other is job:
             yield job
         elif not _same_file(other.source.path, job.source.path):
             raise UsageError(
                 f"{other.source.path} and {job.source.path} would both be written to {job.target}; "
-                "rename one of them, or protect it in a run of its own with another -o"
+                "rename one of them, or protect them in separate runs with different -o"
             )
 
 
-def _folded(path: str) -> str:
-    """One spelling for the names that a usual disk of this system takes for one file."""
+def _normalised(path: str) -> str:
+    """Normalise a path so that names of one file on this system's default file system are equal."""
     if sys.platform == "darwin":
         return unicodedata.normalize("NFC", path).casefold()
     return os.path.normcase(path)
 
 
 def _keep_originals(jobs: list[Job]) -> None:
-    taken = [(job, identity) for job in jobs if (identity := identity_of(job.target)) is not None]
-    if not taken:
+    existing_targets = [(job, identity) for job in jobs if (identity := identity_of(job.target)) is not None]
+    if not existing_targets:
         return
     originals = {identity_of(job.source.path) for job in jobs}
-    for job, identity in taken:
+    for job, identity in existing_targets:
         if identity in originals:
             raise UsageError(
                 f"-o {job.target}: is one of the pictures to protect, and originals are never replaced; "
@@ -183,6 +181,6 @@ def _keep_originals(jobs: list[Job]) -> None:
             )
 
 
-def _same_file(one: str, other: str) -> bool:
-    identity = identity_of(one)
-    return one == other or (identity is not None and identity == identity_of(other))
+def _same_file(first: str, second: str) -> bool:
+    identity = identity_of(first)
+    return first == second or (identity is not None and identity == identity_of(second))

@@ -1,4 +1,4 @@
-"""PNG and APNG with 8 or 16 bits: pixels exactly as they are, and every kind of metadata."""
+"""Encodes PNG with 8 or 16 bits and APNG with 8, lossless in pixels and metadata."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ _COLOUR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}
 _MODE = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _ROWS_AT_ONCE = 64
 _LEVEL = 4
-"""Of zlib for 16 bits: noise does not get smaller by trying harder."""
+"""zlib level for 16 bits; higher levels do not compress noise further."""
 
 
 def encode_png(picture: Picture, marker: str) -> bytes:
-    """Frames become an APNG of full compositing (nothing blended, nothing disposed of), which stores of each frame the
-    box that changed. Metadata stands before the pixels, where programs that read no further find it.
+    """Encode a picture. Several frames become an APNG without blending or disposal that stores the changed box of each
+    frame. Metadata precedes the pixels, for programs that stop reading there.
 
     Raises:
-        PictureError: frames of different sizes, or several with 16 bits, which programs read as 8 bits.
+        PictureError: frames differ in size, or there are several with 16 bits, which readers reduce to 8 bits.
     """
     frames = frames_of(picture)
     if len(frames) > 1:
         one_size(frames, "PNG")
         if any(frame.low is not None for frame in frames):
             raise PictureError(
-                f"{picture.source}: has several pages of 16 bits a channel, and PNG holds one; write it to a .tiff file"
+                f"{picture.source}: has several 16-bit pages, and PNG holds one; write it to a .tiff file"
             )
         frames = alike(frames)
     samples = frames[0].samples()
@@ -92,13 +92,13 @@ def _animation(frames: tuple[Picture, ...]) -> Iterator[bytes]:
 
 
 def _delay(duration_ms: float) -> Fraction:
-    """In seconds, of two 16-bit numbers."""
+    """Seconds as a fraction of two 16-bit integers."""
     seconds = Fraction(min(duration_ms, 65_535_000.0)).limit_denominator(10**6) / 1000
     return seconds.limit_denominator(min(65535, int(65535 / max(1.0, float(seconds)))))
 
 
 def _compressed(samples: NDArray[Any]) -> bytes:
-    """The zlib stream of filtered rows; Pillow's for 8 bits, and our own for 16, which Pillow does not write in colour."""
+    """The zlib stream of filtered rows, from Pillow for 8 bits. Pillow writes no 16-bit colour."""
     if samples.dtype == np.uint16:
         return _compressed_sixteen(samples)
     channels = samples.shape[2]
@@ -117,8 +117,8 @@ def _compressed(samples: NDArray[Any]) -> bytes:
 
 
 def _compressed_sixteen(samples: NDArray[np.uint16]) -> bytes:
-    """Each row is filtered by its left or its upper neighbour, whichever leaves the smaller sum (PNG specification,
-    section 12.7). Paeth's predictor gains little here: the low bytes are noise."""
+    """Filter each row by Sub or Up, whichever has the smaller sum of absolute differences (PNG specification, section
+    12.7). The Paeth filter gains little, since the low bytes are noise."""
     height, width, channels = samples.shape
     pixel = 2 * channels
     rows = samples.astype(">u2").reshape(height, -1).view(np.uint8).reshape(height, width * pixel)
@@ -131,16 +131,16 @@ def _compressed_sixteen(samples: NDArray[np.uint16]) -> bytes:
         above = block[-1:]
         from_left = block.copy()
         from_left[:, pixel:] -= block[:, :-pixel]
-        left_is_better = _size(from_left) < _size(from_above)
-        kinds = np.where(left_is_better, np.uint8(1), np.uint8(2))[:, None]
-        chosen = np.where(left_is_better[:, None], from_left, from_above)
+        use_sub = _absolute_sum(from_left) < _absolute_sum(from_above)
+        kinds = np.where(use_sub, np.uint8(1), np.uint8(2))[:, None]
+        chosen = np.where(use_sub[:, None], from_left, from_above)
         parts.append(compressor.compress(np.concatenate([kinds, chosen], axis=1).tobytes()))
     parts.append(compressor.flush())
     return b"".join(parts)
 
 
-def _size(differences: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """Of each row, the sum of absolute values, differences taken as signed."""
+def _absolute_sum(differences: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """The sum of absolute differences of each row, with bytes taken as signed."""
     sizes: NDArray[np.uint32] = np.minimum(differences, np.negative(differences)).sum(axis=1, dtype=np.uint32)
     return sizes
 

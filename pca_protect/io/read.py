@@ -1,4 +1,4 @@
-"""Bytes of a file to a `Picture`, or one sentence why not."""
+"""Decodes files into `Picture`."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Read and decode a picture file.
 
     Args:
-        max_pixels: of all its frames together.
+        max_pixels: limit on the sum over all frames.
 
     Raises:
         UsageError: the path is a folder.
-        PictureError: missing, unreadable, damaged, too small, too large, or of a kind that cannot be protected.
+        PictureError: the file is missing, unreadable, damaged or of an unsupported format, or the picture is too small or
+            too large.
     """
     if path.is_dir():
-        raise UsageError(f"{path}: is a folder; give -o a folder to protect what is in it")
+        raise UsageError(f"{path}: is a folder, which needs an output folder; add -o FOLDER")
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
@@ -42,7 +43,7 @@ def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     except OSError as error:
         raise PictureError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from error
     if not data:
-        raise PictureError(f"{path}: is empty (0 bytes); copy it again from where it came")
+        raise PictureError(f"{path}: is empty (0 bytes); copy or download it again")
     return decode_picture(data, str(path), max_pixels=max_pixels)
 
 
@@ -52,7 +53,7 @@ def decode_picture(data: bytes, source: str, *, max_pixels: int = MAX_PIXELS) ->
         try:
             image = open_image(io.BytesIO(data), source)
             if image is None:
-                raise PictureError(f"{source}: is not a picture in a known format ({KNOWN})")
+                raise PictureError(f"{source}: is not in a recognised image format ({KNOWN})")
             with image:
                 return _picture(image, data, source, hashlib.sha256(data).hexdigest(), max_pixels)
         except Image.DecompressionBombError as error:
@@ -66,18 +67,18 @@ def decode_picture(data: bytes, source: str, *, max_pixels: int = MAX_PIXELS) ->
 
 
 def from_pil(image: Image.Image, *, source: str = "picture", digest: str = "") -> Picture:
-    """A `Picture` from an open Pillow image, upright, with its frames and metadata. Of 16-bit colour Pillow knows the
-    upper 8 bits only; `read_picture` reads all of them from a file.
+    """Convert an open Pillow image, with its frames and metadata. Pillow reduces 16-bit colour to 8 bits; `read_picture`
+    keeps all 16.
 
     Raises:
-        PictureError: its size or kind cannot be protected.
+        PictureError: the size or the mode is not supported.
     """
     return _picture(image, b"", source, digest, MAX_PIXELS)
 
 
 def _picture(image: Image.Image, data: bytes, source: str, digest: str, max_pixels: int) -> Picture:
     frames: list[Picture] = []
-    warnings = list(_notes_about(image, data))
+    warnings = list(_warnings_about(image, data))
     embedded = None
     format_name = image.format or ""
     for frame in _frames(image, source, max_pixels):
@@ -114,14 +115,16 @@ def _picture(image: Image.Image, data: bytes, source: str, digest: str, max_pixe
         text=text_of(image),
         digest=digest,
         read_warnings=tuple(dict.fromkeys([*warnings, *embedded.read_warnings])),
-        following=tuple(following if format_name in PAGED else (replace(one, icc_profile=b"") for one in following)),
+        following=tuple(
+            following if format_name in PAGED else (replace(frame, icc_profile=b"") for frame in following)
+        ),
         loop=_loop(image) if following else 0,
     )
 
 
 def _frames(image: Image.Image, source: str, max_pixels: int) -> Iterator[Image.Image]:
-    """One after the other, each checked by its header before it is decoded. Reduced copies of other pages are passed
-    over, and so is the still picture that an APNG has for viewers without animation."""
+    """Yield the frames in order, each checked against the limits before decoding. Skips reduced copies of other pages and
+    the default image of an APNG that is not part of the animation."""
     check_size(*image.size, source, max_pixels=max_pixels)
     several = image.format in ANIMATED or image.format in PAGED
     count = pixels = 0
@@ -157,7 +160,7 @@ def _upright(channels: Channels, orientation: int, source: str, duration_ms: flo
 
 
 def _on_one_canvas(frames: list[Picture]) -> tuple[Picture, ...]:
-    """A GIF frame that reaches over the canvas is cut there, as browsers do."""
+    """Crop GIF frames to the canvas, as browsers do."""
     height, width = frames[0].rgb.shape[:2]
     cut = []
     for frame in frames:
@@ -174,7 +177,7 @@ def _duration(frame: Image.Image) -> float:
 
 
 def _loop(image: Image.Image) -> int:
-    """How often it plays in all. GIF counts repetitions after the first time, and says nothing for once."""
+    """Total number of plays; 0 is forever. GIF stores the repetitions after the first play, and no value for one play."""
     loop = image.info.get("loop")
     if image.format == "GIF":
         if loop is None:
@@ -183,8 +186,8 @@ def _loop(image: Image.Image) -> int:
     return int(loop or 0)
 
 
-def _notes_about(image: Image.Image, data: bytes) -> Iterator[str]:
-    """What is not carried, or looks different afterwards."""
+def _warnings_about(image: Image.Image, data: bytes) -> Iterator[str]:
+    """Warnings about content that is dropped or displayed differently."""
     count = getattr(image, "n_frames", 1)
     if image.format in ("MPO", "HEIF") and count > 1:
         yield (

@@ -1,6 +1,6 @@
-"""TIFF with 8 or 16 bits and any number of pages: deflate with horizontal differences, which all programs read.
+"""Encodes TIFF with 8 or 16 bits and any number of pages: deflate with the horizontal predictor, which is widely readable.
 
-Written here because Pillow writes no 16-bit colour. Pillow's directory class does the tags.
+The encoder is our own because Pillow writes no 16-bit colour. Pillow's directory class encodes the tags.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _LARGEST_FILE = 2**32 - 2**24
 
 
 def encode_tiff(picture: Picture, exif: bytes) -> bytes:
-    """EXIF tags stand among those of the first page, with XMP and IPTC beside them. Text and frame times have no place.
+    """Encode a picture. EXIF, XMP and IPTC are tags of the first page. Text and frame times are dropped.
 
     Raises:
-        PictureError: larger than the 4 GB of a TIFF file, or grey of 16 bits with transparency, which most programs
-            cannot read.
+        PictureError: the file would exceed the 4 GB of TIFF, or the picture is 16-bit grey with alpha, which most readers
+            do not support.
     """
     data = bytearray(b"II\x2a\x00\x00\x00\x00\x00")
     link = 4
@@ -38,7 +38,7 @@ def encode_tiff(picture: Picture, exif: bytes) -> bytes:
         samples = page.samples()
         if samples.dtype == np.uint16 and samples.shape[2] == 2:
             raise PictureError(
-                f"{picture.source}: is grey of 16 bits with transparency, which TIFF readers do not know; "
+                f"{picture.source}: is 16-bit grey with transparency, which TIFF readers do not support; "
                 "write it to a .png file"
             )
         strips, rows = _strips(samples)
@@ -51,9 +51,9 @@ def encode_tiff(picture: Picture, exif: bytes) -> bytes:
             _add_metadata(tags, picture, exif)
         data += bytes(len(data) % 2)
         if len(data) + sum(map(len, strips)) > _LARGEST_FILE:
-            raise PictureError(f"{picture.source}: is larger than the 4 GB a TIFF file holds; write it to a .png file")
+            raise PictureError(f"{picture.source}: is over the 4 GB limit of TIFF; write it to a .png file")
         struct.pack_into("<I", data, link, len(data))
-        link = len(data) + 2 + 12 * len(tags)  # where a directory says where the next one is
+        link = len(data) + 2 + 12 * len(tags)  # offset of the pointer to the next directory
         data += tags.tobytes(len(data))
         for strip in strips:
             data += strip
@@ -61,7 +61,7 @@ def encode_tiff(picture: Picture, exif: bytes) -> bytes:
 
 
 def _strips(samples: NDArray[Any]) -> tuple[list[bytes], int]:
-    """Compressed bands of rows, and how many rows one has."""
+    """Compressed strips, and the number of rows in each."""
     height, width, channels = samples.shape
     rows = max(1, min(height, _STRIP_BYTES // (width * channels * samples.dtype.itemsize)))
     strips = []
@@ -79,13 +79,13 @@ def _tags(samples: NDArray[Any], strips: list[bytes], rows: int) -> ImageFileDir
     tags[256], tags[257] = width, height
     tags[258] = (samples.dtype.itemsize * 8,) * channels
     tags[259] = 8  # deflate
-    tags[262] = 1 if channels < 3 else 2  # grey from black to white, or red, green, blue
+    tags[262] = 1 if channels < 3 else 2  # BlackIsZero or RGB
     tags.tagtype[273] = _LONG
-    tags[273] = (0, *itertools.accumulate(sizes[:-1]))  # Pillow adds where the directory ends
+    tags[273] = (0, *itertools.accumulate(sizes[:-1]))  # Pillow adds the end of the directory to each offset
     tags[277], tags[278], tags[279] = channels, rows, tuple(sizes)
     tags[284], tags[317] = 1, 2
     if channels in (2, 4):
-        tags[338] = 2  # transparency that the colours are not multiplied with
+        tags[338] = 2  # unassociated alpha
     return tags
 
 

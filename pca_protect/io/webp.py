@@ -1,4 +1,4 @@
-"""Lossless WebP, still and animated, exact under full transparency."""
+"""Encodes lossless WebP, still and animated, with the RGB of fully transparent pixels kept."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _MAX_DURATION_MS = 2**24 - 1
 
 
 def encode_webp(picture: Picture, exif: bytes) -> bytes:
-    """WebP has no place for IPTC and text, no grey (a grey profile is left out), and times whole milliseconds.
+    """Encode a picture. Drops IPTC, text and greyscale profiles, which WebP cannot store; rounds frame times to milliseconds.
 
     Raises:
-        PictureError: 16 bits, too large a side, or pages of different sizes.
+        PictureError: the picture has 16 bits, a side is over `MAX_SIDE`, or frames differ in size.
     """
     frames = frames_of(picture)
     if any(frame.low is not None for frame in frames):
         raise PictureError(
-            f"{picture.source}: has 16 bits a channel, and WebP holds 8; write it to a .png or .tiff file"
+            f"{picture.source}: has 16 bits per channel, and WebP holds 8; write it to a .png or .tiff file"
         )
     one_size(frames, "WebP")
     if max(picture.width, picture.height) > MAX_SIDE:
         raise PictureError(
-            f"{picture.source}: {picture.width}x{picture.height} px is more than WebP holds, {MAX_SIDE} a side; "
+            f"{picture.source}: {picture.width}x{picture.height} px is over the WebP limit of {MAX_SIDE} px a side; "
             "write it to a .png file"
         )
     if picture.gray:
@@ -49,8 +49,8 @@ def _still(picture: Picture, **metadata: bytes) -> bytes:
 
 
 def _animation(picture: Picture, frames: tuple[Picture, ...], exif: bytes) -> bytes:
-    """Put together here (WebP container specification), since libwebp's own writer merges equal frames and does not
-    keep the colour under transparency."""
+    """Assemble the container itself (WebP container specification): libwebp's animation encoder merges equal frames and
+    discards the colour of transparent pixels."""
     flags = 0x02 | (0x20 if picture.icc_profile else 0) | (0x10 if frames[0].alpha is not None else 0)
     flags |= (0x08 if exif else 0) | (0x04 if picture.xmp else 0)
     parts = [_chunk(b"VP8X", struct.pack("<I", flags) + _int24(picture.width - 1) + _int24(picture.height - 1))]
@@ -80,7 +80,7 @@ def _animation(picture: Picture, frames: tuple[Picture, ...], exif: bytes) -> by
 
 
 def _image_chunks(still: bytes) -> bytes:
-    """The picture itself out of a file of its own."""
+    """The image chunk of a still WebP file."""
     position = 12
     while position < len(still):
         name, length = struct.unpack_from("<4sI", still, position)

@@ -1,4 +1,4 @@
-"""A `Picture` to the bytes of a file, and bytes to a file that is whole or not there at all."""
+"""Encodes a `Picture` and writes files atomically."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ LOSSY = {".jpg": "JPEG", ".jpeg": "JPEG"}
 
 _LOSSY_QUALITY = 95
 _LARGEST_SEGMENT = 65_000
-"""Of JPEG metadata, which cannot be longer than 65,535 bytes with its marks."""
+"""Bytes of metadata in one JPEG segment, whose limit is 65,535 bytes with its headers."""
 
 
 def output_format(path: Path, *, allow_lossy: bool) -> str:
-    """The format a path's extension asks for.
+    """The format of a path's extension.
 
     Raises:
-        UsageError: lossy without permission, or unknown.
+        UsageError: the format is lossy without permission, or unknown.
     """
     suffix = path.suffix.lower()
     if suffix in LOSSLESS:
@@ -45,7 +45,7 @@ def output_format(path: Path, *, allow_lossy: bool) -> str:
         if allow_lossy:
             return LOSSY[suffix]
         raise UsageError(
-            f"{path}: {suffix} compression eats the perturbation; write .png, .webp or .tiff, or add `allow_lossy`"
+            f"{path}: {suffix} compression weakens the perturbation; write .png, .webp or .tiff, or add `allow_lossy`"
         )
     raise UsageError(
         f"{path}: cannot write {suffix or 'a name without extension'}; use .png, .webp or .tiff (lossless)"
@@ -53,16 +53,16 @@ def output_format(path: Path, *, allow_lossy: bool) -> str:
 
 
 def encode_picture(picture: Picture, format_name: str, *, marker: str = "") -> bytes:
-    """The whole file. PNG, WEBP and TIFF are exact: decoding gives the same pixels, frames and times (WebP: in whole
-    milliseconds; TIFF: no times). Metadata that a format has no place for is left out: text everywhere but in PNG, IPTC
-    in WebP, and in JPEG what is longer than one segment of 64 KB.
+    """Encode a picture as a file. PNG, WEBP and TIFF are lossless in pixels, frames and times (WebP: whole milliseconds;
+    TIFF: no times). Metadata that the format cannot store is dropped: text except in PNG, IPTC in WebP, and in JPEG any
+    block over one segment of 64 KB.
 
     Args:
-        format_name: "PNG", "WEBP", "TIFF" or "JPEG"; JPEG has quality 95 without chroma subsampling.
-        marker: what was done, in one line, kept in the file's metadata.
+        format_name: "PNG", "WEBP", "TIFF" or "JPEG" (quality 95 without chroma subsampling).
+        marker: one line for the file's metadata, see `pca_protect.io.marker`; empty for none.
 
     Raises:
-        PictureError: the format cannot hold its pixels or its frames.
+        PictureError: the format cannot store the pixels or the frames.
     """
     if format_name == "PNG":
         return encode_png(picture, marker)
@@ -75,37 +75,36 @@ def encode_picture(picture: Picture, format_name: str, *, marker: str = "") -> b
 
 
 def left_out(picture: Picture, format_name: str) -> tuple[str, ...]:
-    """What a picture carries and a format has no place for, one sentence each."""
+    """Warnings about metadata that a format cannot store, one sentence each."""
     losses = {
         "its text": bool(picture.text) and format_name != "PNG",
         "its IPTC records": bool(picture.iptc) and format_name == "WEBP",
         "its grey colour profile": bool(picture.icc_profile) and picture.gray and format_name == "WEBP",
         "the times of its frames": picture.duration_ms > 0 and format_name == "TIFF",
     }
-    return tuple(f"{what} has no place in {format_name} and was left out" for what, lost in losses.items() if lost)
+    return tuple(f"{what} cannot be stored in {format_name} and was left out" for what, lost in losses.items() if lost)
 
 
 def largest_change_levels(picture: Picture, saved: Picture) -> int:
-    """The largest change of any channel of any pixel of any frame, in 8-bit levels.
+    """The L-inf distance over all frames, in 8-bit levels.
 
     Raises:
-        PictureError: the two have different sizes or numbers of frames.
+        PictureError: the pictures differ in size or number of frames.
     """
     before, after = frames_of(picture), frames_of(saved)
     if [frame.rgb.shape for frame in before] != [frame.rgb.shape for frame in after]:
         raise PictureError(
-            f"{saved.source}: has other frames or another size than {picture.source}; please report this"
+            f"{saved.source}: differs from {picture.source} in size or number of frames; please report this"
         )
-    return max(_largest_difference(one, other) for one, other in zip(before, after, strict=True))
+    return max(_largest_difference(original, changed) for original, changed in zip(before, after, strict=True))
 
 
 def write_bytes(data: bytes, path: Path, *, overwrite: bool = False, folder: Path | None = None) -> None:
-    """Write under a temporary name and move into place, so that the file is whole or not there, and nothing is ever
-    replaced by accident.
+    """Write a file atomically: to a temporary file that is then moved into place. Existing files are kept by default.
 
     Args:
         overwrite: permit replacing an existing file.
-        folder: where the temporary file is; beside the target by default, and where `folder` is on another disk.
+        folder: folder of the temporary file; the target's folder by default or if `folder` is on another disk.
 
     Raises:
         PictureError: the file exists, the folder is missing or read-only, or the disk is full.
@@ -119,10 +118,10 @@ def write_bytes(data: bytes, path: Path, *, overwrite: bool = False, folder: Pat
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(_usual_mode())
+        Path(temporary).chmod(_default_mode())
         _move_into_place(Path(temporary), path, overwrite=overwrite)
     except OSError as error:
-        raise PictureError(_why_not(path, error)) from error
+        raise PictureError(_write_error(path, error)) from error
     finally:
         if temporary is not None:
             with contextlib.suppress(FileNotFoundError):
@@ -130,7 +129,7 @@ def write_bytes(data: bytes, path: Path, *, overwrite: bool = False, folder: Pat
 
 
 def _largest_difference(picture: Picture, saved: Picture) -> int:
-    """By bands of rows, so that it needs little memory of its own."""
+    """Compare bands of rows to limit memory."""
     largest = 0
     for start in range(0, picture.height, 256):
         rows = slice(start, start + 256)
@@ -176,7 +175,7 @@ def _encode_jpeg(picture: Picture, exif: bytes) -> bytes:
 
 
 def _move_into_place(temporary: Path, path: Path, *, overwrite: bool) -> None:
-    """A hard link, unlike a rename, never replaces a file that came into being meanwhile."""
+    """Use a hard link, which unlike a rename never replaces a file created meanwhile."""
     if overwrite:
         temporary.replace(path)
         return
@@ -190,13 +189,13 @@ def _move_into_place(temporary: Path, path: Path, *, overwrite: bool) -> None:
         temporary.replace(path)
 
 
-def _usual_mode() -> int:
+def _default_mode() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask
 
 
-def _why_not(path: Path, error: OSError) -> str:
+def _write_error(path: Path, error: OSError) -> str:
     folder = path.parent
     reasons = {
         errno.ENOENT: f"{path}: the folder {folder} does not exist; create it first",
@@ -206,7 +205,7 @@ def _why_not(path: Path, error: OSError) -> str:
         errno.EROFS: f"{path}: the folder {folder} is on a read-only disk; choose another with -o",
         errno.ENOSPC: f"{path}: the disk is full; nothing was written, make room or choose another folder with -o",
         errno.EDQUOT: f"{path}: the disk quota is used up; nothing was written, choose another folder with -o",
-        errno.EFBIG: f"{path}: the file would be larger than allowed here; nothing was written",
+        errno.EFBIG: f"{path}: the file exceeds the size limit here; nothing was written, choose another folder with -o",
         errno.ENAMETOOLONG: f"{path}: the name is too long for this disk; choose a shorter one with -o",
     }
     number = error.errno or 0

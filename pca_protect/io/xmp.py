@@ -1,4 +1,4 @@
-"""XMP packets: single properties removed, reset and added, everything else kept.
+"""Removes, resets and adds single XMP properties, and keeps the rest of the packet.
 
 Names and namespaces: Adobe XMP specification parts 1 and 2; the data mining property and its values: IPTC Photo Metadata
 Standard 2023.1, which takes them from PLUS (http://ns.useplus.org/ldf/xmp/1.0/).
@@ -19,7 +19,7 @@ NO_GENERATIVE_TRAINING = f"{_VOCABULARY}DMI-PROHIBITED-GENAIMLTRAINING"
 _STRICTER = frozenset(
     f"{_VOCABULARY}DMI-PROHIBITED{rest}" for rest in ("", "-AIMLTRAINING", "-EXCEPTSEARCHENGINEINDEXING")
 )
-"""What forbids more, and stays where it is said already."""
+"""Values that forbid more than generative training; an existing one is kept."""
 
 _XMP = "http://ns.adobe.com/xap/1.0/"
 _PHOTOSHOP = "http://ns.adobe.com/photoshop/1.0/"
@@ -35,7 +35,7 @@ _PLACES = frozenset(
 _PREVIEWS = frozenset(
     {
         (_XMP, "Thumbnails"),
-        ("http://ns.google.com/photos/1.0/image/", "Data"),  # the picture before a depth effect was put on it
+        ("http://ns.google.com/photos/1.0/image/", "Data"),  # the picture before a depth effect was applied
         ("http://ns.google.com/photos/1.0/depthmap/", "Data"),
     }
 )
@@ -48,15 +48,15 @@ _FRESH = (
 
 
 def upright(packet: bytes) -> bytes:
-    """With tiff:Orientation set to 1, both as attribute and as element. Works on packets that are no XML as well."""
+    """Set tiff:Orientation to 1, as attribute and as element. Accepts malformed XML."""
     return re.sub(rb"(tiff:Orientation(?:=[\"']|>))[0-9]", rb"\g<1>1", packet)
 
 
 def without_previews(packet: bytes) -> bytes:
-    """Without the small copies of the unprotected picture that some programs keep in it.
+    """Remove thumbnails and other copies of the unprotected picture that some programs store.
 
     Raises:
-        ValueError: there seems to be one, and the packet cannot be read.
+        ValueError: the packet seems to contain one and cannot be parsed.
     """
     if not re.search(rb"Thumbnails|GImage|GDepth|photos/1.0/image|photos/1.0/depthmap", packet):
         return packet
@@ -64,23 +64,23 @@ def without_previews(packet: bytes) -> bytes:
 
 
 _POSITION = re.compile(r"^gps|latitude|longitude|longtitude|altitude$", re.IGNORECASE)
-"""Whatever the namespace: makers of drones have their own, misspelling included."""
+"""Matches in any namespace: drone makers use their own, and some misspell longitude."""
 
 
 def without_places(packet: bytes) -> bytes:
-    """Without GPS properties and names of places.
+    """Remove GPS properties and place names.
 
     Raises:
-        ValueError: the packet cannot be read.
+        ValueError: the packet cannot be parsed.
     """
     return _without(packet, lambda name: name in _PLACES or bool(_POSITION.search(name[1])))
 
 
 def with_notice(packet: bytes, text: str) -> bytes:
-    """With plus:DataMining forbidding generative training and `text` in xmpRights:UsageTerms, after what stood there.
+    """Set plus:DataMining to forbid generative training, and append `text` to xmpRights:UsageTerms.
 
     Raises:
-        ValueError: the packet cannot be read.
+        ValueError: the packet cannot be parsed.
     """
     document = _parsed(packet or _FRESH)
     if not document.getElementsByTagNameNS(RDF, "RDF"):
@@ -88,11 +88,11 @@ def with_notice(packet: bytes, text: str) -> bytes:
     rdf = document.getElementsByTagNameNS(RDF, "RDF")[0]
     siblings = [node for node in _elements(rdf) if node.parentNode is rdf]
     terms, translations = _usage_terms(rdf)
-    said = _values(rdf, PLUS, "DataMining")
-    forbidden = next((value for value in said if value in _STRICTER), NO_GENERATIVE_TRAINING)
+    values = _values(rdf, PLUS, "DataMining")
+    forbidden = next((value for value in values if value in _STRICTER), NO_GENERATIVE_TRAINING)
     _remove(rdf, lambda name: name in {(PLUS, "DataMining"), (XMP_RIGHTS, "UsageTerms")})
     for sibling in siblings:
-        if _says_nothing(sibling):
+        if _is_empty(sibling):
             rdf.removeChild(sibling)
 
     prefix = rdf.prefix or "rdf"
@@ -115,11 +115,11 @@ def with_notice(packet: bytes, text: str) -> bytes:
     description.appendChild(mining)
     description.appendChild(usage)
     rdf.appendChild(description)
-    return _packed(document)
+    return _serialised(document)
 
 
 def _usage_terms(rdf: minidom.Element) -> tuple[str, list[minidom.Element]]:
-    """The terms by default, and those in other languages."""
+    """The terms in the default language, and the items in other languages."""
     terms, translations = "", []
     for usage in rdf.getElementsByTagNameNS(XMP_RIGHTS, "UsageTerms"):
         for item in usage.getElementsByTagNameNS(RDF, "li"):
@@ -131,7 +131,7 @@ def _usage_terms(rdf: minidom.Element) -> tuple[str, list[minidom.Element]]:
 
 
 def _values(rdf: minidom.Element, namespace: str, name: str) -> list[str]:
-    """Of a property, written as an element or as an attribute."""
+    """The values of a property, from elements and attributes."""
     attributes = [element.getAttributeNS(namespace, name) for element in _elements(rdf)]
     return [*attributes, *(_text_of(element) for element in rdf.getElementsByTagNameNS(namespace, name))]
 
@@ -140,17 +140,17 @@ def _text_of(element: minidom.Element) -> str:
     return "".join(node.data for node in element.childNodes if isinstance(node, minidom.Text)).strip()
 
 
-def _says_nothing(description: minidom.Element) -> bool:
+def _is_empty(description: minidom.Element) -> bool:
     attributes = [item for item in description.attributes.values() if item.prefix != "xmlns" and item.name != "xmlns"]
     return not list(_elements(description)) and all(item.localName == "about" for item in attributes)
 
 
 def _without(packet: bytes, unwanted: Callable[[tuple[str, str]], bool]) -> bytes:
-    """The very same bytes where nothing had to go."""
+    """Remove matching properties; unchanged bytes if none match."""
     if not packet:
         return packet
     document = _parsed(packet)
-    return _packed(document) if _remove(document, unwanted) else packet
+    return _serialised(document) if _remove(document, unwanted) else packet
 
 
 def _remove(root: minidom.Document | minidom.Element, unwanted: Callable[[tuple[str, str]], bool]) -> int:
@@ -173,15 +173,15 @@ def _elements(root: minidom.Document | minidom.Element) -> Iterator[minidom.Elem
 def _parsed(packet: bytes) -> minidom.Document:
     if len(packet) > _LARGEST_PACKET:
         raise ValueError("the XMP packet is too large")
-    if b"<!DOCTYPE" in packet or b"<!ENTITY" in packet:  # entities can blow up; XMP has no use for them
+    if b"<!DOCTYPE" in packet or b"<!ENTITY" in packet:  # entities may expand exponentially, and XMP uses none
         raise ValueError("the XMP packet declares entities")
     try:
         return minidom.parseString(packet.strip(b"\0 \t\r\n"))
     except (ExpatError, LookupError) as error:
-        raise ValueError(f"the XMP packet is no XML ({error})") from error
+        raise ValueError(f"the XMP packet is not well-formed XML ({error})") from error
 
 
-def _packed(document: minidom.Document) -> bytes:
-    """Without the XML declaration, which has no place in a packet."""
+def _serialised(document: minidom.Document) -> bytes:
+    """Serialise without the XML declaration, which a packet must not have."""
     nodes = [node for node in document.childNodes if node.nodeType != Node.DOCUMENT_TYPE_NODE]
     return "\n".join(node.toxml() for node in nodes).encode()

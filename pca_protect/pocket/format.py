@@ -1,4 +1,4 @@
-"""The version of the embedded models' folders."""
+"""Format version of the embedded models' folders."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 from pca_protect.errors import ModelError
 
 FORMAT = 1
-"""Raised when folders of an older program can no longer be read, or mean something else."""
+"""To be incremented when older folders can no longer be read, or change their meaning."""
 
 DESCRIPTION = "pocket.json"
-"""In every embedded model's folder: {"format": 1, "steps": ..., "seconds": ...}, the training it had."""
+"""Description of the training, in every embedded model's folder: {"format": 1, "steps": ..., "seconds": ...}."""
 
 
 def check_format(folder: Path) -> None:
-    """Refuse a pocket model of another version. Folders that say nothing of a version are other people's and pass.
+    """Refuse a pocket model of another format version. Folders without a description are not pocket models and pass.
 
     Raises:
-        ModelError: the version is another one or cannot be read.
+        ModelError: the version differs or cannot be read.
     """
     path = folder / DESCRIPTION
     if not path.is_file():

@@ -1,1 +1,1 @@
-"""Encoders that stand in for the editors to be defended against."""
+"""Surrogates: encoders that stand in for the editors to defend against."""

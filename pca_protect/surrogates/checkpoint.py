@@ -1,6 +1,6 @@
-"""Encoder weights out of safetensors files, the configuration that their shapes imply, and their identity.
+"""Encoder weights from safetensors files, the configuration that their shapes imply, and their digest.
 
-Only tensors of the encoder and of `quant_conv` are ever read; the decoder stays on disk. Nothing here unpickles.
+Reads only tensors of the encoder and of `quant_conv`; the decoder stays on disk. Never unpickles.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from pca_protect.surrogates.registry import PICKLED
 
 _LFS_POINTER = b"version https://git-lfs"
 
-_NAME = 90
-"""Characters of a tensor's name that a sentence of ours carries at most."""
+_NAME_CHARACTERS = 90
+"""Longest tensor name in a message, in characters."""
 
 _STORAGE_RELATIVE = 2.0**-7
-"""Relative distance of two values that are roundings of one value to bf16 (at most 2^-8), fp16 or fp32, with a margin of 2."""
+"""Relative tolerance for two roundings of one value to bf16 (at most 2^-8), fp16 or fp32, with a margin of 2."""
 _STORAGE_ABSOLUTE = 2.0**-24
-"""Smallest subnormal of fp16, which has fewer exponents than bf16."""
+"""Absolute tolerance: the smallest subnormal of fp16, whose exponent range is smaller than that of bf16."""
 
 
 def read_encoder(weights: Sequence[Path], kind: str | None) -> dict[str, Tensor]:
@@ -34,11 +34,11 @@ def read_encoder(weights: Sequence[Path], kind: str | None) -> dict[str, Tensor]
 
     Args:
         weights: one file, or the shards of one model.
-        kind: the diffusers class its configuration names, None for a bare file. Names are translated, and attention
+        kind: diffusers class named by the configuration; None for a bare file. Names are translated, and attention
             weights reshaped, only for classes that were published in other forms.
 
     Raises:
-        ModelError: pickled, damaged, or without an encoder.
+        ModelError: a file is pickled or damaged, or there is no encoder.
     """
     saved = {file: _tensor_names(file) for file in weights}
     names = {name: (file, saved_name) for file in weights for name, saved_name in bare_names(saved[file]).items()}
@@ -46,13 +46,13 @@ def read_encoder(weights: Sequence[Path], kind: str | None) -> dict[str, Tensor]
     tensors: dict[str, Tensor] = {}
     for file in weights:
         with safe_open(file, framework="pt") as opened:
-            for name, (holder, saved_name) in names.items():
-                today = translated(name, spelling, kind)
-                if holder != file or today is None:
+            for name, (source, saved_name) in names.items():
+                diffusers_name = translated(name, spelling, kind)
+                if source != file or diffusers_name is None:
                     continue
                 tensor = opened.get_tensor(saved_name)
-                squeeze = tensor.ndim == 4 and is_linear_projection(today, kind)
-                tensors[today] = tensor[:, :, 0, 0] if squeeze else tensor
+                squeeze = tensor.ndim == 4 and is_linear_projection(diffusers_name, kind)
+                tensors[diffusers_name] = tensor[:, :, 0, 0] if squeeze else tensor
     if not any(name.startswith("encoder.") for name in tensors):
         raise ModelError(
             f"{weights[0]}: contains no VAE encoder (no tensor named encoder.*), at most a decoder; give the VAE's own file"
@@ -61,16 +61,16 @@ def read_encoder(weights: Sequence[Path], kind: str | None) -> dict[str, Tensor]
 
 
 def misfit(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
-    """The first difference in names or shapes, in a few words; empty if there is none."""
+    """The first difference in names or shapes, for messages; empty if there is none."""
     for name, tensor in expected.items():
         if name not in found:
             missing = len(expected.keys() - found.keys())
-            return f"no tensor {quoted(name, _NAME)}" + (f" and {missing - 1} more" if missing > 1 else "")
+            return f"no tensor {quoted(name, _NAME_CHARACTERS)}" + (f" and {missing - 1} more" if missing > 1 else "")
         if found[name].shape != tensor.shape:
             shape = quoted(str(tuple(found[name].shape)), 40)
-            return f"{quoted(name, _NAME)} is {shape}, not {tuple(tensor.shape)}"
+            return f"{quoted(name, _NAME_CHARACTERS)} is {shape}, not {tuple(tensor.shape)}"
     unexpected = [name for name in found if name not in expected]
-    return f"unknown tensor {quoted(unexpected[0], _NAME)}" if unexpected else ""
+    return f"unknown tensor {quoted(unexpected[0], _NAME_CHARACTERS)}" if unexpected else ""
 
 
 def infer_config(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def infer_config(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
     AutoencoderKL, AutoencoderKLFlux2, AutoencoderKLQwenImage (which has the encoder of AutoencoderKLWan), AutoencoderTiny.
 
     Raises:
-        ModelError: the tensors are those of none of these.
+        ModelError: the tensors match none of these classes.
     """
     for infer in (_stable_diffusion, _wan, _taesd):
         config = infer(tensors)
@@ -91,12 +91,12 @@ def infer_config(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 in hex over names, shapes and values rounded to fp16: the identity of an encoder in records and journals.
+    """Hex SHA-256 of names, shapes and values rounded to fp16: identifies an encoder in records and journals.
 
-    The fp32 and the fp16 file of one encoder have the same digest, the bf16 file has another. No hash can be the same for all
-    three. It would have to be constant within each rounding interval of fp16 and within each of bf16. The border between two
-    intervals of bf16 is a number of fp16, and so inside an interval of fp16: all intervals are joined, and the hash is
-    constant. Encoders given together are compared with `same_weights` instead.
+    The fp32 and the fp16 file of one encoder have the same digest, the bf16 file has another. No useful hash is equal for all
+    three: it would be constant within each rounding interval of fp16 and of bf16, and since the border of two bf16 intervals
+    is an fp16 number, inside an fp16 interval, it would be constant everywhere. Encoders given together are compared with
+    `same_weights` instead.
     """
     sha = hashlib.sha256()
     for name in sorted(tensors):
@@ -107,8 +107,8 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def same_weights(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
-    """Whether two encoders are one, apart from the precision (fp32, fp16, bf16) that either was saved in: every value within
-    2^-7 of the other's. Fine-tuning changes small weights by more than that."""
+    """Whether two encoders are equal up to their storage precision (fp32, fp16, bf16): every value is within 2^-7 of the
+    other's. Fine-tuning changes small weights by more than that."""
     if {name: tensor.shape for name, tensor in one.items()} != {name: tensor.shape for name, tensor in other.items()}:
         return False
     return all(
@@ -142,7 +142,7 @@ def _tensor_names(path: Path) -> list[str]:
         raise ModelError(f"{path}: cannot be read ({reason}); check the file and its permissions") from error
     except SafetensorError as error:
         reason = quoted(first_line(error), 80)
-        where = path.resolve()  # of a download the file itself: the hub's cache would link to it again
+        where = path.resolve()  # of a download the file, not the link: the hub's cache would restore a deleted link
         raise ModelError(
             f"{where}: not a readable safetensors file ({reason}); delete it, then download or copy it again"
         ) from error
@@ -161,7 +161,7 @@ def _stable_diffusion(tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:
     latent_channels = last[0] // 2
     has_quant_conv = "quant_conv.weight" in tensors
     return {
-        # The encoders of the two classes are the same; 32 latent channels are FLUX.2's mark.
+        # Both classes have the same encoder; 32 latent channels identify FLUX.2.
         "_class_name": "AutoencoderKLFlux2" if latent_channels == 32 and has_quant_conv else "AutoencoderKL",
         "in_channels": first[1],
         "block_out_channels": widths,
@@ -172,13 +172,13 @@ def _stable_diffusion(tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:
         "use_quant_conv": has_quant_conv,
         "use_post_quant_conv": has_quant_conv,
         "mid_block_add_attention": "encoder.mid_block.attentions.0.to_q.weight" in tensors,
-        # Not visible in any shape; 32 in every published model, fewer only where the widths do not allow it.
+        # No shape implies it: 32 in every published model whose widths allow it.
         "norm_num_groups": 32 if all(width % 32 == 0 for width in widths) else 8,
     }
 
 
 def _wan(tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:
-    """Down blocks are one list of residual blocks, with a resampling one between two stages."""
+    """The down blocks are one list: residual blocks, with a resampling block between stages."""
     first, last = _shape(tensors, "encoder.conv_in.weight", 5), _shape(tensors, "encoder.conv_out.weight", 5)
     if not first or not last or last[0] % 2:
         return None
@@ -211,8 +211,8 @@ def _wan(tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:
 
 
 def _taesd(tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:
-    """Layers are one list: a convolution opens each stage of blocks, of stride 2 and without a bias from the second on, and
-    another ends the last."""
+    """The layers are one list: each stage is a convolution, from the second stage on with stride 2 and without bias, followed by
+    blocks. A convolution follows the last stage."""
     widths: list[int] = []
     blocks: list[int] = []
     index = 0
@@ -240,6 +240,6 @@ def _taesd(tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:
 
 
 def _shape(tensors: Mapping[str, Tensor], name: str, dimensions: int) -> tuple[int, ...]:
-    """Of a tensor with this many dimensions, none of them empty; an empty tuple if there is no such tensor."""
+    """Shape of a non-empty tensor with this number of dimensions; an empty tuple if there is no such tensor."""
     tensor = tensors.get(name)
     return () if tensor is None or tensor.ndim != dimensions or 0 in tensor.shape else tuple(tensor.shape)

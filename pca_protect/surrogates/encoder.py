@@ -1,4 +1,4 @@
-"""Encoders, one or several: pixels in [0, 1] to posterior moments. The shift to [-1, 1] happens here alone."""
+"""One or several encoders: pixels in [0, 1] to posterior moments. Only this module shifts pixels to [-1, 1]."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from pca_protect.surrogates.checkpoint import same_weights
 
 
 class Encoder(nn.Module):
-    """The half of a VAE that protection needs: `encoder`, then `quant_conv` where there is one.
+    """The encoder half of a VAE: `encoder`, then `quant_conv` if there is one.
 
     Args:
-        has_variance: the two return a mean and a log-variance; False if they return a point.
-        takes_video: they take `(B, C, T, H, W)` and get one frame.
-        channels: 3 for RGB; 4 for RGBA, where alpha is opaque.
+        has_variance: the output is a mean and a log-variance; False if it is a point.
+        takes_video: the input is `(B, C, T, H, W)`, with one frame.
+        channels: 3 for RGB; 4 for RGBA with opaque alpha.
         patch: side in pixels of the patches that are folded into channels first; 1 for none.
     """
 
@@ -72,18 +72,18 @@ class Encoder(nn.Module):
 
 @dataclass(frozen=True)
 class Surrogate:
-    """A frozen encoder that stands in for the editors to be defended against.
+    """A frozen encoder that stands in for the editors to defend against.
 
     Attributes:
-        name: as asked for, or what `auto` resolved to.
-        origin: hub id or path the weights came from.
+        name: as requested, or the name that `auto` resolved to.
+        origin: hub id or path of the weights.
         digest: hash of the encoder's weights, see `checkpoint.digest`.
         encoder: frozen, in eval mode, on its device, in its precision.
-        multiple: both picture sides have to be multiples of this many pixels.
-        warnings: what a user has to know about this choice.
+        multiple: in pixels; both sides of the encoder's input are multiples of it.
+        warnings: for the user, about this choice.
         embedded: the model ships with this package and no editor uses it.
-        load_fp32: makes the encoder in fp32 from its weights as published, see `in_fp32`; None if `encoder` holds all that is
-            known of them.
+        load_fp32: loads the encoder in fp32 from its published weights, see `in_fp32`; None if only `encoder` has the
+            weights.
     """
 
     name: str
@@ -101,8 +101,8 @@ class Surrogate:
         """A copy of the encoder of a diffusers VAE in memory, `pipe.vae` for instance, in its precision and on its device.
 
         Raises:
-            ModelError: the VAE is of a kind that cannot be a surrogate, or its weights are not finite.
-            DeviceError: the device has no memory left.
+            ModelError: the VAE's class is not supported, or its weights are not finite.
+            DeviceError: the device is out of memory.
         """
         from pca_protect.surrogates.load import surrogate_of  # noqa: PLC0415 - it imports this module
 
@@ -110,13 +110,13 @@ class Surrogate:
 
     @staticmethod
     def from_module(module: nn.Module, *, multiple: int, has_variance: bool = False, name: str = "module") -> Surrogate:
-        """A frozen copy of any encoder, which diffusers need not know.
+        """A frozen copy of any encoder module, which need not be from diffusers.
 
         Args:
-            module: `(B, 3, H, W)` in [-1, 1], sides multiples of `multiple`, to latents `(B, C, h, w)`; with a variance,
-                `(B, 2C, h, w)`: means and log-variances. It needs a parameter, which says its device and precision.
-            multiple: pixels a latent position.
-            has_variance: see `module`.
+            module: maps `(B, 3, H, W)` in [-1, 1], sides multiples of `multiple`, to latents `(B, C, h, w)`; with a variance
+                to `(B, 2C, h, w)`, means and log-variances. Its parameters determine device and precision.
+            multiple: pixels per latent position.
+            has_variance: whether `module` returns log-variances.
         """
         from pca_protect.surrogates.load import surrogate_of_module  # noqa: PLC0415 - it imports this module
 
@@ -124,7 +124,7 @@ class Surrogate:
 
     @property
     def members(self) -> tuple[Surrogate, ...]:
-        """Itself: read as several are, see `SurrogateEnsemble`."""
+        """Itself, as an ensemble of one: see `SurrogateEnsemble.members`."""
         return (self,)
 
     @property
@@ -141,8 +141,8 @@ class Surrogate:
 
     @cached_property
     def checkpointed(self) -> Surrogate:
-        """The same encoder, weights shared, that takes less memory and more time for gradients: see
-        `memory_efficient.checkpointed`. Its results are bit-identical. For a surrogate that is not checkpointed itself."""
+        """The same surrogate with activation checkpointing, see `memory_efficient.checkpointed`: gradients take less memory and
+        more time, weights are shared, results are bit-identical. Not for a surrogate that is checkpointed already."""
         return replace(
             self,
             encoder=cast(Encoder, memory_efficient.checkpointed(self.encoder)),
@@ -151,13 +151,13 @@ class Surrogate:
 
     @cached_property
     def in_fp32(self) -> Surrogate:
-        """Itself in fp32; otherwise the surrogate with the encoder in fp32 and its weights as published, on the same device.
+        """The surrogate in fp32, with its weights as published, on the same device; itself if it is fp32.
 
-        Made on first use and kept: a second encoder in memory (137 MB for Stable Diffusion), and its file is read once more.
+        Loaded on first use and kept: takes memory for a second encoder (137 MB for Stable Diffusion) and reads its file again.
 
         Raises:
-            ModelError: the file is gone or has changed since it was loaded.
-            DeviceError: the device has no memory left.
+            ModelError: the file is missing or has changed since it was loaded.
+            DeviceError: the device is out of memory.
         """
         if self.dtype == torch.float32:
             return self
@@ -165,12 +165,12 @@ class Surrogate:
         return replace(self, encoder=encoder, load_fp32=None)
 
     def posterior(self, pixels: Tensor) -> Posterior:
-        """Moments for pixels `(B, 3, H, W)` in [0, 1] of any size from 8 px up, float32 whatever the encoder's
-        precision. Sides are extended to the encoder's multiple by reflection at the right and lower edge.
+        """Moments in float32 for pixels `(B, 3, H, W)` in [0, 1] with sides of at least 8 px. Sides are extended to the encoder's
+        multiple by reflection at the right and lower edge.
 
-        On the CPU pictures are encoded one by one: convolutions add in another order for another batch size, the sign of
-        a gradient near zero may turn, and a picture's bytes would depend on what it was grouped with. The CPU gains
-        nothing from batches anyway. On MPS too: Metal aborts the process when a tensor exceeds its largest buffer.
+        The CPU encodes pictures one by one: the summation order of convolutions depends on the batch size, which can flip the
+        sign of a gradient near zero, and a picture's bytes would depend on its batch. Batches gain no speed there. MPS encodes
+        one by one too, because Metal aborts the process if a tensor exceeds its largest buffer.
         """
         if pixels.device.type in ("cpu", "mps") and len(pixels) > 1:
             return concatenate([self.posterior(one) for one in torch.split(pixels, 1)])
@@ -180,8 +180,8 @@ class Surrogate:
 
 
 def reflect_to_multiple(pixels: Tensor, multiple: int) -> Tensor:
-    """Extend the last two sides to multiples by reflection, back and forth where the side is shorter than the
-    extension. Differentiable: what happens to a reflected pixel happens to its origin."""
+    """Pads the last two axes to multiples by reflection, repeatedly if a side is shorter than its padding. Differentiable:
+    gradients of reflected pixels are added to the original pixels."""
     for axis in (-2, -1):
         side = pixels.shape[axis]
         target = -(-side // multiple) * multiple
@@ -192,7 +192,7 @@ def reflect_to_multiple(pixels: Tensor, multiple: int) -> Tensor:
 
 
 def fold_patches(x: Tensor, side: int) -> Tensor:
-    """`(B, C, H, W)` to `(B, C * side * side, H / side, W / side)`. Within a colour channel columns come before rows, as in
+    """`(B, C, H, W)` to `(B, C * side * side, H / side, W / side)`. Within a colour channel, columns come before rows, as in
     Wan 2.2's `patchify`; PyTorch's `pixel_unshuffle` has rows before columns."""
     batch, channels, height, width = x.shape
     blocks = x.reshape(batch, channels, height // side, side, width // side, side)
@@ -200,13 +200,13 @@ def fold_patches(x: Tensor, side: int) -> Tensor:
 
 
 def is_same_encoder(one: Surrogate, other: Surrogate) -> bool:
-    """Whether two surrogates have the same weights, in whatever precision they were saved, see `checkpoint.same_weights`."""
+    """Whether two surrogates have the same weights up to storage precision, see `checkpoint.same_weights`."""
     return one.digest == other.digest or same_weights(one.encoder.state_dict(), other.encoder.state_dict())
 
 
 @dataclass(frozen=True)
 class SurrogateEnsemble:
-    """Two or more surrogates that a picture is protected against at once, on one device. Read like one.
+    """Two or more surrogates on one device that a picture is protected against jointly. Has the attributes of a `Surrogate`.
 
     Raises:
         UsageError: two have the same weights, see `is_same_encoder`.
@@ -231,7 +231,7 @@ class SurrogateEnsemble:
 
     @cached_property
     def digest(self) -> str:
-        """Of the members' digests, in order: their order decides bytes, since sums are rounded."""
+        """Hash of the members' digests in order; the order affects bytes through rounding of sums."""
         return hashlib.sha256("".join(member.digest for member in self.members).encode()).hexdigest()
 
     @property
@@ -252,7 +252,7 @@ class SurrogateEnsemble:
 
     @property
     def embedded(self) -> bool:
-        """Whether every member is: one encoder of a real editor makes a protection."""
+        """Whether every member is embedded: one encoder of a real editor suffices for a protection."""
         return all(member.embedded for member in self.members)
 
     @cached_property
@@ -262,28 +262,28 @@ class SurrogateEnsemble:
 
     @cached_property
     def in_fp32(self) -> SurrogateEnsemble:
-        """See `Surrogate.in_fp32`; itself if every member is."""
+        """See `Surrogate.in_fp32`; itself if every member is fp32."""
         members = tuple(member.in_fp32 for member in self.members)
         return self if members == self.members else SurrogateEnsemble(members)
 
 
 AnySurrogate = Surrogate | SurrogateEnsemble
-"""What a picture is protected against."""
+"""One encoder or an ensemble."""
 
 
 def as_surrogate(surrogate: AnySurrogate | Sequence[Surrogate]) -> AnySurrogate:
     """One surrogate or an ensemble, from either or from a list.
 
     Raises:
-        UsageError: the list is empty, or two of it have the same weights.
+        UsageError: the list is empty, or two members have the same weights.
     """
     if isinstance(surrogate, (Surrogate, SurrogateEnsemble)):
         return surrogate
     if not surrogate:
-        raise UsageError("no surrogate given; give one encoder or more")
+        raise UsageError("no surrogate given; give at least one encoder")
     return ensemble(surrogate)
 
 
 def ensemble(members: Sequence[Surrogate]) -> AnySurrogate:
-    """One surrogate as it is, more together."""
+    """The only member itself, or an ensemble of several."""
     return members[0] if len(members) == 1 else SurrogateEnsemble(tuple(members))

@@ -130,7 +130,7 @@ def explain(asked: Sequence[str], names: Sequence[str], scales: Sequence[Scale])
 def unknown_name(name: str) -> UsageError:
     """The error for a name that is neither known, nor a hub id, nor there on disk."""
     close = difflib.get_close_matches(name, [*REGISTRY, *FAMILIES, *PROGRAMS, AUTO], n=1)
-    hint = f"did you mean {close[0]}?" if close else "`pca-protect vaes` lists the names"
+    hint = f"did you mean {close[0]}?" if close else "`pca-protect vaes` lists the names."
     return UsageError(f"unknown VAE {name!r}; {hint} A hub id, a folder or a .safetensors file works too")
 
 

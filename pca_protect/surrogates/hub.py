@@ -1,4 +1,4 @@
-"""Files from the model hub or its local cache, with every failure as one sentence that carries a remedy."""
+"""Files from the model hub or its local cache. Every failure is a one-sentence error with a remedy."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from pca_protect.errors import ModelError, first_line
 from pca_protect.surrogates.registry import SurrogateEntry
 from pca_protect.surrogates.weight_files import CONFIG, INDEX, WEIGHTS, found_weights, shards_named_by
 
-_PATIENCE_SECONDS = 10
+_TIMEOUT_SECONDS = 10
 _CHUNK_BYTES = 2**22
 _SHA256 = re.compile("[0-9a-f]{64}")
 _ADDRESS = re.compile(r"https?://[^\s'\")]+")
 
 
 def require_client() -> None:
-    """Import the settings of the hub client, which diffusers imports too, by themselves: where that fails inside of others,
-    these print it or raise it as it is.
+    """Import the hub client's settings on their own, before diffusers does: an error inside diffusers' import would be printed or
+    raised unchanged.
 
     Raises:
-        ModelError: a variable HF_* has an impossible value, or the client is not whole.
+        ModelError: a variable HF_* has an invalid value, or the installation of the client is incomplete.
     """
     try:
         import huggingface_hub.constants  # noqa: PLC0415, F401
@@ -41,10 +41,10 @@ def require_client() -> None:
 
 
 def cached(repo_id: str, filename: str) -> Path | None:
-    """A file of a hub repository if it is in the local cache. Touches no network.
+    """A file of a hub repository in the local cache; None if it is not cached. No network access.
 
     Raises:
-        ModelError: no repository can have this id, or the hub client cannot be used.
+        ModelError: the id is invalid, or the hub client cannot be used.
     """
     require_client()
     from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415
@@ -53,15 +53,15 @@ def cached(repo_id: str, filename: str) -> Path | None:
     try:
         path = try_to_load_from_cache(repo_id, filename)
     except HFValidationError as error:
-        raise ModelError(f"{repo_id!r} is not a valid hub id; it reads owner/name") from error
+        raise ModelError(f"{repo_id!r} is not a valid hub id; give owner/name") from error
     return Path(path) if isinstance(path, str) else None
 
 
 def cached_vae(repo_id: str, prefix: str) -> tuple[Path, tuple[Path, ...]] | None:
-    """Configuration and weights of a VAE if all of them are in the local cache. Touches no network.
+    """Configuration and weights of a VAE if all are in the local cache, else None. No network access.
 
     Args:
-        prefix: folder of the repository that the VAE is in, empty or ending in a slash.
+        prefix: folder of the VAE in the repository, empty or with a trailing slash.
 
     Raises:
         ModelError: see `cached`; or an index of shards is damaged.
@@ -72,21 +72,23 @@ def cached_vae(repo_id: str, prefix: str) -> tuple[Path, tuple[Path, ...]] | Non
 
 
 def require_online(repo_id: str, prefixes: Sequence[str], *, offline: bool) -> None:
-    """For a repository that is not in the local cache as a whole.
+    """Check that the network may be used, for a repository that is not completely cached.
 
     Args:
-        prefixes: folders that its VAE may be in, each empty or ending in a slash.
+        prefixes: folders that may contain its VAE, each empty or with a trailing slash.
         offline: whether the caller forbids the network; the environment may too.
 
     Raises:
-        ModelError: the network is forbidden. Names the file that is missing.
+        ModelError: the network is forbidden; names the missing file.
     """
     from huggingface_hub import constants  # noqa: PLC0415
 
     if not (offline or constants.HF_HUB_OFFLINE):
         return
-    begun = [prefix for prefix in prefixes if any(cached(repo_id, prefix + name) for name in (CONFIG, INDEX, WEIGHTS))]
-    missing = _missing(repo_id, begun[0] if begun else prefixes[0])
+    partly_cached = [
+        prefix for prefix in prefixes if any(cached(repo_id, prefix + name) for name in (CONFIG, INDEX, WEIGHTS))
+    ]
+    missing = _missing(repo_id, partly_cached[0] if partly_cached else prefixes[0])
     forbidden_by = "`offline`" if offline else "HF_HUB_OFFLINE"
     raise ModelError(
         f"{repo_id} ({missing}) is not in the local cache and {forbidden_by} forbids the network; run once without it, or "
@@ -95,17 +97,17 @@ def require_online(repo_id: str, prefixes: Sequence[str], *, offline: bool) -> N
 
 
 def fetch(repo_id: str, filename: str, *, ungated_copy: str = "") -> Path | None:
-    """A file of a hub repository: from the local cache without asking the network, downloaded otherwise. A download
-    that loses its connection goes on where it broke; one that was given up starts anew.
+    """A file of a hub repository: from the local cache without network access, otherwise downloaded. A download resumes after a
+    lost connection; after an aborted run it starts again.
 
     Args:
-        ungated_copy: a repository of somebody else to name if this one asks for a login.
+        ungated_copy: third-party repository to suggest if this one requires a login.
 
     Returns:
         Its path in the local cache, or None if the repository has no such file.
 
     Raises:
-        ModelError: no such repository, gated, no network, or damaged on the way.
+        ModelError: the repository does not exist or is gated, the hub is unreachable, or the download is damaged.
     """
     path = cached(repo_id, filename)
     if path is not None:
@@ -134,7 +136,7 @@ def fetch(repo_id: str, filename: str, *, ungated_copy: str = "") -> Path | None
         raise ModelError(
             f"{repo_id} is not on the hub, or is private: check the id on {page}, or `hf auth login` if it is yours"
         ) from error
-    except LocalEntryNotFoundError as error:  # huggingface_hub's word for any failure before the first byte
+    except LocalEntryNotFoundError as error:  # huggingface_hub raises it for any failure before the first byte
         cause = error.__cause__ or error
         if isinstance(cause, HfHubHTTPError):
             raise ModelError(_answered(what, cause.response.status_code)) from error
@@ -145,8 +147,8 @@ def fetch(repo_id: str, filename: str, *, ungated_copy: str = "") -> Path | None
         raise ModelError(_answered(what, error.response.status_code)) from error
     except URLError as error:
         raise ModelError(_unreachable(what, error.reason)) from error
-    # TransportError is httpx's, of whichever httpx huggingface_hub uses. The last two are proxies of a scheme it does not know
-    # or has no package for, and tokens and addresses with characters that do not belong there.
+    # TransportError is that of the httpx that huggingface_hub uses. The last two come from proxies with an unknown scheme or
+    # one whose package is missing, and from tokens and addresses with invalid characters.
     except (TransportError, OSError, ValueError, ImportError) as error:
         raise ModelError(
             f"{what} could not be downloaded ({_short(first_line(error))}); check network, proxy settings, HF_TOKEN and disk, "
@@ -157,7 +159,7 @@ def fetch(repo_id: str, filename: str, *, ungated_copy: str = "") -> Path | None
 
 
 def repo_has_file(repo_id: str, filename: str) -> bool:
-    """Whether a hub repository has a file; False too if the hub does not say."""
+    """Whether a hub repository has a file; False also if the request fails."""
     from huggingface_hub import file_exists  # noqa: PLC0415
     from huggingface_hub.errors import HTTPError as TransportError  # type: ignore[attr-defined]  # noqa: PLC0415
 
@@ -168,7 +170,7 @@ def repo_has_file(repo_id: str, filename: str) -> bool:
 
 
 def _missing(repo_id: str, prefix: str) -> str:
-    """The first file that a VAE in the local cache lacks."""
+    """The first file of a VAE that is missing in the local cache."""
     if cached(repo_id, prefix + CONFIG) is None:
         return prefix + CONFIG
     index = cached(repo_id, prefix + INDEX)
@@ -177,15 +179,15 @@ def _missing(repo_id: str, prefix: str) -> str:
 
 
 def _require_reachable(endpoint: str, file: str, what: str) -> None:
-    """Ask one plain question about a file: the download itself would retry for half a minute if the hub cannot be reached, and
-    wait as long as the hub says if there were too many requests.
+    """Send one HEAD request for a file: the download itself would retry for half a minute if the hub is unreachable, and wait as
+    long as the hub demands after too many requests.
 
     Raises:
         URLError: the hub cannot be reached.
-        ModelError: it answers 429.
+        ModelError: the hub answers 429.
     """
     try:
-        urlopen(Request(f"{endpoint}/{file}", method="HEAD"), timeout=_PATIENCE_SECONDS).close()
+        urlopen(Request(f"{endpoint}/{file}", method="HEAD"), timeout=_TIMEOUT_SECONDS).close()
     except HTTPError as error:
         if error.code == HTTPStatus.TOO_MANY_REQUESTS:
             wait = error.headers.get("Retry-After", "")
@@ -194,21 +196,21 @@ def _require_reachable(endpoint: str, file: str, what: str) -> None:
                 f"the hub answered 429 (too many requests) for {what}; try again {after}, log in with `hf auth login`, or give "
                 "a local folder"
             ) from error
-        return  # any other answer will do
+        return  # any other status shows that the hub is reachable
     except TimeoutError as error:
-        raise URLError(f"no answer within {_PATIENCE_SECONDS} s") from error
+        raise URLError(f"no answer within {_TIMEOUT_SECONDS} s") from error
     except (ValueError, InvalidURL) as error:
-        raise URLError(f"HF_ENDPOINT is no address: {error}") from error
+        raise URLError(f"HF_ENDPOINT is not a URL: {error}") from error
     except HTTPException as error:
-        raise URLError(f"its answer is no HTTP: {str(error).strip() or type(error).__name__}") from error
+        raise URLError(f"its answer is not HTTP: {str(error).strip() or type(error).__name__}") from error
 
 
 def _require_intact(path: Path) -> None:
-    """Compare a finished download with the SHA-256 that the hub's cache names large files by, and remove it if it differs.
-    Small files are named by other hashes and are not compared.
+    """Compare a download with its SHA-256, which is the file's name in the hub's cache, and remove it on a mismatch. Small files
+    are named by other hashes and are not compared.
 
     Raises:
-        ModelError: it differs.
+        ModelError: the hash differs.
     """
     stored = path.resolve()
     if not _SHA256.fullmatch(stored.name):
@@ -217,11 +219,11 @@ def _require_intact(path: Path) -> None:
         intact = _digest_of(file) == stored.name
     if not intact:
         stored.unlink()
-        raise ModelError(f"{path.name} was damaged on the way (its SHA-256 is another) and removed; run again")
+        raise ModelError(f"{path.name} was damaged in transit (SHA-256 mismatch) and removed; run again")
 
 
 def _digest_of(file: IO[bytes]) -> str:
-    """SHA-256 in hex of what is left to read."""
+    """Hex SHA-256 of the remaining bytes of a file."""
     sha = hashlib.sha256()
     while chunk := file.read(_CHUNK_BYTES):
         sha.update(chunk)
@@ -229,7 +231,7 @@ def _digest_of(file: IO[bytes]) -> str:
 
 
 def _short(reason: str) -> str:
-    """Some of huggingface_hub's messages are paragraphs, with addresses of 100 characters."""
+    """Shorten a message of huggingface_hub: some are paragraphs, with addresses of 100 characters."""
     return shorten(_ADDRESS.sub("its address", reason), 90, placeholder=" ...")
 
 
@@ -247,6 +249,6 @@ def _unreachable(what: str, reason: object) -> str:
 
 
 def is_cached(entry: SurrogateEntry) -> bool:
-    """Whether a registered surrogate loads without a download. Touches no network."""
+    """Whether a registered surrogate loads without a download. No network access."""
     prefix = f"{entry.subfolder}/" if entry.subfolder else ""
     return entry.embedded or any(cached_vae(repo_id, prefix) for repo_id in (entry.repo_id, *entry.also_at))

@@ -1,4 +1,4 @@
-"""What differs between the diffusers VAE classes that can be surrogates: one row per class. No torch, no diffusers."""
+"""Differences between the supported diffusers VAE classes, one row per class. Imports no torch and no diffusers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ class Kind:
     Attributes:
         has_variance: the encoder returns a diagonal Gaussian; False if it returns a point.
         takes_video: the encoder takes `(B, C, T, H, W)`; a picture is a video of one frame.
-        causal: name of the class of its causal 3-D convolutions, empty without one.
-        past: what a causal convolution sees before the first frame: zeros, or copies of that frame.
+        causal: class name of its causal 3-D convolutions; empty if it has none.
+        past: temporal padding of causal convolutions before the first frame: zeros, or copies of that frame.
         channels_key: configuration entry with the number of input channels: 3 is RGB, 4 is RGBA.
         patch_key: configuration entry with the side in pixels of the patches that the VAE folds into channels before its
             encoder; empty if the VAE does not.
-        former_names: whose tensor names published files also use, see `names`; empty if only diffusers'. Other classes use some
-            of the same words in their own sense, and their files are read as they are.
+        former_names: other naming scheme of published files, see `names`; empty if there is none. Files of other classes are
+            not translated, since some use the same names with another meaning.
     """
 
     has_variance: bool = True
@@ -59,4 +59,4 @@ KINDS: dict[str, Kind] = {
     "AutoencoderTiny": Kind(has_variance=False, former_names="taesd"),
     "AutoencoderDC": Kind(has_variance=False),
 }
-"""The diffusers classes that can be surrogates."""
+"""The supported diffusers classes, by name."""

@@ -20,6 +20,7 @@ from pca_protect.surrogates import checkpoint, hub
 from pca_protect.surrogates.encoder import AnySurrogate, Encoder, Surrogate, ensemble
 from pca_protect.surrogates.families import FAMILIES
 from pca_protect.surrogates.kinds import KINDS, Kind
+from pca_protect.surrogates.kl_encoder import empty_kl_encoder, kl_shape
 from pca_protect.surrogates.locate import WeightFiles, locate
 from pca_protect.surrogates.memory_efficient import reduce_saved_activations
 from pca_protect.surrogates.one_frame import over_one_frame
@@ -92,7 +93,7 @@ def load_surrogates(
         ModelError: see `resolve` and `load_surrogate`.
         DeviceError: see `load_surrogate`.
     """
-    resolved = resolve(names, offline=offline, fallback=fallback, device=device, precision=precision)
+    resolved = resolve(names, offline=offline, fallback=fallback, device=str(device), precision=precision)
     _warn(resolved)
     return load_resolved(resolved, device=device, precision=precision, offline=offline)
 
@@ -128,7 +129,7 @@ def surrogate_of(vae: nn.Module, *, name: str, origin: str) -> Surrogate:
     """
     class_name = type(vae).__name__
     kind = _kind_named(class_name, origin)
-    original = _coloured(copy.deepcopy(_encoder_of(vae, class_name)), class_name, origin)
+    original = _coloured(_copied(vae, class_name), class_name, origin)
     weights = original.state_dict()
     _require_finite(weights, origin)
     identity = checkpoint.digest(weights)
@@ -220,7 +221,7 @@ def _require_agreement(on_cpu: Surrogate, surrogate: Surrogate, device: torch.de
 
 
 def _read(found: WeightFiles) -> tuple[Encoder, Kind, str]:
-    """The encoder as diffusers makes it, on the CPU in the precision of its file, and the digest of its weights."""
+    """The encoder, on the CPU in the precision of its file, and the digest of its weights."""
     class_name = None if found.config is None else str(found.config.get("_class_name", "AutoencoderKL"))
     if class_name is not None:
         _kind_named(class_name, found.origin)
@@ -292,7 +293,11 @@ def channels_last(encoder: nn.Module) -> None:
 
 
 def _build(config: dict[str, Any], class_name: str, origin: str) -> Encoder:
-    """An encoder without weights. The decoder that diffusers would build beside it never gets memory."""
+    """An encoder without weights: ours, or the class of diffusers that the configuration names. The decoder that diffusers
+    would build beside it never gets memory."""
+    own = _own_encoder(config, class_name)
+    if own is not None:
+        return _coloured(own, class_name, origin)
     hub.require_client()
     from accelerate import init_empty_weights  # noqa: PLC0415
     from diffusers import models  # noqa: PLC0415
@@ -315,6 +320,24 @@ def _build(config: dict[str, Any], class_name: str, origin: str) -> Encoder:
             "config.json again"
         ) from error
     return _coloured(_encoder_of(vae, class_name), class_name, origin)
+
+
+def _own_encoder(config: Mapping[str, object], class_name: str) -> Encoder | None:
+    """Without weights; None if diffusers' class has to be taken, see `kl_shape`."""
+    shape = kl_shape(config, class_name)
+    if shape is None:
+        return None
+    return Encoder(*empty_kl_encoder(shape), has_variance=True, takes_video=False, channels=shape.in_channels)
+
+
+def _copied(vae: nn.Module, class_name: str) -> Encoder:
+    """A copy of the encoder of a VAE in memory. Ours if it has exactly these tensors: a VAE may have got adapters."""
+    encoder = copy.deepcopy(_encoder_of(vae, class_name))
+    own = _own_encoder(dict(vae.config), class_name)  # type: ignore[arg-type]
+    if own is None or checkpoint.misfit(own.state_dict(), encoder.state_dict()):
+        return encoder
+    own.load_state_dict(encoder.state_dict(), strict=True, assign=True)
+    return own
 
 
 def _kind_named(class_name: str, origin: str) -> Kind:

@@ -1,4 +1,4 @@
-"""From the name of a surrogate to files on disk: embedded, hub, folder or single file."""
+"""Resolves the name of a surrogate to files on disk: embedded, hub, folder or single file."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class WeightFiles:
 
 
 def locate(name: str, *, offline: bool) -> WeightFiles:
-    """Find, and if need be download, the files of a surrogate.
+    """Find the files of a surrogate, downloaded if necessary.
 
     Raises:
-        UsageError: the name means nothing.
-        ModelError: it means something that cannot be had.
+        UsageError: the name is unknown.
+        ModelError: the files are unavailable or unusable.
     """
     entry = REGISTRY.get(name)
     if entry is not None:
@@ -73,7 +73,7 @@ def _from_registry(entry: SurrogateEntry, *, offline: bool) -> WeightFiles:
 
 
 def _from_folder(folder: Path, name: str, entry: SurrogateEntry | None) -> WeightFiles:
-    """A diffusers VAE folder, a pipeline folder with a `vae` in it, or either with nothing but `vae.safetensors`."""
+    """A diffusers VAE folder, a pipeline folder with a `vae` in it, or either with only `vae.safetensors`."""
     candidates = [candidate for candidate in (folder, folder / "vae") if (candidate / CONFIG).is_file()]
     for candidate in candidates:
         check_format(candidate)
@@ -95,8 +95,8 @@ def _from_hub(
 ) -> WeightFiles:
     """`subfolder` None tries `vae/` first, then the top of the repository.
 
-    What is cached is taken before the network is asked for anything: otherwise each run would ask again for the files
-    that come first and are not there, `vae/` or the full precision, and fail without a network.
+    All locations are looked up in the local cache before any request: otherwise each run would request preferred files that do
+    not exist, in `vae/` or in full precision, and fail without a network.
     """
     prefixes = ("vae/", "") if subfolder is None else (f"{subfolder}/" if subfolder else "",)
     for cached_id in (repo_id, *(entry.also_at if entry else ())):
@@ -116,5 +116,5 @@ def _from_hub(
         refused = hub.repo_has_file(repo_id, prefix + PICKLED_WEIGHTS)
         raise ModelError(no_safetensors(repo_id, [PICKLED_WEIGHTS] if refused else []))
     raise ModelError(
-        f"{repo_id} holds no VAE ({CONFIG} neither at its top nor in vae/); give a VAE or a pipeline repository"
+        f"{repo_id} contains no VAE ({CONFIG} neither at its top nor in vae/); give a VAE or a pipeline repository"
     )

@@ -3,7 +3,8 @@ computed again; and where memory is short, no more than what goes into each bloc
 
 PyTorch's convolutions keep their input for the gradient of their weight even where the weight is frozen; a group
 normalisation and the activation behind it keep one more each. Here a convolution keeps nothing, and the two others
-together what comes in. The same kernels are called with the same numbers: values and gradients stay the same to the bit.
+together what comes in. The same kernels are called with the same numbers: values and gradients stay the same to the bit,
+apart from wide convolutions on the CPU, see `winograd`.
 Checkpointing (Chen et al., 2016, arXiv 1604.06174) computes a block again in the backward pass, with the same result.
 """
 
@@ -20,7 +21,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
+from pca_protect.surrogates import winograd
+
 _BLOCKS = (
+    "KlResidualBlock",
     "ResnetBlock2D",
     "AutoencoderTinyBlock",
     "ResBlock",
@@ -35,7 +39,7 @@ _BLOCKS = (
     "LTXVideoResnetBlock3d",
     "KVAEResnetBlock2D",
 )
-"""What diffusers' encoders are made of, by the names of the classes."""
+"""What encoders, ours and those of diffusers, are made of, by the names of the classes."""
 
 _NORMS_BEFORE_SILU = {
     "ResnetBlock2D": (("norm1", "norm2"), "nonlinearity"),
@@ -81,7 +85,9 @@ def _keep_no_input(module: nn.Conv2d | nn.Conv3d) -> None:
     if isinstance(module.padding, str):
         return
     convolved = partial(_convolved, stride=module.stride, dilation=module.dilation, groups=module.groups)
-    if module.padding_mode == "zeros":
+    if winograd.suits(module):
+        found = partial(_winograd_or, convolved=partial(convolved, padding=module.padding))
+    elif module.padding_mode == "zeros":
         found = partial(convolved, padding=module.padding)
     else:
         widths = [width for one in reversed(module.padding) for width in (one, one)]
@@ -113,6 +119,10 @@ class NormSiLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         found: Tensor = _NormSiLU.apply(x, self.weight, self.bias, self.groups, self.epsilon)  # type: ignore[no-untyped-call]
         return found
+
+
+def _winograd_or(x: Tensor, weight: Tensor, bias: Tensor | None, *, convolved: Callable[..., Tensor]) -> Tensor:
+    return winograd.convolve(x, weight, bias) if winograd.takes(x, weight) else convolved(x, weight, bias)
 
 
 def _padded(

@@ -1,4 +1,4 @@
-"""Tensor names of published encoders, translated to the names that diffusers' classes use. Strings only."""
+"""Translates tensor names of published encoders to those of diffusers' classes. Strings only."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Literal
 from pca_protect.surrogates.kinds import KINDS
 
 Spelling = Literal["diffusers", "ldm", "wan", "taesd"]
-"""Whose names a file uses: diffusers' own, those of the latent-diffusion code base, of the original Wan 2.1 code, of TAESD."""
+"""Naming scheme of a file: diffusers, the latent-diffusion code base, the original Wan 2.1 code, or TAESD."""
 
 _PREFIXES = ("first_stage_model.", "vae.")
-"""Of a VAE inside a whole checkpoint, or inside an all-in-one file."""
+"""Prefixes of a VAE's tensors in a full checkpoint, and in an all-in-one file."""
 
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-"""Attention weights of VAEs saved before diffusers 0.13."""
+"""Names of attention weights before diffusers 0.13, and their current names."""
 
 _LDM_NAMES = (
     (re.compile(r"^encoder\.quant_conv\."), "quant_conv."),  # FLUX.2's native file has it inside the encoder
@@ -56,8 +56,8 @@ _PROJECTION = re.compile(r"\.attentions\.\d+\.(to_[qkv]|to_out\.0)\.weight$")
 
 
 def bare_names(names: Collection[str]) -> dict[str, str]:
-    """Maps each name without the prefix of a surrounding checkpoint to the name in the file. With a prefix that any encoder
-    tensor has, other tensors are left out."""
+    """Maps names without a checkpoint's prefix to the names in the file. If encoder tensors have a prefix, tensors without it are
+    left out."""
     for prefix in _PREFIXES:
         if any(name.startswith(f"{prefix}encoder.") for name in names):
             return {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
@@ -65,12 +65,12 @@ def bare_names(names: Collection[str]) -> dict[str, str]:
 
 
 def spelling_of(names: Collection[str], kind: str | None) -> Spelling:
-    """Whose names a file uses.
+    """Naming scheme of a file.
 
     Args:
         names: of all tensors of the file, see `bare_names`.
-        kind: the diffusers class its configuration names, None without a configuration. Only spellings that this class was
-            published in are considered.
+        kind: diffusers class named by the configuration; None without one. Only schemes in which files of this class are
+            published are considered.
     """
     if _may_have(kind, "ldm") and any(name.startswith(_LDM_MARK) for name in names):
         return "ldm"
@@ -82,7 +82,7 @@ def spelling_of(names: Collection[str], kind: str | None) -> Spelling:
 
 
 def translated(name: str, spelling: Spelling, kind: str | None) -> str | None:
-    """The diffusers name of an encoder's tensor, None for a tensor of another part."""
+    """The diffusers name of an encoder's tensor; None for a tensor of another part."""
     name = _TRANSLATE[spelling](name)
     if not name.startswith(("encoder.", "quant_conv.")):
         return None
@@ -94,7 +94,7 @@ def translated(name: str, spelling: Spelling, kind: str | None) -> str | None:
 
 
 def is_linear_projection(name: str, kind: str | None) -> bool:
-    """Whether diffusers keeps this weight as a matrix, where older files have a 1x1 convolution."""
+    """Whether diffusers stores this weight as a matrix, and older files as a 1x1 convolution."""
     return _may_have(kind, "ldm") and _PROJECTION.search(name) is not None
 
 

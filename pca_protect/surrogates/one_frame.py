@@ -1,8 +1,8 @@
-"""Encoders of videos on a picture: causal 3-D convolutions over a single frame as 2-D convolutions.
+"""Video encoders on a single picture: replaces causal 3-D convolutions by 2-D convolutions.
 
-A causal convolution pads time on the left, so that its last tap falls on the first frame and the others on padding. Over one
-frame it is a 2-D convolution: with the weight's last slice in time if the padding is zeros, with the sum of all slices
-if the padding repeats the frame. A 3x3x3 kernel then takes a third of the operations. Values differ by rounding alone.
+A causal convolution pads time on the left: its last tap falls on the first frame, the others on padding. For a single frame it
+equals a 2-D convolution, whose weight is the last temporal slice if the padding is zeros, and the sum of all slices if the
+padding repeats the frame. This takes a third of the operations of a 3x3x3 kernel. Values differ by rounding only.
 """
 
 from __future__ import annotations
@@ -20,21 +20,20 @@ _Mode = Literal["zeros", "reflect", "replicate", "circular"]
 
 
 class FrameConvolution(nn.Conv2d):
-    """A causal convolution over frames `(B, C, T, H, W)` that are equal to each other, as they are for a picture."""
+    """A causal convolution over identical frames `(B, C, T, H, W)`, as a picture has them."""
 
     time_stride = 1
 
     def forward(self, frames: Tensor) -> Tensor:
         """`(B, C', ceil(T / time_stride), H', W')`."""
         count = frames.shape[2]
-        found: Tensor = super().forward(frames.squeeze(2) if count == 1 else frames[:, :, 0]).unsqueeze(2)
-        return found if count == 1 else found.expand(-1, -1, -(-count // self.time_stride), -1, -1)
+        frame: Tensor = super().forward(frames.squeeze(2) if count == 1 else frames[:, :, 0]).unsqueeze(2)
+        return frame if count == 1 else frame.expand(-1, -1, -(-count // self.time_stride), -1, -1)
 
 
 def over_one_frame(encoder: nn.Module, kind: Kind) -> None:
-    """Replace in place the convolutions over time of a video encoder of this kind: the causal ones, and 3-D ones that see
-    one frame only. A convolution that is not causal, or not padded as the kind's are, stays as it is. Sums of slices are
-    float32 whatever the weights are: cast the encoder afterwards."""
+    """Replace temporal convolutions of a video encoder in place: causal ones, and 3-D ones with one tap in time. Others, and
+    those whose padding is not the kind's, stay unchanged. Summed weights are float32: cast the encoder afterwards."""
     if not kind.takes_video:
         return
     if hasattr(encoder, _MASK):
@@ -52,14 +51,13 @@ def over_one_frame(encoder: nn.Module, kind: Kind) -> None:
 
 
 def _no_mask(*size: object, **like: object) -> None:
-    """HunyuanVideo 1.5 hides later frames from attention; there are none. Its mask, zeros `(B, H * W, H * W)`, does not
-    broadcast for more than one picture (diffusers 0.42)."""
+    """Replaces HunyuanVideo 1.5's attention mask, which hides later frames: a picture has none. The mask, zeros
+    `(B, H * W, H * W)`, does not broadcast for more than one picture (diffusers 0.42)."""
 
 
 def _over_zeros(module: nn.Module) -> FrameConvolution | None:
-    """Wan and Qwen-Image: a subclass of `nn.Conv3d` that pads space and time with zeros by itself, as `_padding` says in the
-    order of `F.pad`. None if it does not return a first frame from one frame: the temporal down-sampling, which a single
-    frame never reaches."""
+    """Wan and Qwen-Image: a subclass of `nn.Conv3d` with its own zero padding of space and time, `_padding`, in the order of
+    `F.pad`. None for temporal downsampling, which a single frame never reaches."""
     convolution = cast(nn.Conv3d, module)
     left, right, top, bottom, before, after = cast(tuple[int, ...], module._padding)
     if (before, after) != (convolution.kernel_size[0] - 1, 0) or (left, top) != (right, bottom):
@@ -68,8 +66,8 @@ def _over_zeros(module: nn.Module) -> FrameConvolution | None:
 
 
 def _over_copies(module: nn.Module) -> FrameConvolution | None:
-    """HunyuanVideo and its relatives, LTX-Video: a module around an `nn.Conv3d` that repeats the first frame. HunyuanVideo
-    repeats the edges in space too; LTX-Video leaves space to its convolution."""
+    """HunyuanVideo's family and LTX-Video: a module that repeats the first frame before an `nn.Conv3d`. HunyuanVideo also
+    replicates spatial borders; LTX-Video leaves spatial padding to the convolution."""
     convolution = cast(nn.Conv3d, module.conv)
     padding, mode = cast(tuple[int, ...], convolution.padding), convolution.padding_mode
     if hasattr(module, "time_causal_padding"):
@@ -95,7 +93,7 @@ def _pointwise(convolution: nn.Conv3d) -> FrameConvolution | None:
 
 
 def _flat(convolution: nn.Conv3d, weight: Tensor, *, padding: tuple[int, int], mode: _Mode) -> FrameConvolution:
-    """With this weight `(C', C, kh, kw)`, as frozen and in the same mode as the 3-D convolution."""
+    """2-D convolution with a weight `(C', C, kh, kw)`; `requires_grad` and training mode are those of the 3-D convolution."""
     flat = FrameConvolution(
         convolution.in_channels,
         convolution.out_channels,

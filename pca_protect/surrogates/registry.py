@@ -1,6 +1,6 @@
-"""Encoders known by name. Strings only: no torch, no diffusers, nothing is looked up or loaded here.
+"""Registry of encoders by name. Strings only: imports no torch and no diffusers, and loads nothing.
 
-What the publishers say can change; whether a model can be had is found out when it is fetched.
+Publishers may change their terms; the availability of a model is checked when it is fetched.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SurrogateEntry:
-    """Where an encoder comes from and what is known of it.
+    """Origin and properties of an encoder.
 
     Attributes:
-        name: what `ProtectConfig.vae` takes.
+        name: the name in `ProtectConfig.vae`.
         repo_id: repository on the model hub; empty for embedded models.
-        subfolder: where the VAE lies in the repository.
+        subfolder: folder of the VAE in the repository.
         family: models whose latent space it encodes into.
         latent_channels: channels of the posterior mean.
-        licence: as the publisher names it.
-        encoder_megabytes: fp32 size of the encoder alone, about: counted on the diffusers class.
+        licence: the publisher's name of it.
+        encoder_megabytes: approximate fp32 size of the encoder alone, counted on the diffusers class.
         whole_megabytes: fp32 size of encoder and decoder.
-        covers: models that encode pictures with this encoder, as their publishers say.
-        covers_unverified: models said to, by others than their publishers or by the class and latent format alone.
-        note: what is known of the files beyond that, and what is not.
-        gated: the publisher asks for a login and an acceptance first.
-        ungated_copy: a repository of somebody else with the same VAE, as its uploader says, that needs no login.
-        also_at: repositories said to have the same VAE in the same subfolder. One in the local cache is used if `repo_id` is not
-            there; none is downloaded.
+        covers: models that use this encoder, according to their publishers.
+        covers_unverified: models that use it according to third parties, or to class and latent format alone.
+        note: further remarks on the files.
+        gated: the publisher requires a login and acceptance of the licence.
+        ungated_copy: third-party repository with the same VAE, according to its uploader, that needs no login.
+        also_at: repositories reported to have the same VAE in the same subfolder. Used from the local cache if `repo_id` is
+            not cached; never downloaded.
         overflows_fp16: known to return infinities in fp16.
-        has_variance: False for encoders that return a point, for which only the loss's mean term exists.
+        has_variance: False for encoders that return a point, to which only the loss's mean term applies.
     """
 
     name: str
@@ -56,7 +56,7 @@ class SurrogateEntry:
 
     @property
     def download_megabytes(self) -> int:
-        """At most about this much comes over the network: publishers who keep half precision have half of it."""
+        """Approximate upper limit of the download: half as much if the publisher stores half precision."""
         return self.whole_megabytes
 
 
@@ -72,7 +72,7 @@ _FLUX1_FAMILY = (
 _QWEN_FAMILY = ("Krea 2", "Anima", "JoyAI-Image-Edit", "Wan 2.1", "Wan 2.2 14B", "ChronoEdit")
 _RAIL, _RAIL_PP, _STABILITY = "CreativeML OpenRAIL-M", "CreativeML OpenRAIL++-M", "Stability AI Community"
 _SEE_PAGE = "see the model page"
-_APPROXIMATES = "a distilled stand-in: it encodes into the same latent space and is another encoder"
+_APPROXIMATES = "a distilled approximation: another encoder into the same latent space"
 
 _ENTRIES = (
     SurrogateEntry("pocket", "", "pocket", "pocket", 4, "Apache-2.0", 4, 11),
@@ -125,7 +125,7 @@ _ENTRIES = (
         137,
         335,
         covers=("Stable Diffusion 2.x",),
-        note="a mirror by others: the publisher removed its own repository",
+        note="a third-party mirror: the publisher removed its own repository",
         also_at=("stabilityai/stable-diffusion-2-1",),
     ),
     SurrogateEntry(
@@ -204,7 +204,7 @@ _ENTRIES = (
         335,
         covers=("Z-Image",),
         covers_unverified=("FLUX.1 dev", "FLUX.1 schnell", *_FLUX1_FAMILY),
-        note="Z-Image's copy: FLUX.1's own repositories ask for a login; others found the two bit-identical",
+        note="Z-Image's copy: FLUX.1's own repositories require a login; third parties found the two bit-identical",
         also_at=("black-forest-labs/FLUX.1-schnell", "black-forest-labs/FLUX.1-dev"),
     ),
     SurrogateEntry(
@@ -317,22 +317,22 @@ _ENTRIES = (
 REGISTRY: dict[str, SurrogateEntry] = {entry.name: entry for entry in _ENTRIES}
 
 PREFERRED = "sd"
-"""What `auto` takes where it can be had."""
+"""The encoder that `auto` selects if it is available."""
 
 FALLBACK = "pocket"
-"""What `auto` takes otherwise, always with a warning."""
+"""The encoder that `auto` selects otherwise, always with a warning."""
 
 
 def embedded_warning(name: str) -> str:
-    """What is said whenever an embedded model is used."""
+    """The warning for every use of an embedded model."""
     return (
         f"the embedded `{name}` VAE protects the offline test bed, not Stable Diffusion: nothing was measured against real "
-        "editors with this file. For those take the VAE `sd` (a download) or a local copy of the editor's VAE"
+        "editors with this file. Against those, use the VAE `sd` (a download) or a local copy of the editor's VAE"
     )
 
 
 PICKLED = (".bin", ".pth", ".pt", ".ckpt", ".pkl")
-"""Endings of weights that can run code when they are loaded. Refused everywhere."""
+"""Suffixes of pickled weights, which can run code when they are loaded. Always refused."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 

@@ -15,8 +15,6 @@ from pca_protect.surrogates.locate import locate
 from pca_protect.surrogates.registry import FALLBACK, PREFERRED, REGISTRY
 
 if TYPE_CHECKING:
-    import torch
-
     from pca_protect.config import Device, Precision
 
 _REASON = 170
@@ -52,7 +50,7 @@ def resolve(
     *,
     offline: bool,
     fallback: bool = True,
-    device: Device | torch.device = "cpu",
+    device: Device = "cpu",
     precision: Precision = "auto",
 ) -> Resolved:
     """Replace families and programs by their encoders, and `auto` by the Stable Diffusion VAE.
@@ -101,9 +99,7 @@ def resolve(
     return Resolved(tuple(dict.fromkeys(found)), fallback_warning, tuple(left_out))
 
 
-def resolve_cached(
-    names: Sequence[str], *, device: Device | torch.device = "cpu", precision: Precision = "auto"
-) -> Resolved | None:
+def resolve_cached(names: Sequence[str], *, device: Device = "cpu", precision: Precision = "auto") -> Resolved | None:
     """Resolve without network access. None if an encoder that `resolve` looks up is not in the local cache."""
     return None if _uncached(names) else Resolved(_expanded(names, device, precision))
 
@@ -120,7 +116,7 @@ def foresee(
     *,
     offline: bool,
     fallback: bool = True,
-    device: Device | torch.device = "cpu",
+    device: Device = "cpu",
     precision: Precision = "auto",
 ) -> Resolved:
     """Predict `resolve` without a download, which is assumed to succeed. Takes and raises what `resolve` does."""
@@ -136,7 +132,7 @@ def _fallback_warning(reason: str) -> str:
     )
 
 
-def _expanded(names: Sequence[str], device: Device | torch.device, precision: Precision) -> tuple[str, ...]:
+def _expanded(names: Sequence[str], device: Device, precision: Precision) -> tuple[str, ...]:
     """The encoders if all of them are available."""
     if AUTO not in names:
         return expand(names)
@@ -144,7 +140,7 @@ def _expanded(names: Sequence[str], device: Device | torch.device, precision: Pr
     return expand([one for name in names for one in (auto if name == AUTO else (name,))])
 
 
-def _cached_beside(device: Device | torch.device, precision: Precision) -> tuple[str, ...]:
+def _cached_beside(device: Device, precision: Precision) -> tuple[str, ...]:
     """Encoders that `auto` takes beside the preferred one: those of `today` in the local cache, on a large CUDA device only. On a
     CPU each would add the time of the first."""
     others = tuple(
@@ -154,7 +150,7 @@ def _cached_beside(device: Device | torch.device, precision: Precision) -> tuple
         and not (precision == "fp16" and REGISTRY[name].overflows_fp16)
         and is_cached(REGISTRY[name])
     )
-    if not others or str(device) in ("cpu", "mps"):
+    if not others or device in ("cpu", "mps"):
         return ()
     from pca_protect.device import is_large_gpu  # noqa: PLC0415 - torch
 

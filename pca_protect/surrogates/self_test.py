@@ -1,6 +1,6 @@
-"""Whether an accelerator computes an encoder as the CPU does, checked once before its first picture.
+"""Self-test of an accelerator: compares an encoder's results with the CPU's, once before the first picture.
 
-A device can return finite nonsense: MPS has zeroed large tensors in `F.pad`, and group normalisation has read channels-last
+A device can return wrong finite values: MPS has zeroed large tensors in `F.pad`, and group normalisation has read channels-last
 gradients as contiguous. A perturbation from such a device protects nothing, and an evaluation on the same device may not show it.
 """
 
@@ -19,11 +19,11 @@ Encode = Callable[[Tensor], Posterior]
 """Pixels `(1, 3, H, W)` in [0, 1] -> the posterior's moments in float32."""
 
 DIFFERENTIATED_PX = (64, 256)
-"""Least and largest side of a picture that is differentiated; in between it has eight latent positions. Fewer say little: group
-normalisations over four values turn the rounding of bf16 into 40 % of a gradient."""
+"""Smallest and largest side of the picture for the gradient; between them it has 8 latent positions. Fewer are inconclusive:
+group normalisation over 4 values amplifies the rounding of bf16 to 40 % of a gradient."""
 LARGE_PX = 512
-"""Side of a picture that is encoded only: a gradient would take three times as long, and the known failures of large tensors
-are in the forward pass too."""
+"""Side of the picture that is only encoded: a gradient would take three times as long, and the known failures of large tensors
+occur in the forward pass too."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ TF32, cuDNN's default for float32, changed moments by at most 0.002 and gradient
 def require_agreement(
     reference: Encode, encode: Encode, *, device: torch.device, dtype: torch.dtype, name: str, multiple: int
 ) -> None:
-    """Compare moments and input gradient of a small picture of noise, and the moments of a large one.
+    """Compare moments and input gradient of a small noise picture, and moments of a large one.
 
     Args:
         reference: the encoder on the CPU in float32.
         encode: the same encoder on `device`, in `dtype`.
         name: of the encoder, for the message.
-        multiple: pixels a latent position, see `Surrogate.multiple`.
+        multiple: pixels per latent position, see `Surrogate.multiple`.
 
     Raises:
         ModelError: the device's result is not finite, which half precision may cause.
@@ -66,21 +66,22 @@ def require_agreement(
         pixels = noise.permute(0, 3, 1, 2)  # the memory format of pictures
         differentiated = side_px == small_px
         expected = _results(reference, pixels, differentiated=differentiated)
-        found = _results(encode, pixels.to(device), differentiated=differentiated)
-        for what, of_cpu in expected.items():
-            if not bool(found[what].isfinite().all()):
+        results = _results(encode, pixels.to(device), differentiated=differentiated)
+        for quantity, reference_value in expected.items():
+            value = results[quantity]
+            if not bool(value.isfinite().all()):
                 raise not_finite(f"for a test picture of {side_px} px on {device}")
-            limit = _LIMITS[dtype].gradient if what == "gradient" else _LIMITS[dtype].moments
-            difference = float((found[what] - of_cpu).norm() / of_cpu.norm().clamp_min(1e-30))
+            limit = _LIMITS[dtype].gradient if quantity == "gradient" else _LIMITS[dtype].moments
+            difference = float((value - reference_value).norm() / reference_value.norm().clamp_min(1e-30))
             if difference > limit:
                 raise DeviceError(
-                    f"device {device} computes {name} wrongly: its {what} for a test picture of {side_px} px differs from the "
-                    f"CPU's by {difference:.0%} ({limit:.0%} is accepted); use `device=cpu`, or update PyTorch and the driver"
+                    f"device {device} computes {name} wrongly: its {quantity} for a test picture of {side_px} px differs from "
+                    f"the CPU's by {difference:.0%} ({limit:.0%} is accepted); use `device=cpu`, or update PyTorch and the driver"
                 )
 
 
 def _results(encode: Encode, pixels: Tensor, *, differentiated: bool) -> dict[str, Tensor]:
-    """Moments, and if asked for the gradient of their mean square, by name, on the CPU."""
+    """Moments and, if `differentiated`, the gradient of their mean square, by name, on the CPU."""
     with torch.set_grad_enabled(differentiated):
         pixels = pixels.detach().requires_grad_(differentiated)
         posterior = encode(pixels)

@@ -1,4 +1,4 @@
-"""Files of one VAE in a folder: its configuration, which of its weights to take, and the shards that an index names."""
+"""Files of one VAE: its configuration, the choice among its weight files, and the shards of an index."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"
 VARIANTS = ("fp32", "fp16", "bf16")
-"""By the number of significant bits they keep."""
+"""In descending order of significant bits."""
 PICKLED_WEIGHTS = "diffusion_pytorch_model.bin"
-"""The same weights as diffusers saved them before safetensors. Never taken, only mentioned."""
+"""Weight file of diffusers before safetensors. Never read, only named in messages."""
 
 _LONGEST_NAME_BYTES = 255
-"""Of a file on the usual file systems, which answer even the question for a longer one with an error."""
+"""Longest file name on common file systems, where even checking for a longer one is an error."""
 _BARE = "vae.safetensors"
 _STEM = "diffusion_pytorch_model."
 _VARIANT = re.compile(r"diffusion_pytorch_model\.(?!safetensors)([a-zA-Z_]\w*)[.-].*safetensors")
@@ -31,7 +31,7 @@ _CLASS = re.compile(r"Autoencoder|VAE|VQModel", re.IGNORECASE)
 
 
 def names_by_preference() -> tuple[str, ...]:
-    """Names of weights and of indices of shards as diffusers saves them, full precision first."""
+    """diffusers' names of weight files and shard indices, full precision first."""
     names = [WEIGHTS, INDEX]
     for variant in VARIANTS:
         names += [f"{_STEM}{variant}.safetensors", f"{WEIGHTS}.index.{variant}.json"]
@@ -39,11 +39,11 @@ def names_by_preference() -> tuple[str, ...]:
 
 
 def weights_in(folder: Path) -> tuple[Path, ...]:
-    """One file, or the shards of one model. Taken are, in this order: full precision, a variant, `vae.safetensors`, and
-    whatever is the only `.safetensors` file.
+    """One weight file, or the shards of one model. Order of preference: full precision, a variant, `vae.safetensors`, the only
+    `.safetensors` file.
 
     Raises:
-        ModelError: there is none, there are several to choose from, or a shard is missing.
+        ModelError: there are no weights, the choice is ambiguous, or a shard is missing.
     """
     files = {path.name: path for path in folder.iterdir() if path.is_file()}
     whole = sorted(name for name in files if name.endswith(".safetensors") and not _SHARD.search(name))
@@ -64,10 +64,10 @@ def weights_in(folder: Path) -> tuple[Path, ...]:
 
 
 def weights_at(path: Path) -> tuple[Path, ...]:
-    """The file itself, or the shards that it names if it is an index.
+    """The file itself, or its shards if it is an index.
 
     Raises:
-        ModelError: it is one shard of several, or an index that is damaged or names a shard that is not there.
+        ModelError: the file is one shard of several, or an index that is damaged or has a missing shard.
     """
     if _SHARD.search(path.name):
         raise ModelError(f"{path}: is one shard of several; give its folder or its index (*.safetensors.index.json)")
@@ -83,11 +83,11 @@ def weights_at(path: Path) -> tuple[Path, ...]:
 
 
 def found_weights(find: Callable[[str], Path | None], prefix: str) -> tuple[Path, ...] | None:
-    """Weights of a repository, of which files can be asked for by name but not listed; None if it has none.
+    """Weights of a repository whose files can be looked up by name but not listed; None if it has none.
 
     Args:
-        find: the path on disk of a file of the repository, None if there is no such file.
-        prefix: of the names, empty or ending in a slash.
+        find: returns the local path of a file of the repository, None if there is no such file.
+        prefix: of the names, empty or with a trailing slash.
     """
     for name in names_by_preference():
         path = find(prefix + name)
@@ -101,10 +101,10 @@ def found_weights(find: Callable[[str], Path | None], prefix: str) -> tuple[Path
 
 
 def shards_named_by(index: Path) -> tuple[str, ...]:
-    """Names of the shards that hold tensors of the encoder.
+    """Names of the shards that contain tensors of the encoder.
 
     Raises:
-        ModelError: it is damaged.
+        ModelError: the index is damaged.
     """
     named = read_json(index).get("weight_map")
     if not isinstance(named, dict) or not all(_is_shard(shard) for shard in named.values()):
@@ -115,14 +115,14 @@ def shards_named_by(index: Path) -> tuple[str, ...]:
 
 
 def variant_of(weights: Path) -> str | None:
-    """What diffusers calls the variant of a file or shard: `fp16` of `diffusion_pytorch_model.fp16.safetensors`."""
-    found = _VARIANT.fullmatch(weights.name)
-    return found[1] if found else None
+    """diffusers' variant of a file or shard, such as `fp16` for `diffusion_pytorch_model.fp16.safetensors`."""
+    match = _VARIANT.fullmatch(weights.name)
+    return match[1] if match else None
 
 
 def config_beside(path: Path) -> dict[str, Any] | None:
-    """The configuration of a file of weights, None if the folder has none for it. A `config.json` belongs to a file that
-    diffusers named, and to the only weights in its folder, as long as it describes a VAE."""
+    """Configuration of a weight file; None if its folder has none for it. A `config.json` that describes a VAE belongs to files
+    with diffusers' names, and to the only weight file of its folder."""
     beside = path.parent / CONFIG
     if not beside.is_file():
         return None
@@ -134,7 +134,7 @@ def config_beside(path: Path) -> dict[str, Any] | None:
 
 
 def describes_vae(config: dict[str, Any]) -> bool:
-    """Whether a configuration is that of a VAE of diffusers, by its class or, in old files without one, its keys."""
+    """Whether a configuration describes a diffusers VAE: by its class, or by its keys in old files without a class."""
     kind = config.get("_class_name")
     if kind is None:
         return not config.keys().isdisjoint(("latent_channels", "z_dim"))
@@ -142,23 +142,26 @@ def describes_vae(config: dict[str, Any]) -> bool:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Raises:
-    ModelError: it is not readable, or contains no JSON object."""
-    where = path.resolve()  # of a download the file itself: the hub's cache would link to it again
+    """Read a JSON object.
+
+    Raises:
+        ModelError: the file is not readable or contains no JSON object.
+    """
+    where = path.resolve()  # of a download the file, not the link: the hub's cache would restore a deleted link
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         reason = quoted(first_line(error), 80)
         raise ModelError(
             f"{where}: not readable as JSON ({reason}); delete it, then download or copy it again"
         ) from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise ModelError(f"{where}: contains no JSON object; delete it, then download or copy it again")
-    return found
+    return content
 
 
 def no_safetensors(where: str, files: list[str]) -> str:
-    """The message for a model of which none of `files` can be taken."""
+    """The message for a model of whose `files` none can be used."""
     pickled = [file for file in files if Path(file).suffix.lower() in PICKLED]
     if pickled:
         return (
@@ -169,7 +172,7 @@ def no_safetensors(where: str, files: list[str]) -> str:
 
 
 def _is_shard(name: object) -> bool:
-    """A plain file name that a disk can hold: an index must not lead out of its folder."""
+    """Whether a name is a plain and valid file name: an index must not point outside its folder."""
     if not isinstance(name, str) or not name.isprintable() or len(name.encode()) > _LONGEST_NAME_BYTES:
         return False
     return name.endswith(".safetensors") and PurePath(name).name == name and "\\" not in name

@@ -1,0 +1,237 @@
+"""What the benchmarks of edits measure: editing, prompts, transfer, purify.
+
+Standard library only: the command line imports this before torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+from pca_protect.config import Device, Precision, ProtectConfig
+from pca_protect.errors import UsageError
+from pca_protect.eval.arms.registry import CHIEF_ARMS, CONTROLS, DEFAULT_ARMS, NOISE_LINF, NOISE_VISIBLE, arms_named
+from pca_protect.eval.metrics.registry import DEFAULT_METRICS, QUICK_METRICS, metrics_named
+from pca_protect.modes import PUBLISHED_MODES
+
+PAPER_PROMPTS = ("snow", "sunset", "watercolor")
+"""Styles with the three prompts of the paper."""
+
+ALL_PROMPTS = (*PAPER_PROMPTS, "night", "sketch")
+
+EMBEDDED_VAES = ("pocket", "pocket-b", "pocket-16", "pocket-tiny")
+
+FILTER_NAMES = (
+    *("jpeg-95", "jpeg-85", "jpeg-75", "jpeg-65", "jpeg-50", "webp-80", "half-size", "jpeg-75-half-size", "crop"),
+    *("blur-1", "noise-0.05", "noise-0.1", "median-3", "adverse-cleaner", "upload"),
+)
+"""Purifiers without weights."""
+
+MODEL_NAMES = (
+    *("vae=pocket-b", "vae=pocket-16", "vae=pocket"),
+    *("denoise-0.05=pocket-editor-16", "denoise-0.15=pocket-editor-16", "denoise-0.15=pocket-editor"),
+)
+"""Purifiers through a model, `KIND=MODEL`, that are measured by default."""
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """What every benchmark has, validated when it is made.
+
+    Attributes:
+        images: a folder of pictures.
+        pictures: largest number of them; None for all.
+        device: `auto` prefers cuda, then mps, then cpu.
+        seed: draws noise and whatever else a method draws.
+
+    Raises:
+        UsageError: a value is unknown or out of range.
+    """
+
+    images: str
+    pictures: int | None = None
+    device: Device = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least_one(pictures=self.pictures)
+        ProtectConfig(device=self.device, seed=self.seed)
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values that decide what is measured. The folder does not; its pictures do and are added by the benchmark."""
+        settings = asdict(self)
+        del settings["images"], settings["pictures"]
+        return settings
+
+
+def at_least_one(**numbers: int | None) -> None:
+    """Raises:
+    UsageError: a number is below 1.
+    """
+    for what, number in numbers.items():
+        if number is not None and number < 1:
+            raise UsageError(f"{what} {number}: has to be 1 or more")
+
+
+def distinct(**lists: Sequence[object]) -> None:
+    """Args:
+        lists: what one of the values is called -> the values.
+
+    Raises:
+        UsageError: a list is empty, or holds a value twice.
+    """
+    for what, values in lists.items():
+        if not values:
+            raise UsageError(f"no {what} given; name one at least")
+        if len(set(values)) < len(values):
+            raise UsageError(f"{what}s {', '.join(map(str, values))}: one is given twice; each counts once")
+
+
+@dataclass(frozen=True)
+class EditsConfig(BenchConfig):
+    """What the benchmarks of edits have in common.
+
+    Attributes:
+        prompts: names of styles, or free text.
+        seeds: edits of each picture with each prompt, with the seeds from 0 on.
+        batch: edits made at a time.
+        precision: of the editors; protections are made in fp32.
+    """
+
+    prompts: tuple[str, ...] = PAPER_PROMPTS
+    seeds: int = 1
+    batch: int = 9
+    precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        distinct(prompt=self.prompts)
+        at_least_one(seeds=self.seeds, batch=self.batch)
+
+
+@dataclass(frozen=True)
+class EditingConfig(EditsConfig):
+    """`bench editing` and `bench prompts`. Pictures are cropped to a square and resized to the editor's size.
+
+    Attributes:
+        editors: see `load_editor`.
+        arms: names of `ARMS`; the two noise controls are always measured.
+        budgets: in 8-bit levels.
+        strength, guidance, steps: of the editor; None for the editor's own.
+        metrics: names of `METRICS`.
+        visible: further ones, in which only the protection itself is measured.
+    """
+
+    seeds: int = 3
+    editors: tuple[str, ...] = ("pocket-editor",)
+    arms: tuple[str, ...] = DEFAULT_ARMS
+    budgets: tuple[int, ...] = (16,)
+    strength: float | None = None
+    guidance: float | None = None
+    steps: int | None = None
+    metrics: tuple[str, ...] = DEFAULT_METRICS
+    visible: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        arms_named(self.arms)
+        metrics_named((*self.metrics, *self.visible))
+        distinct(editor=self.editors, budget=self.budgets)
+        for budget in self.budgets:
+            ProtectConfig(budget_levels=budget)
+
+    def arm_names(self) -> tuple[str, ...]:
+        """The given arms and the controls, in the order of the table."""
+        return tuple(arm.name for arm in arms_named((*CONTROLS, *self.arms)))
+
+    def as_dict(self) -> dict[str, object]:
+        return {**super().as_dict(), "arms": self.arm_names()}
+
+
+QUICK_ARMS = (*CHIEF_ARMS, "photoguard", "advdm", "balanced-diffusion", "balanced-concentration")
+PROMPT_ARMS = (*CHIEF_ARMS, "advdm")
+
+
+def editing(images: str, *, quick: bool = False) -> EditingConfig:
+    """`bench editing`."""
+    if quick:
+        return EditingConfig(images, 6, arms=QUICK_ARMS, seeds=1, metrics=QUICK_METRICS)
+    return EditingConfig(images)
+
+
+def prompts(images: str, *, quick: bool = False) -> EditingConfig:
+    """`bench prompts`: fewer arms, every prompt."""
+    full = EditingConfig(images, arms=PROMPT_ARMS, prompts=ALL_PROMPTS, seeds=2, metrics=QUICK_METRICS)
+    return replace(full, pictures=6, seeds=1) if quick else full
+
+
+@dataclass(frozen=True)
+class TransferConfig(EditsConfig):
+    """`bench transfer`. Pictures are cropped to a square and resized.
+
+    Attributes:
+        vaes: surrogates and targets, see `load_surrogate`; those with equal weights count once.
+        editors: edits are made with these; each belongs to the VAE whose encoder it shares.
+        modes: of protection.
+        preset: of protection; ensembles of three take three times as long.
+        leave_one_out: protect against all VAEs but one, too.
+        budget_levels: in 8-bit levels.
+        size_px: side of the pictures; every editor has to take it.
+    """
+
+    vaes: tuple[str, ...] = EMBEDDED_VAES
+    editors: tuple[str, ...] = ("pocket-editor", "pocket-editor-16")
+    modes: tuple[str, ...] = PUBLISHED_MODES
+    preset: str = "fast"
+    leave_one_out: bool = True
+    budget_levels: int = 16
+    size_px: int = 256
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        distinct(VAE=self.vaes, mode=self.modes)
+        for mode in self.modes:
+            ProtectConfig(mode=mode, preset=self.preset, budget_levels=self.budget_levels)
+
+
+def transfer(images: str, *, quick: bool = False) -> TransferConfig:
+    """`bench transfer`."""
+    return TransferConfig(images, 3, prompts=PAPER_PROMPTS[:2]) if quick else TransferConfig(images)
+
+
+@dataclass(frozen=True)
+class PurifyConfig(EditsConfig):
+    """`bench purify`. Pictures are cropped to a square and resized to the editor's size.
+
+    Attributes:
+        editor: see `load_editor`; protection is against its own VAE.
+        arms: names of `ARMS`; noise of the same budget is always measured.
+        purifiers: names without weights, and `KIND=MODEL`, see `load_purifier`.
+        budget_levels: in 8-bit levels.
+    """
+
+    editor: str = "pocket-editor"
+    arms: tuple[str, ...] = ("pca-diffusion", "pca-concentration")
+    purifiers: tuple[str, ...] = (*FILTER_NAMES, *MODEL_NAMES)
+    budget_levels: int = 16
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        arms_named(self.arms)
+        if NOISE_VISIBLE in self.arms:
+            raise UsageError(f"arm {NOISE_VISIBLE}: this benchmark has {NOISE_LINF} as its control; leave it out")
+        ProtectConfig(budget_levels=self.budget_levels)
+        distinct(purifier=self.purifiers, arm=self.arms)
+
+    def arm_names(self) -> tuple[str, ...]:
+        """The given arms and the control, in the order of the table."""
+        return tuple(arm.name for arm in arms_named((NOISE_LINF, *self.arms)))
+
+    def as_dict(self) -> dict[str, object]:
+        return {**super().as_dict(), "arms": self.arm_names()}
+
+
+def purify(images: str, *, quick: bool = False) -> PurifyConfig:
+    """`bench purify`."""
+    names = ("jpeg-75", "half-size", "jpeg-75-half-size", "blur-1", "vae=pocket-b")
+    return PurifyConfig(images, 4, purifiers=names, prompts=PAPER_PROMPTS[:2]) if quick else PurifyConfig(images)

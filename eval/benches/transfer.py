@@ -1,0 +1,264 @@
+"""`pca-protect bench transfer`: every surrogate against every target, on posteriors and on edits, beside noise of the same
+budget."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pca_protect.config import ProtectConfig
+from pca_protect.errors import UsageError
+from pca_protect.eval.arms.noise import uniform_noise
+from pca_protect.eval.arms.perturb import generator_for, protected
+from pca_protect.eval.arms.registry import NOISE_LINF
+from pca_protect.eval.bench import Bench
+from pca_protect.eval.benches.configs import TransferConfig
+from pca_protect.eval.editors.editor import Editor
+from pca_protect.eval.editors.load import load_editor
+from pca_protect.eval.latent_shift import LatentShift, latent_shift
+from pca_protect.eval.metrics.load import load_metrics
+from pca_protect.eval.metrics.registry import VISIBILITY
+from pca_protect.eval.pictures import Rgb, square_picture
+from pca_protect.eval.results import Finished, Json, OnProgress, Row
+from pca_protect.eval.stats import comparison
+from pca_protect.eval.trial import EditPrompt, Trial, kept_edits, prompts_for
+from pca_protect.surrogates.encoder import Surrogate, ensemble
+from pca_protect.surrogates.load import load_surrogate
+
+NOISE, EDITS = NOISE_LINF, "edits"
+
+_SHIFTS = {"diffusion": ("latent",), "concentration": ("latent", "norm-lost"), "subtle": ("latent",)}
+"""What is asked of a posterior: `latent`: ||m' - m|| / ||m||; `norm-lost`: 1 - ||m'|| / ||m||, the collapse itself."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Encoders that one protection is made against."""
+
+    name: str
+    members: tuple[str, ...]
+
+    def variant(self, mode: str) -> str:
+        """Name of the measurement."""
+        return f"{self.name}, {mode}"
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Everything measured.
+
+    Attributes:
+        targets: name of each distinct encoder -> digest of its weights.
+        shared: name of each distinct encoder -> all names that were given for it.
+        editors: editor -> the target whose encoder it shares.
+        entries: picture -> variant -> measurement.
+    """
+
+    sources: list[Source]
+    targets: dict[str, str]
+    shared: dict[str, list[str]]
+    editors: dict[str, str]
+    prompts: dict[str, tuple[EditPrompt, ...]]
+    entries: Mapping[str, Mapping[str, Json]]
+
+
+COLUMNS = (
+    *("surrogate", "target", "mode", "same_encoder", "budget_levels", "objective", "editor", "metric"),
+    *(
+        "effect",
+        "control",
+        "noise_effect",
+        "ratio",
+        "difference",
+        "ci_low",
+        "ci_high",
+        "p",
+        "win_rate",
+        "n",
+        "kept",
+        "names",
+    ),
+)
+"""`same_encoder`: the target is among the encoders that were protected against (white-box). `objective` is `posterior`, or 2:
+how far an edit is from the clean edit. `names`: all names that were given for the target's weights."""
+
+
+def transfer_rows(matrix: Matrix, config: TransferConfig) -> list[Row]:
+    rows: list[Row] = []
+    for source in matrix.sources:
+        for mode in config.modes:
+            for target in matrix.targets:
+                common = {
+                    "surrogate": source.name,
+                    "target": target,
+                    "mode": mode,
+                    "same_encoder": target in source.members,
+                    "budget_levels": config.budget_levels,
+                    "names": ", ".join(matrix.shared[target]),
+                }
+                for metric in _SHIFTS[mode]:
+                    effects, noise = (
+                        {
+                            picture: float(entry[variant]["shift"][target][metric])
+                            for picture, entry in matrix.entries.items()
+                        }
+                        for variant in (source.variant(mode), NOISE)
+                    )
+                    rows.append(common | _row("posterior", metric, effects, noise))
+                for editor, vae in matrix.editors.items():
+                    if vae == target:
+                        rows.append(common | _edit_row(matrix, editor, source.variant(mode)))
+    return [{column: row.get(column) for column in COLUMNS} for row in rows]
+
+
+def _edit_row(matrix: Matrix, editor: str, variant: str) -> Row:
+    prompts = matrix.prompts[editor]
+    kept = {picture: kept_edits(entry["clean"][EDITS][editor], prompts) for picture, entry in matrix.entries.items()}
+    in_all = sum(len(entry["clean"][EDITS][editor]["edits"]) for entry in matrix.entries.values())
+    effects, noise = (
+        {
+            picture: statistics.fmean(
+                float(entry[name][EDITS][editor]["edits"][edit]["to_clean"][VISIBILITY]) for edit in kept[picture]
+            )
+            for picture, entry in matrix.entries.items()
+            if kept[picture]
+        }
+        for name in (variant, NOISE)
+    )
+    share = sum(map(len, kept.values())) / in_all if in_all else None
+    return {**_row("2", VISIBILITY, effects, noise), "editor": editor, "kept": share}
+
+
+def _row(objective: str, metric: str, effects: Mapping[str, float], noise: Mapping[str, float]) -> Row:
+    return {"objective": objective, "metric": metric, "control": NOISE, **comparison(effects, noise)}
+
+
+def measure_transfer(config: TransferConfig, folder: Path, *, on_progress: OnProgress | None = None) -> Finished:
+    """Measure what `folder` does not hold yet, and write its tables.
+
+    Raises:
+        UsageError: a setting is wrong, or `folder` holds something else; see `Results`.
+        ModelError, DeviceError: a VAE, an editor or the device cannot be had.
+    """
+    bench = Bench("transfer", config, folder, on_progress)
+    surrogates = {name: load_surrogate(name, device=config.device, precision="fp32") for name in config.vaes}
+    editors = [load_editor(name, device=config.device, precision=config.precision) for name in config.editors]
+    sources, targets = _sources(surrogates, config), _distinct(surrogates)
+    trials = [_trial(editor, config) for editor in editors]
+    shares_encoder = {editor.name: _vae_of(editor, targets) for editor in editors}
+    bench.open(
+        vae_weights={name: surrogate.digest for name, surrogate in surrogates.items()},
+        editor_weights={editor.name: editor.digest for editor in editors},
+    )
+    work = _Work(config, sources, targets, trials)
+    entries = bench.entries("surrogates x targets", work.variants, work.measure)
+    matrix = Matrix(
+        sources=sources,
+        targets={name: surrogate.digest for name, surrogate in targets.items()},
+        shared={
+            name: [other for other in surrogates if surrogates[other].digest == one.digest]
+            for name, one in targets.items()
+        },
+        editors=shares_encoder,
+        prompts={trial.editor.name: trial.prompts for trial in trials},
+        entries={
+            picture: {variant: found[picture] for variant, found in entries.items()} for picture in entries["clean"]
+        },
+    )
+    return bench.finish({"transfer": transfer_rows(matrix, config)})
+
+
+def _distinct(surrogates: dict[str, Surrogate]) -> dict[str, Surrogate]:
+    """The first of every group with equal weights."""
+    first: dict[str, tuple[str, Surrogate]] = {}
+    for name, surrogate in surrogates.items():
+        first.setdefault(surrogate.digest, (name, surrogate))
+    return dict(first.values())
+
+
+def _sources(surrogates: dict[str, Surrogate], config: TransferConfig) -> list[Source]:
+    """Each distinct surrogate alone, and all but each."""
+    distinct = list(_distinct(surrogates))
+    alone = [Source(name, (name,)) for name in distinct]
+    if not config.leave_one_out or len(distinct) < 3:
+        return alone
+    return alone + [Source(f"all but {name}", tuple(other for other in distinct if other != name)) for name in distinct]
+
+
+def _trial(editor: Editor, config: TransferConfig) -> Trial:
+    if editor.size_px != config.size_px:
+        raise UsageError(
+            f"{editor.name} edits pictures of {editor.size_px} px and the benchmark has {config.size_px} px; "
+            f"give --size {editor.size_px} and editors of one size"
+        )
+    return Trial(
+        editor=editor,
+        settings=editor.settings,
+        prompts=tuple(prompts_for(editor, config.prompts)),
+        seeds=tuple(range(config.seeds)),
+        metrics=load_metrics([VISIBILITY], size_px=editor.size_px),
+        batch=config.batch,
+    )
+
+
+def _vae_of(editor: Editor, targets: dict[str, Surrogate]) -> str:
+    """The target whose encoder an editor shares."""
+    for name, surrogate in targets.items():
+        if surrogate.digest == editor.surrogate.digest:
+            return name
+    raise UsageError(
+        f"{editor.name}: its VAE is none of {', '.join(targets)}; add it with --vae, or leave this editor out"
+    )
+
+
+class _Work:
+    def __init__(
+        self,
+        config: TransferConfig,
+        sources: Sequence[Source],
+        targets: dict[str, Surrogate],
+        trials: Sequence[Trial],
+    ) -> None:
+        self._config = config
+        self._targets = targets
+        self._trials = trials
+        self._protections = {source.variant(mode): (source, mode) for source in sources for mode in config.modes}
+        self.variants = ("clean", NOISE, *self._protections)
+
+    def measure(self, path: Path, missing: Sequence[str]) -> Iterator[tuple[str, Json]]:
+        picture = square_picture(path, self._config.size_px).rgb
+        clean = {trial.editor.name: trial.clean(picture) for trial in self._trials}
+        for variant in missing:
+            if variant == "clean":
+                yield variant, {EDITS: {name: measured for name, (_, measured) in clean.items()}}
+                continue
+            changed = self._changed(picture, variant)
+            shifts = {name: latent_shift(target, picture, changed) for name, target in self._targets.items()}
+            edits = {
+                trial.editor.name: trial.changed(picture, changed, clean[trial.editor.name][0])[1]
+                for trial in self._trials
+            }
+            yield variant, {"shift": {name: shift_entry(shift) for name, shift in shifts.items()}, EDITS: edits}
+
+    def _changed(self, picture: Rgb, variant: str) -> Rgb:
+        config = self._config
+        if variant == NOISE:
+            return uniform_noise(picture, config.budget_levels, generator_for(picture, config.seed))
+        source, mode = self._protections[variant]
+        request = ProtectConfig(
+            mode=mode,
+            preset=config.preset,
+            budget_levels=config.budget_levels,
+            vae=source.members,
+            for_unknown=len(source.members) > 1,
+            seed=config.seed,
+        )
+        against = ensemble([self._targets[name] for name in source.members])
+        return protected(picture, request, against)
+
+
+def shift_entry(shift: LatentShift) -> dict[str, float]:
+    """A shift by the metrics of the table."""
+    return {"latent": shift.latent, "norm-lost": shift.norm_lost}

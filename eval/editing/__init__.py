@@ -1,1 +1,0 @@
-"""Does protection make edits fail? `pca-protect bench editing` and `bench prompts`."""

@@ -1,1 +1,0 @@
-"""Does protection against one VAE help against another? `pca-protect bench transfer`."""

@@ -1,0 +1,181 @@
+"""Frames of one size through attack and evaluation, with less memory where the device runs out of it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from pca_protect import evaluation
+from pca_protect.attack.stopping import smallest_share
+from pca_protect.attack.visibility import scaled
+from pca_protect.config import ProtectConfig
+from pca_protect.device import empty_cache, is_out_of_memory
+from pca_protect.engine import Batch, Progress, criteria, demand, perturb
+from pca_protect.errors import DeviceError, PictureError
+from pca_protect.evaluation import Evaluation, largest_change
+from pca_protect.image.masks import editable_mask
+from pca_protect.image.tensors import Mask
+from pca_protect.io.picture import Picture
+from pca_protect.memory import MemoryPlan, candidate_plans, choose_plan
+from pca_protect.surrogates.encoder import AnySurrogate
+
+
+class OutOfReachError(PictureError):
+    """The change does not have the effect that is wanted."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One frame of one picture, and its mask."""
+
+    number: int
+    frame: int
+    picture: Picture
+    mask: Mask | None
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One protected frame; `evaluation` is None if it was not requested."""
+
+    number: int
+    protected: Picture
+    change_levels: int
+    evaluation: Evaluation | None
+    tile_px: int
+    seconds: float
+    steps: int
+
+
+def parts_of(number: int, picture: Picture, mask: Mask | None, config: ProtectConfig) -> list[Part]:
+    """The frames with editable pixels; other frames of an animation stay unchanged.
+
+    Raises:
+        PictureError: no frame has an editable pixel.
+    """
+    parts, refused = [], []
+    for index, frame in enumerate((picture, *picture.following)):
+        still = replace(frame, source=picture.source, following=())
+        try:
+            parts.append(Part(number, index, still, editable_mask(still, config.region, mask)))
+        except PictureError as error:
+            refused.append(error)
+    if not parts:
+        raise refused[0]
+    return parts
+
+
+def chunks(parts: list[Part], at_once: int) -> Iterator[list[Part]]:
+    for start in range(0, len(parts), at_once):
+        yield parts[start : start + at_once]
+
+
+def protected_frames(
+    parts: list[Part], config: ProtectConfig, surrogate: AnySurrogate, evaluate: bool, on_step: Progress | None
+) -> list[Frame]:
+    """Protect pictures of one size. If the device runs out of memory, retries with smaller batches, then with checkpointing,
+    then with smaller windows; only the last changes the result."""
+    started = time.perf_counter()
+    first = parts[0].picture
+    plan = choose_plan(surrogate, demand(config, height=first.height, width=first.width), source=first.source)
+    plans = candidate_plans(surrogate, config.tile_px)
+    for attempt in plans[plans.index(plan) :]:
+        results = _attempt(parts, config, surrogate, attempt, evaluate, on_step)
+        if results is not None:
+            seconds = (time.perf_counter() - started) / len(parts)
+            return [
+                Frame(
+                    part.frame,
+                    protected,
+                    largest_change(part.picture.rgb, protected.rgb),
+                    measured,
+                    attempt.tile_px,
+                    seconds,
+                    steps,
+                )
+                for part, (protected, measured, steps) in zip(parts, results, strict=True)
+            ]
+        empty_cache(surrogate.device)
+        if len(parts) > 1:
+            halves = parts[: len(parts) // 2], parts[len(parts) // 2 :]
+            return [frame for half in halves for frame in protected_frames(half, config, surrogate, evaluate, on_step)]
+    raise DeviceError(
+        f"{first.source}: {surrogate.device} has no memory for windows of {plans[-1].tile_px} px; use `device=cpu`"
+    )
+
+
+def _attempt(
+    parts: list[Part],
+    config: ProtectConfig,
+    surrogate: AnySurrogate,
+    plan: MemoryPlan,
+    evaluate: bool,
+    on_step: Progress | None,
+) -> list[tuple[Picture, Evaluation | None, int]] | None:
+    """None if the device ran out of memory. The error is not passed on: its traceback would keep the tensors alive."""
+    pictures = [part.picture for part in parts]
+    batch = Batch(
+        [picture.rgb for picture in pictures],
+        [part.mask for part in parts],
+        [picture.gray for picture in pictures],
+    )
+    encoder = surrogate.checkpointed if plan.checkpointed else surrogate
+    try:
+        changed = perturb(batch, config, surrogate=encoder, tile_px=plan.tile_px, on_step=on_step)
+        protected = [replace(picture, rgb=levels) for picture, levels in zip(pictures, changed.levels, strict=True)]
+        if not evaluate:
+            return [(picture, None, steps) for picture, steps in zip(protected, changed.steps, strict=True)]
+        return [
+            (*_evaluated(part, picture, config, surrogate, plan), steps)
+            for part, picture, steps in zip(parts, protected, changed.steps, strict=True)
+        ]
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
+
+
+def _evaluated(
+    part: Part, protected: Picture, config: ProtectConfig, surrogate: AnySurrogate, plan: MemoryPlan
+) -> tuple[Picture, Evaluation]:
+    """The protected picture and its evaluation; with `until`, of the smallest share of the change that suffices.
+
+    Raises:
+        PictureError: the whole change does not suffice.
+    """
+
+    def measured(picture: Picture) -> Evaluation:
+        return evaluation.evaluate(
+            part.picture,
+            picture,
+            surrogate=surrogate,
+            criteria=criteria(config, tile_px=plan.tile_px),
+            mask=part.mask,
+            sample_px=None if config.recipe.steps or config.until else evaluation.SAMPLE_PX,
+        )
+
+    whole = measured(protected)
+    if config.until is None:
+        return protected, whole
+    wanted = float(config.until)
+    if whole.gain_over_noise < wanted:
+        raise OutOfReachError(f"{part.picture.source}: {_out_of_reach(whole, wanted, config)}")
+    tried = {1.0: (protected, whole)}
+
+    def gain(share: float) -> float:
+        picture = replace(protected, rgb=scaled(part.picture.rgb, protected.rgb, share))
+        tried[share] = (picture, measured(picture))
+        return tried[share][1].gain_over_noise
+
+    return tried[smallest_share(gain, whole.gain_over_noise, wanted)]
+
+
+def _out_of_reach(reached: Evaluation, wanted: float, config: ProtectConfig) -> str:
+    gain = math.floor(100 * reached.gain_over_noise) / 100
+    short = f"the latent moved {gain:g} times as far as noise moves it, not {wanted:.3g} times"
+    if config.max_visibility is None:
+        return f"{short}; use `until={gain:g}`, more steps or a larger budget"
+    visible = config.max_visibility * wanted / reached.gain_over_noise
+    return f"{short}, at a visibility of {config.max_visibility:g}; use `until={gain:g}` or about `max_visibility={visible:.2g}`"

@@ -1,0 +1,189 @@
+"""The jobs of the page's buttons, without a browser: from uploads to downloads."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import smooth_picture
+from PIL import Image
+from small_disk import small_disk
+
+from pca_protect import DeviceError, ModelError, ProtectConfig, Protected, UsageError
+from pca_protect.batch.output_options import OutputOptions
+from pca_protect.image.tensors import Mask
+
+pytest.importorskip("flip_evaluator", reason="needs the extra `eval`")
+
+from pca_protect.cli.web import html, protecting
+from pca_protect.cli.web import models as models_module
+from pca_protect.cli.web.downloads import Downloads
+from pca_protect.cli.web.job_queue import JobQueue
+from pca_protect.cli.web.models import Models
+from pca_protect.cli.web.protecting import ProtectRequest, Results, protect_all
+from pca_protect.cli.web.proving import Proof, prove_edits
+from pca_protect.cli.web.uploads import Uploads
+
+VISIT = "mine"
+
+
+@dataclass
+class Workplace:
+    """The state of a page in one folder."""
+
+    folder: Path
+    models: Models = field(default_factory=lambda: Models("cpu", offline=True))
+    queue: JobQueue = field(default_factory=JobQueue)
+
+    def __post_init__(self) -> None:
+        for name in ("uploads", "kept"):
+            (self.folder / name).mkdir(exist_ok=True)
+        self.downloads = Downloads(self.folder / "kept")
+        self.uploads = Uploads(self.folder / "uploads", max_pixels=1_000_000)
+
+    def protect(self, *pictures: Path, mask: Mask | None = None, **settings: object) -> Results:
+        config = ProtectConfig(**{"vae": "pocket", "device": "cpu", "preset": "instant", **settings})  # type: ignore[arg-type]
+        request = ProtectRequest(
+            self.uploads.of(VISIT, [str(path) for path in pictures]), config, OutputOptions(), mask
+        )
+        return self.queue.submit(
+            lambda job: protect_all(
+                job, VISIT, request, uploads=self.uploads, models=self.models, downloads=self.downloads
+            )
+        ).result()
+
+    def prove(self, results: Results, prompt: str = "snow") -> Proof:
+        (result,) = results.done
+        return self.queue.submit(
+            lambda job: prove_edits(
+                job, VISIT, result, editor="pocket-editor", prompt=prompt, models=self.models, downloads=self.downloads
+            )
+        ).result()
+
+    def shown(self, token: str) -> Image.Image:
+        return Image.open(io.BytesIO(self.downloads.read(token, "shown")))
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Iterator[Workplace]:
+    place = Workplace(tmp_path)
+    yield place
+    place.queue.close()
+
+
+def upload(place: Workplace, name: str, width: int = 72, height: int = 56) -> Path:
+    path = place.folder / "uploads" / name
+    smooth_picture(width, height, seed=len(name)).save(path)
+    return path
+
+
+def test_pages_are_compared_as_a_browser_can_show_them(workplace: Workplace):
+    path = workplace.folder / "uploads" / "pages.tiff"
+    pages = [smooth_picture(40, 32, seed=seed) for seed in (1, 2)]
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    (result,) = workplace.protect(path).done
+    assert (result.name, workplace.shown(result.file).format) == ("pages.protected.tiff", "TIFF")
+    before, after = (workplace.shown(token) for token in (result.before, result.after))
+    assert (before.format, after.format) == ("PNG", "PNG")
+    assert np.array_equal(np.asarray(before), np.asarray(pages[0]))
+    change = np.asarray(after).astype(int) - np.asarray(before)
+    assert np.abs(change).max() == result.record.max_change_levels == 16
+
+
+def test_a_disk_too_full_for_the_zip_keeps_the_pictures(tmp_path: Path):
+    with small_disk(tmp_path) as disk:
+        place = Workplace(tmp_path)
+        place.downloads = Downloads(disk)
+        found = place.protect(upload(place, "one.png"), upload(place, "two.png"))
+        place.queue.close()
+        assert [result.name for result in found.done] == ["one.protected.png", "two.protected.png"]
+        assert all(place.downloads.read(result.file, result.name) for result in found.done)
+        assert found.archive == ""
+        (message,) = found.failed
+        assert message.startswith("the zip of all pictures: cannot be stored (No space left on device)")
+        kept = {path.stat().st_size for path in disk.iterdir()}
+        assert len(list(disk.iterdir())) == 6, f"nothing half-written: {kept}"
+
+
+def test_what_was_done_before_the_device_failed_is_there(workplace: Workplace, monkeypatch: pytest.MonkeyPatch):
+    protect = protecting.protect
+
+    def fails_for_two(picture: object, *rest: object, **more: object) -> Protected:
+        if getattr(picture, "source", "") == "two.png":
+            raise DeviceError("two.png: cpu has no memory")
+        return protect(picture, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(protecting, "protect", fails_for_two)
+    pictures = [upload(workplace, name) for name in ("one.png", "two.png", "three.png")]
+    found = workplace.protect(*pictures)
+    assert [result.name for result in found.done] == ["one.protected.png"]
+    assert found.failed == ("stopped after 1 of 3 pictures, which are kept: two.png: cpu has no memory",)
+    with pytest.raises(DeviceError, match=r"^two\.png: cpu has no memory$"):
+        workplace.protect(pictures[1])
+
+
+def test_the_control_gets_noise_where_the_picture_could_change(workplace: Workplace):
+    """With an editable mask of two pixels, noise changes the edit less than noise on all pixels."""
+    path = upload(workplace, "face.png", 128, 128)
+    mask = np.zeros((128, 128), dtype=bool)
+    mask[5, 5:7] = True
+    little, all_over = (workplace.prove(workplace.protect(path, mask=editable)).edits for editable in (mask, None))
+    assert little.noise_apart is not None
+    assert all_over.noise_apart is not None
+    assert 0 < little.noise_apart < 0.2 * all_over.noise_apart
+
+
+def test_a_proof_at_another_size_says_so(workplace: Workplace):
+    path = upload(workplace, "large.png", 300, 270)
+    said = [
+        any("given the picture at 256x256 px" in warning for warning in workplace.prove(found).warnings)
+        for found in (
+            workplace.protect(path),
+            workplace.protect(path, preset="fast", steps=1, scales=(256,)),
+            workplace.protect(upload(workplace, "small.png", 300, 200)),
+        )
+    ]
+    assert said == [True, False, False]
+
+
+def test_a_proof_by_another_encoder_says_so(workplace: Workplace):
+    path = upload(workplace, "face.png", 128, 128)
+    own = workplace.prove(workplace.protect(path))
+    assert not any("the transfer to another encoder" in warning for warning in own.warnings)
+    results = workplace.protect(path)
+    (result,) = results.done
+    foreign = Results((protecting.replace(result, encoder_digests=("another",)),), (), (), "")
+    assert any(
+        warning.startswith("pocket-editor uses the encoder pocket, but the picture is protected against")
+        for warning in workplace.prove(foreign).warnings
+    )
+    with pytest.raises(UsageError, match="the prompt is empty"):
+        workplace.prove(results, prompt="")
+
+
+def test_a_model_that_is_not_here_says_what_is_known_of_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(models_module, "is_cached", lambda entry: False)  # whatever this machine has in its cache
+    models = Models("cpu", offline=False)
+    with pytest.raises(ModelError, match=r"until sd is downloaded; models of its size took 4 min per 256x256 px"):
+        models.measure_pace(ProtectConfig(vae="sd"))
+    with pytest.raises(ModelError, match=r"^unknown until taesd is downloaded$"):
+        models.measure_pace(ProtectConfig(vae="taesd"))
+
+
+def test_a_fallback_of_auto_says_test_only(workplace: Workplace):
+    found = workplace.protect(upload(workplace, "one.png"), upload(workplace, "two.png"), vae="auto", preset="instant")
+    assert [result.name for result in found.done] == ["one.test-only.png", "two.test-only.png"]
+    assert found.test_only
+    archive = workplace.downloads.open(found.archive)
+    assert archive is not None
+    archive.file.close()
+    assert archive.name == "test-only.zip"
+    shown = html.results(found)
+    assert shown.count("<h3>Test only: ") == 2
+    chosen = workplace.protect(upload(workplace, "three.png"))
+    assert [result.name for result in chosen.done] == ["three.protected.png"]
+    assert "<h3>Test only: three.protected.png" in html.results(chosen)

@@ -1,0 +1,318 @@
+"""The benchmark of edits, on whole but tiny models: what it measures, what it survives, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ASTRONAUT, ROOT, smooth_picture
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from tiny_editors import SIDE, stable_diffusion
+
+from pca_protect import UsageError
+from pca_protect.cli.main import app
+from pca_protect.eval.arms.registry import CONTROLS, NOISE_VISIBLE
+from pca_protect.eval.benches.configs import EditingConfig
+from pca_protect.eval.benches.editing import measure_editing
+from pca_protect.eval.editors.load import load_editor
+from pca_protect.eval.results import Finished
+from pca_protect.eval.trial import prompts_for
+
+ARMS = ("photoguard", "pca-diffusion", "pca-concentration")
+
+
+def rgb(path: Path) -> NDArray[np.int_]:
+    with Image.open(path) as image:
+        return np.asarray(image).astype(int)
+
+
+@pytest.fixture(scope="module")
+def editor_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("editor") / "tiny"
+    stable_diffusion().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures of several sizes and shapes."""
+    folder = tmp_path_factory.mktemp("images")
+    for seed, size in enumerate(((SIDE, SIDE), (90, 70), (40, 130))):
+        smooth_picture(*size, seed=seed).save(folder / f"picture-{seed}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(images: Path, editor_folder: Path) -> EditingConfig:
+    return EditingConfig(
+        str(images),
+        editors=(str(editor_folder),),
+        arms=ARMS,
+        prompts=("snow", "sunset"),
+        seeds=2,
+        steps=2,
+        strength=0.5,
+        metrics=("flip", "ssim", "blur"),
+        device="cpu",
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(config: EditingConfig, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    return measure_editing(config, tmp_path_factory.mktemp("results") / "editing")
+
+
+def test_every_arm_is_compared_with_both_controls(finished: Finished):
+    rows = finished.tables["editing"]
+    for objective, metric in (("1", "flip"), ("2", "flip"), ("2", "ssim"), ("quality", "blur")):
+        asked = [row for row in rows if (row["objective"], row["metric"]) == (objective, metric)]
+        assert {(row["arm"], row["control"]) for row in asked} == {
+            *((arm, control) for arm in ARMS for control in CONTROLS),
+            *((control, None) for control in CONTROLS),
+        }
+        assert all(row["n"] == 3 and row["kept"] == 1.0 for row in asked), "no target is known, so every edit counts"
+    assert "failures" not in finished.tables
+
+
+def test_rows_are_what_the_log_says(finished: Finished):
+    folder = finished.paths[0].parent
+    log = {
+        entry["key"]: entry["measured"]
+        for entry in map(json.loads, (folder / "results.jsonl").read_text().splitlines())
+    }
+    values = {"pca-diffusion": [], "noise-linf": []}
+    for arm, means in values.items():
+        for number in range(3):
+            (entry,) = [found for key, found in log.items() if key.endswith(f"picture-{number}.png | {arm} 16")]
+            means.append(np.mean([edit["to_clean"]["flip"] for edit in entry["edits"].values()]))
+    (row,) = [
+        row
+        for row in finished.tables["editing"]
+        if (row["arm"], row["control"], row["objective"], row["metric"]) == ("pca-diffusion", "noise-linf", "2", "flip")
+    ]
+    differences = np.subtract(values["pca-diffusion"], values["noise-linf"])
+    assert row["effect"] == pytest.approx(np.mean(values["pca-diffusion"]))
+    assert row["difference"] == pytest.approx(differences.mean())
+    assert differences.min() <= row["ci_low"] <= row["difference"] <= row["ci_high"] <= differences.max()
+
+
+def test_budgets_hold_and_noise_is_as_visible_as_the_most_visible_method(finished: Finished):
+    folder = finished.paths[0].parent
+    visible = {}
+    for entry in map(json.loads, (folder / "results.jsonl").read_text().splitlines()):
+        if "visible" in entry["measured"]:
+            _, picture, variant = entry["key"].split(" | ")
+            visible[picture, variant.rpartition(" ")[0]] = entry["measured"]["visible"]
+    for (picture, arm), found in visible.items():
+        if arm == NOISE_VISIBLE:
+            most = max(visible[picture, method]["flip"] for method in ARMS)
+            assert found["flip"] == pytest.approx(most, abs=0.005), "levels are found within a twentieth of a level"
+        else:
+            assert 0 < found["max_change_levels"] <= 16
+
+
+def test_pictures_of_the_first_edits_are_kept(finished: Finished, editor_folder: Path):
+    kept = finished.paths[0].parent / "pictures" / str(editor_folder).lstrip("/").replace("/", "_") / "picture-0"
+    names = {path.name for path in kept.iterdir()}
+    assert {"original.png", "clean.png", "pca-diffusion-16.png", "pca-diffusion-16-protected.png"} <= names
+    original, protected = (rgb(kept / name) for name in ("original.png", "pca-diffusion-16-protected.png"))
+    assert 0 < np.abs(original - protected).max() <= 16
+
+
+RUN = """
+import sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from pca_protect.eval.benches.configs import EditingConfig
+from pca_protect.eval.benches.editing import measure_editing
+measure_editing(eval(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+def test_a_killed_run_goes_on_to_the_same_tables(config: EditingConfig, tmp_path: Path):
+    small = replace(config, pictures=2, seeds=1, prompts=("snow",))
+    folder = tmp_path / "killed"
+    command = [sys.executable, "-c", RUN, repr(small), str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    log = folder / "results.jsonl"
+    for lines in (2, 7):
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        while process.poll() is None and not (log.exists() and log.read_bytes().count(b"\n") >= lines):
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert lines <= log.read_bytes().count(b"\n") < 2 * (1 + len(ARMS) + len(CONTROLS)), "killed before its end"
+        with log.open("ab") as torn:
+            torn.write(b'{"key": "half a li')
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+    undisturbed = [*command[:-1], str(tmp_path / "undisturbed")]
+    subprocess.run(undisturbed, cwd=ROOT, env=environment, check=True, capture_output=True)
+    tables = [
+        json.loads((tmp_path / name / "summary.json").read_text())["tables"] for name in ("killed", "undisturbed")
+    ]
+    for row in [row for each in tables for row in each["frontier"]]:
+        assert row.pop("seconds") is None or row["arm"] != NOISE_VISIBLE
+        row.pop("seconds_share")  # times are those of the run
+    assert tables[0] == tables[1]
+    assert tables[0]["editing"]
+
+
+def test_one_picture_has_means_and_no_statistics(config: EditingConfig, tmp_path: Path):
+    small = replace(config, pictures=1, seeds=1, prompts=("snow",), arms=("photoguard",))
+    rows = measure_editing(small, tmp_path / "one").tables["editing"]
+    compared = [row for row in rows if row["control"]]
+    assert compared
+    assert all(row["n"] == 1 and row["difference"] is not None for row in compared)
+    assert all(row[name] is None for row in compared for name in ("ci_low", "ci_high", "p", "p_holm", "win_rate"))
+
+
+def test_a_picture_that_cannot_be_read_is_named_and_the_others_are_measured(config: EditingConfig, tmp_path: Path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "broken.png").write_bytes(b"no picture")
+    for seed in range(2):
+        smooth_picture(SIDE, SIDE, seed=seed).save(folder / f"whole-{seed}.png")
+    small = replace(config, images=str(folder), seeds=1, prompts=("snow",), arms=("photoguard",))
+    tables = measure_editing(small, tmp_path / "out").tables
+    assert [row["picture"] for row in tables["failures"]] == ["broken.png"]
+    assert all(row["n"] == 2 for row in tables["editing"])
+
+
+def test_an_editor_that_returns_nan_is_named_and_the_other_is_measured(
+    config: EditingConfig, editor_folder: Path, tmp_path: Path
+):
+    broken = tmp_path / "broken"
+    stable_diffusion().save_pretrained(broken)
+    weights = next((broken / "unet").glob("*.safetensors"))
+    tensors = load_file(weights)
+    tensors["conv_out.bias"] = torch.full_like(tensors["conv_out.bias"], float("nan"))
+    save_file(tensors, weights, {"format": "pt"})
+    small = replace(
+        config, editors=(str(broken), str(editor_folder)), pictures=2, seeds=1, prompts=("snow",), arms=("photoguard",)
+    )
+    tables = measure_editing(small, tmp_path / "out").tables
+    assert [(row["editor"], row["picture"]) for row in tables["failures"]] == [
+        (str(broken), f"picture-{number}.png") for number in range(2)
+    ]
+    assert all("not finite" in str(row["reason"]) for row in tables["failures"])
+    assert {row["editor"] for row in tables["editing"]} == {str(editor_folder)}
+    assert all(row["n"] == 2 for row in tables["editing"])
+
+
+def test_a_changed_setting_does_not_mix_with_old_results(config: EditingConfig, finished: Finished):
+    folder = finished.paths[0].parent
+    before = (folder / "summary.json").read_bytes()
+    with pytest.raises(UsageError, match=r"measured with other settings.*seeds"):
+        measure_editing(replace(config, seeds=3), folder)
+    assert (folder / "summary.json").read_bytes() == before
+
+
+def test_an_edited_result_is_refused(config: EditingConfig, finished: Finished, tmp_path: Path):
+    log = tmp_path / "results.jsonl"
+    lines = (finished.paths[0].parent / "results.jsonl").read_text().splitlines(keepends=True)
+    lines[3] = lines[3].replace('"flip": 0.', '"flip": 0.9', 1)
+    log.write_text("".join(lines))
+    with pytest.raises(UsageError, match="line 4: was changed after it was written"):
+        measure_editing(config, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"arms": ("photogard",)}, "did you mean photoguard"),
+        ({"metrics": ("flipp",)}, "did you mean flip"),
+        ({"budgets": (0,)}, "budget 0"),
+        ({"budgets": (8, 8)}, "given twice"),
+        ({"seeds": 0}, "seeds 0"),
+        ({"editors": ()}, "no editor given"),
+        ({"prompts": ()}, "no prompt given"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused_at_once(config: EditingConfig, change: dict[str, object], message: str):
+    with pytest.raises(UsageError, match=message):
+        replace(config, **change)
+
+
+def test_a_metric_that_needs_larger_pictures_is_refused(config: EditingConfig, tmp_path: Path):
+    with pytest.raises(UsageError, match=r"ms-ssim: takes pictures from 1\d\d px up and these have 64 px"):
+        measure_editing(replace(config, metrics=("ms-ssim",)), tmp_path / "out")
+
+
+def test_styles_have_targets_for_embedded_editors_alone(editor_folder: Path):
+    known, free = prompts_for(load_editor("pocket-editor", device="cpu"), ["snow", "a red door"])
+    assert known.target is not None
+    assert (known.text, free.text, free.target) == ("add some snow", "a red door", None)
+    (foreign,) = prompts_for(load_editor(str(editor_folder), device="cpu"), ["snow"])
+    assert (foreign.text, foreign.target) == ("add some snow", None)
+    for words, message in (
+        (["snow", "add some snow"], "given twice"),
+        (["none"], "says nothing"),
+        ([""], "says nothing"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            prompts_for(load_editor(str(editor_folder), device="cpu"), words)
+
+
+def test_the_paper_modes_make_edits_of_a_photograph_fail(tmp_path: Path):
+    """One real photograph through the embedded editor: both modes move its edits further than noise of the same budget"""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    with Image.open(ASTRONAUT) as image:
+        image.crop((100, 30, 356, 286)).save(folder / "astronaut.png")
+    config = EditingConfig(
+        str(folder),
+        arms=("fast-diffusion", "fast-concentration"),
+        prompts=("watercolor",),
+        seeds=1,
+        metrics=("flip",),
+        device="cpu",
+    )
+    rows = measure_editing(config, tmp_path / "out").tables["editing"]
+    effects = {row["arm"]: row["effect"] for row in rows if row["objective"] == "2"}
+    assert effects["fast-diffusion"] > 1.2 * effects["noise-linf"]
+    assert effects["fast-concentration"] > 1.2 * effects["noise-linf"]
+
+
+def test_prompts_ask_how_much_the_effect_depends_on_the_prompt(
+    images: Path, editor_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    out = tmp_path / "prompts"
+    app(
+        [
+            *("bench", "prompts", "--images", str(images), "--editor", str(editor_folder), "--out", str(out)),
+            *(
+                "--arm",
+                "pca-diffusion",
+                "--prompt",
+                "snow",
+                "--prompt",
+                "a red door",
+                "--seeds",
+                "1",
+                "--device",
+                "cpu",
+            ),
+        ],
+        standalone_mode=False,
+    )
+    table = json.loads((out / "summary.json").read_text())["tables"]["prompts"]
+    assert [row["prompt"] for row in table] == ["snow", "a red door", "spread"]
+    by_prompt = [row["difference"] for row in table[:2]]
+    assert table[2]["difference"] == pytest.approx(np.mean(by_prompt))
+    assert table[2]["spread"] == pytest.approx(np.std(by_prompt, ddof=1) / abs(np.mean(by_prompt)))
+    assert str(out / "report.html") in capsys.readouterr().out
+    assert "a red door" in (out / "report.html").read_text()

@@ -1,0 +1,118 @@
+"""The transfer benchmark, on tiny encoders: who was protected against, who is measured, and what counts as the same encoder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import smooth_picture, tiny_kl
+from tiny_editors import SIDE, stable_diffusion
+
+from pca_protect import ProtectConfig, UsageError
+from pca_protect.attack.ensemble import mean_of
+from pca_protect.attack.objectives import CollapseObjective
+from pca_protect.engine import run_recipe
+from pca_protect.eval.benches.configs import TransferConfig
+from pca_protect.eval.benches.transfer import measure_transfer
+from pca_protect.eval.results import Finished
+from pca_protect.surrogates.load import load_surrogate
+
+NAMES = ("one", "two", "three")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three VAEs, a copy of the first one under another name, and an editor that uses the first."""
+    folder = tmp_path_factory.mktemp("models")
+    for seed, name in enumerate(NAMES):
+        tiny_kl(seed=seed).save_pretrained(folder / name)
+    tiny_kl(seed=0).save_pretrained(folder / "copy-of-one")
+    editor = stable_diffusion()
+    editor.vae = tiny_kl(seed=0)
+    editor.save_pretrained(folder / "editor")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(models: Path) -> TransferConfig:
+    images = models / "images"
+    images.mkdir()
+    for seed in range(2):
+        smooth_picture(SIDE, SIDE, seed=seed).save(images / f"{seed}.png")
+    return TransferConfig(
+        str(images),
+        vaes=tuple(str(models / name) for name in (*NAMES, "copy-of-one")),
+        editors=(str(models / "editor"),),
+        prompts=("at night",),
+        size_px=SIDE,
+        device="cpu",
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(config: TransferConfig, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    return measure_transfer(config, tmp_path_factory.mktemp("results") / "transfer")
+
+
+def named(row: dict[str, object], column: str, models: Path) -> str:
+    return str(row[column]).replace(f"{models}/", "")
+
+
+def test_equal_weights_are_one_encoder_under_two_names(finished: Finished, models: Path):
+    rows = finished.tables["transfer"]
+    assert {named(row, "target", models) for row in rows} == set(NAMES)
+    assert {named(row, "surrogate", models) for row in rows} == {*NAMES, *(f"all but {name}" for name in NAMES)}
+    shared = {named(row, "target", models): named(row, "names", models) for row in rows}
+    assert shared == {"one": "one, copy-of-one", "two": "two", "three": "three"}
+
+
+def test_white_box_is_marked_and_goes_furthest(finished: Finished, models: Path):
+    effects = {}
+    for row in finished.tables["transfer"]:
+        source, target = named(row, "surrogate", models), named(row, "target", models)
+        assert row["same_encoder"] == (
+            source == target or (source.startswith("all but") and source != f"all but {target}")
+        )
+        if (row["objective"], row["metric"], row["mode"]) == ("posterior", "latent", "diffusion"):
+            effects[source, target] = float(str(row["effect"]))
+    for target in NAMES:
+        others = [effects[source, target] for source in (*NAMES, f"all but {target}") if source != target]
+        assert effects[target, target] > max(others)
+
+
+def test_edits_belong_to_the_target_whose_encoder_the_editor_shares(finished: Finished, models: Path):
+    edits = [row for row in finished.tables["transfer"] if row["objective"] == "2"]
+    assert {named(row, "target", models) for row in edits} == {"one"}
+    assert len(edits) == 6 * 2, "six sources, two modes"
+    assert all(row["kept"] == 1 and row["n"] == 2 and row["ci_low"] is not None for row in edits)
+
+
+def test_a_rerun_measures_nothing_and_says_the_same(config: TransferConfig, finished: Finished):
+    folder = finished.paths[0].parent
+    log = (folder / "results.jsonl").read_bytes()
+    assert measure_transfer(config, folder).tables == finished.tables
+    assert (folder / "results.jsonl").read_bytes() == log
+
+
+def test_an_editor_of_no_target_is_refused(config: TransferConfig, models: Path, tmp_path: Path):
+    without = replace(config, vaes=tuple(str(models / name) for name in ("two", "three")))
+    with pytest.raises(UsageError, match=r"its VAE is none of .*two, .*three; add it with --vae"):
+        measure_transfer(without, tmp_path)
+
+
+def test_an_editor_of_another_size_is_refused(config: TransferConfig, tmp_path: Path):
+    with pytest.raises(UsageError, match="edits pictures of 64 px and the benchmark has 128 px; give --size 64"):
+        measure_transfer(replace(config, size_px=128), tmp_path)
+
+
+def test_an_ensemble_moves_every_member(models: Path):
+    pixels = torch.rand(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    members = [
+        CollapseObjective(load_surrogate(str(models / name), device="cpu").posterior, 1.0, "up", pixels)
+        for name in NAMES
+    ]
+    moved = run_recipe(pixels, mean_of(members), ProtectConfig(preset="fast")).pixels
+    for member in members:
+        assert float(member(moved)[0]) < float(member(pixels)[0])
