@@ -35,6 +35,7 @@ from pca_protect.cli.web.command import command
 from pca_protect.cli.web.downloads import Downloads
 from pca_protect.cli.web.job_queue import MAX_WAITING_JOBS, Job, JobQueue
 from pca_protect.cli.web.names import protected_names, safe_name
+from pca_protect.cli.web.proving import _is_protected_at
 from pca_protect.cli.web.uploads import Uploads
 from pca_protect.config import PRESETS, SURVIVE
 from pca_protect.modes import MODES
@@ -88,6 +89,13 @@ def test_every_choice_of_the_program_is_on_the_page():
         "auto",
         *(n for n, entry in REGISTRY.items() if entry.embedded),
     }
+
+
+def test_one_megapixel_is_the_size_of_editors_of_1024_px():
+    assert _is_protected_at(1024, ("1mp", "native"))
+    assert _is_protected_at(512, (512,))
+    assert not _is_protected_at(512, ("1mp", "native"))
+    assert not _is_protected_at(1024, (512, "native"))
 
 
 def test_defaults_of_the_page_are_those_of_the_program():

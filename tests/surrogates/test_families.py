@@ -185,6 +185,7 @@ def test_a_gated_member_is_left_out_and_the_others_are_downloaded(photo: Path, h
     done = command(photo, "--vae", "editors", "--json", "--device", "cpu")
     assert done.exit_code == 0, done.output
     said = done.stderr.splitlines()
+    assert any(line.startswith("VAE editors: flux1, qwen-image (") and "not covered" in line for line in said)
     assert sum(line.startswith("warning: VAE editors goes on without flux2") for line in said) == 1
     assert any("hf auth login" in line and "is gated" in line for line in said)
     record = json.loads(done.stdout)
