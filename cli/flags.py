@@ -23,6 +23,7 @@ _FLAGS = {
     "recursive": "--recursive",
     "region": "--region",
     "rights_notice": "--notice",
+    "scales": "--scales",
     "survive": "--survive",
     "until": "--until",
     "vae": "--vae",

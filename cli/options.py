@@ -10,6 +10,7 @@ import typer
 from pca_protect.cli import console
 from pca_protect.config import PRESETS, SURVIVE
 from pca_protect.modes import MODES
+from pca_protect.surrogates.families import FAMILIES
 from pca_protect.version import __version__
 
 
@@ -23,6 +24,7 @@ def print_version(wanted: bool) -> None:
 _MODES = "; ".join(f"{name}: {mode.aim}" for name, mode in MODES.items())
 _PRESETS = "; ".join(f"{name}: {recipe.summary}" for name, recipe in PRESETS.items())
 _SURVIVE = "; ".join(f"{name}: {what}" for name, what in SURVIVE.items())
+_FAMILIES = "; ".join(f"{name}: {family.summary}" for name, family in FAMILIES.items())
 _HIDDEN_DEFAULT = False
 
 Pictures = Annotated[
@@ -57,8 +59,9 @@ Vaes = Annotated[
         metavar="NAME",
         help=(
             "Encoder to protect against: a name from `pca-protect vaes`, a hub id, a folder or a .safetensors file. "
-            "Repeat it to protect against several at once. `auto` is the Stable Diffusion VAE; if that is unavailable, an "
-            "embedded test model, and the output NAME.test-only.png is not protected.  [default: auto]"
+            f"Repeat it to protect against several at once. {_FAMILIES}. A program's name (kontext, illustrious) selects its "
+            "encoder. `auto` is the Stable Diffusion VAE, on a CUDA device of 16 GB with the cached encoders of `today`; if "
+            "unavailable, an embedded test model, and the output NAME.test-only.png is not protected.  [default: auto]"
         ),
         show_default=_HIDDEN_DEFAULT,
     ),
@@ -141,8 +144,9 @@ Scales = Annotated[
     typer.Option(
         metavar="PX,...",
         help=(
-            "Sizes at which editors process the picture, as pixels of its shorter side or `native`, such as 512,1024,native. "
-            "The loss is averaged over them."
+            "Sizes at which editors process the picture, as pixels of its shorter side, `1mp` (about one megapixel) or `native`, "
+            "such as 512,1mp,native. The loss is averaged over them.  [default: native; 1mp,native for families and programs "
+            "that resize to it]"
         ),
         show_default=_HIDDEN_DEFAULT,
     ),

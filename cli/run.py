@@ -17,6 +17,7 @@ from pca_protect.cli.run_output import Reporter, show_preview
 from pca_protect.config import Precision, ProtectConfig, parse_scales
 from pca_protect.errors import ModelError, PcaProtectError, PictureError, UsageError
 from pca_protect.modes import Direction
+from pca_protect.surrogates.families import expand
 
 if TYPE_CHECKING:
     from pca_protect.batch.estimate import Estimate
@@ -75,8 +76,8 @@ def run(
         raise UsageError("--overwrite and --skip-existing are mutually exclusive; give one")
     if engine not in ("local", "ray"):
         raise UsageError(f"unknown engine {engine!r}; choose local or ray")
-    if for_unknown and len(vae) < 2:
-        raise UsageError("--for-unknown needs several encoders; give --vae twice or more, or leave it out")
+    if for_unknown and len(expand(vae)) < 2:
+        raise UsageError("--for-unknown needs several encoders; give --vae twice or more, or a family, or leave it out")
     config = ProtectConfig(
         mode=mode,
         preset=preset,
@@ -188,8 +189,9 @@ def _preview(request: Request, config: ProtectConfig) -> None:
 
         if planned.resolved is None:
             raise PictureError("no picture can be read")
-        if planned.needs_download:
-            raise ModelError(f"{', '.join(planned.resolved.names)} has to be downloaded first")
+        if planned.downloads:
+            verb = "has" if len(planned.downloads) == 1 else "have"
+            raise ModelError(f"{', '.join(planned.downloads)} {verb} to be downloaded first")
         surrogate = load_resolved(planned.resolved, device=config.device, precision=config.precision, offline=True)
         return estimate(planned.to_do, config, surrogate=surrogate, evaluate=request.evaluate)
 

@@ -1,11 +1,14 @@
-"""`pca-protect vaes`: lists the encoders known by name."""
+"""`pca-protect vaes`: lists the encoders, families and programs known by name."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from pca_protect.cli import console, options
+from pca_protect.config import Scale
+from pca_protect.surrogates.families import FAMILIES, PROGRAMS
 from pca_protect.surrogates.hub import is_cached
 from pca_protect.surrogates.registry import REGISTRY, SurrogateEntry
 
@@ -13,15 +16,44 @@ _HEADER = ("NAME", "HUB ID", "LATENT", "ENCODER", "LICENCE", "STATUS", "COVERS (
 
 
 def vaes(as_json: options.AsJson = False) -> None:
-    """List the encoders that --vae knows by name. Any hub id, folder or .safetensors file works too."""
+    """List the encoders, families and programs that --vae knows by name. Any hub id, folder or .safetensors file works too."""
     if as_json:
-        for entry in REGISTRY.values():
-            console.result(json.dumps({**asdict(entry), "embedded": entry.embedded, "is_cached": is_cached(entry)}))
+        _print_json()
         return
-    rows = [_HEADER, *(_row(entry) for entry in REGISTRY.values())]
+    _print_table([_HEADER, *(_row(entry) for entry in REGISTRY.values())])
+    console.result("")
+    families = [
+        (name, ", ".join(family.members), _sizes(family.scales), family.summary) for name, family in FAMILIES.items()
+    ]
+    _print_table([("FAMILY", "ENCODERS", "SCALES", "FOR"), *families])
+    console.result("")
+    programs = [
+        (name, program.vae, _sizes(program.scales), f"{program.model}{'' if program.is_verified else '?'}")
+        for name, program in PROGRAMS.items()
+    ]
+    _print_table([("PROGRAM", "ENCODER", "SCALES", "FOR (? unverified)"), *programs])
+
+
+def _print_json() -> None:
+    """An object a line; `kind` tells encoders, families and programs apart."""
+    for entry in REGISTRY.values():
+        state = {"embedded": entry.embedded, "is_cached": is_cached(entry)}
+        console.result(json.dumps({"kind": "encoder", **asdict(entry), **state}))
+    for name, family in FAMILIES.items():
+        console.result(json.dumps({"kind": "family", "name": name, **asdict(family)}))
+    for name, program in PROGRAMS.items():
+        fields = {**asdict(program), "is_verified": program.is_verified}
+        console.result(json.dumps({"kind": "program", "name": name, **fields}))
+
+
+def _print_table(rows: list[tuple[str, ...]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         console.result("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _sizes(scales: Sequence[Scale]) -> str:
+    return ", ".join(map(str, scales)) or "native"
 
 
 def _row(entry: SurrogateEntry) -> tuple[str, ...]:

@@ -14,12 +14,15 @@ from typing import Literal
 
 from pca_protect.errors import UsageError
 from pca_protect.modes import MODES, RENAMED_MODES, Direction, Mode, present_name
+from pca_protect.surrogates.families import scales_of
 
 ScheduleName = Literal["constant", "linear", "cosine"]
 InitName = Literal["zero", "universal"]
 Device = Literal["auto", "cpu", "cuda", "mps"] | str
 """`cuda:N` is the CUDA device of that index."""
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Scale = int | Literal["native", "1mp"]
+"""See `ProtectConfig.scales`."""
 
 
 SURVIVE = {
@@ -126,14 +129,16 @@ class ProtectConfig:
         seed: of the noise control of the evaluation, and of random transforms: with `survive` and `for_unknown`.
         region: protects only a part of the picture: `center` (the middle half of each side), `face` (the faces found) or
             `x,y,w,h` in pixels of the upright picture; None is all of it.
-        scales: sizes at which editors see the picture, in pixels of its shorter side; `native` is its own size. The loss is
-            averaged over them. Empty is the own size only.
+        scales: sizes at which editors see the picture, in pixels of its shorter side; `native` is its own size, `1mp` about one
+            megapixel, see `resize.sizes`. The loss is averaged over them. Empty takes those of the families and programs among
+            `vae`, see `families.scales_of`, and otherwise the own size only.
         tile_px: side of the largest window, a multiple of 64 from 128 up; larger pictures are optimised window by window.
         max_memory_megabytes: limit on the memory of the process, or of the CUDA device; smaller windows and batches keep
             below it. None uses what is available.
         batch: largest number of pictures of one size in a batch. None is 1 on the CPU and on MPS, and up to 16 on CUDA.
-        vae: surrogate name, hub id, folder or `.safetensors` file; `auto` is the Stable Diffusion VAE if it is cached or can be
-            downloaded, and the embedded `pocket` otherwise. A tuple protects against all of them.
+        vae: name of a surrogate, family or program, hub id, folder or `.safetensors` file; `auto` is the Stable Diffusion VAE if
+            it is cached or can be downloaded, and the embedded `pocket` otherwise, see `resolve`. A tuple protects against all
+            of them.
         for_unknown: with several encoders, optimise transfer to encoders outside the ensemble, at the price of up to two thirds
             of the members' shift: random transforms, gradients of equal length, the whole budget. False optimises the members.
         device: `auto` prefers cuda, then mps, then cpu; `cuda:1` is the second CUDA device. A `torch.device` works too.
@@ -154,7 +159,7 @@ class ProtectConfig:
     direction: Direction | None = None
     seed: int = 0
     region: str | None = None
-    scales: tuple[int | Literal["native"], ...] = ()
+    scales: tuple[Scale, ...] = ()
     tile_px: int = 768
     max_memory_megabytes: int | None = None
     batch: int | None = None
@@ -204,9 +209,11 @@ class ProtectConfig:
         _in_range("seed", self.seed, 0, 2**63 - 1, "")
         if self.region is not None:
             parse_region(self.region)
+        if not self.scales:
+            object.__setattr__(self, "scales", scales_of(self.vaes))
         for scale in self.scales:
-            if scale != "native":
-                _in_range("scale", scale, 64, 100_000, "pixels of the shorter side, or native")
+            if scale not in ("native", "1mp"):
+                _in_range("scale", scale, 64, 100_000, "pixels of the shorter side, or native or 1mp")
         if len(set(self.scales)) < len(self.scales):
             raise UsageError(f"scales {', '.join(map(str, self.scales))} name one twice; give each once")
         _in_range("tile", self.tile_px, 128, 65536, "pixels a side, a multiple of 64")
@@ -358,18 +365,24 @@ def parse_region(region: str) -> str | tuple[int, int, int, int]:
     return x, y, width, height
 
 
-def parse_scales(text: str) -> tuple[int | Literal["native"], ...]:
+def parse_scales(text: str) -> tuple[Scale, ...]:
     """Sizes between commas; none for an empty text.
 
     Raises:
-        UsageError: one is neither a number nor `native`.
+        UsageError: one is neither a number nor `native` nor `1mp`.
     """
     try:
-        return tuple("native" if part.strip() == "native" else int(part) for part in text.split(",") if text)
+        return tuple(_parse_scale(part.strip()) for part in text.split(",") if text)
     except ValueError:
         raise UsageError(
-            f"scales {text!r} are not sizes in pixels and `native`, between commas; 512,native for instance"
+            f"scales {text!r} are not sizes in pixels, `native` and `1mp`, between commas; 512,native for instance"
         ) from None
+
+
+def _parse_scale(text: str) -> Scale:
+    if text == "native":
+        return "native"
+    return "1mp" if text == "1mp" else int(text)
 
 
 def require_device_name(device: str) -> None:

@@ -46,6 +46,20 @@ def resolve_device(device: Device | torch.device) -> torch.device:
     return device
 
 
+_LARGE_GPU_BYTES = 15e9
+"""A nominal 16 GB; drivers keep part of it."""
+
+
+def is_large_gpu(device: Device | torch.device) -> bool:
+    """Whether a device is a CUDA device with 16 GB of memory or more, free or not.
+
+    Raises:
+        UsageError, DeviceError: see `resolve_device`.
+    """
+    found = resolve_device(device)
+    return found.type == "cuda" and torch.cuda.mem_get_info(found)[1] >= _LARGE_GPU_BYTES
+
+
 def respect_quota() -> None:
     """Limits PyTorch's thread count to the CPU quota of the control group (Linux, version 2), unless `OMP_NUM_THREADS` is set.
     The thread count determines the summation order, which can flip signs of gradients near zero."""

@@ -63,7 +63,7 @@ class Cancelled(PcaProtectError):  # noqa: N818 - not an error
 
 
 class FallbackWarning(UserWarning):
-    """`auto` selected the embedded test model, because the Stable Diffusion VAE is not available."""
+    """An encoder is not available: `auto` selected the embedded test model instead, or a family is used without a member."""
 
 
 class RenamedWarning(FutureWarning):

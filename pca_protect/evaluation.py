@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Literal
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor
 from pca_protect.attack.objectives import Loss
 from pca_protect.attack.posterior import Posterior, concatenate
 from pca_protect.attack.visibility import visible_levels
+from pca_protect.config import Scale
 from pca_protect.device import empty_cache, is_out_of_memory
 from pca_protect.errors import not_finite
 from pca_protect.image.resize import resized, sizes
@@ -95,7 +95,7 @@ class Criteria:
     budget_levels: int
     seed: int
     loss: Loss
-    scales: tuple[int | Literal["native"], ...]
+    scales: tuple[Scale, ...]
     posted_px: int | None
     tile_px: int
     max_megabytes: int | None

@@ -8,6 +8,7 @@ from pca_protect.batch.output_options import OutputOptions
 from pca_protect.config import PRESETS, ProtectConfig, parse_scales
 from pca_protect.errors import UsageError
 from pca_protect.modes import MODES
+from pca_protect.surrogates.families import FAMILIES
 from pca_protect.surrogates.hub import is_cached
 from pca_protect.surrogates.registry import FALLBACK, PREFERRED, REGISTRY, SurrogateEntry
 
@@ -24,10 +25,11 @@ PLACES: list[Choice] = [
 ]
 
 SIZES: list[Choice] = [
-    ("At its own size", ""),
+    ("At its own size, or as the chosen models see it", ""),
     ("At 256 px, like the built-in test editors", "256,native"),
     ("At 512 px, like Stable Diffusion 1.x", "512,native"),
     ("At 512, 768 or 1024 px", "512,768,1024,native"),
+    ("At about one megapixel, as FLUX.1 Kontext, FLUX.2 and Qwen-Image-Edit", "1mp,native"),
 ]
 
 PARTS: list[Choice] = [
@@ -61,7 +63,7 @@ class Selection:
 
     Attributes:
         survive: empty for none.
-        scales: input of `parse_scales`; empty for the picture's own size.
+        scales: input of `parse_scales`; empty as for `ProtectConfig.scales`.
         region: empty for the whole picture; `paint` for the painted mask.
         max_visibility: 0 for no limit.
     """
@@ -103,24 +105,35 @@ class Selection:
 
 
 def local_encoders(*, offline: bool) -> list[Choice]:
-    """`auto` and the encoders that need no download."""
-    return [
-        (_automatic(offline=offline), "auto"),
-        *(_encoder_choice(entry) for entry in REGISTRY.values() if is_cached(entry)),
-    ]
+    """`auto`, and the families and encoders that need no download."""
+    families = [(f"{name}: {FAMILIES[name].summary}, installed", name) for name in FAMILIES if not _missing(name)]
+    encoders = [_encoder_choice(entry) for entry in REGISTRY.values() if is_cached(entry)]
+    return [(_automatic(offline=offline), "auto"), *families, *encoders]
 
 
 def remote_encoders(*, offline: bool) -> list[Choice]:
-    """The encoders that need a download, with its size. Uses no network."""
+    """The families and encoders that need a download, with its size. Uses no network."""
     if offline:
         return []
-    return [_encoder_choice(entry) for entry in REGISTRY.values() if not is_cached(entry)]
+    families = [
+        (f"{name}: {FAMILIES[name].summary}, about {sum(entry.download_megabytes for entry in missing)} MB", name)
+        for name in FAMILIES
+        if (missing := _missing(name))
+    ]
+    return [*families, *(_encoder_choice(entry) for entry in REGISTRY.values() if not is_cached(entry))]
+
+
+def _missing(family: str) -> list[SurrogateEntry]:
+    """Members that are not in the local cache."""
+    return [REGISTRY[name] for name in FAMILIES[family].members if not is_cached(REGISTRY[name])]
 
 
 def _automatic(*, offline: bool) -> str:
     preferred = REGISTRY[PREFERRED]
     if is_cached(preferred):
-        return f"Automatic: {preferred.family}, installed"
+        others = [REGISTRY[name] for name in FAMILIES["today"].members if name != PREFERRED]
+        installed = ", ".join(entry.family for entry in others if is_cached(entry))
+        return f"Automatic: {preferred.family}, installed{f'; on a large GPU also {installed}' if installed else ''}"
     if offline:
         return f"Automatic: the test model {FALLBACK}, because {preferred.family} is not installed"
     return (

@@ -12,10 +12,11 @@ from pca_protect.config import Device, ProtectConfig
 from pca_protect.device import resolve_device
 from pca_protect.errors import ModelError
 from pca_protect.surrogates.encoder import AnySurrogate
+from pca_protect.surrogates.families import AUTO, expand
 from pca_protect.surrogates.hub import is_cached
 from pca_protect.surrogates.load import load_resolved
 from pca_protect.surrogates.registry import PREFERRED, REGISTRY, SurrogateEntry
-from pca_protect.surrogates.resolve import AUTO, resolve
+from pca_protect.surrogates.resolve import resolve
 
 if TYPE_CHECKING:
     from pca_protect.eval.editors.editor import Editor
@@ -43,7 +44,7 @@ class Models:
         """
         if self._encoders is None or self._encoders[0] != names:
             self._encoders = None  # frees memory first
-            resolved = resolve(names, offline=self._offline)
+            resolved = resolve(names, offline=self._offline, device=self._device)
             self._encoders = (names, load_resolved(resolved, device=self._device, offline=self._offline))
         return self._encoders[1]
 
@@ -72,7 +73,7 @@ class Models:
             UsageError, DeviceError, PictureError: as `estimate.measure_pace`.
         """
         if not self._offline:
-            for name in config.vaes:
+            for name in expand(config.vaes):
                 entry = REGISTRY.get(PREFERRED if name == AUTO else name)
                 if entry is not None and not is_cached(entry):
                     raise ModelError(f"unknown until {entry.name} is downloaded{self._rough_estimate(entry, config)}")

@@ -32,7 +32,7 @@ from pca_protect.protected import Protected
 from pca_protect.protection import protect
 from pca_protect.record import Record
 from pca_protect.surrogates.encoder import AnySurrogate
-from pca_protect.surrogates.resolve import AUTO
+from pca_protect.surrogates.families import AUTO
 
 AMPLIFICATION = 8
 MASK_NAME = "mask.png"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pca_protect.cli.web.downloads import Downloads
 from pca_protect.cli.web.job_queue import Job
 from pca_protect.cli.web.models import Models
 from pca_protect.cli.web.protecting import MASK_NAME, Result
+from pca_protect.config import Scale
 from pca_protect.errors import UsageError
 from pca_protect.eval.check.edits import (
     EDIT_OF_GIVEN,
@@ -36,6 +37,8 @@ _CAPTIONS = {
 }
 
 
+_MEGAPIXEL_SIDE_PX = 1024
+"""Of a square picture at the scale `1mp`."""
 _BEGUN = 0.01
 """Share of an edit that has just begun: `Job` measures the rate from the first share above 0."""
 
@@ -104,7 +107,7 @@ def _warnings(editor: Editor, result: Result, original: Picture) -> Iterator[str
         )
     scales = result.record.config["scales"]
     assert isinstance(scales, tuple)
-    if min(original.width, original.height) > editor.size_px and editor.size_px not in scales:
+    if min(original.width, original.height) > editor.size_px and not _is_protected_at(editor.size_px, scales):
         yield (
             f"{editor.name} was given the picture at {editor.size_px}x{editor.size_px} px; downscaling removes most of a fine "
             "perturbation, so choose the editor's size under 6"
@@ -113,3 +116,8 @@ def _warnings(editor: Editor, result: Result, original: Picture) -> Iterator[str
 
 def _load_picture(downloads: Downloads, token: str, name: str) -> Picture:
     return decode_picture(downloads.read(token, name), name, max_pixels=sys.maxsize)  # the upload was checked
+
+
+def _is_protected_at(side_px: int, scales: Sequence[Scale]) -> bool:
+    """Whether the loss included the picture at the side of an editor's square pictures."""
+    return side_px in scales or (side_px == _MEGAPIXEL_SIDE_PX and "1mp" in scales)

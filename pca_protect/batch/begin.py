@@ -1,4 +1,5 @@
-"""Prepares a run: finds inputs, resolves `auto`, names outputs and classifies every picture. Imports no torch."""
+"""Prepares a run: finds inputs, resolves encoders, names outputs and classifies every picture. Imports no torch, unless `auto`
+may take several encoders."""
 
 from __future__ import annotations
 
@@ -82,21 +83,21 @@ def classify_inputs(
     resolve: Callable[[], Resolved],
     weights_digest: WeightsDigest,
 ) -> Classified:
-    """Resolve `auto`, name the outputs accordingly, and find the pending pictures.
+    """Resolve `auto` and families, name the outputs accordingly, and find the pending pictures.
 
-    If the model of `auto` is not cached, existing outputs are classified first, under their regular names and for any
-    encoder. `resolve` is called only if a picture is pending. Thus an invalid request causes no download, and a fallback
+    If an encoder of `auto` or of a family is not cached, existing outputs are classified first, under their regular names and
+    for any encoder. `resolve` is called only if a picture is pending. Thus an invalid request causes no download, and a fallback
     does not redo protected pictures. If `resolve` falls back, the outputs of pending pictures get test-only names.
 
     Args:
-        resolve: resolves `auto`, with a download if necessary.
+        resolve: resolves the names, with downloads if necessary.
 
     Raises:
         UsageError: see `classify.classify`.
         ModelError: from `resolve`.
     """
     planned = inputs.plan
-    resolved = resolve_cached(config.vaes)
+    resolved = resolve_cached(config.vaes, device=config.device, precision=config.precision)
     if resolved is None:
         statuses = _classified(planned, request, config, None)
         to_do = [job_status == "to do" for job_status in statuses]

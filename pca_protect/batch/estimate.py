@@ -70,7 +70,7 @@ def measure_pace(config: ProtectConfig, *, surrogate: AnySurrogate, evaluate: bo
         PictureError, DeviceError: the noise picture cannot be protected.
     """
     noise = Picture(np.random.default_rng(0).integers(0, 256, (_SIDE_PX, _SIDE_PX, 3), dtype=np.uint8))
-    quick = replace(config, region=None, scales=())  # regions and scales may not fit the small picture
+    quick = replace(config, region=None, scales=("native",))  # regions and scales may not fit the small picture
 
     def seconds(steps: int) -> float:
         started = time.perf_counter()

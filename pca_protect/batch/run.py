@@ -23,8 +23,9 @@ from pca_protect.batch.request import Request
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import ModelError, PcaProtectError
 from pca_protect.io.plan import TEST_ONLY, Job
-from pca_protect.surrogates.registry import PREFERRED
-from pca_protect.surrogates.resolve import Resolved, foresee, needs_download, resolve
+from pca_protect.surrogates.families import AUTO, explain
+from pca_protect.surrogates.registry import PREFERRED, REGISTRY
+from pca_protect.surrogates.resolve import Resolved, downloads, foresee, resolve
 
 if TYPE_CHECKING:
     from pca_protect.surrogates.encoder import AnySurrogate
@@ -61,16 +62,16 @@ class Preview:
 
     Attributes:
         jobs, statuses: one per picture, in input order.
-        messages: omitted files, and conditions on the outputs' names.
+        messages: omitted files, what names of encoders stand for, and conditions on the outputs' names.
         resolved: the encoders; None if no pending picture has a readable header.
-        needs_download: `auto` has to download its model first.
+        downloads: encoders of `auto` and of families that have to be downloaded first.
     """
 
     jobs: list[Job]
     statuses: list[JobStatus]
     messages: list[str]
     resolved: Resolved | None
-    needs_download: bool = False
+    downloads: tuple[str, ...] = ()
 
     @property
     def to_do(self) -> list[Job]:
@@ -90,18 +91,27 @@ def preview(request: Request, config: ProtectConfig) -> Preview:
         inputs,
         request,
         config,
-        resolve=lambda: foresee(config.vaes, offline=request.offline, fallback=request.fallback),
+        resolve=lambda: foresee(
+            config.vaes,
+            offline=request.offline,
+            fallback=request.fallback,
+            device=config.device,
+            precision=config.precision,
+        ),
         weights_digest=lambda _: None,
     )
-    messages = _messages(inputs, request)
-    pending = classified.resolved is not None and needs_download(config.vaes, offline=request.offline)
-    if pending:
+    messages = _messages(inputs, request) + _explained(classified.resolved, config)
+    pending = () if classified.resolved is None else downloads(config.vaes, offline=request.offline)
+    if AUTO in config.vaes and PREFERRED in pending:
         messages.append(
             f"VAE auto: `{PREFERRED}` is not in the local cache and would be downloaded; if that fails, the outputs are test "
             f"only and named NAME.{TEST_ONLY}.EXT unless -o names the file"
         )
-    elif classified.resolved is not None and classified.resolved.fallback_warning:
-        messages.append(classified.resolved.fallback_warning)
+    elif pending:
+        megabytes = sum(REGISTRY[name].download_megabytes for name in pending)
+        messages.append(f"not in the local cache and to be downloaded: {', '.join(pending)} (about {megabytes} MB)")
+    elif classified.resolved is not None:
+        messages += classified.resolved.warnings
     return Preview(classified.jobs, classified.statuses, messages, classified.resolved, pending)
 
 
@@ -118,7 +128,7 @@ def run(request: Request, config: ProtectConfig, observer: RunObserver) -> Summa
 
         def surrogate() -> AnySurrogate:
             # Nothing was resolved if no header was readable. A file that became readable since then has its regular name.
-            return load(prepared.resolved or resolve(config.vaes, offline=request.offline, fallback=False))
+            return load(prepared.resolved or _resolve(request, config, fallback=False))
 
         if processes.rank == 0:
             for message in prepared.messages:
@@ -164,14 +174,29 @@ def _prepare(
         inputs,
         request,
         config,
-        resolve=lambda: resolve(config.vaes, offline=request.offline, fallback=request.fallback),
+        resolve=lambda: _resolve(request, config, fallback=request.fallback),
         weights_digest=lambda resolved: lambda: load(resolved).digest,
     )
     jobs: dict[JobStatus, list[Job]] = {"to do": [], "finished": [], "exists": []}
     for job, job_status in zip(classified.jobs, classified.statuses, strict=True):
         jobs[job_status].append(job)
     messages = _messages(inputs, request)
+    if jobs["to do"]:
+        messages += _explained(classified.resolved, config)
     return _Prepared(jobs["to do"], jobs["exists"], len(jobs["finished"]), state, messages, classified.resolved)
+
+
+def _resolve(request: Request, config: ProtectConfig, *, fallback: bool) -> Resolved:
+    return resolve(
+        config.vaes, offline=request.offline, fallback=fallback, device=config.device, precision=config.precision
+    )
+
+
+def _explained(resolved: Resolved | None, config: ProtectConfig) -> list[str]:
+    """What the names of encoders stand for. A fallback is a warning instead."""
+    if resolved is None or resolved.fallback_warning:
+        return []
+    return explain(config.vaes, resolved.names, config.scales)
 
 
 def _messages(inputs: Inputs, request: Request) -> list[str]:

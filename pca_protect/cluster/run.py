@@ -27,6 +27,7 @@ from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
 from pca_protect.io.discover import Source
 from pca_protect.io.plan import Job
+from pca_protect.surrogates.families import explain
 from pca_protect.surrogates.resolve import resolve
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def _prepare(
     max_pixels: int | None,
     cleanup: ExitStack,
 ) -> _Prepared:
-    """List inputs, resolve `auto`, load the encoder for its digest, and skip finished pictures.
+    """List inputs, resolve names of encoders on this machine, load them for their digest, and skip finished pictures.
 
     After a fallback of `auto`, outputs under regular names count as finished for any encoder, and the others get test-only
     names.
@@ -186,7 +187,12 @@ def _prepare(
         observer.message(message)
     if output.is_local:
         cleanup.enter_context(output_lock(output.path()))
-    resolved = resolve(config.vaes, offline=offline, fallback=fallback)
+    resolved = resolve(
+        config.vaes, offline=offline, fallback=fallback, device=config.device, precision=config.precision
+    )
+    if not resolved.fallback_warning:
+        for sentence in explain(config.vaes, resolved.names, config.scales):
+            observer.message(sentence)
     surrogate = load_resolved(resolved, device="cpu", precision="fp32", offline=offline)
     observer.loaded(surrogate)
     stored_outputs = {stored.place: stored for stored in output.listed()}

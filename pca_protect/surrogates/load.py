@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from pca_protect.config import Device, Precision
 from pca_protect.device import is_out_of_memory, resolve_device, resolve_dtype
-from pca_protect.errors import DeviceError, FallbackWarning, ModelError, first_line, quoted
+from pca_protect.errors import DeviceError, FallbackWarning, ModelError, UsageError, first_line, quoted
 from pca_protect.surrogates import checkpoint, hub
 from pca_protect.surrogates.encoder import AnySurrogate, Encoder, Surrogate, ensemble
+from pca_protect.surrogates.families import FAMILIES
 from pca_protect.surrogates.kinds import KINDS, Kind
 from pca_protect.surrogates.kl_encoder import empty_kl_encoder, kl_shape
 from pca_protect.surrogates.locate import WeightFiles, locate
@@ -52,7 +53,7 @@ def load_surrogate(
     (4, True)
 
     Args:
-        name: a name of `REGISTRY`, a hub id, a diffusers folder, or a `.safetensors` file. `auto` takes the Stable
+        name: a name of `REGISTRY` or `PROGRAMS`, a hub id, a diffusers folder, or a `.safetensors` file. `auto` takes the Stable
             Diffusion VAE if it is cached or can be downloaded, and otherwise the embedded `pocket` with a `FallbackWarning`.
         device: `auto` prefers cuda, then mps, then cpu; `cuda:1`, or a `torch.device`, selects one. On an
             accelerator, the encodings of two test pictures must agree with the CPU's, see `self_test`.
@@ -63,11 +64,15 @@ def load_surrogate(
         fallback: allow `auto` to take the embedded model, which protects against no real editor.
 
     Raises:
-        UsageError: the name is unknown.
+        UsageError: the name is unknown, or a family of several encoders.
         ModelError: the model cannot be downloaded, or its files are damaged, pickled or of an unknown kind.
         DeviceError: the device is not available, is out of memory or disagrees with the CPU, or the model overflows in this
             precision.
     """
+    if name in FAMILIES:
+        raise UsageError(
+            f"VAE {name} stands for several encoders and only one is loaded here; name one of {', '.join(FAMILIES[name].members)}"
+        )
     resolved = resolve((name,), offline=offline, fallback=fallback)
     _warn(resolved)
     return _members(resolved, device, precision, offline=offline, compiled=compiled)[0]
@@ -84,9 +89,9 @@ def load_surrogates(
     """Load the encoders of a configuration, see `ProtectConfig.vaes`: a surrogate for one name, an ensemble for several.
 
     Raises:
-        UsageError: two have the same weights. `load_surrogate` lists all other errors.
+        UsageError: two have the same weights. `resolve` and `load_surrogate` list all other errors.
     """
-    resolved = resolve(names, offline=offline, fallback=fallback)
+    resolved = resolve(names, offline=offline, fallback=fallback, device=str(device), precision=precision)
     _warn(resolved)
     return load_resolved(resolved, device=device, precision=precision, offline=offline)
 
@@ -99,18 +104,17 @@ def load_resolved(
 
 
 def _warn(resolved: Resolved) -> None:
-    if resolved.fallback_warning:
-        warn(resolved.fallback_warning, FallbackWarning, stacklevel=3)
+    for warning in resolved.warnings:
+        warn(warning, FallbackWarning, stacklevel=3)
 
 
 def _members(
     resolved: Resolved, device: Device | torch.device, precision: Precision, *, offline: bool, compiled: bool = False
 ) -> list[Surrogate]:
     found = [_load(locate(name, offline=offline), device, precision, compiled) for name in resolved.names]
-    if not resolved.fallback_warning:
-        return found
-    first = resolved.names.index(FALLBACK)
-    found[first] = replace(found[first], warnings=(resolved.fallback_warning, *found[first].warnings))
+    if resolved.warnings:
+        first = resolved.names.index(FALLBACK) if resolved.fallback_warning else 0
+        found[first] = replace(found[first], warnings=(*resolved.warnings, *found[first].warnings))
     return found
 
 

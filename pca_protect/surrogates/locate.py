@@ -12,7 +12,8 @@ from typing import Any
 from pca_protect.errors import ModelError
 from pca_protect.pocket.format import check_format
 from pca_protect.surrogates import hub
-from pca_protect.surrogates.registry import PICKLED, REGISTRY, SurrogateEntry, looks_like_hub_id, unknown_name
+from pca_protect.surrogates.families import unknown_name
+from pca_protect.surrogates.registry import PICKLED, REGISTRY, SurrogateEntry, looks_like_hub_id
 from pca_protect.surrogates.weight_files import (
     CONFIG,
     PICKLED_WEIGHTS,

@@ -5,11 +5,8 @@ Publishers may change their terms; the availability of a model is checked when i
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
-
-from pca_protect.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -342,10 +339,3 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 def looks_like_hub_id(name: str) -> bool:
     return _HUB_ID.fullmatch(name) is not None
-
-
-def unknown_name(name: str) -> UsageError:
-    """The error for a name that is not registered, not a hub id and not a path."""
-    close = difflib.get_close_matches(name, [*REGISTRY, "auto"], n=1)
-    hint = f"did you mean {close[0]}?" if close else "`pca-protect vaes` lists the names."
-    return UsageError(f"unknown VAE {name!r}; {hint} A hub id, a folder or a .safetensors file works too")

@@ -320,7 +320,11 @@ def test_version_and_vaes(tmp_path: Path):
     table = command("vaes", cwd=tmp_path).stdout.splitlines()
     assert table[0].split()[0] == "NAME"
     assert any(line.startswith("flux1 ") and "Z-Image, FLUX.1 dev?" in line for line in table)
-    assert len(table) == len(rows) + 1
+    kontext = next(row for row in rows if row["name"] == "kontext")
+    assert (kontext["kind"], kontext["vae"], kontext["is_verified"]) == ("program", "flux1", False)
+    editors = next(row for row in rows if row["name"] == "editors")
+    assert (editors["kind"], editors["members"]) == ("family", ["flux1", "flux2", "qwen-image"])
+    assert len(table) == len(rows) + 5, "three headings and two empty lines"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -35,9 +35,11 @@ from pca_protect.cli.web.command import command
 from pca_protect.cli.web.downloads import Downloads
 from pca_protect.cli.web.job_queue import MAX_WAITING_JOBS, Job, JobQueue
 from pca_protect.cli.web.names import protected_names, safe_name
+from pca_protect.cli.web.proving import _is_protected_at
 from pca_protect.cli.web.uploads import Uploads
 from pca_protect.config import PRESETS, SURVIVE
 from pca_protect.modes import MODES
+from pca_protect.surrogates.families import FAMILIES
 from pca_protect.surrogates.registry import REGISTRY
 
 SECONDS = 10
@@ -81,12 +83,19 @@ def test_every_choice_of_the_program_is_on_the_page():
     assert {name for _, name in SPEEDS} == set(PRESETS)
     assert {name for _, name in PLACES} == {"", *SURVIVE}
     offered = {name: said for said, name in [*local_encoders(offline=False), *remote_encoders(offline=False)]}
-    assert set(offered) == {"auto", *REGISTRY}
+    assert set(offered) == {"auto", *FAMILIES, *REGISTRY}
     assert remote_encoders(offline=True) == []
     assert {name for _, name in local_encoders(offline=True)} == {
         "auto",
         *(n for n, entry in REGISTRY.items() if entry.embedded),
     }
+
+
+def test_one_megapixel_is_the_size_of_editors_of_1024_px():
+    assert _is_protected_at(1024, ("1mp", "native"))
+    assert _is_protected_at(512, (512,))
+    assert not _is_protected_at(512, ("1mp", "native"))
+    assert not _is_protected_at(1024, (512, "native"))
 
 
 def test_defaults_of_the_page_are_those_of_the_program():

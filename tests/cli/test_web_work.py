@@ -172,6 +172,8 @@ def test_a_model_that_is_not_here_says_what_is_known_of_it(monkeypatch: pytest.M
         models.measure_pace(ProtectConfig(vae="sd"))
     with pytest.raises(ModelError, match=r"^unknown until taesd is downloaded$"):
         models.measure_pace(ProtectConfig(vae="taesd"))
+    with pytest.raises(ModelError, match="flux1 is downloaded"):
+        models.measure_pace(ProtectConfig(vae="editors"))
 
 
 def test_a_fallback_of_auto_says_test_only(workplace: Workplace):

@@ -210,6 +210,18 @@ def test_sizes_of_scales():
     assert sizes(600, 800, (512, 600, 1024)) == [(512, 683), (600, 800)]
 
 
+def test_sizes_of_one_megapixel():
+    """FLUX.1 Kontext's list has 832x1248, 880x1184 and 1024x1024."""
+    assert sizes(2000, 3000, ("1mp",)) == [(832, 1248)]
+    assert sizes(4000, 3000, ("1mp",)) == [(1184, 880)]
+    assert sizes(9001, 9001, ("1mp", "native")) == [(1024, 1024), (9001, 9001)]
+    assert sizes(4096, 4096, ("1mp", 1024, 512)) == [(512, 512), (1024, 1024)]
+    assert sizes(3000, 30000, ("1mp",)) == [(320, 3232)]
+    for own in ((24, 40), (600, 800), (1024, 1024), (1020, 1030), (60, 20_000), (9, 200_000)):
+        assert sizes(*own, ("1mp",)) == [own], "not larger than it is"
+    assert sizes(3000, 4000, ("1mp", "native"), longest_px=1080) == [(810, 1080)]
+
+
 def test_sizes_of_what_is_made_smaller_first():
     assert sizes(3000, 4000, (), longest_px=1080) == [(810, 1080)]
     assert sizes(3000, 4000, (512, "native", 1024), longest_px=1080) == [(512, 683), (810, 1080)]

@@ -92,7 +92,7 @@ def test_direction_of_imports():
     "module",
     [
         *("pca_protect.config", "pca_protect.modes", "pca_protect.errors", "pca_protect.surrogates.registry"),
-        *("pca_protect.surrogates.names", "pca_protect.surrogates.weight_files"),
+        *("pca_protect.surrogates.names", "pca_protect.surrogates.weight_files", "pca_protect.surrogates.families"),
     ],
 )
 def test_the_lightest_modules_import_the_standard_library_only(module: str):

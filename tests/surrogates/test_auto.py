@@ -26,9 +26,10 @@ from pca_protect.cli.run_output import _one_picture
 from pca_protect.io.header import read_header
 from pca_protect.io.marker import MARKER_KEY
 from pca_protect.surrogates.encoder import Surrogate
+from pca_protect.surrogates.families import explain
 from pca_protect.surrogates.load import load_surrogates
 from pca_protect.surrogates.registry import PREFERRED, REGISTRY
-from pca_protect.surrogates.resolve import Resolved, needs_download, resolve
+from pca_protect.surrogates.resolve import Resolved, downloads, resolve
 
 QUICK = ProtectConfig(preset="paper", steps=1, device="cpu")
 
@@ -210,9 +211,9 @@ def test_nothing_is_downloaded_for_a_request_with_nothing_to_do(photo: Path):
 
 @pytest.mark.usefixtures("cache_sd", "deaf_network")
 def test_a_dry_run_says_what_the_names_depend_on(photo: Path, monkeypatch: pytest.MonkeyPatch):
-    assert needs_download(("auto",), offline=False)
-    assert not needs_download(("auto",), offline=True)
-    assert not needs_download(("sdxl",), offline=False)
+    assert downloads(("auto",), offline=False) == ("sd",)
+    assert not downloads(("auto",), offline=True)
+    assert not downloads(("sdxl",), offline=False)
     monkeypatch.chdir(photo.parent)
     unknown = command(photo.name, "--dry-run")
     assert unknown.stdout == "photo.png -> photo.protected.png\n"
@@ -227,7 +228,7 @@ def test_a_dry_run_says_what_the_names_depend_on(photo: Path, monkeypatch: pytes
 def test_a_dry_run_with_the_model_in_the_cache(photo: Path, cache_sd: Cache):
     cache_sd()
     shown = preview(Request((str(photo),), output=None), QUICK)
-    assert (shown.resolved, shown.needs_download, shown.messages) == (Resolved(("sd",)), False, [])
+    assert (shown.resolved, shown.downloads, shown.messages) == (Resolved(("sd",)), (), explain(("auto",), ("sd",), ()))
     assert shown.jobs[0].target.endswith("photo.protected.png")
 
 

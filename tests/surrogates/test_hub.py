@@ -484,7 +484,7 @@ def test_command_line_with_a_hub(hub: HubServer, client: Client, vae_files: dict
         assert record["warnings"] == []
         assert "pocket" not in stderr
     listed = [json.loads(line) for line in vaes[1].splitlines()]
-    assert {entry["name"] for entry in listed if entry["is_cached"]} == {
+    assert {entry["name"] for entry in listed if entry.get("is_cached")} == {
         "pocket",
         "pocket-b",
         "pocket-16",
