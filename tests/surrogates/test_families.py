@@ -13,6 +13,7 @@ import torch
 from click.testing import Result
 from conftest import smooth_picture, tiny_kl
 from folders import Recorder, put_pictures
+from fresh_python import run_python
 from hub_server import GATED, HubServer, Repository, hub_server
 from huggingface_hub import constants
 from pretended_device import pretending
@@ -228,6 +229,16 @@ def test_auto_takes_cached_encoders_on_a_large_cuda_device(cached: Cache, monkey
         assert without == Resolved(("sd", "flux2")), "sdxl overflows"
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None: (8e9, 8.5e9))
         assert resolve_cached(("auto",), device="auto") == Resolved(("sd",))
+
+
+def test_auto_on_a_cpu_imports_no_torch(cached: Cache):
+    cached("sd", "sdxl")
+    run_python(
+        f"import os, sys\nos.environ['HF_HUB_CACHE'] = {constants.HF_HUB_CACHE!r}\n"
+        "from pca_protect.surrogates.resolve import resolve\n"
+        "assert resolve(('auto',), offline=True, device='cpu').names == ('sd',)\n"
+        "assert 'torch' not in sys.modules\n"
+    )
 
 
 def test_auto_without_its_own_encoder_takes_cached_ones_on_a_large_cuda_device(cached: Cache):
