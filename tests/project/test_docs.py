@@ -35,6 +35,7 @@ NOT_RUN = {
     "docker": "needs a container engine",
     "git": "fetches this repository",
     "podman": "needs a container engine",
+    "protect photo.png --vae today": "looks its encoders up on the hub; test_families.py has one",
 }
 """Beginnings of commands that nothing here runs, and why. A block may say `<!-- not run: WHY -->` instead."""
 
