@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported anywhere
@@ -19,6 +20,7 @@ from PIL import Image
 from tiny_vaes import STABLE_DIFFUSION
 
 from pca_protect import device as device_module
+from pca_protect.modes import MODES
 from pca_protect.surrogates.encoder import Surrogate
 from pca_protect.surrogates.load import load_surrogate
 
@@ -30,6 +32,15 @@ def tiny_kl(latent_channels: int = 4, seed: int = 0) -> AutoencoderKL:
     """A real KL autoencoder with 8x downscaling that encodes and back-propagates in a tenth of a second."""
     torch.manual_seed(seed)
     return AutoencoderKL(**STABLE_DIFFUSION, latent_channels=latent_channels)
+
+
+@pytest.fixture(autouse=True)
+def modes_of_the_program() -> Iterator[None]:
+    """What a test or a document registers is gone after it."""
+    before = dict(MODES)
+    yield
+    MODES.clear()
+    MODES.update(before)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,15 +25,6 @@ def distance(now: Posterior, clean: Posterior) -> Tensor:
     return moved + 0.01
 
 
-@pytest.fixture
-def registered() -> Iterator[None]:
-    before = dict(MODES)
-    yield
-    MODES.clear()
-    MODES.update(before)
-
-
-@pytest.mark.usefixtures("registered")
 def test_a_mode_of_ones_own_has_windows_scales_masks_batches_and_several_encoders(tiny: Surrogate, pocket: Surrogate):
     register_mode("far", lambda now, clean: distance(now, clean) + 0.1 * now.mean.square().flatten(1).mean(1))
     picture, mask = np.asarray(smooth_picture(200, 150)), np.zeros((150, 200), dtype=bool)
@@ -50,7 +40,6 @@ def test_a_mode_of_ones_own_has_windows_scales_masks_batches_and_several_encoder
     assert done.record.protected.loss > done.record.loss_clean
 
 
-@pytest.mark.usefixtures("registered")
 def test_a_descended_loss_goes_down_and_the_tensor_call_knows_the_mode(tiny: Surrogate):
     register_mode("near", lambda now, _: now.mean.square().flatten(1).sum(1), direction="down", logarithmic=False)
     images = torch.rand(2, 3, 64, 48, generator=torch.Generator().manual_seed(0))
@@ -63,7 +52,6 @@ def test_a_descended_loss_goes_down_and_the_tensor_call_knows_the_mode(tiny: Sur
         ProtectConfig(mode="near", target_variance=2.0)
 
 
-@pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
