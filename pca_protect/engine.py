@@ -6,9 +6,8 @@ Below `protection`, only this module reads `ProtectConfig`; the functions it cal
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,10 +36,11 @@ from pca_protect.attack.visibility import STEP_PER_VISIBLE_LEVEL, VisibilityPena
 from pca_protect.config import PRESETS, ProtectConfig
 from pca_protect.errors import UsageError
 from pca_protect.evaluation import Criteria
+from pca_protect.image.batch import Batch
 from pca_protect.image.resize import sizes
-from pca_protect.image.scales import SmallerPart, SmallerPictures
-from pca_protect.image.tensors import Mask, Uint8Image, to_tensor, to_uint8
-from pca_protect.image.tiling import Window, window_grid, windows
+from pca_protect.image.scales import SmallerPictures, WindowView
+from pca_protect.image.tensors import Uint8Image, to_tensor, to_uint8
+from pca_protect.image.tiling import window_grid, windows
 from pca_protect.memory import Demand
 from pca_protect.modes import Mode
 from pca_protect.surrogates.encoder import AnySurrogate, Surrogate
@@ -59,27 +59,6 @@ class Perturbed:
 
     levels: list[Uint8Image]
     steps: list[int]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Pictures of one size.
-
-    Attributes:
-        clean: per picture, `(H, W, 3)`.
-        masks: per picture, `(H, W)`, true where it may change; None is everywhere.
-        gray: per picture, whether its channels must stay equal.
-    """
-
-    clean: list[Uint8Image]
-    masks: list[Mask | None]
-    gray: list[bool]
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        height, width = self.clean[0].shape[:2]
-        return height, width
 
 
 def run_recipe(
@@ -220,23 +199,26 @@ def perturb(
         )
     transform = eot_transform(config.survive, for_unknown=config.for_unknown)
     universal = init_for(surrogate, config)
+    logarithmic = config.visibility_weight > 0 or config.max_visibility is not None
     for number, window in enumerate(tiles):
-        mask = _open_mask(batch, window)
+        mask = batch.undecided(window)
         if mask is not None and not bool(mask.any()):
             continue
         clean, before = (
             to_tensor([levels[window.seen] for levels in pictures]).to(surrogate.device)
             for pictures in (batch.clean, changed)
         )
-        parts = [(pictures.part(window), pictures.factor) for pictures in smaller]
-        terms = [
-            _scale_terms(clean, parts, config, member, native=(height, width) in seen) for member in surrogate.members
+        views = [WindowView(clean, before)] if (height, width) in seen else []
+        views += [pictures.view(window, before) for pictures in smaller]
+        objectives = [
+            [latent_objective(member, config, view.clean, logarithmic=logarithmic) for view in views]
+            for member in surrogate.members
         ]
         generator = torch.Generator().manual_seed(config.seed + number)  # the same for all pictures of a batch
-        goals = [_mean_over_scales(member_terms, before, transform, generator) for member_terms in terms]
+        goals = [_mean_over_scales(some, views, transform, generator, logarithmic=logarithmic) for some in objectives]
         goal = _ensemble(goals, None if mask is None else mask.to(surrogate.device), for_unknown=config.for_unknown)
-        if _penalises_visibility(config):
-            editable = _editable(batch, window)
+        if logarithmic:
+            editable = batch.editable(window)
             goal = VisibilityPenalty(
                 goal,
                 clean,
@@ -244,20 +226,22 @@ def perturb(
                 most_levels=config.max_visibility,
                 editable=None if editable is None else editable.to(surrogate.device),
             )
-        views = [*([None] if (height, width) in seen else []), *(part for part, _ in parts)]
-        init = None
+        init = stop = None
         if universal is not None:
             radius = config.recipe.init_scale * _step_unit(config)
             init = universal.over(*window.seen, radius=radius, gray=batch.gray).to(surrogate.device)
+        if config.until is not None:
+            noise = batch.noise(window, budget_levels=config.budget_levels, seed=config.seed).to(surrogate.device)
+            stop = _stop(views, noise, surrogate, gain=_UNTIL_MARGIN * float(config.until))
         optimized = run_recipe(
             before,
             with_equal_channels(goal, batch.gray),
             config,
             mask=None if mask is None else mask.to(surrogate.device),
             init=init,
-            stop=_stop(batch, window, clean, before, views, config, surrogate),
-            comparable=transform is None and len(goals) == 1 and config.max_visibility is None and config.until is None,
-            on_step=_total_progress(on_step, number, len(tiles), terms[0][0].objective),
+            stop=stop,
+            comparable=transform is None and len(goals) == 1 and config.max_visibility is None and stop is None,
+            on_step=_total_progress(on_step, number, len(tiles), objectives[0][0]),
         )
         pixels, steps = optimized.pixels, steps.maximum(optimized.steps.cpu())
         if config.for_unknown and config.saturates and config.until is None:
@@ -286,107 +270,52 @@ def _ensemble(goals: Sequence[Objective], mask: Tensor | None, *, for_unknown: b
     return mean_of(goals) if for_unknown else maximin_of(goals, mask=mask)
 
 
-def _penalises_visibility(config: ProtectConfig) -> bool:
-    return config.visibility_weight > 0 or config.max_visibility is not None
-
-
 _UNTIL_MARGIN = 1.15
 """Windows go beyond the wanted gain by this factor: the gain of the whole, rounded picture is a little lower, and the change is
 scaled down afterwards."""
 
 
-def _stop(
-    batch: Batch,
-    window: Window,
-    clean: Tensor,
-    before: Tensor,
-    parts: Sequence[SmallerPart | None],
-    config: ProtectConfig,
-    surrogate: AnySurrogate,
-) -> Stop | None:
-    """Stops at the wanted gain over noise at every encoder and scale; None if none is wanted.
+def _stop(views: Sequence[WindowView], noise: Tensor, surrogate: AnySurrogate, *, gain: float) -> Stop:
+    """Stops at a gain over noise at every encoder and scale.
 
     Args:
-        parts: scales at which the window is seen; None is the picture's own.
+        noise: `(B, 3, h, w)`, added to the clean pixels of the window.
+        gain: latent shift over that of the noise.
     """
-    if config.until is None:
-        return None
-    noise = _noise_like(clean, batch, window, config).to(clean.device)
-    factor = _UNTIL_MARGIN * float(config.until)
-    with torch.no_grad():
-        return moved_enough(
-            [_view(member, part, clean, before, noise, factor=factor) for member in surrogate.members for part in parts]
+
+    def latent_view(member: Surrogate, view: WindowView) -> LatentView:
+        noisy = member.posterior(view.show_clean_with(noise)).mean
+        return LatentView.beyond_noise(
+            lambda pixels: member.posterior(view.show(pixels)).mean, member.posterior(view.clean).mean, noisy, gain
         )
 
-
-def _view(
-    member: Surrogate, part: SmallerPart | None, clean: Tensor, before: Tensor, noise: Tensor, *, factor: float
-) -> LatentView:
-    if part is None:
-        noisy = (clean + noise).clamp(0.0, 1.0)
-        return LatentView.beyond_noise(_means(member), _means(member)(clean), _means(member)(noisy), factor)
-    shown, at_rest = part, replace(part, now=part.clean)
-    return LatentView.beyond_noise(
-        lambda pixels: _means(member)(shown.with_change(pixels - before)),
-        _means(member)(part.clean),
-        _means(member)(at_rest.with_change(noise)),
-        factor,
-    )
-
-
-def _means(member: Surrogate) -> Callable[[Tensor], Tensor]:
-    return lambda pixels: member.posterior(pixels).mean
-
-
-def _noise_like(clean: Tensor, batch: Batch, window: Window, config: ProtectConfig) -> Tensor:
-    """Uniform noise of the budget, the same for all pictures of a batch, where they may change."""
-    generator = torch.Generator().manual_seed(config.seed)
-    budget = config.budget_levels
-    noise = torch.randint(-budget, budget + 1, (1, *clean.shape[1:]), generator=generator).float() / 255
-    noise = torch.cat([noise[:, :1].expand_as(noise) if gray else noise for gray in batch.gray])
-    editable = _editable(batch, window)
-    return noise if editable is None else noise * editable
-
-
-@dataclass(frozen=True)
-class _ScaleTerm:
-    """Loss of one encoder at one scale: on the window, or on its surroundings in a smaller picture."""
-
-    objective: LatentObjective
-    part: SmallerPart | None = None
-    factor: float = 1.0
-
-
-def _scale_terms(
-    clean: Tensor,
-    parts: Sequence[tuple[SmallerPart, float]],
-    config: ProtectConfig,
-    surrogate: Surrogate,
-    *,
-    native: bool,
-) -> list[_ScaleTerm]:
-    logarithmic = _penalises_visibility(config)
-    terms = [_ScaleTerm(latent_objective(surrogate, config, clean, logarithmic=logarithmic))] if native else []
-    for part, factor in parts:
-        objective = latent_objective(surrogate, config, part.clean, logarithmic=logarithmic)
-        # Sums over the latent grow with the number of pixels; logarithms need no such factor.
-        terms.append(_ScaleTerm(objective, part, 1.0 if logarithmic else factor))
-    return terms
+    with torch.no_grad():
+        return moved_enough([latent_view(member, view) for member in surrogate.members for view in views])
 
 
 def _mean_over_scales(
-    terms: Sequence[_ScaleTerm], before: Tensor, transform: Transform | None, generator: torch.Generator
+    objectives: Sequence[LatentObjective],
+    views: Sequence[WindowView],
+    transform: Transform | None,
+    generator: torch.Generator,
+    *,
+    logarithmic: bool,
 ) -> Objective:
     """Mean over scales of the loss per pixel, times the window's number of pixels. The transform is applied only where
-    gradients are computed."""
+    gradients are computed.
+
+    Args:
+        objectives: one encoder's, one per view.
+        logarithmic: of the objectives. Sums over the latent grow with the number of pixels; logarithms do not.
+    """
 
     def objective(pixels: Tensor) -> Tensor:
         values = []
-        for term in terms:
-            scaled = pixels if term.part is None else term.part.with_change(pixels - before)
+        for one, view in zip(objectives, views, strict=True):
+            shown = view.show(pixels)
             if transform is not None and pixels.requires_grad:
-                scaled = transform(scaled, generator)
-            values.append(term.factor * term.objective(scaled))
+                shown = transform(shown, generator)
+            values.append((1.0 if logarithmic else view.factor) * one(shown))
         return torch.stack(values).mean(dim=0) if len(values) > 1 else values[0]
 
     return objective
@@ -396,26 +325,6 @@ def _total_progress(on_step: Progress | None, window: int, of: int, objective: L
     if on_step is None:
         return None
     return lambda done, steps, _: on_step(window * steps + done, of * steps, float(objective.latest.mean()))
-
-
-def _editable(batch: Batch, window: Window) -> Tensor | None:
-    """Mask of a window, `(B, 1, h, w)`: 1 where the pictures may change, else 0; None is everywhere."""
-    if all(mask is None for mask in batch.masks):
-        return None
-    everywhere = np.ones(batch.size, dtype=bool)
-    masks = [(everywhere if mask is None else mask)[window.seen] for mask in batch.masks]
-    return torch.from_numpy(np.stack(masks)[:, None].astype(np.float32))
-
-
-def _open_mask(batch: Batch, window: Window) -> Tensor | None:
-    """`_editable`, with zeros where earlier windows are final."""
-    editable, (rows, columns) = _editable(batch, window), window.open_of_seen
-    if (rows.start, columns.start) == (0, 0):
-        return editable
-    (top, bottom), (left, right) = ((side.start, side.stop) for side in window.seen)
-    mask = torch.zeros(len(batch.clean), 1, bottom - top, right - left)
-    mask[..., rows, columns] = 1.0 if editable is None else editable[..., rows, columns]
-    return mask
 
 
 def init_for(surrogate: AnySurrogate, config: ProtectConfig) -> UniversalPerturbation | None:

@@ -12,9 +12,10 @@ from pca_protect.attack.stopping import smallest_share
 from pca_protect.attack.visibility import scaled
 from pca_protect.config import ProtectConfig
 from pca_protect.device import empty_cache, is_out_of_memory
-from pca_protect.engine import Batch, Progress, criteria, demand, perturb
+from pca_protect.engine import Progress, criteria, demand, perturb
 from pca_protect.errors import DeviceError, PictureError
 from pca_protect.evaluation import Evaluation, largest_change
+from pca_protect.image.batch import Batch
 from pca_protect.image.masks import editable_mask
 from pca_protect.image.tensors import Mask
 from pca_protect.io.picture import Picture

@@ -7,15 +7,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from pca_protect.surrogates.build import encoder_of
 from pca_protect.surrogates.kinds import KINDS
-from pca_protect.surrogates.load import _encoder_of
 from pca_protect.surrogates.one_frame import over_one_frame
 
 
 def plain_encoder(make: Callable[[], nn.Module]) -> nn.Module:
     """As diffusers makes it, frozen; with its convolutions over one frame, where it takes videos."""
     vae = make()
-    encoder = _encoder_of(vae, type(vae).__name__).eval().requires_grad_(False)
+    encoder = encoder_of(vae, type(vae).__name__).eval().requires_grad_(False)
     over_one_frame(encoder, KINDS[type(vae).__name__])
     return encoder
 

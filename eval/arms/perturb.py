@@ -12,13 +12,14 @@ from torch import Tensor
 
 from pca_protect.attack.pgd import Objective
 from pca_protect.config import ProtectConfig
-from pca_protect.engine import Batch, latent_objective, run_recipe
+from pca_protect.engine import latent_objective, run_recipe
 from pca_protect.engine import perturb as perturb_batch
 from pca_protect.eval.arms.denoiser import Denoiser, denoising_error, score_distillation
 from pca_protect.eval.arms.encoder import mean_away, mean_to_target, mean_to_zero, moments_away, pattern
 from pca_protect.eval.arms.noise import uniform_noise
 from pca_protect.eval.arms.registry import NOISE_LINF, NOISE_VISIBLE, Arm
 from pca_protect.eval.pictures import Rgb, to_pixels, with_pixels
+from pca_protect.image.batch import Batch
 from pca_protect.io.picture import Picture
 from pca_protect.surrogates.encoder import AnySurrogate, Surrogate
 

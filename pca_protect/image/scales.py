@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -81,6 +81,11 @@ class SmallerPictures:
         place = (..., rows.encoded, columns.encoded)
         return SmallerPart(self._clean[place].to(self._device), self._now[place].to(self._device), rows, columns)
 
+    def view(self, window: Window, before: Tensor) -> WindowView:
+        """The window at this size; `before` as in `WindowView`."""
+        part = self.part(window)
+        return WindowView(part.clean, before, part, self.factor)
+
     def change(self, window: Window, change: Tensor) -> None:
         """Apply the final change of a window.
 
@@ -117,6 +122,33 @@ class SmallerPart:
         height, width = self.now.shape[-2:]
         around = (left, width - right, top, height - bottom)
         return (self.now + torch.nn.functional.pad(small, around)).clamp(0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class WindowView:
+    """A window as editors see it at one scale.
+
+    Attributes:
+        clean: clean pixels at that scale, `(B, 3, h, w)` in [0, 1]: of the window, or of its surroundings in a smaller picture.
+        before: pixels of the window before it is optimised, `(B, 3, H, W)`.
+        part: the smaller picture; None is the picture's own size.
+        factor: number of the picture's pixels per pixel at that scale.
+    """
+
+    clean: Tensor
+    before: Tensor
+    part: SmallerPart | None = None
+    factor: float = 1.0
+
+    def show(self, pixels: Tensor) -> Tensor:
+        """Pixels of the window `(B, 3, H, W)` at that scale; differentiable."""
+        return pixels if self.part is None else self.part.with_change(pixels - self.before)
+
+    def show_clean_with(self, change: Tensor) -> Tensor:
+        """The clean picture with a change of the window's pixels `(B, 3, H, W)`, at that scale."""
+        if self.part is None:
+            return (self.clean + change).clamp(0.0, 1.0)
+        return replace(self.part, now=self.clean).with_change(change)
 
 
 def _axis(length: int, smaller: int, span: Span, device: torch.device, grid_px: int) -> _Axis:

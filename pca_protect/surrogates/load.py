@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,11 +15,11 @@ from torch import Tensor, nn
 from pca_protect.config import Device, Precision
 from pca_protect.device import is_out_of_memory, resolve_device, resolve_dtype
 from pca_protect.errors import DeviceError, FallbackWarning, ModelError, UsageError, first_line, quoted
-from pca_protect.surrogates import checkpoint, hub
+from pca_protect.surrogates import build, checkpoint
+from pca_protect.surrogates.build import MAX_QUOTED, kind_named, require_colour, require_finite
 from pca_protect.surrogates.encoder import AnySurrogate, Encoder, Surrogate, ensemble
 from pca_protect.surrogates.families import FAMILIES
-from pca_protect.surrogates.kinds import KINDS, Kind
-from pca_protect.surrogates.kl_encoder import empty_kl_encoder, kl_shape
+from pca_protect.surrogates.kinds import Kind
 from pca_protect.surrogates.locate import WeightFiles, locate
 from pca_protect.surrogates.memory_efficient import reduce_saved_activations
 from pca_protect.surrogates.one_frame import over_one_frame
@@ -30,11 +29,6 @@ from pca_protect.surrogates.self_test import require_agreement
 
 _PROBE_SIDES_PX = (64, 256)
 """Sides of the blank picture that measures an encoder's downscaling: small, and large enough for a factor of 128."""
-
-_QUOTED = 120
-"""Maximum number of characters quoted from another library's message."""
-_NAME = 90
-"""Maximum number of characters of a class or tensor name in a message."""
 
 
 def load_surrogate(
@@ -126,10 +120,10 @@ def surrogate_of(vae: nn.Module, *, name: str, origin: str) -> Surrogate:
         DeviceError: the device is out of memory.
     """
     class_name = type(vae).__name__
-    kind = _kind_named(class_name, origin)
-    original = _require_colour(_copied(vae, class_name), class_name, origin)
+    kind = kind_named(class_name, origin)
+    original = require_colour(build.copied(vae, class_name), class_name, origin)
     weights = original.state_dict()
-    _require_finite(weights, origin)
+    require_finite(weights, origin)
     identity = checkpoint.digest(weights)
     parameter = next(original.parameters())
     device, dtype = parameter.device, parameter.dtype
@@ -154,7 +148,7 @@ def surrogate_of_module(module: nn.Module, *, multiple: int, has_variance: bool,
     encoder.eval().requires_grad_(False)
     reduce_saved_activations(encoder)
     weights = encoder.state_dict()
-    _require_finite(weights, name)
+    require_finite(weights, name)
     device = next(encoder.parameters()).device
     try:
         mean = _blank_mean(encoder, 8 * multiple, device)
@@ -162,8 +156,8 @@ def surrogate_of_module(module: nn.Module, *, multiple: int, has_variance: bool,
         if isinstance(error, RuntimeError) and is_out_of_memory(error):
             raise _no_memory(name, device) from error
         raise ModelError(
-            f"{name}: the module fails on a blank picture of {8 * multiple} px ({quoted(first_line(error), _QUOTED)}); it has to "
-            "take (B, 3, H, W) and return latents (B, C, h, w)"
+            f"{name}: the module fails on a blank picture of {8 * multiple} px ({quoted(first_line(error), MAX_QUOTED)}); it has "
+            "to take (B, 3, H, W) and return latents (B, C, h, w)"
         ) from error
     return Surrogate(name, "memory", checkpoint.digest(weights), encoder, multiple, mean.shape[1])
 
@@ -173,7 +167,7 @@ def _load(found: WeightFiles, device_name: Device | torch.device, precision: Pre
     overflows = entry.overflows_fp16 if entry else _config_says_overflow(found.config)
     device = resolve_device(device_name)
     dtype = resolve_dtype(precision, device, overflows_fp16=overflows, model=found.name)
-    encoder, kind, identity = _read(found)
+    encoder, kind, identity = build.read(found)
     on_cpu = None if device.type == "cpu" else copy.deepcopy(encoder)
     multiple, latent_channels = _ready(encoder, kind, device, dtype, found.name)
     surrogate = Surrogate(found.name, found.origin, identity, encoder, multiple, latent_channels)
@@ -218,23 +212,6 @@ def _require_agreement(on_cpu: Surrogate, surrogate: Surrogate, device: torch.de
         raise _no_memory(name, device) from error
 
 
-def _read(found: WeightFiles) -> tuple[Encoder, Kind, str]:
-    """The encoder, on the CPU in the precision of its file, its kind, and the digest of its weights."""
-    class_name = None if found.config is None else str(found.config.get("_class_name", "AutoencoderKL"))
-    if class_name is not None:
-        _kind_named(class_name, found.origin)
-    tensors = checkpoint.read_encoder(found.weights, class_name)
-    _require_finite(tensors, found.origin)
-    config = found.config or checkpoint.infer_config(tensors, found.weights[0])
-    class_name = class_name or str(config["_class_name"])
-    encoder = _build(config, class_name, found.origin)
-    if problem := checkpoint.misfit(encoder.state_dict(), tensors):
-        remedy = "both files of one model" if found.config else "the whole diffusers folder"
-        raise ModelError(f"{found.origin}: the weights do not fit the configuration ({problem}); give {remedy}")
-    encoder.load_state_dict(tensors, strict=True, assign=True)
-    return encoder, _kind_named(class_name, found.origin), checkpoint.digest(tensors)
-
-
 def _ready(encoder: Encoder, kind: Kind, device: torch.device, dtype: torch.dtype, name: str) -> tuple[int, int]:
     """Freeze an encoder, reduce its time and memory, move it to its device, and run it on a blank picture.
 
@@ -257,7 +234,7 @@ def _ready(encoder: Encoder, kind: Kind, device: torch.device, dtype: torch.dtyp
         if isinstance(error, RuntimeError) and is_out_of_memory(error):
             raise _no_memory(name, device) from error
         raise ModelError(
-            f"{name}: its encoder fails on a blank picture on {device} ({quoted(first_line(error), _QUOTED)}); check that its "
+            f"{name}: its encoder fails on a blank picture on {device} ({quoted(first_line(error), MAX_QUOTED)}); check that its "
             "configuration and weights belong together, or give another VAE"
         ) from error
 
@@ -268,7 +245,7 @@ def _no_memory(name: str, device: torch.device) -> DeviceError:
 
 def _fp32_again(found: WeightFiles, identity: str, device: torch.device) -> Encoder:
     """The same encoder in fp32, read from its files again."""
-    encoder, kind, now = _read(found)
+    encoder, kind, now = build.read(found)
     if now != identity:
         raise ModelError(f"{found.origin}: the weights have changed since they were loaded; start again")
     _ready(encoder, kind, device, torch.float32, found.name)
@@ -288,96 +265,6 @@ def channels_last(encoder: nn.Module) -> None:
     for module in encoder.modules():
         if isinstance(module, nn.Conv2d):
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def _build(config: dict[str, Any], class_name: str, origin: str) -> Encoder:
-    """An encoder without weights: of our own class, or of the diffusers class in the configuration. The decoder that diffusers
-    builds with it is never allocated."""
-    own = _own_encoder(config, class_name)
-    if own is not None:
-        return _require_colour(own, class_name, origin)
-    hub.require_client()
-    from accelerate import init_empty_weights  # noqa: PLC0415
-    from diffusers import models  # noqa: PLC0415
-
-    kind = _kind_named(class_name, origin)
-    cls = getattr(models, class_name, None)
-    if cls is None:
-        raise ModelError(f"{origin}: this diffusers has no {class_name}; upgrade with `pip install -U diffusers`")
-    known = inspect.signature(cls.__init__).parameters
-    try:
-        if kind.channels(config) != 3 and kind.channels_key not in known:
-            raise ModelError(
-                f"{origin}: this diffusers' {class_name} takes no {kind.channels_key}; upgrade with `pip install -U diffusers`"
-            )
-        with init_empty_weights():
-            vae: nn.Module = cls(**{key: value for key, value in config.items() if key in known})
-    except (TypeError, ValueError, IndexError, KeyError, ArithmeticError, AssertionError, RuntimeError) as error:
-        raise ModelError(
-            f"{origin}: its configuration makes no {class_name} ({quoted(first_line(error), _QUOTED)}); download "
-            "config.json again"
-        ) from error
-    return _require_colour(_encoder_of(vae, class_name), class_name, origin)
-
-
-def _own_encoder(config: Mapping[str, object], class_name: str) -> Encoder | None:
-    """An encoder of our own class without weights; None if only the diffusers class supports it, see `kl_shape`."""
-    shape = kl_shape(config, class_name)
-    if shape is None:
-        return None
-    return Encoder(*empty_kl_encoder(shape), has_variance=True, takes_video=False, channels=shape.in_channels)
-
-
-def _copied(vae: nn.Module, class_name: str) -> Encoder:
-    """A copy of the encoder of a VAE in memory. It is of our own class only if all tensors match: a VAE can have adapters."""
-    encoder = copy.deepcopy(_encoder_of(vae, class_name))
-    own = _own_encoder(dict(vae.config), class_name)  # type: ignore[arg-type]
-    if own is None or checkpoint.misfit(own.state_dict(), encoder.state_dict()):
-        return encoder
-    own.load_state_dict(encoder.state_dict(), strict=True, assign=True)
-    return own
-
-
-def _kind_named(class_name: str, origin: str) -> Kind:
-    if class_name not in KINDS:
-        article = "an" if class_name[:1] in "AEIOU" else "a"
-        raise ModelError(
-            f"{origin}: {article} {quoted(class_name, _NAME)} cannot be a surrogate; give the VAE of an image editor, such as an "
-            "AutoencoderKL (`pca-protect vaes` lists some)"
-        )
-    return KINDS[class_name]
-
-
-def _encoder_of(vae: nn.Module, class_name: str) -> Encoder:
-    kind = KINDS[class_name]
-    config: dict[str, Any] = dict(vae.config)  # type: ignore[arg-type]
-    return Encoder(
-        vae.encoder,  # type: ignore[arg-type]
-        getattr(vae, "quant_conv", None),
-        has_variance=kind.has_variance,
-        takes_video=kind.takes_video,
-        channels=kind.channels(config),
-        patch=kind.patch(config),
-    )
-
-
-def _require_colour(encoder: Encoder, class_name: str, origin: str) -> Encoder:
-    """The encoder itself, once its input is known to be RGB or RGBA."""
-    if encoder.channels not in (3, 4):
-        raise ModelError(
-            f"{origin}: this {class_name} takes {encoder.channels} input channels; give a VAE that takes RGB or RGBA"
-        )
-    return encoder
-
-
-def _require_finite(weights: Mapping[str, Tensor], origin: str) -> None:
-    for name, tensor in weights.items():
-        wide = tensor.float() if tensor.itemsize == 1 else tensor  # `isfinite` does not support every fp8 type
-        if not bool(wide.flatten().isfinite().all()):
-            raise ModelError(
-                f"{origin}: tensor {quoted(name, _NAME)} holds values that are not finite; download the file again, or "
-                "give another copy"
-            )
 
 
 def _config_says_overflow(config: dict[str, Any] | None) -> bool:

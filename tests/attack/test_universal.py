@@ -18,8 +18,9 @@ from pca_protect.attack import universal
 from pca_protect.attack.pgd import LinfBall, MomentumStep, constant, optimize
 from pca_protect.attack.universal import UNIVERSAL_FILE, UniversalPerturbation, read_universal_perturbations
 from pca_protect.config import ProtectConfig
-from pca_protect.engine import Batch, init_for, perturb
+from pca_protect.engine import init_for, perturb
 from pca_protect.errors import ModelError, UsageError
+from pca_protect.image.batch import Batch
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import from_pil
 from pca_protect.modes import MODES

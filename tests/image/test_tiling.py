@@ -13,8 +13,9 @@ from PIL import Image
 
 from pca_protect import engine as perturb_module
 from pca_protect.config import ProtectConfig
-from pca_protect.engine import Batch, perturb
+from pca_protect.engine import perturb
 from pca_protect.errors import UsageError
+from pca_protect.image.batch import Batch
 from pca_protect.image.lanczos import shrinking
 from pca_protect.image.resize import fitting, resized, sizes
 from pca_protect.image.scales import SmallerPart, SmallerPictures

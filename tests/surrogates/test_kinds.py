@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from pca_protect import ModelError, ProtectConfig, UsageError, load_surrogate, protect
 from pca_protect.surrogates import checkpoint
+from pca_protect.surrogates.build import encoder_of
 from pca_protect.surrogates.encoder import Encoder, Surrogate, SurrogateEnsemble, fold_patches
 from pca_protect.surrogates.kinds import KINDS
-from pca_protect.surrogates.load import _encoder_of, surrogate_of
+from pca_protect.surrogates.load import surrogate_of
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -95,7 +96,7 @@ def test_encodes_as_diffusers_does(case: Case):
 
 def test_is_known_by_the_weights_of_the_file(case: Case):
     """Neither lean gradients nor convolutions over one frame change an identity."""
-    plain = _encoder_of(case.vae, type(case.vae).__name__)
+    plain = encoder_of(case.vae, type(case.vae).__name__)
     assert case.loaded.digest == case.copied.digest == checkpoint.digest(plain.state_dict())
 
 

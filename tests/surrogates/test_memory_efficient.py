@@ -14,8 +14,9 @@ from tiny_vaes import TINY
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from pca_protect.surrogates.build import encoder_of
 from pca_protect.surrogates.encoder import Surrogate
-from pca_protect.surrogates.load import _encoder_of, channels_last, surrogate_of
+from pca_protect.surrogates.load import channels_last, surrogate_of
 from pca_protect.surrogates.memory_efficient import NormSiLU, blocks_of, reduce_saved_activations
 
 EVERY = [
@@ -119,7 +120,7 @@ def test_a_checkpointed_block_is_computed_again_up_to_its_last_normalisation(tin
 
 def test_a_block_of_another_make_is_left_alone():
     vae = AutoencoderKL(block_out_channels=(8,), norm_num_groups=8, act_fn="relu")
-    encoder = _encoder_of(vae, "AutoencoderKL").eval().requires_grad_(False)
+    encoder = encoder_of(vae, "AutoencoderKL").eval().requires_grad_(False)
     before = moments_and_gradient(encoder)
     reduce_saved_activations(encoder)
     fused = [module for module in encoder.modules() if isinstance(module, NormSiLU)]

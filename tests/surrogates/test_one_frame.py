@@ -14,8 +14,9 @@ from tiny_vaes import TINY
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from pca_protect.surrogates.build import encoder_of
 from pca_protect.surrogates.kinds import KINDS
-from pca_protect.surrogates.load import _encoder_of, surrogate_of
+from pca_protect.surrogates.load import surrogate_of
 from pca_protect.surrogates.one_frame import FrameConvolution, over_one_frame
 
 VIDEO = [name for name in TINY if KINDS[name.split()[0]].causal]
@@ -24,7 +25,7 @@ VIDEO = [name for name in TINY if KINDS[name.split()[0]].causal]
 def plain_and_flat(make: Callable[[], nn.Module]) -> tuple[nn.Module, nn.Module]:
     """The encoder as diffusers makes it, frozen, and the same over one frame."""
     vae = make()
-    plain = _encoder_of(vae, type(vae).__name__).eval().requires_grad_(False)
+    plain = encoder_of(vae, type(vae).__name__).eval().requires_grad_(False)
     flat = copy.deepcopy(plain)
     over_one_frame(flat, KINDS[type(vae).__name__])
     return plain, flat
