@@ -16,7 +16,7 @@ from pca_protect.cli.check import check
 from pca_protect.cli.run import run
 from pca_protect.cli.ui import ui
 from pca_protect.cli.vaes import vaes
-from pca_protect.errors import PcaProtectError, RenamedWarning
+from pca_protect.errors import PcaProtectError, ProtectionWarning, RenamedWarning
 
 _HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -84,7 +84,10 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Like `warnings.showwarning`, but prints a renamed setting as one line without the source location."""
+    """Like `warnings.showwarning`, but prints a renamed setting as one line without the source location, and omits warnings of
+    records, which are printed already."""
+    if issubclass(category, ProtectionWarning):
+        return
     if issubclass(category, RenamedWarning):
         console.warn(str(message))
     else:

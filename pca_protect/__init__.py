@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         ModelError,
         PcaProtectError,
         PictureError,
+        ProtectionWarning,
         UsageError,
     )
     from pca_protect.modes import register_mode
@@ -40,6 +41,7 @@ _MODULES = {
     "PosteriorCollapse": "collapse",
     "ProtectConfig": "config",
     "Protected": "protected",
+    "ProtectionWarning": "errors",
     "Record": "record",
     "Surrogate": "surrogates.encoder",
     "UsageError": "errors",
@@ -60,6 +62,7 @@ __all__ = [
     "PosteriorCollapse",
     "ProtectConfig",
     "Protected",
+    "ProtectionWarning",
     "Record",
     "Surrogate",
     "UsageError",

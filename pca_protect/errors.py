@@ -7,7 +7,7 @@
     ├── DeviceError                 3   the requested device is unavailable or out of memory
     └── Cancelled                 130   the progress callback asked to stop
 
-`FallbackWarning` and `RenamedWarning` are issued through Python's `warnings`.
+`FallbackWarning`, `ProtectionWarning` and `RenamedWarning` are issued through Python's `warnings`.
 
 A message is one sentence with the value, the problem and the remedy. Settings are in backquotes under their Python names, as
 `device=cpu`; the command line replaces them by its flags.
@@ -64,6 +64,10 @@ class Cancelled(PcaProtectError):  # noqa: N818 - not an error
 
 class FallbackWarning(UserWarning):
     """An encoder is not available: `auto` selected the embedded test model instead, or a family is used without a member."""
+
+
+class ProtectionWarning(UserWarning):
+    """The result of `protect` needs attention: hardly protected, too little memory, or a lossy conversion of the input."""
 
 
 class RenamedWarning(FutureWarning):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+from warnings import warn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from torch import Tensor
 from pca_protect.config import ProtectConfig
 from pca_protect.device import peak_megabytes, reset_peak
 from pca_protect.engine import Progress, demand, init_for
-from pca_protect.errors import PictureError, UsageError
+from pca_protect.errors import PictureError, ProtectionWarning, UsageError
 from pca_protect.evaluation import Evaluation
 from pca_protect.frames import Frame, OutOfReachError, chunks, parts_of, protected_frames
 from pca_protect.image.masks import as_mask
@@ -64,7 +65,8 @@ def protect(
         on_step: progress and cancellation; raise `Cancelled` from it to stop.
 
     Returns:
-        The protected picture with its record. Nothing is written until `save`.
+        The protected picture with its record. Nothing is written until `save`. Each warning of the record, apart from those of
+        the encoder, is also issued as a `ProtectionWarning`.
 
     Raises:
         PictureError: the picture cannot be read, its smallest window does not fit into memory, or the visibility limit rounds
@@ -77,7 +79,11 @@ def protect(
         surrogate = load_surrogates(config.vaes, device=config.device, precision=config.precision)
     masks = [None if mask is None else as_mask(mask)]
     surrogate = as_surrogate(surrogate)
-    return protect_batch([original], config, surrogate=surrogate, masks=masks, evaluate=evaluate, on_step=on_step)[0]
+    (done,) = protect_batch([original], config, surrogate=surrogate, masks=masks, evaluate=evaluate, on_step=on_step)
+    for sentence in done.record.warnings:
+        if sentence not in surrogate.warnings:  # those are known since it was loaded
+            warn(sentence, ProtectionWarning, stacklevel=2)
+    return done
 
 
 def protect_batch(

@@ -12,7 +12,7 @@ from conftest import ASTRONAUT, smooth_picture
 from PIL import Image
 from tiny_vaes import TINY
 
-from pca_protect import Cancelled, PictureError, ProtectConfig, UsageError, load_surrogate, protect
+from pca_protect import Cancelled, PictureError, ProtectConfig, ProtectionWarning, UsageError, load_surrogate, protect
 from pca_protect.eval.pictures import to_pixels, with_pixels
 from pca_protect.io.picture import Picture
 from pca_protect.modes import MODES
@@ -168,7 +168,9 @@ def test_the_embedded_vae_on_a_photograph(tmp_path: Path, pocket: Surrogate, mod
 def test_what_hardly_protects_is_said(pocket: Surrogate):
     """One short step is little beside noise of the whole budget."""
     face = Image.open(ASTRONAUT).crop((120, 20, 313, 157))
-    record = protect(face, ProtectConfig(preset="paper", steps=1), surrogate=pocket).record
+    with pytest.warns(ProtectionWarning, match="hardly protects") as caught:
+        record = protect(face, ProtectConfig(preset="paper", steps=1), surrogate=pocket).record
+    assert [str(warning.message) for warning in caught] == [record.warnings[-1]], "not what is known of the encoder"
     assert record.gain_over_noise < 2
     assert "hardly protects" in record.warnings[-1]
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pca_protect.config import PRESETS, SURVIVE, ProtectConfig
 from pca_protect.errors import UsageError
-from pca_protect.modes import MODES
+from pca_protect.modes import MODES, present_name
 
 Needs = Literal["nothing", "encoder", "denoiser"]
 """Part of the editor that a method attacks; `denoiser` means encoder and UNet."""
@@ -114,6 +114,13 @@ _ENTRIES = (
 
 ARMS: dict[str, Arm] = {arm.name: arm for arm in _ENTRIES}
 
+_RENAMED = {
+    name.replace("subtle", "strong").replace("thorough", "strong"): name
+    for name in ARMS
+    if "subtle" in name or "thorough" in name
+}
+"""Names until 0.1, from when mode `subtle` and preset `thorough` were both called `strong`."""
+
 DEFAULT_ARMS = tuple(name for name, arm in ARMS.items() if not arm.asked_only)
 CHIEF_ARMS = (*CONTROLS, "pca-diffusion", "pca-concentration")
 """The paper's two modes and the controls that they have to beat."""
@@ -125,6 +132,7 @@ def arms_named(names: Sequence[str]) -> list[Arm]:
     Raises:
         UsageError: a name is unknown.
     """
+    names = [present_name("arm", name, _RENAMED) for name in names]
     for name in names:
         if name not in ARMS:
             close = difflib.get_close_matches(name, ARMS, n=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
@@ -174,7 +175,12 @@ def lines_of(root: Path, kind: str) -> list[dict[str, object]]:
 def workers() -> list[psutil.Process]:
     """The processes that hold an encoder."""
     children = psutil.Process().children(recursive=True)
-    return [child for child in children if "Protector" in " ".join(child.cmdline()[:1])]
+    found = []
+    for child in children:
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile, or is a zombie
+            if "Protector" in " ".join(child.cmdline()[:1]):
+                found.append(child)
+    return found
 
 
 def test_folder_to_folder(

@@ -26,6 +26,7 @@ from torch import Tensor
 from pca_protect import UsageError, load_surrogate, posterior_collapse
 from pca_protect.attack.posterior import Posterior
 from pca_protect.attack.visibility import visible_levels
+from pca_protect.errors import RenamedWarning
 from pca_protect.eval.arms.denoiser import Denoiser, denoiser_of, denoising_error, score_distillation
 from pca_protect.eval.arms.encoder import mean_away, mean_to_target, mean_to_zero, moments_away, pattern
 from pca_protect.eval.arms.noise import levels_as_visible, uniform_noise
@@ -424,3 +425,8 @@ def test_an_unknown_arm_is_refused_with_a_hint():
         arms_named(["mist", "photogard"])
     with pytest.raises(UsageError, match=f"^unknown arm '\\?'; known ones are {', '.join(ARMS)}$"):
         arms_named(["?"])
+
+
+def test_former_names_of_arms_work():
+    with pytest.warns(RenamedWarning, match="balanced-subtle"):
+        assert [arm.name for arm in arms_named(["balanced-strong"])] == ["balanced-subtle"]

@@ -165,7 +165,7 @@ def test_public_names():
         [
             *("Cancelled", "DeviceError", "ModelError", "PcaProtectError", "PictureError", "UsageError"),
             *("ProtectConfig", "Protected", "Record", "Surrogate", "__version__"),
-            *("load_surrogate", "posterior_collapse", "protect", "FallbackWarning"),
+            *("load_surrogate", "posterior_collapse", "protect", "FallbackWarning", "ProtectionWarning"),
             *("PosteriorCollapse", "protect_batch", "register_mode"),
         ]
     )
