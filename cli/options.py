@@ -226,11 +226,17 @@ Errors = Annotated[
 Engine = Annotated[
     str, typer.Option(metavar="local|ray", help="Run on this machine, or on a Ray cluster (extra `cluster`).")
 ]
-Workers = Annotated[
+Jobs = Annotated[
     int | None,
     typer.Option(
+        "-j",
+        "--jobs",
+        "--workers",
         metavar="N",
-        help="Number of Ray workers. Default: all that the cluster has room for.",
+        help=(
+            "Number of worker processes, on this machine or on the Ray cluster. Default: one per GPU if there are several, else "
+            "one; on a cluster, all that it has room for."
+        ),
         show_default=_HIDDEN_DEFAULT,
     ),
 ]

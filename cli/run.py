@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 import typer
 
 from pca_protect.batch.output_options import OutputOptions
-from pca_protect.batch.processes import rank_and_world
+from pca_protect.batch.preview import preview
 from pca_protect.batch.request import Existing, Request
-from pca_protect.batch.run import preview
 from pca_protect.batch.run import run as run_batch
 from pca_protect.cli import options
 from pca_protect.cli.run_output import Reporter, show_preview
 from pca_protect.config import Precision, ProtectConfig, parse_scales
-from pca_protect.errors import ModelError, PcaProtectError, PictureError, UsageError
+from pca_protect.errors import ModelError, PictureError, UsageError
 from pca_protect.modes import Direction
 from pca_protect.surrogates.families import expand
 
 if TYPE_CHECKING:
     from pca_protect.batch.estimate import Estimate
-    from pca_protect.batch.outcome import Summary
 
 
 def run(
@@ -61,7 +58,7 @@ def run(
     from_file: options.FromFile = None,
     errors: options.Errors = None,
     engine: options.Engine = "local",
-    workers: options.Workers = None,
+    jobs: options.Jobs = None,
     ray_address: options.RayAddress = None,
     dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
@@ -74,8 +71,6 @@ def run(
         raise UsageError("--quiet and --verbose are mutually exclusive; give one")
     if overwrite and skip_existing:
         raise UsageError("--overwrite and --skip-existing are mutually exclusive; give one")
-    if engine not in ("local", "ray"):
-        raise UsageError(f"unknown engine {engine!r}; choose local or ray")
     if for_unknown and len(expand(vae)) < 2:
         raise UsageError("--for-unknown needs several encoders; give --vae twice or more, or a family, or leave it out")
     config = ProtectConfig(
@@ -99,16 +94,16 @@ def run(
         device=device,
         precision=cast(Precision, precision),
     )
-    remote = [name for name in (*(pictures or ()), output or "") if "://" in name]
-    if remote and engine == "local":
-        raise UsageError(f"{remote[0]}: is a URL; add --engine ray, which reads and writes URLs")
     existing: Existing = "overwrite" if overwrite else "skip" if skip_existing else "refuse"
     request = Request(
         names=tuple(pictures or ()),
-        output=None if output is None else Path(output),
+        output=output,
         recursive=recursive,
         existing=existing,
         from_file=from_file,
+        engine=engine,
+        jobs=jobs,
+        ray_address=ray_address,
         errors=errors,
         output_options=OutputOptions(strip_metadata, strip_gps, notice, allow_lossy),
         mask=mask,
@@ -118,69 +113,15 @@ def run(
         max_pixels=None if max_megapixels is None else round(max_megapixels * 1_000_000),
     )
     if dry_run:
-        if engine == "ray":
-            raise UsageError("--dry-run works with --engine local only; omit one of them")
         _preview(request, config)
         return
-    if engine == "local" and (workers is not None or ray_address is not None):
-        raise UsageError(
-            "--workers and --ray-address need --engine ray; add it, or use `accelerate launch` on this machine"
-        )
     reporter = Reporter(config, as_json=as_json, quiet=quiet, verbose=verbose, errors=errors)
-    if engine == "ray":
-        summary = _on_cluster(request, output, config, reporter, workers, ray_address)
-    else:
-        summary = _here(request, config, reporter)
+    summary = run_batch(request, config, reporter)
     if summary.exit_code:
         raise typer.Exit(summary.exit_code)
 
 
-def _here(request: Request, config: ProtectConfig, reporter: Reporter) -> Summary:
-    try:
-        return run_batch(request, config, reporter)
-    except PcaProtectError as error:
-        if rank_and_world()[0] > 0:  # the first process reports it
-            raise typer.Exit(error.exit_code) from error
-        raise
-
-
-def _on_cluster(
-    request: Request,
-    output: str | None,
-    config: ProtectConfig,
-    reporter: Reporter,
-    workers: int | None,
-    address: str | None,
-) -> Summary:
-    if output is None:
-        raise UsageError("--engine ray needs -o with a folder or a URL for the outputs")
-    if request.from_file is not None:
-        raise UsageError("--engine ray does not support --from-file; give folders or URLs")
-    if request.mask is not None:
-        raise UsageError("--engine ray does not support --mask, which fits one picture size only; use --region")
-    from pca_protect.cluster.run import run as run_on_cluster
-
-    return run_on_cluster(
-        request.names,
-        output,
-        config,
-        observer=reporter,
-        recursive=True,  # buckets have no folders
-        existing=request.existing,
-        output_options=request.output_options,
-        errors=request.errors,
-        offline=request.offline,
-        fallback=request.fallback,
-        evaluate=request.evaluate,
-        max_pixels=request.max_pixels,
-        workers=workers,
-        address=address,
-    )
-
-
 def _preview(request: Request, config: ProtectConfig) -> None:
-    if rank_and_world()[0] > 0:
-        return
     planned = preview(request, config)
 
     def measure() -> Estimate:

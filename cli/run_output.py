@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pca_protect.batch.outcome import Outcome, Summary
-from pca_protect.batch.processes import rank_and_world
-from pca_protect.batch.run import Preview
+from pca_protect.batch.outcome import EncoderInfo, Outcome, Summary
+from pca_protect.batch.preview import Preview
 from pca_protect.cli import console
 from pca_protect.cli.flags import in_flags
 from pca_protect.config import ProtectConfig
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from pca_protect.batch.estimate import Estimate
     from pca_protect.record import Record
-    from pca_protect.surrogates.encoder import AnySurrogate
 
 _MAX_LISTED = 20
 """Failures listed at the end; more would scroll the summary off the screen."""
@@ -45,8 +43,7 @@ class Reporter:
         self._as_json = as_json
         self._verbose = verbose
         self._errors = errors
-        self._is_first = rank_and_world()[0] == 0
-        self._bar = _Bar(shown=sys.stderr.isatty() and not quiet and self._is_first)
+        self._bar = _Bar(shown=sys.stderr.isatty() and not quiet)
         self._known_warnings: tuple[str, ...] = ()
         self._test_only = False
         self._pictures = 0
@@ -54,16 +51,20 @@ class Reporter:
     def message(self, sentence: str) -> None:
         self._bar.print_above(lambda: console.say(sentence))
 
-    def loaded(self, surrogate: AnySurrogate) -> None:
-        self._known_warnings = surrogate.warnings
-        self._test_only = surrogate.embedded
-        if not self._is_first:
-            return
-        for warning in surrogate.warnings:
+    def progress(self, what: str, done: int, total: int | None) -> None:
+        pass
+
+    def skipped(self, job: Job, reason: str) -> None:
+        pass
+
+    def loaded(self, encoder: EncoderInfo) -> None:
+        self._known_warnings = encoder.warnings
+        self._test_only = encoder.embedded
+        for warning in encoder.warnings:
             console.warn(warning)
         if self._verbose:
-            console.say(f"{surrogate.name} from {surrogate.origin} on {surrogate.device} in {surrogate.dtype}")
-            console.say(f"encoder weights sha256 {surrogate.digest}")
+            console.say(f"{encoder.name} from {encoder.origin} on {encoder.device} in {encoder.dtype}")
+            console.say(f"encoder weights sha256 {encoder.digest}")
             console.say(f"config {json.dumps(self._config.as_dict())}")
 
     def begin(self, pictures: int) -> None:

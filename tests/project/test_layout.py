@@ -60,11 +60,13 @@ def forbidden_to(module: str) -> tuple[str, ...]:
         forbidden += ("pca_protect.cli",)
     elif not belongs_to(module, ("pca_protect.cli", "pca_protect.__main__")):
         forbidden += ("pca_protect.cli", "pca_protect.eval", "typer", "rich", "gradio")
-        if not belongs_to(module, ("pca_protect.cluster",)):
-            forbidden += ("ray", "fsspec")
+        if module != "pca_protect.batch.executors.ray":
+            forbidden += ("ray",)
+        if module != "pca_protect.batch.store":
+            forbidden += ("fsspec",)
     if belongs_to(module, ("pca_protect.attack", "pca_protect.image")):
         forbidden += ("pca_protect.surrogates", "pca_protect.protection", "pca_protect.engine")
-    if not belongs_to(module, ("pca_protect.batch", "pca_protect.cluster", "pca_protect.cli", "pca_protect.eval")):
+    if not belongs_to(module, ("pca_protect.batch", "pca_protect.cli", "pca_protect.eval")):
         forbidden += ("pca_protect.batch",)
     if belongs_to(module, ("pca_protect.io",)):
         forbidden += ("torch", "pca_protect.surrogates")
@@ -72,8 +74,8 @@ def forbidden_to(module: str) -> tuple[str, ...]:
         forbidden += ("torch", "diffusers", "pca_protect.surrogates.load", "pca_protect.surrogates.encoder")
     if module in ("pca_protect.surrogates.kl_encoder", "pca_protect.surrogates.winograd"):
         forbidden += ("diffusers", "accelerate", "pca_protect.surrogates.load", "pca_protect.surrogates.encoder")
-    if not belongs_to(module, ("pca_protect.cluster", "pca_protect.cli")):
-        forbidden += ("pca_protect.cluster",)
+    if module != "pca_protect.batch.run" and not belongs_to(module, ("pca_protect.batch.executors",)):
+        forbidden += ("pca_protect.batch.executors",)
     return forbidden
 
 
@@ -134,7 +136,7 @@ def test_below_protection_the_engine_alone_reads_the_request():
         name
         for name, path in MODULES.items()
         if "pca_protect.config.ProtectConfig" in imports(path, top_level_only=False)
-        and not belongs_to(name, ("pca_protect.cli", "pca_protect.eval", "pca_protect.batch", "pca_protect.cluster"))
+        and not belongs_to(name, ("pca_protect.cli", "pca_protect.eval", "pca_protect.batch"))
     }
     assert readers == {"pca_protect", "pca_protect.protection", "pca_protect.frames", "pca_protect.engine"}
 
