@@ -13,6 +13,7 @@ import typer
 from pca_protect.cli import console, options
 from pca_protect.cli.bench import bench_app
 from pca_protect.cli.check import check
+from pca_protect.cli.folder import clean, status, verify
 from pca_protect.cli.run import run
 from pca_protect.cli.ui import ui
 from pca_protect.cli.vaes import vaes
@@ -40,6 +41,9 @@ app.command("run", no_args_is_help=True)(run)
 app.command("vaes")(vaes)
 app.command("check", no_args_is_help=True)(check)
 app.command("ui")(ui)
+app.command("status", no_args_is_help=True)(status)
+app.command("verify", no_args_is_help=True)(verify)
+app.command("clean", no_args_is_help=True)(clean)
 app.add_typer(bench_app, name="bench")
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pca_protect.batch.request import EXISTING
 from pca_protect.cli import console
 from pca_protect.config import PRESETS, SURVIVE
 from pca_protect.modes import MODES
@@ -41,7 +42,7 @@ Output = Annotated[
         "--output",
         help=(
             "Output file (.png, .webp or .tiff) or folder. A folder mirrors the tree of its inputs, is created if missing, and "
-            "holds a journal: the same command resumes a stopped run. Default: NAME.protected.png beside the picture."
+            "holds a ledger: the same command resumes a stopped run. Default: NAME.protected.png beside the picture."
         ),
         show_default=_HIDDEN_DEFAULT,
     ),
@@ -178,14 +179,51 @@ NoFallback = Annotated[
 NoEvaluate = Annotated[
     bool, typer.Option("--no-evaluate", help="Skip the evaluation of the result; its pixels are the same.")
 ]
-Overwrite = Annotated[
-    bool,
+Existing = Annotated[
+    str,
     typer.Option(
-        "--overwrite",
-        help="Replace existing outputs, except those finished according to the journal. Originals are never replaced.",
+        metavar="|".join(EXISTING),
+        help=(
+            "Outputs that exist and are not finished according to the ledger. refuse: their pictures fail; skip: keep them; "
+            "update: replace those that this program made; overwrite: replace all. Originals are never replaced."
+        ),
     ),
 ]
-SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Skip pictures whose output exists.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="The same as `--existing overwrite`.")]
+SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="The same as `--existing skip`.")]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict", help="Stop before any work if the output of one picture exists or belongs to two pictures as well."
+    ),
+]
+Checksum = Annotated[
+    bool,
+    typer.Option(
+        "--checksum", help="Compare the contents of finished pictures instead of sizes and modification times or ETags."
+    ),
+]
+Include = Annotated[
+    list[str],
+    typer.Option(
+        "--include",
+        metavar="PATTERN",
+        help=(
+            "Only files of folders, patterns and buckets that match, such as '*.jpg' (a name) or '2024/**/*.jpg' (a path). "
+            "Repeatable."
+        ),
+        show_default=_HIDDEN_DEFAULT,
+    ),
+]
+Exclude = Annotated[
+    list[str],
+    typer.Option(
+        "--exclude",
+        metavar="PATTERN",
+        help="Leave out files and folders that match. Repeatable.",
+        show_default=_HIDDEN_DEFAULT,
+    ),
+]
 StripMetadata = Annotated[
     bool, typer.Option("--strip-metadata", help="Remove EXIF, XMP, IPTC and text from the output.")
 ]
@@ -222,6 +260,26 @@ Errors = Annotated[
         help="File for the failures, one JSON object per line; --from-file reads it.",
         show_default=_HIDDEN_DEFAULT,
     ),
+]
+FromNull = Annotated[
+    bool, typer.Option("-0", "--from0", help="The entries of --from-file end with a null byte, as of `find -print0`.")
+]
+MaxFailures = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Stop after N failures. Default: no limit.", show_default=_HIDDEN_DEFAULT),
+]
+ShardOf = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Process part I of N only, for several machines with one output folder, such as the tasks of a SLURM array.",
+        show_default=_HIDDEN_DEFAULT,
+    ),
+]
+LogFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Append all output with time stamps to a file.", show_default=_HIDDEN_DEFAULT),
 ]
 Engine = Annotated[
     str, typer.Option(metavar="local|ray", help="Run on this machine, or on a Ray cluster (extra `cluster`).")

@@ -8,12 +8,13 @@ import typer
 
 from pca_protect.batch.output_options import OutputOptions
 from pca_protect.batch.preview import preview
-from pca_protect.batch.request import Existing, Request
+from pca_protect.batch.request import Existing, Request, Shard
 from pca_protect.batch.run import run as run_batch
-from pca_protect.cli import options
+from pca_protect.cli import console, options
 from pca_protect.cli.run_output import Reporter, show_preview
 from pca_protect.config import Precision, ProtectConfig, parse_scales
 from pca_protect.errors import ModelError, PictureError, UsageError
+from pca_protect.io.filters import Filter
 from pca_protect.modes import Direction
 from pca_protect.surrogates.families import expand
 
@@ -48,16 +49,25 @@ def run(
     offline: options.Offline = False,
     no_fallback: options.NoFallback = False,
     no_evaluate: options.NoEvaluate = False,
+    existing: options.Existing = Request.existing,
     overwrite: options.Overwrite = False,
     skip_existing: options.SkipExisting = False,
+    strict: options.Strict = False,
+    checksum: options.Checksum = False,
     strip_metadata: options.StripMetadata = OutputOptions.strip_metadata,
     strip_gps: options.StripGps = OutputOptions.strip_gps,
     notice: options.Notice = OutputOptions.rights_notice,
     allow_lossy: options.AllowLossy = OutputOptions.allow_lossy,
     max_megapixels: options.MaxMegapixels = None,
+    include: options.Include = [],  # noqa: B006 - typer copies it
+    exclude: options.Exclude = [],  # noqa: B006
     from_file: options.FromFile = None,
+    from0: options.FromNull = False,
     errors: options.Errors = None,
-    engine: options.Engine = "local",
+    max_failures: options.MaxFailures = None,
+    log_file: options.LogFile = None,
+    shard: options.ShardOf = None,
+    engine: options.Engine = Request.engine,
     jobs: options.Jobs = None,
     ray_address: options.RayAddress = None,
     dry_run: options.DryRun = False,
@@ -69,8 +79,6 @@ def run(
     """Add a small perturbation to pictures so that diffusion editing of them fails."""
     if quiet and verbose:
         raise UsageError("--quiet and --verbose are mutually exclusive; give one")
-    if overwrite and skip_existing:
-        raise UsageError("--overwrite and --skip-existing are mutually exclusive; give one")
     if for_unknown and len(expand(vae)) < 2:
         raise UsageError("--for-unknown needs several encoders; give --vae twice or more, or a family, or leave it out")
     config = ProtectConfig(
@@ -94,17 +102,22 @@ def run(
         device=device,
         precision=cast(Precision, precision),
     )
-    existing: Existing = "overwrite" if overwrite else "skip" if skip_existing else "refuse"
     request = Request(
         names=tuple(pictures or ()),
         output=output,
         recursive=recursive,
-        existing=existing,
+        wanted=Filter(tuple(include), tuple(exclude)),
+        existing=_existing(existing, overwrite=overwrite, skip_existing=skip_existing),
+        strict=strict,
+        checksum=checksum,
         from_file=from_file,
+        null_separated=from0,
         engine=engine,
         jobs=jobs,
         ray_address=ray_address,
         errors=errors,
+        max_failures=max_failures,
+        shard=None if shard is None else Shard.parse(shard),
         output_options=OutputOptions(strip_metadata, strip_gps, notice, allow_lossy),
         mask=mask,
         offline=offline,
@@ -112,6 +125,8 @@ def run(
         evaluate=not no_evaluate,
         max_pixels=None if max_megapixels is None else round(max_megapixels * 1_000_000),
     )
+    if log_file is not None:
+        console.log_to(log_file)
     if dry_run:
         _preview(request, config)
         return
@@ -137,6 +152,15 @@ def _preview(request: Request, config: ProtectConfig) -> None:
         return estimate(planned.to_do, config, surrogate=surrogate, evaluate=request.evaluate)
 
     show_preview(planned, measure)
+
+
+def _existing(existing: str, *, overwrite: bool, skip_existing: bool) -> Existing:
+    """The value of `--existing`, or of an older flag for it."""
+    given = [existing] if existing != Request.existing else []
+    given += [value for value, wanted in (("overwrite", overwrite), ("skip", skip_existing)) if wanted]
+    if len(set(given)) > 1:
+        raise UsageError("--existing, --overwrite and --skip-existing are mutually exclusive; give one")
+    return cast(Existing, given[0] if given else existing)  # the request validates it
 
 
 def _target_variance(text: str | None) -> float | Literal["posterior"] | None:

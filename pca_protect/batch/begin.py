@@ -51,11 +51,12 @@ class Inputs:
 
     @cached_property
     def store(self) -> Store | None:
-        """The outputs' store if the run keeps a ledger there, else None. A single picture starts no new ledger."""
+        """The outputs' store if the run keeps a ledger there, else None. A single picture starts no new
+        ledger in a folder."""
         if self.plan.folder is None:
             return None
         store = Store(self.plan.folder)
-        return store if self.plan.several or (store.is_local and store.path(STATE).is_dir()) else None
+        return store if self.plan.several or not store.is_local or store.path(STATE).is_dir() else None
 
     @property
     def in_folder(self) -> Path | None:

@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 
 from pca_protect import FallbackWarning, ModelError, ProtectConfig, UsageError, load_surrogate, protect
 from pca_protect.batch.begin import classify_inputs, find
+from pca_protect.batch.preview import preview
 from pca_protect.batch.request import Request
-from pca_protect.batch.run import preview, run
+from pca_protect.batch.run import run
 from pca_protect.cli.main import protect_app
 from pca_protect.cli.run_output import _one_picture
 from pca_protect.io.header import read_header
