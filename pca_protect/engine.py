@@ -29,6 +29,7 @@ from pca_protect.attack.pgd import (
     Optimized,
     optimize,
 )
+from pca_protect.attack.readback import Readback
 from pca_protect.attack.stopping import LatentView, Stop, moved_enough
 from pca_protect.attack.transforms import Transform, eot_transform
 from pca_protect.attack.universal import UniversalPerturbation, universal_perturbations
@@ -46,8 +47,8 @@ from pca_protect.modes import Mode
 from pca_protect.surrogates.encoder import AnySurrogate, Surrogate
 
 Progress = Callable[[int, int, float], None]
-"""Called with (steps done, total steps, loss of the first encoder at the first scale, in its own unit). An exception from it
-ends the run; no file is left behind."""
+"""Called with (steps done, total steps, loss of the first encoder at the first scale, in its own unit); on CUDA, when the
+device has done the step. An exception from it ends the run; no file is left behind."""
 
 
 @dataclass(frozen=True)
@@ -324,7 +325,13 @@ def _mean_over_scales(
 def _total_progress(on_step: Progress | None, window: int, of: int, objective: LatentObjective) -> OnStep | None:
     if on_step is None:
         return None
-    return lambda done, steps, _: on_step(window * steps + done, of * steps, float(objective.latest.mean()))
+    losses = Readback()
+
+    def report(done: int, steps: int, _: Tensor) -> None:
+        for step, loss in losses.send(done, objective.latest.mean(), wait=done == steps):
+            on_step(window * steps + step, of * steps, float(loss))
+
+    return report
 
 
 def init_for(surrogate: AnySurrogate, config: ProtectConfig) -> UniversalPerturbation | None:

@@ -339,19 +339,6 @@ def test_copies_and_synchronisations_are_counted_by_line(machine: Machine):
     assert machine.downloads == {f"{here}:{first + 6}": 1}
 
 
-def test_the_loop_is_counted_by_step(machine: Machine, load: Load):
-    """Of what comes once a picture nothing is left in the difference of two runs."""
-    surrogate, counted = load(KL), []
-    for steps in (2, 4):
-        machine.clear()
-        protect(picture(), ProtectConfig(steps=steps, preset="paper"), surrogate=surrogate)
-        counted.append((machine.uploads.copy(), machine.downloads.copy(), machine.syncs.copy()))
-    uploads, downloads, syncs = (more - less for less, more in zip(*counted, strict=True))
-    assert not uploads
-    assert not downloads
-    assert all(line.startswith("pca_protect/attack/pgd.py:") for line in syncs)
-
-
 def test_the_pretence_keeps_the_rules_of_the_device(machine: Machine):
     there, here = torch.rand(4, device=machine.kind), torch.rand(4)
     assert (there.device, here.device) == (torch.device(machine.kind, 0), torch.device("cpu"))
