@@ -173,7 +173,8 @@ class KlResidualBlock(nn.Module):
         self.conv_shortcut = nn.Conv2d(width_in, width, 1) if width_in != width else None
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = self.conv2(self.norm2(self.conv1(self.norm1(x))))
+        activated, x = self.norm1.with_skip(x)
+        hidden = self.conv2(self.norm2(self.conv1(activated)))
         return (x if self.conv_shortcut is None else self.conv_shortcut(x)) + hidden  # type: ignore[no-any-return]
 
 
