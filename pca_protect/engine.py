@@ -206,7 +206,7 @@ def perturb(
         if mask is not None and not bool(mask.any()):
             continue
         clean, before = (
-            to_tensor([levels[window.seen] for levels in pictures]).to(surrogate.device)
+            to_tensor([levels[window.seen] for levels in pictures], surrogate.device)
             for pictures in (batch.clean, changed)
         )
         views = [WindowView(clean, before)] if (height, width) in seen else []
@@ -258,7 +258,7 @@ def perturb(
                 pictures.change(window, kept)
     if config.max_visibility is not None:
         changed = [
-            scale_to_visibility(clean_levels, levels, config.max_visibility, mask=mask)
+            scale_to_visibility(clean_levels, levels, config.max_visibility, mask=mask, device=surrogate.device)
             for clean_levels, levels, mask in zip(batch.clean, changed, batch.masks, strict=True)
         ]
     return Perturbed(changed, steps.tolist())

@@ -183,8 +183,10 @@ def test_batches_are_for_cuda_alone(machine: Machine, load: Load):
         found = protect_batch(pictures, ProtectConfig(steps=1, batch=batch), surrogate=load(KL), evaluate=False)
         assert machine.largest_batch == (3 if machine.kind == "cuda" else 1)
     machine.clear()
-    protect(pictures[0], ProtectConfig(steps=1), surrogate=load(KL))
-    assert machine.largest_batch == (2 + NOISE_DRAWS if machine.kind == "cuda" else 1), "an evaluation is one batch"
+    protect_batch(pictures[:2], ProtectConfig(steps=1, batch=2), surrogate=load(KL))
+    assert machine.largest_batch == (2 * (2 + NOISE_DRAWS) if machine.kind == "cuda" else 1), "evaluated in one batch"
+    read_back = [line for line in machine.syncs if line.startswith("pca_protect/evaluation.py")]
+    assert [machine.syncs[line] for line in read_back] == [1], "all figures are read at once"
     at_once = batch_size(load(KL), demand(ProtectConfig(), height=64, width=72), at_most=None)
     assert at_once == (16 if machine.kind == "cuda" else 1)
     alone = protect(pictures[2], ProtectConfig(steps=1), surrogate=load(KL))

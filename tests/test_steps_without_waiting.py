@@ -151,3 +151,17 @@ def test_noise_is_drawn_on_the_device_from_the_seed(machine: Machine):
     assert torch.equal(first, again)
     assert torch.equal(first[0], first[1])
     assert not torch.equal(first, other)
+
+
+def test_algorithms_are_timed_from_the_second_batch_of_a_size_on(machine: Machine, encoders: dict[int, AnySurrogate]):
+    shown, timed = Picture(np.asarray(smooth_picture(41, 43))), []
+    for _ in range(3):
+        protect(
+            shown,
+            ProtectConfig(steps=1),
+            surrogate=encoders[1],
+            evaluate=False,
+            on_step=lambda done, of, loss: timed.append(torch.backends.cudnn.benchmark),
+        )
+    assert timed == [False, False, *[machine.kind == "cuda"] * 4]
+    assert not torch.backends.cudnn.benchmark

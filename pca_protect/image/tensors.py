@@ -22,6 +22,8 @@ TO_YCC = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418
 TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136286, -0.714136286), (1.0, 1.772, 0.0))
 
 
+_CPU = torch.device("cpu")
+
 Numbers = tuple[float, ...] | tuple[tuple[float, ...], ...]
 
 
@@ -47,9 +49,9 @@ def blurred(planes: Tensor, sigma_px: float, *, reach_px: int) -> Tensor:
     return F.conv2d(across, kernel[:, :, :, None], groups=channels)
 
 
-def to_tensor(levels: Sequence[Uint8Image]) -> Tensor:
-    """Pictures of one size, `(H, W, 3)` each, as float32 `(B, 3, H, W)` in [0, 1]."""
-    return torch.from_numpy(np.stack(levels)).permute(0, 3, 1, 2).float() / 255.0
+def to_tensor(levels: Sequence[Uint8Image], device: torch.device = _CPU) -> Tensor:
+    """Pictures of one size, `(H, W, 3)` each, as float32 `(B, 3, H, W)` in [0, 1] on a device. Copied as bytes."""
+    return torch.from_numpy(np.stack(levels)).to(device).permute(0, 3, 1, 2).float() / 255.0
 
 
 def to_uint8(pixels: Tensor) -> list[Uint8Image]:
