@@ -220,9 +220,10 @@ def test_arithmetic_on_cuda_is_set_and_restored():
         assert flags() == before
     with device_module.cuda_arithmetic(torch.device("cpu"), benchmark=True):
         assert flags() == before
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cudnn, "deterministic", True)
-        patch.setattr(products, "allow_tf32", True)
+    try:
+        cudnn.deterministic = products.allow_tf32 = True
         with device_module.cuda_arithmetic(torch.device("cuda"), benchmark=True):
             assert flags() == (True, False, False)
         assert products.allow_tf32
+    finally:
+        cudnn.deterministic = products.allow_tf32 = False
