@@ -183,7 +183,7 @@ def _progress(encoders: str, mode: str) -> OnTrainingStep:
 
 def _measured(universal: Universal) -> str:
     shifts = "; ".join(
-        f"{one.name} {one.tile:.0%} (noise {one.noise:.0%}, noise of equal visibility {one.visible_noise:.0%})"
+        f"{one.name} {one.tile:.0%} (noise {one.noise:.0%}, as visible {one.visible_noise:.0%})"
         for one in universal.members
     )
     weak = "" if universal.beats_noise else "; too weak for preset instant"

@@ -345,8 +345,8 @@ def init_for(surrogate: AnySurrogate, config: ProtectConfig) -> Universal | None
         reason = f"none is trained for {surrogate.name} in mode {config.mode} (pca-protect universal train trains one)"
     if universal is not None and config.recipe.steps == 0 and not universal.beats_noise:
         reason = (
-            f"that of {surrogate.name} in mode {config.mode} moves the latent only {universal.gain:.2g} times as far as noise of "
-            "equal visibility"
+            f"that of {surrogate.name} in mode {config.mode} moves the latent only {universal.gain:.2g} times as far as noise "
+            "that is as visible"
         )
     if reason is not None and PRESETS[config.preset].steps == 0:
         raise UsageError(f"preset {config.preset} is a universal perturbation, and {reason}; use `preset=fast`")

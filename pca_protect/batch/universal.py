@@ -75,7 +75,7 @@ def train_if_it_pays(
     universal = train_universal(encoders, crops, settings, checkpoint=checkpoint, on_step=on_step)
     path = store.add(universal)
     message(
-        f"{path}: the universal perturbation moves the latent {universal.gain:.2g} times as far as noise of equal visibility; "
+        f"{path}: the universal perturbation moves the latent {universal.gain:.2g} times as far as noise that is as visible; "
         "kept for later runs"
     )
     return universal

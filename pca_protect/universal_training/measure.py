@@ -1,4 +1,4 @@
-"""Latent shift by a tile on held-out crops, beside noise of the same budget and noise of the same visibility."""
+"""Latent shift by a tile on held-out crops, beside noise of the same budget and noise that is no more visible."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def measure_tile(
         visible.append(by_tile)
         clean, *changed = (
             _rounded(crop + change).to(surrogate.device)
-            for change in (torch.zeros_like(crop), laid, noise, noise * (by_tile / max(by_noise, 1e-9)))
+            for change in (torch.zeros_like(crop), laid, noise, noise * min(1.0, by_tile / max(by_noise, 1e-9)))
         )
         for member, rows_of in zip(surrogate.members, shifts, strict=True):
             mean = member.posterior(clean).mean

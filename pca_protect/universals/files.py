@@ -22,7 +22,7 @@ FORMAT = 1
 UNIT = 127
 """Value of the int8 tile at the whole budget."""
 MIN_GAIN = 1.25
-"""A tile whose gain over noise of equal visibility is below this factor is not used without gradient steps."""
+"""A tile whose gain over noise, see `Universal.gain`, is below this factor is not used without gradient steps."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class MemberShift:
         name: of the encoder.
         tile: by the tile, without steps.
         noise: by uniform noise of the same budget.
-        visible_noise: by uniform noise that is as visible as the tile.
+        visible_noise: by uniform noise within the budget that is at most as visible as the tile.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Universal:
 
     @property
     def gain(self) -> float:
-        """Smallest latent shift of an encoder over that by noise of equal visibility; higher is better."""
+        """Smallest latent shift of an encoder over `MemberShift.visible_noise`; higher is better."""
         return min(one.tile / max(one.visible_noise, 1e-9) for one in self.members)
 
     @property

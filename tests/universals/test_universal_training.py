@@ -131,7 +131,7 @@ def test_a_stopped_training_resumes_to_the_same_tile(tiny: Surrogate, crops: Cro
     assert seen[0] == 1, "another training does not go on from it"
 
 
-def test_noise_is_measured_at_the_budget_and_at_the_visibility_of_the_tile(pocket: Surrogate, crops: Crops):
+def test_noise_is_measured_at_the_budget_and_no_more_visible_than_the_tile(pocket: Surrogate, crops: Crops):
     noise = stored(torch.empty(3, 64, 64).uniform_(-1, 1, generator=torch.Generator().manual_seed(5)))
     _, (member,) = measure_tile(pocket, noise, crops.held_out, budget_levels=16)
     assert member.tile == pytest.approx(member.noise, rel=0.15)
@@ -140,6 +140,9 @@ def test_noise_is_measured_at_the_budget_and_at_the_visibility_of_the_tile(pocke
     assert 0 < visible < 1
     assert faint.noise == member.noise
     assert faint.visible_noise < 0.6 * faint.noise
+    smooth = noise[:, :1, :1].expand(3, 64, 64)
+    _, (coarse,) = measure_tile(pocket, smooth, crops.held_out, budget_levels=16)
+    assert coarse.visible_noise == coarse.noise, "noise beyond the budget is no control"
 
 
 def test_a_tile_is_a_multiple_of_every_grid(tiny: Surrogate, pocket: Surrogate):
