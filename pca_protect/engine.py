@@ -342,7 +342,10 @@ def init_for(surrogate: AnySurrogate, config: ProtectConfig) -> Universal | None
     reason = _excluded(config)
     universal = _chosen(surrogate, config) if reason is None else None
     if reason is None and universal is None:
-        reason = f"none is trained for {surrogate.name} in mode {config.mode} (pca-protect universal train trains one)"
+        reason = (
+            f"none is trained for {surrogate.name} in mode {config.mode} at {config.budget_levels} levels (pca-protect universal "
+            "train trains one)"
+        )
     if universal is not None and config.recipe.steps == 0 and not universal.beats_noise:
         reason = (
             f"that of {surrogate.name} in mode {config.mode} moves the latent only {universal.gain:.2g} times as far as noise "
