@@ -6,6 +6,7 @@ import re
 
 _FLAGS = {
     "allow_lossy": "--allow-lossy",
+    "budget_levels": "--budget",
     "device": "--device",
     "engine": "--engine",
     "errors": "--errors",
@@ -19,6 +20,7 @@ _FLAGS = {
     "max_memory_megabytes": "--max-memory",
     "max_pixels": "--max-megapixels",
     "max_visibility": "--max-visibility",
+    "mode": "--mode",
     "offline": "--offline",
     "output": "-o",
     "precision": "--precision",
@@ -30,6 +32,7 @@ _FLAGS = {
     "scales": "--scales",
     "shard": "--shard",
     "survive": "--survive",
+    "universal": "--universal",
     "until": "--until",
     "vae": "--vae",
 }

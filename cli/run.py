@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 def run(
+    context: typer.Context,
     pictures: options.Pictures = None,
     output: options.Output = None,
     recursive: options.Recursive = False,
@@ -34,6 +35,7 @@ def run(
     survive: options.Survive = None,
     vae: options.Vaes = [],  # noqa: B006 - typer copies it
     for_unknown: options.ForUnknown = False,
+    universal: options.Universal = ProtectConfig.universal,
     steps: options.Steps = None,
     target_variance: options.TargetVariance = None,
     direction: options.UpOrDown = None,
@@ -74,6 +76,7 @@ def run(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    settings_file: options.Config = None,
     version: options.Version = False,
 ) -> None:
     """Add a small perturbation to pictures so that diffusion editing of them fails."""
@@ -99,6 +102,7 @@ def run(
         batch=batch,
         vae=tuple(vae) if vae else ProtectConfig.vae,
         for_unknown=for_unknown,
+        universal=universal,
         device=device,
         precision=cast(Precision, precision),
     )
@@ -130,6 +134,8 @@ def run(
     if dry_run:
         _preview(request, config)
         return
+    if "settings_file" in context.meta and not quiet:
+        console.say(f"settings from {context.meta['settings_file']}")
     reporter = Reporter(config, as_json=as_json, quiet=quiet, verbose=verbose, errors=errors)
     summary = run_batch(request, config, reporter)
     if summary.exit_code:

@@ -10,13 +10,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from pca_protect.batch.begin import Classified, Inputs, classify_inputs, find
 from pca_protect.batch.bucket_ledger import BucketLedger, end_plans, plan_place, write_plan
 from pca_protect.batch.classify import output_key
 from pca_protect.batch.ledger import STATE, merge_segments, new_name
 from pca_protect.batch.listing import write_errors
+from pca_protect.batch.observer import RunObserver
 from pca_protect.batch.outcome import EncoderInfo, Outcome, Summary
 from pca_protect.batch.output_lock import output_lock, sole_writer
 from pca_protect.batch.preview import explained, messages_about
@@ -33,37 +34,6 @@ if TYPE_CHECKING:
     from pca_protect.batch.executors.execution import Execution
     from pca_protect.batch.worker import WorkerConfig
     from pca_protect.surrogates.encoder import AnySurrogate
-
-
-class RunObserver(Protocol):
-    """Receives the events of a run, in its main thread. `picture` and `step` come from runs in this process only."""
-
-    def progress(self, what: str, done: int, total: int | None) -> None:
-        """Progress of the preparation, see `begin.OnProgress`; called often."""
-
-    def message(self, sentence: str) -> None:
-        """A notice, before the work begins or at its end."""
-
-    def loaded(self, encoder: EncoderInfo) -> None:
-        """The encoder is loaded; called once."""
-
-    def skipped(self, job: Job, reason: str) -> None:
-        """A picture is skipped: it is "finished", its output "exists", or why it was left out."""
-
-    def begin(self, pictures: int) -> None:
-        """The work begins; `pictures` is the number of pending ones."""
-
-    def picture(self, job: Job) -> None:
-        """The optimisation of a picture begins."""
-
-    def step(self, done: int, steps: int, loss: float) -> None:
-        """Progress of the optimisation; the loss is in its own unit, see `engine.Progress`."""
-
-    def done(self, outcome: Outcome) -> None:
-        """A picture is finished or has failed."""
-
-    def end(self, summary: Summary) -> None:
-        """The run ends, completely or early."""
 
 
 def run(request: Request, config: ProtectConfig, observer: RunObserver) -> Summary:
@@ -114,6 +84,12 @@ class _Prepared:
     def bucket(self) -> Store | None:
         store = self.inputs.store
         return store if store is not None and not store.is_local else None
+
+    @property
+    def may_train(self) -> bool:
+        """Whether a missing universal perturbation may be trained on the pending pictures: all workers see this machine's cache,
+        and no other shard trains another."""
+        return self.inputs.in_folder is not None and self.request.engine == "local" and self.request.shard is None
 
     @property
     def resolved(self) -> Resolved:
@@ -183,6 +159,18 @@ def _tally(prepared: _Prepared, observer: RunObserver) -> Tally:
 
 def _execute(prepared: _Prepared, tally: Tally, observer: RunObserver) -> None:
     refused, to_do = prepared.classified.having("failed"), prepared.to_do
+    report_loaded = _once(observer.loaded)
+
+    @cache
+    def surrogate() -> AnySurrogate:
+        loaded = prepared.load(prepared.resolved)
+        report_loaded(EncoderInfo.of(loaded))
+        return loaded
+
+    if to_do and prepared.may_train:
+        from pca_protect.batch.universal import train_if_it_pays  # noqa: PLC0415 - torch
+
+        train_if_it_pays(to_do, prepared.config, surrogate=surrogate, message=observer.message)
     if to_do or len(refused) > 1:
         observer.begin(len(to_do) + len(refused))
     for job in refused:
@@ -203,10 +191,22 @@ def _execute(prepared: _Prepared, tally: Tally, observer: RunObserver) -> None:
         prepared.name,
         "" if folder is None else str(folder),
         report=tally.add,
-        loaded=observer.loaded,
+        loaded=report_loaded,
         stopping=tally.is_stopping,
     )
-    _executor(prepared, execution, observer)
+    _choose_executor(prepared, execution, surrogate, observer)
+
+
+def _once(tell: Callable[[EncoderInfo], None]) -> Callable[[EncoderInfo], None]:
+    """The function, which does nothing from its second call on: workers load the encoder that a training has loaded."""
+    told: list[EncoderInfo] = []
+
+    def once(encoder: EncoderInfo) -> None:
+        if not told:
+            told.append(encoder)
+            tell(encoder)
+
+    return once
 
 
 def _work(prepared: _Prepared) -> WorkerConfig:
@@ -227,7 +227,9 @@ def _work(prepared: _Prepared) -> WorkerConfig:
     )
 
 
-def _executor(prepared: _Prepared, execution: Execution, observer: RunObserver) -> None:
+def _choose_executor(
+    prepared: _Prepared, execution: Execution, surrogate: Callable[[], AnySurrogate], observer: RunObserver
+) -> None:
     """Choose an executor and run it. Raises as `Executor` does."""
     request, config = prepared.request, prepared.config
     if request.engine == "ray":
@@ -241,13 +243,6 @@ def _executor(prepared: _Prepared, execution: Execution, observer: RunObserver) 
     if count > 1 and len(execution.jobs) > 1 and execution.work.resolved is not None:
         processes.execute(execution, count)
         return
-
-    @cache
-    def surrogate() -> AnySurrogate:
-        loaded = prepared.load(prepared.resolved)
-        observer.loaded(EncoderInfo.of(loaded))
-        return loaded
-
     threads.execute(execution, surrogate, on_picture=observer.picture, on_step=observer.step)
 
 

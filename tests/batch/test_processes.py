@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROOT, smooth_picture
+from conftest import ROOT
 from folders import Recorder, outputs, put_pictures
 
 from pca_protect.batch.executors import processes
@@ -32,10 +32,12 @@ from pca_protect.io.source import Source
 
 @dataclass(frozen=True)
 class KillingOptions(OutputOptions):
-    """Stands for a decoder that crashes: the worker that touches this picture dies on the spot."""
+    """Stands for memory that runs out: the first worker that touches this picture dies on the spot."""
 
     def prepared(self, picture: Picture) -> Picture:
-        if "killer" in picture.source:
+        flag = Path(f"{picture.source}.kill")
+        if flag.exists():
+            flag.unlink()
             os.kill(os.getpid(), signal.SIGKILL)
         return super().prepared(picture)
 
@@ -55,13 +57,13 @@ def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_two_processes_make_what_one_makes(tmp_path: Path, config: ProtectConfig):
-    """A picture that kills its worker three times fails; one that is broken fails; all others are made."""
+    """A broken picture fails, and one that kills its worker is made by another, with those that this one had in hand."""
     photos = put_pictures(tmp_path / "photos", 9)
     (photos / "004.png").write_bytes((photos / "004.png").read_bytes()[:100])
     alone = run(Request((str(photos),), output=tmp_path / "one", recursive=True), config, Recorder())
     assert (alone.protected, len(alone.failures)) == (8, 1)
 
-    smooth_picture(40, 40).save(photos / "killer.png")
+    (photos / "000.png.kill").touch()
     observer = Recorder()
     request = Request(
         (str(photos),),
@@ -72,8 +74,8 @@ def test_two_processes_make_what_one_makes(tmp_path: Path, config: ProtectConfig
         existing="update",
     )
     both = run(request, config, observer)
-    assert (both.protected, len(both.failures), both.total) == (8, 2, 10)
-    assert any(f"killer.png: crashed its worker {TRIES} times" in failure.error for failure in both.failures)
+    assert (both.protected, len(both.failures), both.total) == (8, 1, 9)
+    assert not (photos / "000.png.kill").exists(), "it has killed"
     assert outputs(tmp_path / "two") == outputs(tmp_path / "one")
     assert observer.loaded_times == 1
     assert len(read_ledger(Store(str(tmp_path / "two")))) == 8
@@ -142,9 +144,13 @@ def test_who_was_in_a_killers_hands_is_tried_alone():
     assert not dispatch.suspects
 
 
-def test_a_worker_that_is_lost_without_a_picture_ends_the_run():
-    with pytest.raises(DeviceError, match="while it loaded the encoder"):
-        Dispatch([job("a")]).lost(0, "exit code -9")
+def test_workers_that_get_no_picture_end_the_run():
+    """One of them may be on a machine that goes away while it loads."""
+    dispatch = Dispatch([job("a")])
+    for worker in range(TRIES - 1):
+        assert dispatch.lost(worker, "exit code -9") == []
+    with pytest.raises(DeviceError, match="while they loaded the encoder"):
+        dispatch.lost(TRIES, "exit code -9")
 
 
 def test_workers_have_to_load_one_encoder():

@@ -15,7 +15,7 @@ from pca_protect.errors import DeviceError, ModelError
 from pca_protect.io.plan import Job
 
 TRIES = 3
-"""Number of worker crashes after which a picture is reported as failed."""
+"""Number of worker crashes after which a picture is reported as failed, or the run ends if no worker gets a picture."""
 
 
 class Dispatch:
@@ -26,6 +26,7 @@ class Dispatch:
         self.suspects: deque[Job] = deque()
         self._held: dict[int, list[Job]] = {}
         self._crashes: Counter[str] = Counter()
+        self._without_picture = 0
 
     def take(self, worker: int, *, alone: bool = False) -> Job | None:
         """The next job for a worker; None if there is none.
@@ -42,6 +43,7 @@ class Dispatch:
 
     def settle(self, worker: int, outcome: Outcome) -> None:
         """Take a job with an outcome from its worker."""
+        self._without_picture = 0
         path = outcome.job.source.path
         held = self._held[worker]
         held.remove(next(job for job in held if job.source.path == path))
@@ -50,12 +52,13 @@ class Dispatch:
         """Make suspects of the jobs in a lost worker's hands. Returns the failures of those that crashed too many.
 
         Raises:
-            DeviceError: it had none, so it did not get as far as a picture.
+            DeviceError: several workers in a row had none, so they did not get as far as a picture.
         """
         held = self._held.pop(worker, [])
-        if not held:
+        self._without_picture = 0 if held else self._without_picture + 1
+        if self._without_picture >= TRIES:
             raise DeviceError(
-                f"a worker ended while it loaded the encoder ({reason}); check its memory, or lower `jobs`"
+                f"{TRIES} workers ended while they loaded the encoder ({reason}); check their memory, or lower `jobs`"
             )
         failures = []
         for job in held:
