@@ -168,6 +168,7 @@ def _serve(pipe: Connection, work: object, in_folder: str, name: str, processes:
         except PcaProtectError as error:
             pipe.send(error)
     pipe.close()
+    os._exit(0)  # PyTorch takes a second to leave, and everything is closed
 
 
 def _protect(pipe: Connection, work: object, in_folder: str, name: str, processes: int, alone: bool) -> None:
