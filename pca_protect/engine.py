@@ -30,6 +30,7 @@ from pca_protect.attack.pgd import (
     Optimized,
     optimize,
 )
+from pca_protect.attack.readback import Readback
 from pca_protect.attack.stopping import LatentView, Stop, moved_enough
 from pca_protect.attack.transforms import Transform, eot_transform
 from pca_protect.attack.visibility import STEP_PER_VISIBLE_LEVEL, VisibilityPenalty, scale_to_visibility
@@ -48,8 +49,8 @@ from pca_protect.universals.files import Universal, read_universals
 from pca_protect.universals.store import find_universal, mean_of_members, misfit
 
 Progress = Callable[[int, int, float], None]
-"""Called with (steps done, total steps, loss of the first encoder at the first scale, in its own unit). An exception from it
-ends the run; no file is left behind."""
+"""Called with (steps done, total steps, loss of the first encoder at the first scale, in its own unit); on CUDA, when the
+device has done the step. An exception from it ends the run; no file is left behind."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,7 @@ def perturb(
         if mask is not None and not bool(mask.any()):
             continue
         clean, before = (
-            to_tensor([levels[window.seen] for levels in pictures]).to(surrogate.device)
+            to_tensor([levels[window.seen] for levels in pictures], surrogate.device)
             for pictures in (batch.clean, changed)
         )
         views = [WindowView(clean, before)] if (height, width) in seen else []
@@ -259,7 +260,7 @@ def perturb(
                 pictures.change(window, kept)
     if config.max_visibility is not None:
         changed = [
-            scale_to_visibility(clean_levels, levels, config.max_visibility, mask=mask)
+            scale_to_visibility(clean_levels, levels, config.max_visibility, mask=mask, device=surrogate.device)
             for clean_levels, levels, mask in zip(batch.clean, changed, batch.masks, strict=True)
         ]
     return Perturbed(changed, steps.tolist())
@@ -326,7 +327,13 @@ def _mean_over_scales(
 def _total_progress(on_step: Progress | None, window: int, of: int, objective: LatentObjective) -> OnStep | None:
     if on_step is None:
         return None
-    return lambda done, steps, _: on_step(window * steps + done, of * steps, float(objective.latest.mean()))
+    losses = Readback()
+
+    def report(done: int, steps: int, _: Tensor) -> None:
+        for step, loss in losses.send(done, objective.latest.mean(), wait=done == steps):
+            on_step(window * steps + step, of * steps, float(loss))
+
+    return report
 
 
 def init_for(surrogate: AnySurrogate, config: ProtectConfig) -> Universal | None:

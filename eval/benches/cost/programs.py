@@ -13,6 +13,7 @@ from pca_protect.attack.losses import posterior_collapse
 from pca_protect.attack.objectives import CollapseObjective
 from pca_protect.attack.pgd import Optimized
 from pca_protect.config import ProtectConfig
+from pca_protect.device import cuda_arithmetic
 from pca_protect.engine import run_recipe
 from pca_protect.eval.arms.denoiser import denoiser_of
 from pca_protect.eval.arms.perturb import Target, generator_for, objective_and_start, request_for
@@ -98,8 +99,9 @@ def _ours(arm: Arm) -> Prepared:
 
     def run(steps: int, on_step: Callable[[], None]) -> None:
         config = ProtectConfig(mode=MODE, preset="paper", steps=steps)
-        objective = CollapseObjective(surrogate.posterior, *config.objective, clean)
-        run_recipe(clean, objective, config, on_step=lambda done, of, values: on_step())
+        with cuda_arithmetic(clean.device, benchmark=True):
+            objective = CollapseObjective(surrogate.posterior, *config.objective, clean)
+            run_recipe(clean, objective, config, on_step=lambda done, of, values: on_step())
 
     return run, surrogate.name, surrogate.dtype
 
