@@ -6,6 +6,7 @@ import re
 
 _FLAGS = {
     "allow_lossy": "--allow-lossy",
+    "clear_hidden": "--clear-hidden",
     "device": "--device",
     "engine": "--engine",
     "errors": "--errors",

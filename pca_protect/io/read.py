@@ -12,13 +12,15 @@ from PIL import Image
 
 from pca_protect.errors import PictureError, UsageError
 from pca_protect.io.channels import Channels, channels_of
-from pca_protect.io.embedded_metadata import embedded_metadata_of, orientation_of, text_of
+from pca_protect.io.embedded_metadata import embedded_metadata_of, orientation_of
 from pca_protect.io.formats import ANIMATED, DECODER_ERRORS, KNOWN, PAGED, damaged, open_image
 from pca_protect.io.frames import alike
+from pca_protect.io.hidden_colors import HIDDEN, has_hidden_colors
 from pca_protect.io.high_bit_depth import ROUNDED, has_low_bytes, is_gray_with_alpha, with_low_bytes
 from pca_protect.io.limits import MAX_PIXELS, MIN_SIDE, bomb, check_frames, check_size, pillow_limited_to
 from pca_protect.io.orientation import apply_orientation
 from pca_protect.io.picture import Picture
+from pca_protect.io.unreadable import require_readable
 
 __all__ = ["MAX_PIXELS", "MIN_SIDE", "decode_picture", "from_pil", "read_picture"]
 
@@ -78,41 +80,36 @@ def from_pil(image: Image.Image, *, source: str = "picture", digest: str = "") -
 
 def _picture(image: Image.Image, data: bytes, source: str, digest: str, max_pixels: int) -> Picture:
     frames: list[Picture] = []
-    warnings = list(_warnings_about(image, data))
+    warnings = list(_warnings_about(image))
     embedded = None
     format_name = image.format or ""
     for frame in _frames(image, source, max_pixels):
         place = source if not frames else f"{source}: frame {len(frames) + 1}"
         check_size(*frame.size, place, max_pixels=max_pixels)
+        if not frames or format_name == "TIFF":
+            require_readable(frame, data, place)
         page = frame.tell() if format_name in PAGED else 0
-        deep = has_low_bytes(frame, data)
-        stored = frame.tag_v2.get(0x0112, 1) if hasattr(frame, "tag_v2") else 1
-        frame.load()
-        orientation = orientation_of(frame)
-        channels = channels_of(frame, place, gray=is_gray_with_alpha(frame, data))
-        if deep and not channels.note:
-            still = not (format_name in ANIMATED and getattr(image, "is_animated", False))
-            whole = with_low_bytes(channels, frame, data, page=page, orientation=stored) if data and still else None
-            if whole is None:
-                warnings.append(ROUNDED)
-            channels = whole or channels
-        if channels.note:
-            warnings.append(channels.note)
+        channels, orientation = _decoded(frame, data, place, page=page)
+        warnings += channels.notes
         if embedded is None:
-            embedded = embedded_metadata_of(frame)
+            embedded = embedded_metadata_of(frame, data, page=page)
         frames.append(_upright(channels, orientation, source, _duration(frame)))
     assert embedded is not None  # an open image has a first frame
     if len(frames) > 1 and format_name in ANIMATED:
         frames = list(alike(_on_one_canvas(frames)))
+    if any(has_hidden_colors(frame) for frame in frames):
+        warnings.append(HIDDEN)
     first, *following = frames
     if not following:
         first = replace(first, duration_ms=0.0)
     return replace(
         first,
+        color_chunks=embedded.color_chunks,
         exif=embedded.exif,
         xmp=embedded.xmp,
         iptc=embedded.iptc,
-        text=text_of(image),
+        text=embedded.text,
+        density=embedded.density,
         digest=digest,
         read_warnings=tuple(dict.fromkeys([*warnings, *embedded.read_warnings])),
         following=tuple(
@@ -120,6 +117,26 @@ def _picture(image: Image.Image, data: bytes, source: str, digest: str, max_pixe
         ),
         loop=_loop(image) if following else 0,
     )
+
+
+def _decoded(frame: Image.Image, data: bytes, place: str, *, page: int) -> tuple[Channels, int]:
+    """The channels of a frame, with low bytes where they can be read, and the orientation to apply.
+
+    Raises:
+        PictureError: the pixels cannot be decoded, or two decoders read different ones.
+    """
+    deep = has_low_bytes(frame, data)
+    stored = frame.tag_v2.get(0x0112, 1) if hasattr(frame, "tag_v2") else 1
+    frame.load()
+    bits = data[24] if frame.format == "PNG" and data[24:26] in (b"\1\0", b"\2\0", b"\4\0") else 8
+    channels = channels_of(frame, place, gray=is_gray_with_alpha(frame, data), bits=bits)
+    if deep:
+        still = not (frame.format in ANIMATED and getattr(frame, "is_animated", False))
+        whole = None
+        if data and still and frame.mode != "CMYK":
+            whole = with_low_bytes(channels, frame, data, place, page=page, orientation=stored)
+        channels = whole or replace(channels, notes=(*channels.notes, ROUNDED))
+    return channels, orientation_of(frame)
 
 
 def _frames(image: Image.Image, source: str, max_pixels: int) -> Iterator[Image.Image]:
@@ -186,25 +203,18 @@ def _loop(image: Image.Image) -> int:
     return int(loop or 0)
 
 
-def _warnings_about(image: Image.Image, data: bytes) -> Iterator[str]:
-    """Warnings about content that is dropped or displayed differently."""
-    count = getattr(image, "n_frames", 1)
+def _warnings_about(image: Image.Image) -> Iterator[str]:
+    """Warnings about pictures that are left out."""
+    # Pillow decodes later pages of a TIFF wrongly after it has counted them.
+    count = getattr(image, "n_frames", 1) if image.format in ("MPO", "HEIF", "PSD") else 1
     if image.format in ("MPO", "HEIF") and count > 1:
         yield (
             f"it holds {count} pictures (a stereo pair, a preview, a depth or gain map); "
             "only the first is protected and kept"
         )
-    elif image.format == "JPEG" and b"hdrgm:" in bytes(image.info.get("xmp") or b""):
-        yield "its gain map, which brightens it on HDR screens, is left out"
     elif image.format == "PSD" and count > 1:
         yield "its layers are left out; the merged picture is protected"
     elif image.format in ("ICO", "ICNS", "CUR") and len(image.info.get("sizes", ())) > 1:
         yield f"it holds {len(image.info['sizes'])} sizes; only the largest is protected and kept"
     if getattr(image, "default_image", False):
         yield "its still picture for viewers without animation is left out"
-    if image.format == "PNG" and not image.info.get("icc_profile") and "srgb" not in image.info:
-        gamma = image.info.get("gamma", 1 / 2.2)
-        if abs(gamma - 1 / 2.2) > 0.02:
-            yield f"its gamma of {gamma:g} is not kept, so it may look brighter or darker"
-    if image.format == "PNG" and b"cICP" in data[:200]:
-        yield "its HDR colour coding (cICP) is not kept, so it may look different"

@@ -4,32 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import os
-import struct
 import tempfile
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from pca_protect.errors import PictureError, UsageError
-from pca_protect.io import iptc
-from pca_protect.io.frames import frames_of
-from pca_protect.io.marker import MARKER_KEY, SOFTWARE
+from pca_protect.io.encoded import Encoded
+from pca_protect.io.jpeg import encode_jpeg
 from pca_protect.io.picture import Picture
 from pca_protect.io.png import encode_png
 from pca_protect.io.tiff import encode_tiff
 from pca_protect.io.webp import encode_webp
 
-__all__ = ["MARKER_KEY", "encode_picture", "largest_change_levels", "left_out", "output_format", "write_bytes"]
-
 LOSSLESS = {".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 LOSSY = {".jpg": "JPEG", ".jpeg": "JPEG"}
-
-_LOSSY_QUALITY = 95
-_LARGEST_SEGMENT = 65_000
-"""Bytes of metadata in one JPEG segment, whose limit is 65,535 bytes with its headers."""
 
 
 def output_format(path: Path, *, allow_lossy: bool) -> str:
@@ -52,51 +40,27 @@ def output_format(path: Path, *, allow_lossy: bool) -> str:
     )
 
 
-def encode_picture(picture: Picture, format_name: str, *, marker: str = "") -> bytes:
+def encode(picture: Picture, format_name: str, *, marker: str = "") -> Encoded:
     """Encode a picture as a file. PNG, WEBP and TIFF are lossless in pixels, frames and times (WebP: whole milliseconds;
-    TIFF: no times). Metadata that the format cannot store is dropped: text except in PNG, IPTC in WebP, and in JPEG any
-    block over one segment of 64 KB.
+    TIFF: no times).
 
     Args:
         format_name: "PNG", "WEBP", "TIFF" or "JPEG" (quality 95 without chroma subsampling).
         marker: one line for the file's metadata, see `pca_protect.io.marker`; empty for none.
 
-    Raises:
-        PictureError: the format cannot store the pixels or the frames.
-    """
-    if format_name == "PNG":
-        return encode_png(picture, marker)
-    exif = _with_marker(picture.exif, marker)
-    if format_name == "WEBP":
-        return encode_webp(picture, exif)
-    if format_name == "TIFF":
-        return encode_tiff(picture, exif)
-    return _encode_jpeg(picture, exif)
-
-
-def left_out(picture: Picture, format_name: str) -> tuple[str, ...]:
-    """Warnings about metadata that a format cannot store, one sentence each."""
-    losses = {
-        "its text": bool(picture.text) and format_name != "PNG",
-        "its IPTC records": bool(picture.iptc) and format_name == "WEBP",
-        "its grey colour profile": bool(picture.icc_profile) and picture.gray and format_name == "WEBP",
-        "the times of its frames": picture.duration_ms > 0 and format_name == "TIFF",
-    }
-    return tuple(f"{what} cannot be stored in {format_name} and was left out" for what, lost in losses.items() if lost)
-
-
-def largest_change_levels(picture: Picture, saved: Picture) -> int:
-    """The L-inf distance over all frames, in 8-bit levels.
+    Returns:
+        The file, and a sentence on each part of the metadata that the format cannot store.
 
     Raises:
-        PictureError: the pictures differ in size or number of frames.
+        PictureError: the format cannot store the pixels, the frames or the colour profile.
     """
-    before, after = frames_of(picture), frames_of(saved)
-    if [frame.rgb.shape for frame in before] != [frame.rgb.shape for frame in after]:
-        raise PictureError(
-            f"{saved.source}: differs from {picture.source} in size or number of frames; please report this"
-        )
-    return max(_largest_difference(original, changed) for original, changed in zip(before, after, strict=True))
+    encoder = {"PNG": encode_png, "WEBP": encode_webp, "TIFF": encode_tiff, "JPEG": encode_jpeg}[format_name]
+    return encoder(picture, marker)
+
+
+def encode_picture(picture: Picture, format_name: str, *, marker: str = "") -> bytes:
+    """The file of `encode`."""
+    return encode(picture, format_name, marker=marker).data
 
 
 def write_bytes(data: bytes, path: Path, *, overwrite: bool = False, folder: Path | None = None) -> None:
@@ -126,52 +90,6 @@ def write_bytes(data: bytes, path: Path, *, overwrite: bool = False, folder: Pat
         if temporary is not None:
             with contextlib.suppress(FileNotFoundError):
                 Path(temporary).unlink()
-
-
-def _largest_difference(picture: Picture, saved: Picture) -> int:
-    """Compare bands of rows to limit memory."""
-    largest = 0
-    for start in range(0, picture.height, 256):
-        rows = slice(start, start + 256)
-        difference = np.abs(saved.rgb[rows].astype(np.int16) - picture.rgb[rows].astype(np.int16))
-        largest = max(largest, int(difference.max()))
-    return largest
-
-
-def _with_marker(block: bytes, marker: str) -> bytes:
-    if not marker:
-        return block
-    exif = Image.Exif()
-    if block:
-        exif.load(block)
-    exif[SOFTWARE] = marker
-    return exif.tobytes()
-
-
-def _encode_jpeg(picture: Picture, exif: bytes) -> bytes:
-    if picture.following:
-        raise PictureError(
-            f"{picture.source}: has {len(picture.following) + 1} frames, and JPEG holds one; write it to a .png file"
-        )
-    if picture.alpha is not None and int(picture.alpha.min()) < (255 if picture.low is None else 65535):
-        raise PictureError(f"{picture.source}: is transparent, and JPEG has no transparency; write it to a .png file")
-    image = Image.fromarray(np.ascontiguousarray(picture.rgb[..., 0]) if picture.gray else picture.rgb)
-    extra = b""
-    if 0 < len(picture.iptc) < _LARGEST_SEGMENT:
-        block = b"Photoshop 3.0\0" + iptc.to_photoshop(picture.iptc)
-        extra = b"\xff\xed" + struct.pack(">H", len(block) + 2) + block
-    file = io.BytesIO()
-    image.save(
-        file,
-        "JPEG",
-        quality=_LOSSY_QUALITY,
-        subsampling=0,
-        exif=exif if len(exif) < _LARGEST_SEGMENT else b"",
-        icc_profile=picture.icc_profile or None,
-        xmp=picture.xmp if len(picture.xmp) < _LARGEST_SEGMENT else b"",
-        extra=extra,
-    )
-    return file.getvalue()
 
 
 def _move_into_place(temporary: Path, path: Path, *, overwrite: bool) -> None:

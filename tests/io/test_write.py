@@ -19,9 +19,10 @@ from small_disk import small_disk
 
 from pca_protect.errors import PictureError, UsageError
 from pca_protect.io.frames import changed_box
-from pca_protect.io.picture import Picture
+from pca_protect.io.picture import Picture, Text
+from pca_protect.io.proof import largest_change_levels
 from pca_protect.io.read import decode_picture, from_pil, read_picture
-from pca_protect.io.write import encode_picture, largest_change_levels, output_format, write_bytes
+from pca_protect.io.write import encode_picture, output_format, write_bytes
 
 ARTIST, SOFTWARE = 0x013B, 0x0131
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -161,8 +162,8 @@ def with_everything() -> Picture:
     exif[ARTIST] = "A. Person"
     exif.get_ifd(0x8769)[0x9003] = "2024:01:01 00:00:00"
     exif.get_ifd(0x8825)[1] = "N"
-    text = {"Title": "Grüße", "Long": "x" * 5000}
-    return replace(picture_of("colour"), exif=exif.tobytes(), xmp=XMP, iptc=IPTC, icc_profile=SRGB, text=text)
+    text = (Text("Title", "Grüße"), Text("Long", "x" * 5000))
+    return replace(picture_of("colour"), exif=exif.tobytes()[6:], xmp=XMP, iptc=IPTC, icc_profile=SRGB, text=text)
 
 
 @pytest.mark.parametrize("kind", ["colour", "colour16"])
@@ -206,14 +207,14 @@ def test_the_note_is_in_the_file(format_name: str, kind: str):
 def test_the_note_is_the_software_tag(format_name: str):
     before = Image.Exif()
     before[SOFTWARE] = "A camera"
-    data = encode_picture(replace(picture_of("colour"), exif=before.tobytes()), format_name, marker=NOTE)
+    data = encode_picture(replace(picture_of("colour"), exif=before.tobytes()[6:]), format_name, marker=NOTE)
     with Image.open(io.BytesIO(data)) as image:
-        assert image.getexif()[SOFTWARE] == NOTE
+        assert image.getexif()[SOFTWARE] == f"A camera {NOTE}"
 
 
 def test_an_earlier_note_is_not_kept():
-    picture = replace(picture_of("colour"), text={"pca_protect": "earlier"})
-    assert decode_picture(encode_picture(picture, "PNG"), "x").text == {}
+    picture = replace(picture_of("colour"), text=(Text("pca_protect", "earlier"),))
+    assert decode_picture(encode_picture(picture, "PNG"), "x").text == ()
 
 
 def test_grey_stays_grey_in_a_jpeg():
@@ -221,10 +222,15 @@ def test_grey_stays_grey_in_a_jpeg():
         assert image.mode == "L"
 
 
-def test_a_colour_profile_of_several_megabytes_is_read_back():
+@pytest.mark.parametrize("format_name", ["TIFF", "WEBP"])
+def test_a_colour_profile_of_several_megabytes_goes_where_readers_take_it(format_name: str):
     profile = SRGB + bytes(3_000_000)
     picture = replace(picture_of("colour"), icc_profile=profile)
-    assert decode_picture(encode_picture(picture, "PNG"), "x").icc_profile == profile
+    data = encode_picture(picture, format_name)
+    with Image.open(io.BytesIO(data)) as image:  # as any other program: without the limits lifted
+        assert image.info["icc_profile"] == profile
+    with pytest.raises(PictureError, match=r"profile of 30\d+ bytes, over the limit of 1048576 .* \.tiff or \.webp"):
+        encode_picture(picture, "PNG")
 
 
 def test_lossy_needs_permission():
