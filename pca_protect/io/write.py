@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import tempfile
+import secrets
+import stat
 from pathlib import Path
+from typing import BinaryIO
 
 from pca_protect.errors import PictureError, UsageError
 from pca_protect.io.encoded import Encoded
@@ -15,6 +17,10 @@ from pca_protect.io.picture import Picture
 from pca_protect.io.png import encode_png
 from pca_protect.io.tiff import encode_tiff
 from pca_protect.io.webp import encode_webp
+
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_NO_LINKS = (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL)
+"""Errors of disks without hard links (exFAT, some network shares)."""
 
 LOSSLESS = {".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 LOSSY = {".jpg": "JPEG", ".jpeg": "JPEG"}
@@ -64,32 +70,103 @@ def encode_picture(picture: Picture, format_name: str, *, marker: str = "") -> b
 
 
 def write_bytes(data: bytes, path: Path, *, overwrite: bool = False, folder: Path | None = None) -> None:
-    """Write a file atomically: to a temporary file that is then moved into place. Existing files are kept by default.
+    """Write a file atomically: whole, or not at all. Existing files are kept by default. A new file has the usual permissions,
+    a replacement those of the file it replaces.
+
+    On Linux the data goes to a file without a name in the target's folder, of which a killed process leaves nothing. Elsewhere it
+    goes to a temporary file that is then moved into place.
 
     Args:
         overwrite: permit replacing an existing file.
-        folder: folder of the temporary file; the target's folder by default or if `folder` is on another disk.
+        folder: folder of the temporary file; the target's folder by default, or if `folder` is on another disk or mount.
 
     Raises:
         PictureError: the file exists, the folder is missing or read-only, or the disk is full.
     """
-    temporary: str | None = None
     try:
-        if folder is None or folder.stat().st_dev != path.parent.stat().st_dev:
-            folder = path.parent
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".pca-", suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(_default_mode())
-        _move_into_place(Path(temporary), path, overwrite=overwrite)
+        try:
+            _write_unnamed(data, path, overwrite=overwrite)
+        except _NoUnnamedFilesError:
+            _write_renamed(data, path, overwrite=overwrite, folder=folder or path.parent)
     except OSError as error:
         raise PictureError(_write_error(path, error)) from error
+
+
+class _NoUnnamedFilesError(Exception):
+    """The system or the file system has none."""
+
+
+def _write_unnamed(data: bytes, path: Path, *, overwrite: bool) -> None:
+    if not hasattr(os, "O_TMPFILE"):
+        raise _NoUnnamedFilesError
+    try:
+        descriptor = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, 0o666)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+            raise _NoUnnamedFilesError from error
+        raise
+    with os.fdopen(descriptor, "wb") as file:
+        _fill(file, data, path, overwrite=overwrite)
+        source = Path(f"/proc/self/fd/{file.fileno()}")
+        if not source.exists():
+            raise _NoUnnamedFilesError
+        if not (overwrite and os.path.lexists(path)):
+            try:
+                _link_unnamed(source, path)
+                return
+            except FileExistsError:
+                if not overwrite:
+                    raise
+            except OSError as error:
+                if error.errno in (*_NO_LINKS, errno.EXDEV, errno.ENOENT):
+                    raise _NoUnnamedFilesError from error
+                raise
+        named = _temporary_name(path.parent)
+        _link_unnamed(source, named)
+    try:
+        named.replace(path)
     finally:
-        if temporary is not None:
-            with contextlib.suppress(FileNotFoundError):
-                Path(temporary).unlink()
+        named.unlink(missing_ok=True)
+
+
+def _link_unnamed(source: Path, path: Path) -> None:
+    """Link what a descriptor's entry in /proc points to. Python does so only if given a descriptor of a folder, too."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.link(source, path.name, dst_dir_fd=folder, follow_symlinks=True)
+    finally:
+        os.close(folder)
+
+
+def _write_renamed(data: bytes, path: Path, *, overwrite: bool, folder: Path) -> None:
+    if folder.stat().st_dev != path.parent.stat().st_dev:
+        folder = path.parent
+    temporary = _temporary_name(folder)
+    try:
+        with os.fdopen(os.open(temporary, _CREATE, 0o666), "wb") as file:
+            _fill(file, data, path, overwrite=overwrite)
+        _move_into_place(temporary, path, overwrite=overwrite)
+    except OSError as error:
+        if error.errno != errno.EXDEV or folder == path.parent:  # the folder of the target is a mount of its own
+            raise
+        _write_renamed(data, path, overwrite=overwrite, folder=path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _fill(file: BinaryIO, data: bytes, path: Path, *, overwrite: bool) -> None:
+    """Write to the disk itself, with the permissions of the file to be replaced. Those of a new file are set by the system, which
+    applies the umask of the process."""
+    if overwrite and hasattr(os, "fchmod"):
+        with contextlib.suppress(FileNotFoundError):
+            os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode) & 0o777)
+    file.write(data)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _temporary_name(folder: Path) -> Path:
+    return folder / f".pca-{secrets.token_hex(8)}.tmp"
 
 
 def _move_into_place(temporary: Path, path: Path, *, overwrite: bool) -> None:
@@ -99,18 +176,12 @@ def _move_into_place(temporary: Path, path: Path, *, overwrite: bool) -> None:
         return
     try:
         os.link(temporary, path)
-    except FileExistsError:
-        raise
-    except OSError:  # no hard links on this disk (exFAT, some network shares)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
         if path.exists():
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
         temporary.replace(path)
-
-
-def _default_mode() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
 
 
 def _write_error(path: Path, error: OSError) -> str:
