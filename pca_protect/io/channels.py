@@ -27,11 +27,14 @@ class Channels:
     notes: tuple[str, ...] = ()
 
 
-def channels_of(image: Image.Image, source: str, *, gray: bool = False, bits: int = 8) -> Channels:
+def channels_of(
+    image: Image.Image, source: str, *, gray: bool = False, palette: bool = False, bits: int = 8
+) -> Channels:
     """Convert a decoded image.
 
     Args:
         source: names the picture in messages.
+        palette: the file has a palette although the image has not; its colours may all be grey.
         bits: bits of a stored greyscale sample, if fewer than 8.
         gray: the file is greyscale although Pillow opens it as colour, for lack of a matching mode.
 
@@ -49,9 +52,13 @@ def channels_of(image: Image.Image, source: str, *, gray: bool = False, bits: in
         return _converted(image, profile)
     if mode in ("1", "L", "LA", "La"):
         return _with_matching_profile(_gray(image, 255 // (2**bits - 1)), profile)
+    if mode == "P" and (small := _unscaled_palette(image)):
+        image.putpalette(small)
     converted = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
     colour = Channels(np.ascontiguousarray(converted[..., :3]), _alpha(converted), gray=gray)
-    if (mode in ("P", "PA") or image.format == "WEBP") and _colour_space(profile) != b"RGB ":
+    if image.format == "TGA" and colour.alpha is not None and not colour.alpha.any():
+        colour = replace(colour, alpha=None)  # many programs leave the unused fourth byte 0
+    if (palette or mode in ("P", "PA") or image.format == "WEBP") and _colour_space(profile) != b"RGB ":
         colour = replace(colour, gray=is_gray(colour.rgb))  # these formats and modes have no greyscale variant
     return _with_matching_profile(colour, profile)
 
@@ -69,13 +76,21 @@ def from_sixteen_bits(samples: NDArray[np.uint16], alpha: NDArray[np.uint16] | N
     return Channels(high, alpha, (samples & 0xFF).astype(np.uint8), gray)
 
 
+def _unscaled_palette(image: Image.Image) -> bytes:
+    """The palette of a TIFF that holds 8-bit values in its 16-bit entries, against the specification; empty for others."""
+    values = getattr(image, "tag_v2", {}).get(_COLOR_MAP, ())
+    if not values or max(values) > 255 or len(values) % 3:
+        return b""
+    return np.array(values, np.uint8).reshape(3, -1).T.tobytes()
+
+
 def _gray(image: Image.Image, scale: int) -> Channels:
     """`scale` is the factor from stored levels to 8 bits, which Pillow applies to the samples alone."""
     level = image.info.get("transparency")
     if isinstance(level, int):
         samples = np.asarray(image.convert("L"))
         return Channels(
-            _repeated_to_rgb(samples), np.where(samples == level * scale, 0, 255).astype(np.uint8), gray=True
+            _repeated_to_rgb(samples), np.where(samples == min(level * scale, 255), 0, 255).astype(np.uint8), gray=True
         )
     if image.has_transparency_data:
         array = np.asarray(image.convert("LA"))
@@ -83,7 +98,7 @@ def _gray(image: Image.Image, scale: int) -> Channels:
     return Channels(_repeated_to_rgb(np.asarray(image.convert("L"))), gray=True)
 
 
-_PROFILE = 34675
+_PROFILE, _COLOR_MAP = 34675, 320
 _PHOTOMETRIC, _BITS, _WHITE_IS_ZERO = 262, 258, 0
 """TIFF tags that Pillow applies to 8-bit samples only."""
 

@@ -8,13 +8,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from pca_protect.errors import PictureError, UsageError
+from pca_protect.io.animation import composed
+from pca_protect.io.apng import apng_pieces
 from pca_protect.io.channels import Channels, channels_of
 from pca_protect.io.embedded_metadata import embedded_metadata_of, orientation_of
 from pca_protect.io.formats import ANIMATED, DECODER_ERRORS, KNOWN, PAGED, damaged, open_image
 from pca_protect.io.frames import alike
+from pca_protect.io.gif import gif_pieces
 from pca_protect.io.hidden_colors import HIDDEN, has_hidden_colors
 from pca_protect.io.high_bit_depth import ROUNDED, has_low_bytes, is_gray_with_alpha, with_low_bytes
 from pca_protect.io.limits import MAX_PIXELS, MIN_SIDE, bomb, check_frames, check_size, pillow_limited_to
@@ -83,20 +87,24 @@ def _picture(image: Image.Image, data: bytes, source: str, digest: str, max_pixe
     warnings = list(_warnings_about(image))
     embedded = None
     format_name = image.format or ""
-    for frame in _frames(image, source, max_pixels):
+    compose = bool(data) and (format_name == "GIF" or (format_name == "PNG" and getattr(image, "is_animated", False)))
+    for frame in _composed(image, data, source, max_pixels) if compose else _frames(image, source, max_pixels):
         place = source if not frames else f"{source}: frame {len(frames) + 1}"
         check_size(*frame.size, place, max_pixels=max_pixels)
         if not frames or format_name == "TIFF":
             require_readable(frame, data, place)
         page = frame.tell() if format_name in PAGED else 0
-        channels, orientation = _decoded(frame, data, place, page=page)
+        if compose:
+            channels, orientation = _composed_channels(frame, image, data, place)
+        else:
+            channels, orientation = _decoded(frame, data, place, page=page)
         warnings += channels.notes
         if embedded is None:
             embedded = embedded_metadata_of(frame, data, page=page)
         frames.append(_upright(channels, orientation, source, _duration(frame)))
     assert embedded is not None  # an open image has a first frame
     if len(frames) > 1 and format_name in ANIMATED:
-        frames = list(alike(_on_one_canvas(frames)))
+        frames = list(alike(tuple(frames)))
     if any(has_hidden_colors(frame) for frame in frames):
         warnings.append(HIDDEN)
     first, *following = frames
@@ -139,6 +147,38 @@ def _decoded(frame: Image.Image, data: bytes, place: str, *, page: int) -> tuple
     return channels, orientation_of(frame)
 
 
+def _composed_channels(frame: Image.Image, image: Image.Image, data: bytes, place: str) -> tuple[Channels, int]:
+    """The channels of a composed frame, and the orientation to apply."""
+    color_type = data[25] if image.format == "PNG" else _PALETTE
+    channels = channels_of(frame, place, gray=color_type in _GRAYS, palette=color_type == _PALETTE)
+    if has_low_bytes(frame, data):
+        channels = replace(channels, notes=(*channels.notes, ROUNDED))
+    return channels, orientation_of(image)
+
+
+_PALETTE, _GRAYS, _WITH_ALPHA = 3, (0, 4), (4, 6)
+"""Colour types of PNG."""
+
+
+def _composed(image: Image.Image, data: bytes, source: str, max_pixels: int) -> Iterator[Image.Image]:
+    """Yield the frames of a GIF or an APNG as browsers show them, each checked against the limits."""
+    check_size(*image.size, source, max_pixels=max_pixels)
+    pieces = gif_pieces(data) if image.format == "GIF" else apng_pieces(data)
+    with_alpha = image.format == "PNG" and data[25] in _WITH_ALPHA
+    count = 0
+    for rgba, duration_ms in composed(pieces, *image.size):
+        count += 1
+        check_frames(count, count * image.width * image.height, source, max_pixels=max_pixels)
+        frame = Image.fromarray(
+            rgba if with_alpha or (rgba[..., 3] < 255).any() else np.ascontiguousarray(rgba[..., :3])
+        )
+        frame.format, frame.info = image.format, {**image.info, "duration": duration_ms}
+        frame.info.pop("transparency", None)
+        yield frame
+    if image.format == "PNG" and count < image.n_frames - bool(image.default_image):  # type: ignore[attr-defined]
+        raise EOFError("truncated animation")
+
+
 def _frames(image: Image.Image, source: str, max_pixels: int) -> Iterator[Image.Image]:
     """Yield the frames in order, each checked against the limits before decoding. Skips reduced copies of other pages and
     the default image of an APNG that is not part of the animation."""
@@ -174,18 +214,6 @@ def _upright(channels: Channels, orientation: int, source: str, duration_ms: flo
         source=source,
         duration_ms=duration_ms,
     )
-
-
-def _on_one_canvas(frames: list[Picture]) -> tuple[Picture, ...]:
-    """Crop GIF frames to the canvas, as browsers do."""
-    height, width = frames[0].rgb.shape[:2]
-    cut = []
-    for frame in frames:
-        alpha = frame.alpha
-        if alpha is not None:
-            alpha = alpha[:height, :width].copy()
-        cut.append(replace(frame, rgb=frame.rgb[:height, :width].copy(), alpha=alpha))
-    return tuple(cut)
 
 
 def _duration(frame: Image.Image) -> float:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 
 from pca_protect.errors import PictureError
 
@@ -41,15 +41,10 @@ def require_finished_tiff(image: Image.Image, source: str) -> None:
         raise PictureError(
             f"{source}: is a RAW photograph, of which only a preview could be read; develop it and save it as TIFF or PNG"
         )
-    compression = tags.get(_COMPRESSION, _RAW)
-    if compression not in TiffImagePlugin.COMPRESSION_INFO:
-        raise PictureError(
-            f"{source}: is a TIFF with compression {compression}, which cannot be read here; save it as PNG"
-        )
     if any(0 in _of_colours(_numbers(tags.get(tag, 1)), tags) for tag in _PIECES):
         raise PictureError(f"{source}: is a sparse TIFF with missing parts; open it in a viewer and save it again")
     deep = any(bits > 8 for bits in _numbers(tags.get(_BITS, 8)))
-    if deep and tags.get(_PLANAR) == _SEPARATE and compression == _RAW:
+    if deep and tags.get(_PLANAR) == _SEPARATE and tags.get(_COMPRESSION, _RAW) == _RAW:
         raise PictureError(
             f"{source}: stores 16-bit channels in separate uncompressed planes, which cannot be read; save it as PNG, or "
             "with compression"

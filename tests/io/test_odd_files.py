@@ -82,7 +82,6 @@ REFUSED = {
         "made__bomb.png",
         "pillow__bmp__b__reallybig.bmp",
         "pillow__decompression_bomb.gif",
-        "pillow__decompression_bomb_extents.gif",
     ),
     "range": ("pillow__10ct_32bit_128.tiff",),
     "small": (
