@@ -10,7 +10,7 @@ from PIL import Image
 from pca_protect.io import exif, iptc, xmp
 from pca_protect.io.container_metadata import RAW_PROFILE, Found, found_in
 from pca_protect.io.density import density_of_exif
-from pca_protect.io.exif_of_tiff import exif_of_tiff
+from pca_protect.io.exif_of_tiff import DESCRIPTIVE, exif_of_tiff
 from pca_protect.io.formats import DECODER_ERRORS
 from pca_protect.io.marker import MARKER_KEY
 from pca_protect.io.metadata_table import warnings_about
@@ -59,11 +59,11 @@ def embedded_metadata_of(image: Image.Image, data: bytes, *, page: int = 0) -> E
     warnings = list(found.read_warnings)
     block, packet = b"", b""
     try:
-        block = exif_of_tiff(data, page) if hasattr(image, "tag_v2") and data else _exif(image)
+        block = _exif(image, data, page)
         if block:
             block, exif_warnings = exif.cleaned(block)
             warnings += exif_warnings
-    except (ValueError, struct.error):
+    except DECODER_ERRORS:
         block = b""
         warnings.append("its EXIF block is damaged and was left out")
     try:
@@ -112,11 +112,26 @@ def _comments(image: Image.Image) -> tuple[Text, ...]:
     return (Text("Comment", comment.strip("\0")),) if isinstance(comment, str) and comment.strip("\0") else ()
 
 
-def _exif(image: Image.Image) -> bytes:
+def _exif(image: Image.Image, data: bytes, page: int) -> bytes:
+    if hasattr(image, "tag_v2") and data:
+        return exif_of_tiff(data, page)
     block = image.info.get("exif") or b""
     for name in ("exif", "APP1", "app1"):  # PNG, as ImageMagick writes it
         block = block or iptc.from_raw_profile(str(image.info.get(f"{RAW_PROFILE}{name}", "")))
+    if not block and not data:
+        return _rewritten(image)
     return bytes(block).removeprefix(exif.PREFIX)
+
+
+def _rewritten(image: Image.Image) -> bytes:
+    """The tags of an image without a file, as Pillow writes them, with the letters that it read."""
+    tags = image.getexif()
+    for tag, value in list(tags.items()):
+        if hasattr(image, "tag_v2") and tag not in DESCRIPTIVE:
+            del tags[tag]
+        elif isinstance(value, str):
+            tags[tag] = value.encode("latin-1", "replace")
+    return tags.tobytes().removeprefix(exif.PREFIX) if len(tags) else b""
 
 
 def _xmp(image: Image.Image) -> bytes:

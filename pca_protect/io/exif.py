@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pca_protect.io.tiff_directory import (
     ASCII,
     EMPTY,
+    UTF8,
     Directory,
     Entry,
     Layout,
@@ -96,16 +97,17 @@ def with_values(block: bytes, values: dict[int, Value]) -> bytes:
         data, layout, entries = bytearray(EMPTY), Layout("<"), dict[int, bytes]()
     else:
         data, layout, main = _opened(block)
-        entries = first_entries(data, main)
+        entries = first_entries(data, layout, main)
         data[main.start : main.end] = bytes(main.end - main.start)
     start, _ = append_directory(data, layout, values, entries=entries)
     struct.pack_into(f"{layout.order}I", data, 4, start)
     return bytes(data)
 
 
-def first_entries(data: bytes | bytearray, main: Directory) -> dict[int, bytes]:
-    """The entries of a directory as they are stored, 12 bytes each, by tag."""
-    return {entry.tag: bytes(data[entry.position : entry.position + 12]) for entry in reversed(main.entries)}
+def first_entries(data: bytes | bytearray, layout: Layout, main: Directory) -> dict[int, bytes]:
+    """The entries of a directory as they are stored, 12 bytes each, by tag. Of equal tags the first counts."""
+    raw = [bytes(data[at : at + 12]) for at in range(main.start + 2, main.link, 12)]
+    return {struct.unpack_from(f"{layout.order}H", entry)[0]: entry for entry in reversed(raw)}
 
 
 def value_of(block: bytes, tag: int) -> Value | None:
@@ -121,7 +123,7 @@ def value_of(block: bytes, tag: int) -> Value | None:
 def software_of(block: bytes) -> bytes:
     """The program that wrote the file; empty if unknown."""
     value = value_of(block, SOFTWARE)
-    return value.data.split(b"\0", 1)[0].strip() if value is not None and value.type == ASCII else b""
+    return value.data.split(b"\0", 1)[0].strip() if value is not None and value.type in (ASCII, UTF8) else b""
 
 
 def _opened(block: bytes) -> tuple[bytearray, Layout, Directory]:

@@ -54,7 +54,7 @@ def encode_tiff(picture: Picture, marker: str) -> Encoded:
     entries: dict[int, bytes] = {}
     if block:
         main = first_directory(data, layout)
-        entries = {tag: entry for tag, entry in first_entries(data, main).items() if tag not in _OF_PIXELS}
+        entries = {tag: entry for tag, entry in first_entries(data, layout, main).items() if tag not in _OF_PIXELS}
         data[main.start : main.end] = bytes(main.end - main.start)
     link = layout.first_link
     pages = frames_of(picture)

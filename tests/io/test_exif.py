@@ -14,9 +14,9 @@ from PIL import Image, TiffImagePlugin
 
 from pca_protect.io import exif
 from pca_protect.io.exif_of_tiff import exif_of_tiff
-from pca_protect.io.tiff_directory import ASCII, Value
+from pca_protect.io.tiff_directory import ASCII, UTF8, Value
 
-SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 129: 1}
 THUMBNAIL = b"\xff\xd8\xff\xdbthumbnail of the unprotected picture\xff\xd9"
 
 
@@ -98,10 +98,14 @@ def blocks(draw: st.DrawFn) -> tuple[bytes, bool, bool]:
     note = (7, b"Maker" + struct.pack(f"{order}I", len(writer.data)) + draw(plain))
     details = {**draw(tags), 0x927C: note}
     details[0xA005] = writer.pointer(writer.directory({1: (2, b"R98\0")}))
+    strip = len(writer.data)
+    writer.data += b"a raw thumbnail"
     thumbnail = len(writer.data)
     writer.data += THUMBNAIL
     second = {
         259: (3, struct.pack(f"{order}H", 6)),
+        273: (4, struct.pack(f"{order}I", strip)),
+        279: (4, struct.pack(f"{order}I", 15)),
         513: (4, struct.pack(f"{order}I", thumbnail)),
         514: (4, struct.pack(f"{order}I", len(THUMBNAIL))),
         270: (2, b"described twice\0"),
@@ -129,6 +133,7 @@ def test_every_value_but_those_to_be_edited_stays_in_place(drawn: tuple[bytes, b
     if with_gps:
         assert below(block, before, 0x8825) == below(done, after, 0x8825)
     assert (after.following, b"thumbnail" in done, b"described twice" in done) == (0, False, False)
+    assert b"a raw" not in done
     if turned:
         assert int.from_bytes(after.values[0x112][2], "little" if done[:2] == b"II" else "big") == 1
         del before.values[0x112], after.values[0x112]
@@ -155,6 +160,7 @@ def test_a_value_is_added_and_the_rest_stays_in_place(drawn: tuple[bytes, bool, 
     assert all(after.positions[tag] == before.positions[tag] for tag in before.values)
     assert below(done, after, 0x8769) == below(block, before, 0x8769)
     assert exif.software_of(done) == text.strip()
+    assert exif.software_of(exif.with_values(block, {exif.SOFTWARE: Value(UTF8, 3, "é\0".encode())})) == "é".encode()
     assert exif.software_of(exif.with_values(b"", {exif.SOFTWARE: Value(ASCII, 2, b"a\0")})) == b"a"
 
 

@@ -239,6 +239,7 @@ def test_every_part_of_the_table_has_a_file():
     [
         (lambda: png("prVt"), "prVt"),
         (lambda: png("tEXt", b"Raw profile type secret\0" + SECRET), "Raw profile type secret"),
+        (lambda: png("iTXt", b"no keyword and no text"), "unreadable iTXt"),
         (lambda: jpeg(0xE7, b"Unknown\0" + SECRET), "APP7 Unknown"),
         (lambda: webp(b"PRVT"), "PRVT"),
         (lambda: tiff(65000, SECRET), "65000"),

@@ -18,6 +18,7 @@ from PIL import ExifTags, Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
 from pca_protect.errors import PictureError, UsageError
 from pca_protect.io import formats
+from pca_protect.io.exif import value_of
 from pca_protect.io.frames import alike
 from pca_protect.io.limits import pillow_limited_to
 from pca_protect.io.read import MAX_PIXELS, decode_picture, from_pil, read_picture
@@ -425,6 +426,16 @@ def test_from_pil_reads_frames_and_keeps_the_image_open():
         assert len(from_pil(image).following) == 2
         image.seek(0)
         assert np.array_equal(np.asarray(image), np.asarray(first))
+
+
+@pytest.mark.parametrize("format_name", ["PNG", "JPEG", "WEBP", "TIFF"])
+def test_from_pil_takes_exif_with_its_letters(format_name: str):
+    info = Image.Exif()
+    info[ARTIST] = "José Müller".encode("latin-1")
+    with Image.open(io.BytesIO(saved(smooth_picture(20, 14), format_name, exif=info))) as image:
+        block = from_pil(image).exif
+    assert b"Jos\xe9 M\xfcller\0" in block
+    assert value_of(block, 256) is None
 
 
 def broken(tmp_path: Path, kind: str) -> Path:
