@@ -10,9 +10,10 @@ from typing import Literal
 
 from pca_protect.errors import UsageError
 
-Kind = Literal["img2img", "inpaint", "instruct"]
+Kind = Literal["img2img", "inpaint", "instruct", "reference"]
 """`img2img` noises the whole picture and denoises it towards the prompt (SDEdit). `inpaint` repaints everything
-outside a central disc. `instruct` follows an instruction, conditioned on the picture (InstructPix2Pix)."""
+outside a central disc. `instruct` and `reference` follow an instruction from pure noise, conditioned on the picture: `instruct`
+with a guidance towards it (InstructPix2Pix), `reference` without one (FLUX.1 Kontext and later)."""
 
 
 @dataclass(frozen=True)
@@ -21,21 +22,21 @@ class EditSettings:
 
     Attributes:
         strength: share of the noise schedule that is run, in (0, 1]; higher values change more. None for editors without it.
-        guidance: scale of classifier-free guidance towards the prompt; 1 turns it off, and for `instruct` editors also
-            the guidance towards the picture.
+        guidance: scale of the guidance towards the prompt; 1 turns classifier-free guidance off, and for `instruct` editors also
+            the guidance towards the picture. None for distilled editors, which ignore it.
         steps: steps of the whole schedule; the share `strength` of them is run.
         image_guidance: scale of the guidance towards the picture; only for `instruct` editors.
     """
 
     strength: float | None = 0.6
-    guidance: float = 7.5
+    guidance: float | None = 7.5
     steps: int = 50
     image_guidance: float | None = None
 
     def __post_init__(self) -> None:
         if self.strength is not None and not 0 < self.strength <= 1:
             raise UsageError(f"strength {self.strength}: has to be above 0 and at most 1")
-        if self.guidance < 1:
+        if self.guidance is not None and self.guidance < 1:
             raise UsageError(f"guidance {self.guidance}: has to be 1 or more")
         # Below 1 diffusers turns off the guidance towards the prompt too.
         if self.image_guidance is not None and self.image_guidance < 1:
@@ -135,7 +136,7 @@ _ENTRIES = (
         "img2img",
         "flux1",
         1024,
-        EditSettings(0.8, 1.0, 4),
+        EditSettings(0.75, None, 4),  # from 0.76 its four steps all run, from pure noise, and the picture is not seen
         "Apache-2.0 (gated)",
     ),
 )
