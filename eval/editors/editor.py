@@ -115,10 +115,11 @@ class Editor:
     def _options(self, settings: EditSettings, batch: int = 1) -> dict[str, object]:
         """Keyword arguments of the pipeline: the settings, and mask and size if it takes them."""
         accepted = inspect.signature(self.pipeline.__call__).parameters
+        guidance = None if settings.guidance is None else settings.guidance - 1 + self.family.guidance_off
         options: dict[str, object] = {"num_inference_steps": settings.steps, **self.family.fixed}
         for value, name, setting, has in (
             (settings.strength, "strength", "strength", "strength" in accepted),
-            (settings.guidance, self.family.guidance, "guidance", has_guidance(self.pipeline, self.family)),
+            (guidance, self.family.guidance, "guidance", has_guidance(self.pipeline, self.family)),
             (settings.image_guidance, "image_guidance_scale", "image guidance", "image_guidance_scale" in accepted),
         ):
             if value is not None and not has:

@@ -19,6 +19,7 @@ class Family:
         takes_batches: it takes a tensor of pictures; otherwise one Pillow picture per call, since a list would be several
             references of one edit.
         guidance: keyword of the guidance towards the prompt.
+        guidance_off: its value without guidance, for which `EditSettings` has 1.
         distilled_guidance: the guidance is an input of the transformer, without effect if it has no embedding for it.
         negative_prompt: needed for guidance; None for families that have a default of their own.
         area: keyword of the number of pixels of the edit; empty for none.
@@ -30,6 +31,7 @@ class Family:
     settings: EditSettings
     takes_batches: bool = True
     guidance: str = "guidance_scale"
+    guidance_off: float = 1.0
     distilled_guidance: bool = False
     negative_prompt: str | None = None
     area: str = ""
@@ -77,7 +79,8 @@ FAMILIES: dict[str, Family] = {
     "QwenImageImg2ImgPipeline": Family(
         "img2img", EditSettings(0.6, 4.0, 50), guidance="true_cfg_scale", negative_prompt=" ", size_px=1024
     ),
-    "ZImageImg2ImgPipeline": Family("img2img", EditSettings(0.6, 5.0, 50), size_px=1024),
+    # It adds `guidance` times the difference to the prediction with the prompt; others to that without.
+    "ZImageImg2ImgPipeline": Family("img2img", EditSettings(0.6, 5.0, 50), guidance_off=0.0, size_px=1024),
 }
 """By the class that edits, which for a text-to-image pipeline is its image-to-image class."""
 

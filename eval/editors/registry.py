@@ -76,6 +76,8 @@ POCKET = EditSettings(0.6, 3.0, 20)
 _SDXL = EditSettings(0.6, 5.0, 50)
 _SD3 = EditSettings(0.6, 7.0, 28)
 _INSTRUCT = EditSettings(None, 7.5, 50, 1.5)
+_QWEN_EDIT = EditSettings(None, 4.0, 40)
+_FLUX1_DEV = "FLUX.1 dev non-commercial (gated)"
 _RAIL, _RAIL_PP = "CreativeML OpenRAIL-M", "CreativeML OpenRAIL++-M"
 
 _ENTRIES = (
@@ -138,6 +140,55 @@ _ENTRIES = (
         1024,
         EditSettings(0.75, None, 4),  # from 0.76 its four steps all run, from pure noise, and the picture is not seen
         "Apache-2.0 (gated)",
+    ),
+    EditorEntry(
+        "flux1-kontext",
+        "black-forest-labs/FLUX.1-Kontext-dev",
+        "reference",
+        "flux1",
+        1024,
+        EditSettings(None, 2.5, 28),
+        _FLUX1_DEV,
+    ),
+    EditorEntry(
+        "flux1-fill",
+        "black-forest-labs/FLUX.1-Fill-dev",
+        "inpaint",
+        "flux1",
+        1024,
+        EditSettings(1.0, 30.0, 50),
+        _FLUX1_DEV,
+    ),
+    EditorEntry(
+        "flux2",
+        "black-forest-labs/FLUX.2-dev",
+        "reference",
+        "flux2",
+        1024,
+        EditSettings(None, 4.0, 50),
+        "FLUX.2 dev non-commercial (gated)",
+    ),
+    EditorEntry(
+        "flux2-klein",
+        "black-forest-labs/FLUX.2-klein-4B",
+        "reference",
+        "flux2",
+        1024,
+        EditSettings(None, None, 4),
+        "Apache-2.0",
+    ),
+    EditorEntry(
+        "qwen-image", "Qwen/Qwen-Image", "img2img", "qwen-image", 1024, EditSettings(0.6, 4.0, 50), "Apache-2.0"
+    ),
+    EditorEntry("qwen-image-edit", "Qwen/Qwen-Image-Edit", "reference", "qwen-image", 1024, _QWEN_EDIT, "Apache-2.0"),
+    EditorEntry(
+        "qwen-image-edit-2509", "Qwen/Qwen-Image-Edit-2509", "reference", "qwen-image", 1024, _QWEN_EDIT, "Apache-2.0"
+    ),
+    EditorEntry(
+        "qwen-image-edit-2511", "Qwen/Qwen-Image-Edit-2511", "reference", "qwen-image", 1024, _QWEN_EDIT, "Apache-2.0"
+    ),
+    EditorEntry(
+        "z-image", "Tongyi-MAI/Z-Image-Turbo", "img2img", "z-image", 1024, EditSettings(0.6, 1.0, 9), "Apache-2.0"
     ),
 )
 

@@ -139,6 +139,17 @@ def test_every_setting_changes_an_edit(any_editor: Editor, sort: str):
         assert not np.array_equal(edit, changed), change
 
 
+def test_the_encoder_sees_the_picture_at_its_own_size(any_editor: Editor):
+    """Resizing by the pipeline would be a purifier that no table names."""
+    sizes: list[tuple[int, int]] = []
+    handle = any_editor.pipeline.vae.encoder.register_forward_pre_hook(
+        lambda _, inputs: sizes.append(tuple(inputs[0].shape[-2:]))
+    )
+    any_editor.edit([picture(side=any_editor.size_px)], "at night", fast(any_editor), seeds=[0])
+    handle.remove()
+    assert set(sizes) == {(any_editor.size_px, any_editor.size_px)}
+
+
 def test_settings_of_another_kind_are_refused(any_editor: Editor):
     settings, original = fast(any_editor), picture(side=any_editor.size_px)
     if settings.strength is None:
@@ -283,7 +294,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, float], message: 
 def test_the_table_agrees_with_itself():
     for name, entry in EDITORS.items():
         assert entry.vae in REGISTRY, name
-        assert (entry.settings.strength is None) == (entry.kind == "instruct"), name
+        assert (entry.settings.strength is None) == (entry.kind in ("instruct", "reference")), name
         assert (entry.settings.image_guidance is None) == (entry.kind != "instruct"), name
         assert (name in EMBEDDED) == (not entry.repo_id), name
 
@@ -482,6 +493,23 @@ def test_a_distilled_editor_has_no_guidance():
     distilled.require(distilled.settings)
     with pytest.raises(UsageError, match="an editor of kind `reference` has no guidance; leave it out"):
         distilled.require(replace(distilled.settings, guidance=4.0))
+
+
+@pytest.mark.parametrize("sort", ["stable-diffusion", "xl-inpainting", "sd3", "klein", "z-image", "qwen-image"])
+def test_guidance_1_predicts_without_the_empty_prompt(folders: dict[str, Path], sort: str):
+    editor = load(folders, sort)
+    network = getattr(editor.pipeline, "unet", None) or editor.pipeline.transformer
+    predictions: list[int] = []
+    network.register_forward_pre_hook(
+        lambda _, inputs, named: predictions.append(len(inputs[0] if inputs else named["hidden_states"])),
+        with_kwargs=True,
+    )
+    counts = []
+    for guidance in (1.0, 2.0):
+        predictions.clear()
+        editor.edit([picture()], "at night", replace(fast(editor), guidance=guidance), seeds=[0])
+        counts.append(sum(predictions))
+    assert counts[1] == 2 * counts[0]
 
 
 def test_the_settings_of_flux1_let_it_see_the_picture(folders: dict[str, Path]):
