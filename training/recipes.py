@@ -199,7 +199,7 @@ INSTRUCT_EDITORS = {"pocket-instruct": InstructRecipe("pocket", "pocket-editor",
 
 INSTRUCT_SCHEDULES = {
     # Ten minutes on one CPU core. Always whole pictures: some edits depend on the position.
-    "cpu": Schedule((Stage(3000, 4, 256),), 5e-4),
+    "cpu": Schedule((Stage(4500, 4, 256),), 8e-4),
     # Minutes on a data-centre GPU; not run yet.
     "gpu": Schedule((Stage(12000, 64, 256),), 5e-4),
 }

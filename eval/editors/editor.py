@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from pca_protect.errors import ModelError, PictureError, UsageError
-from pca_protect.eval.editors.families import Family, has_guidance
+from pca_protect.eval.editors.families import IMG2IMG, Family, has_guidance
 from pca_protect.eval.editors.registry import EditSettings, Kind
 from pca_protect.eval.pictures import Rgb
 from pca_protect.surrogates.encoder import Surrogate
@@ -33,8 +33,8 @@ class Editor:
         settings: defaults of `edit`.
         digest: hash of all its weights.
         surrogate: a copy of its VAE's encoder, in fp32.
+        pipeline: the diffusers pipeline, or an object that is called like one.
         family: how the pipeline is called.
-        pipeline: the diffusers pipeline.
     """
 
     name: str
@@ -43,8 +43,8 @@ class Editor:
     settings: EditSettings
     digest: str
     surrogate: Surrogate = field(repr=False)
-    family: Family = field(repr=False)
     pipeline: Any = field(repr=False)
+    family: Family = field(default=IMG2IMG, repr=False)
 
     def edit(
         self,

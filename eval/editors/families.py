@@ -94,4 +94,4 @@ def has_guidance(pipeline: Any, family: Family) -> bool:  # noqa: ANN401 - of ma
     """Whether guidance changes an edit: distilled models ignore it."""
     if family.distilled_guidance:
         return bool(pipeline.transformer.config.get("guidance_embeds", True))
-    return not pipeline.config.get("is_distilled", False)
+    return not getattr(pipeline, "config", {}).get("is_distilled", False)
