@@ -73,6 +73,9 @@ class EditorEntry:
 POCKET = EditSettings(0.6, 3.0, 20)
 """Guidance was chosen on edits of four pictures; at 7.5, the usual value for Stable Diffusion, fewer succeeded."""
 
+_POCKET_INSTRUCT = EditSettings(None, 1.5, 20, 1.2)
+"""Low: its training pairs leave little to chance. Guidance 3 overshoots the rendering."""
+
 _SDXL = EditSettings(0.6, 5.0, 50)
 _SD3 = EditSettings(0.6, 7.0, 28)
 _INSTRUCT = EditSettings(None, 7.5, 50, 1.5)
@@ -83,6 +86,7 @@ _RAIL, _RAIL_PP = "CreativeML OpenRAIL-M", "CreativeML OpenRAIL++-M"
 _ENTRIES = (
     EditorEntry("pocket-editor", "", "img2img", "pocket", 256, POCKET, "Apache-2.0"),
     EditorEntry("pocket-editor-16", "", "img2img", "pocket-16", 256, POCKET, "Apache-2.0"),
+    EditorEntry("pocket-instruct", "", "instruct", "pocket", 256, _POCKET_INSTRUCT, "Apache-2.0"),
     EditorEntry("sd14", "CompVis/stable-diffusion-v1-4", "img2img", "sd14", 512, EditSettings(), _RAIL),
     EditorEntry("sd15", "stable-diffusion-v1-5/stable-diffusion-v1-5", "img2img", "sd15", 512, EditSettings(), _RAIL),
     EditorEntry(

@@ -26,6 +26,7 @@ from pca_protect.eval.arms.registry import CONTROLS, NOISE_VISIBLE
 from pca_protect.eval.benches.configs import EditingConfig
 from pca_protect.eval.benches.editing import measure_editing
 from pca_protect.eval.editors.load import load_editor
+from pca_protect.eval.local_edits import LOCAL_EDITS
 from pca_protect.eval.results import Finished
 from pca_protect.eval.trial import prompts_for
 
@@ -280,10 +281,13 @@ def test_pictures_have_the_given_size(instruct_config: EditingConfig, tmp_path: 
     assert all(rgb(path).shape == (72, 72, 3) for path in kept)
 
 
-def test_styles_have_targets_for_embedded_editors_alone(editor_folder: Path):
+def test_edits_have_targets_for_editors_that_were_trained_on_them(editor_folder: Path):
     known, free = prompts_for(load_editor("pocket-editor", device="cpu"), ["snow", "a red door"])
     assert known.target is not None
     assert (known.text, free.text, free.target) == ("add some snow", "a red door", None)
+    assert [prompt.target for prompt in prompts_for(load_editor("pocket-editor", device="cpu"), ["red-sky"])] == [None]
+    (local,) = prompts_for(load_editor("pocket-instruct", device="cpu"), ["make the sky red"])
+    assert local.target is LOCAL_EDITS["red-sky"]
     (foreign,) = prompts_for(load_editor(str(editor_folder), device="cpu"), ["snow"])
     assert (foreign.text, foreign.target) == ("add some snow", None)
     for words, message in (

@@ -124,8 +124,9 @@ def test_learning_rate_rises_and_falls():
 
 
 def test_recipes_belong_together():
-    assert EDITORS.keys() == EMBEDDED.keys()
-    for name, recipe in EDITORS.items():
+    editors = EDITORS | INSTRUCT_EDITORS
+    assert editors.keys() == EMBEDDED.keys()
+    for name, recipe in editors.items():
         assert recipe.vae == EMBEDDED[name]
         assert isinstance(VAES[recipe.vae], KlRecipe)
     for recipe in VAES.values():
