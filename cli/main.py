@@ -13,18 +13,24 @@ import typer
 from pca_protect.cli import console, options
 from pca_protect.cli.bench import bench_app
 from pca_protect.cli.check import check
+from pca_protect.cli.grouped import GroupedCommand
 from pca_protect.cli.run import run
 from pca_protect.cli.ui import ui
+from pca_protect.cli.universal import universal_app
 from pca_protect.cli.vaes import vaes
 from pca_protect.errors import PcaProtectError, ProtectionWarning, RenamedWarning
 
-_HELP = {"help_option_names": ["-h", "--help"]}
+_HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+_EXIT_CODES = (
+    "Exit codes: 0 done, 1 some pictures failed, 2 invalid usage, 3 model or device unavailable, 129, 130 or 143 interrupted by "
+    "a closed terminal, Ctrl-C or a termination signal."
+)
 
 
 def _app(help_text: str | None = None) -> typer.Typer:
     return typer.Typer(
         help=help_text,
-        add_completion=False,
+        add_completion=True,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
@@ -33,13 +39,14 @@ def _app(help_text: str | None = None) -> typer.Typer:
 
 
 protect_app = _app()
-protect_app.command(context_settings=_HELP, no_args_is_help=True)(run)
+protect_app.command(cls=GroupedCommand, context_settings=_HELP, no_args_is_help=True, epilog=_EXIT_CODES)(run)
 
 app = _app("Protect pictures against diffusion editing, and measure how well that works.")
-app.command("run", no_args_is_help=True)(run)
+app.command("run", cls=GroupedCommand, no_args_is_help=True, epilog=_EXIT_CODES)(run)
 app.command("vaes")(vaes)
 app.command("check", no_args_is_help=True)(check)
 app.command("ui")(ui)
+app.add_typer(universal_app, name="universal")
 app.add_typer(bench_app, name="bench")
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pca_protect.cli import console
+from pca_protect.cli.grouped import SETTINGS_FILE, GroupedCommand
 from pca_protect.config import PRESETS, SURVIVE
 from pca_protect.modes import MODES
-from pca_protect.surrogates.families import FAMILIES
+from pca_protect.surrogates.families import FAMILIES, PROGRAMS
+from pca_protect.surrogates.registry import REGISTRY
 from pca_protect.version import __version__
 
 
@@ -21,65 +25,94 @@ def print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _use_settings_file(ctx: typer.Context, file: Path | None) -> Path | None:
+    """Callback of `--config`."""
+    if isinstance(ctx.command, GroupedCommand) and not ctx.resilient_parsing:
+        ctx.command.use_settings_file(ctx, file)
+    return file
+
+
 _MODES = "; ".join(f"{name}: {mode.aim}" for name, mode in MODES.items())
-_PRESETS = "; ".join(f"{name}: {recipe.summary}" for name, recipe in PRESETS.items())
 _SURVIVE = "; ".join(f"{name}: {what}" for name, what in SURVIVE.items())
-_FAMILIES = "; ".join(f"{name}: {family.summary}" for name, family in FAMILIES.items())
 _HIDDEN_DEFAULT = False
+
+
+def _starting(names: Iterable[str]) -> Callable[[str], list[str]]:
+    """Shell completion with fixed values."""
+    return lambda incomplete: [name for name in names if name.startswith(incomplete)]
+
+
+def _vaes(incomplete: str) -> list[str]:
+    """Shell completion of encoders, families and programs."""
+    return [name for name in sorted({"auto", *REGISTRY, *FAMILIES, *PROGRAMS}) if name.startswith(incomplete)]
+
+
+_main = partial(typer.Option, rich_help_panel="Main options")
+_strength = partial(typer.Option, rich_help_panel="Strength")
+_files = partial(typer.Option, rich_help_panel="Masks and metadata")
+_many = partial(typer.Option, rich_help_panel="Many pictures")
+_device = partial(typer.Option, rich_help_panel="Encoders and device")
+_printing = partial(typer.Option, rich_help_panel="Printing and settings")
+_cluster = partial(typer.Option, rich_help_panel="Many machines")
 
 Pictures = Annotated[
     list[str] | None,
     typer.Argument(
+        metavar="PICTURE",
+        rich_help_panel="Pictures",
         help="Pictures to protect, folders of them, or quoted patterns such as 'photos/**/*.jpg'.",
         show_default=_HIDDEN_DEFAULT,
     ),
 ]
 Output = Annotated[
     str | None,
-    typer.Option(
+    _main(
         "-o",
         "--output",
+        metavar="PATH",
         help=(
-            "Output file (.png, .webp or .tiff) or folder. A folder mirrors the tree of its inputs, is created if missing, and "
-            "holds a journal: the same command resumes a stopped run. Default: NAME.protected.png beside the picture."
+            "Output file (.png, .webp or .tiff), or folder, in which the same command resumes a stopped run. Default: "
+            "NAME.protected.png beside the picture."
         ),
         show_default=_HIDDEN_DEFAULT,
     ),
 ]
-Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Include subfolders.")]
-ModeName = Annotated[str, typer.Option(metavar="NAME", help=f"Objective. {_MODES}.")]
-Preset = Annotated[str, typer.Option(metavar="NAME", help=f"Optimiser settings. {_PRESETS}.")]
+Recursive = Annotated[bool, _main("-r", "--recursive", help="Include subfolders.")]
+ModeName = Annotated[str, _main(metavar="NAME", help=f"Objective. {_MODES}.", autocompletion=_starting(MODES))]
+Preset = Annotated[
+    str, _main(metavar="NAME", help=f"Speed against strength: {', '.join(PRESETS)}.", autocompletion=_starting(PRESETS))
+]
 Budget = Annotated[
-    int, typer.Option(metavar="LEVELS", help="Largest change of any channel of any pixel, in levels of 255 (L-inf).")
+    int, _main(metavar="LEVELS", help="Largest change of any channel of any pixel, in levels of 255 (L-inf).")
 ]
 Vaes = Annotated[
     list[str],
-    typer.Option(
+    _main(
         "--vae",
         metavar="NAME",
         help=(
-            "Encoder to protect against: a name from `pca-protect vaes`, a hub id, a folder or a .safetensors file. "
-            f"Repeat it to protect against several at once. {_FAMILIES}. A program's name (kontext, illustrious) selects its "
-            "encoder. `auto` is the Stable Diffusion VAE, on a CUDA device of 16 GB with the cached encoders of `today`; if "
-            "unavailable, an embedded test model, and the output NAME.test-only.png is not protected.  [default: auto]"
+            "Encoder of the editors to protect against: a family (editors, classic, today), another name from "
+            "`pca-protect vaes`, a hub id or a file. Repeatable. `auto` is the Stable Diffusion VAE; without it, an embedded "
+            "test model, and the output NAME.test-only.png is not protected.  [default: auto]"
         ),
+        autocompletion=_vaes,
         show_default=_HIDDEN_DEFAULT,
     ),
 ]
 MaxVisibility = Annotated[
     float | None,
-    typer.Option(
+    _main(
         metavar="LEVELS",
         help=(
-            "Limit on the visibility of the change, in levels of brightness on a flat patch. Uniform noise of the default "
-            "budget has about 1.5; 0.5 is hard to see."
+            "Limit on the visibility of the change, in levels of brightness on a flat patch: 1.5 is noise of the default "
+            "budget; 0.5 is hard to see."
         ),
         show_default=_HIDDEN_DEFAULT,
     ),
 ]
 Until = Annotated[
     str | None,
-    typer.Option(
+    _strength(
         metavar="GAIN|PRESET",
         help=(
             "Stop when the latent shift is GAIN times that of random noise on every encoder and at every scale, and scale the "
@@ -90,26 +123,38 @@ Until = Annotated[
 ]
 Survive = Annotated[
     str | None,
-    typer.Option(
+    _strength(
         metavar="|".join(SURVIVE),
+        autocompletion=_starting(SURVIVE),
         help=f"Make the protection survive processing. {_SURVIVE}.",
         show_default=_HIDDEN_DEFAULT,
     ),
 ]
 ForUnknown = Annotated[
     bool,
-    typer.Option(
+    _strength(
         "--for-unknown",
         help="With several --vae: protect against encoders that are not given, at the price of strength on those that are.",
     ),
 ]
+Universal = Annotated[
+    str,
+    _strength(
+        metavar="auto|never|FILE",
+        autocompletion=_starting(("auto", "never")),
+        help=(
+            "Universal perturbation of the presets instant and fast. `auto` takes the one in `pca-protect universal list`; for a "
+            "folder it trains a missing one on the folder's pictures first if that pays."
+        ),
+    ),
+]
 Steps = Annotated[
     int | None,
-    typer.Option(metavar="N", help="Number of gradient steps. Default: the preset's.", show_default=_HIDDEN_DEFAULT),
+    _strength(metavar="N", help="Number of gradient steps. Default: the preset's.", show_default=_HIDDEN_DEFAULT),
 ]
 TargetVariance = Annotated[
     str | None,
-    typer.Option(
+    _strength(
         metavar="V",
         help="Target variance of the loss: a number, or `posterior` for that of the clean picture. Default: the mode's.",
         show_default=_HIDDEN_DEFAULT,
@@ -117,15 +162,16 @@ TargetVariance = Annotated[
 ]
 UpOrDown = Annotated[
     str | None,
-    typer.Option(
+    _strength(
         metavar="up|down",
+        autocompletion=_starting(("up", "down")),
         help="Ascend or descend the loss. Default: the mode's direction.",
         show_default=_HIDDEN_DEFAULT,
     ),
 ]
 Mask = Annotated[
     Path | None,
-    typer.Option(
+    _files(
         metavar="FILE",
         help="Mask of the same size: light pixels are protected, dark pixels stay unchanged.",
         show_default=_HIDDEN_DEFAULT,
@@ -133,15 +179,16 @@ Mask = Annotated[
 ]
 Region = Annotated[
     str | None,
-    typer.Option(
+    _main(
         metavar="face|center|X,Y,W,H",
+        autocompletion=_starting(("face", "center")),
         help="Protect a region only, in pixels from the upper left. `center` is the middle half of each side.",
         show_default=_HIDDEN_DEFAULT,
     ),
 ]
 Scales = Annotated[
     str | None,
-    typer.Option(
+    _strength(
         metavar="PX,...",
         help=(
             "Sizes at which editors process the picture, as pixels of its shorter side, `1mp` (about one megapixel) or `native`, "
@@ -151,65 +198,73 @@ Scales = Annotated[
         show_default=_HIDDEN_DEFAULT,
     ),
 ]
-Tile = Annotated[
-    int, typer.Option(metavar="PX", help="Largest side of a window; larger pictures are processed in windows.")
-]
+Tile = Annotated[int, _device(metavar="PX", help="Largest side of a window; larger pictures are processed in windows.")]
 MaxMemory = Annotated[
     int | None,
-    typer.Option(
+    _device(
         metavar="MB", help="Memory limit; windows and batches are made smaller to fit.", show_default=_HIDDEN_DEFAULT
     ),
 ]
 Batch = Annotated[
     int | None,
-    typer.Option(metavar="N", help="Number of pictures of one size to process at once.", show_default=_HIDDEN_DEFAULT),
+    _device(metavar="N", help="Number of pictures of one size to process at once.", show_default=_HIDDEN_DEFAULT),
 ]
-Seed = Annotated[int, typer.Option(metavar="N", help="Seed of the noise control and of random transforms.")]
-DeviceName = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Compute device.")]
-PrecisionName = Annotated[str, typer.Option(metavar="auto|fp32|bf16|fp16", help="Number format of the encoder.")]
-Offline = Annotated[bool, typer.Option("--offline", help="Use no network: embedded, local and cached models only.")]
+Seed = Annotated[int, _strength(metavar="N", help="Seed of the noise control and of random transforms.")]
+DeviceName = Annotated[
+    str,
+    _device(
+        metavar="auto|cpu|cuda[:N]|mps",
+        help="Compute device.",
+        autocompletion=_starting(("auto", "cpu", "cuda", "mps")),
+    ),
+]
+PrecisionName = Annotated[
+    str,
+    _device(
+        metavar="auto|fp32|bf16|fp16",
+        help="Number format of the encoder.",
+        autocompletion=_starting(("auto", "fp32", "bf16", "fp16")),
+    ),
+]
+Offline = Annotated[bool, _device("--offline", help="Use no network: embedded, local and cached models only.")]
 NoFallback = Annotated[
     bool,
-    typer.Option(
+    _device(
         "--no-fallback",
         help="Exit with code 3 if `auto` cannot use the Stable Diffusion VAE; write no test-only output.",
     ),
 ]
 NoEvaluate = Annotated[
-    bool, typer.Option("--no-evaluate", help="Skip the evaluation of the result; its pixels are the same.")
+    bool, _device("--no-evaluate", help="Skip the evaluation of the result; its pixels are the same.")
 ]
 Overwrite = Annotated[
     bool,
-    typer.Option(
+    _main(
         "--overwrite",
         help="Replace existing outputs, except those finished according to the journal. Originals are never replaced.",
     ),
 ]
-SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Skip pictures whose output exists.")]
-StripMetadata = Annotated[
-    bool, typer.Option("--strip-metadata", help="Remove EXIF, XMP, IPTC and text from the output.")
-]
-StripGps = Annotated[
-    bool, typer.Option("--strip-gps", help="Remove the place where the picture was taken from the output.")
-]
+SkipExisting = Annotated[bool, _main("--skip-existing", help="Skip pictures whose output exists.")]
+StripMetadata = Annotated[bool, _files("--strip-metadata", help="Remove EXIF, XMP, IPTC and text from the output.")]
+StripGps = Annotated[bool, _files("--strip-gps", help="Remove the place where the picture was taken from the output.")]
 Notice = Annotated[
     str,
-    typer.Option(
+    _files(
         metavar="TEXT",
         help="Rights notice for the output's metadata, with the IPTC property that prohibits training generative AI.",
         show_default=_HIDDEN_DEFAULT,
     ),
 ]
 AllowLossy = Annotated[
-    bool, typer.Option("--allow-lossy", help="Allow a .jpg output; compression removes part of the protection.")
+    bool, _files("--allow-lossy", help="Allow a .jpg output; compression removes part of the protection.")
 ]
 MaxMegapixels = Annotated[
     float | None,
-    typer.Option(metavar="N", min=0.001, help="Refuse larger pictures before decoding.", show_default=_HIDDEN_DEFAULT),
+    _many(metavar="N", min=0.001, help="Refuse larger pictures before decoding.", show_default=_HIDDEN_DEFAULT),
 ]
 FromFile = Annotated[
     Path | None,
-    typer.Option(
+    _many(
         metavar="FILE",
         help="List of further pictures: one path per line, or a file written by --errors. `-` is standard input.",
         show_default=_HIDDEN_DEFAULT,
@@ -217,18 +272,18 @@ FromFile = Annotated[
 ]
 Errors = Annotated[
     Path | None,
-    typer.Option(
+    _many(
         metavar="FILE",
         help="File for the failures, one JSON object per line; --from-file reads it.",
         show_default=_HIDDEN_DEFAULT,
     ),
 ]
 Engine = Annotated[
-    str, typer.Option(metavar="local|ray", help="Run on this machine, or on a Ray cluster (extra `cluster`).")
+    str, _cluster(metavar="local|ray", help="Run on this machine, or on a Ray cluster (extra `cluster`).")
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(
+    _cluster(
         metavar="N",
         help="Number of Ray workers. Default: all that the cluster has room for.",
         show_default=_HIDDEN_DEFAULT,
@@ -236,21 +291,35 @@ Workers = Annotated[
 ]
 RayAddress = Annotated[
     str | None,
-    typer.Option(
+    _cluster(
         metavar="HOST:PORT",
         help="Address of the Ray cluster. Default: RAY_ADDRESS, or a Ray started on this machine.",
         show_default=_HIDDEN_DEFAULT,
     ),
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Print the planned outputs and the estimated time, and write nothing.")
+    bool, _main("--dry-run", help="Print the planned outputs and the estimated time, and write nothing.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line on stdout.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Hide the progress bar; keep warnings and errors.")]
+AsJson = Annotated[bool, _printing("--json", help="Print one JSON object per line on stdout.")]
+Quiet = Annotated[bool, _printing("-q", "--quiet", help="Hide the progress bar; keep warnings and errors.")]
 Verbose = Annotated[
     bool,
-    typer.Option("-v", "--verbose", help="Also print the encoder, its digest, all settings, loss and gain over noise."),
+    _printing("-v", "--verbose", help="Also print the encoder, its digest, all settings, loss and gain over noise."),
 ]
 Version = Annotated[
-    bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=print_version)
+    bool, _printing("--version", help="Print the version and exit.", is_eager=True, callback=print_version)
+]
+Config = Annotated[
+    Path | None,
+    _printing(
+        "--config",
+        metavar="FILE",
+        help=(
+            f"TOML file with options by their long names, such as budget = 12. Default: {SETTINGS_FILE} in this folder. Options "
+            "given here and variables such as PCA_PROTECT_BUDGET take precedence."
+        ),
+        is_eager=True,
+        callback=_use_settings_file,
+        show_default=_HIDDEN_DEFAULT,
+    ),
 ]

@@ -12,7 +12,7 @@ from pca_protect.batch.processes import rank_and_world
 from pca_protect.batch.request import Existing, Request
 from pca_protect.batch.run import preview
 from pca_protect.batch.run import run as run_batch
-from pca_protect.cli import options
+from pca_protect.cli import console, options
 from pca_protect.cli.run_output import Reporter, show_preview
 from pca_protect.config import Precision, ProtectConfig, parse_scales
 from pca_protect.errors import ModelError, PcaProtectError, PictureError, UsageError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 def run(
+    context: typer.Context,
     pictures: options.Pictures = None,
     output: options.Output = None,
     recursive: options.Recursive = False,
@@ -36,6 +37,7 @@ def run(
     survive: options.Survive = None,
     vae: options.Vaes = [],  # noqa: B006 - typer copies it
     for_unknown: options.ForUnknown = False,
+    universal: options.Universal = ProtectConfig.universal,
     steps: options.Steps = None,
     target_variance: options.TargetVariance = None,
     direction: options.UpOrDown = None,
@@ -67,6 +69,7 @@ def run(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    settings_file: options.Config = None,
     version: options.Version = False,
 ) -> None:
     """Add a small perturbation to pictures so that diffusion editing of them fails."""
@@ -96,6 +99,7 @@ def run(
         batch=batch,
         vae=tuple(vae) if vae else ProtectConfig.vae,
         for_unknown=for_unknown,
+        universal=universal,
         device=device,
         precision=cast(Precision, precision),
     )
@@ -126,6 +130,8 @@ def run(
         raise UsageError(
             "--workers and --ray-address need --engine ray; add it, or use `accelerate launch` on this machine"
         )
+    if "settings_file" in context.meta and not quiet:
+        console.say(f"settings from {context.meta['settings_file']}")
     reporter = Reporter(config, as_json=as_json, quiet=quiet, verbose=verbose, errors=errors)
     if engine == "ray":
         summary = _on_cluster(request, output, config, reporter, workers, ray_address)
