@@ -58,6 +58,8 @@ def run(
     checksum: options.Checksum = False,
     strip_metadata: options.StripMetadata = OutputOptions.strip_metadata,
     strip_gps: options.StripGps = OutputOptions.strip_gps,
+    clear_hidden: options.ClearHidden = OutputOptions.clear_hidden,
+    no_marker: options.NoMarker = not OutputOptions.marker,
     notice: options.Notice = OutputOptions.rights_notice,
     allow_lossy: options.AllowLossy = OutputOptions.allow_lossy,
     max_megapixels: options.MaxMegapixels = None,
@@ -122,7 +124,9 @@ def run(
         errors=errors,
         max_failures=max_failures,
         shard=None if shard is None else Shard.parse(shard),
-        output_options=OutputOptions(strip_metadata, strip_gps, notice, allow_lossy),
+        output_options=OutputOptions(
+            strip_metadata, strip_gps, notice, allow_lossy, clear_hidden=clear_hidden, marker=not no_marker
+        ),
         mask=mask,
         offline=offline,
         fallback=not no_fallback,

@@ -17,7 +17,6 @@ import shutil
 import signal
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +27,7 @@ from pca_protect.batch.store import Store
 from pca_protect.cli import main
 from pca_protect.errors import UsageError
 
+_HAS_ENDED = os.WEXITED | os.WNOHANG | os.WNOWAIT
 FLAGS = {"threads": ["--jobs", "1"], "processes": ["--jobs", "2"], "ray": ["--engine", "ray", "--jobs", "2"]}
 
 
@@ -92,12 +92,11 @@ def kill_runs(folder: Path, executor: str, pictures: int, kills: int, vae: str, 
         steps = (pictures - finished[-1]) // (kills - number)
         # One in four is killed while it begins, the others while they work.
         goal = 0 if moments.random() < 0.25 else finished[-1] + moments.randint(1, max(1, steps))
-        while finished_in(folder / "killed") < goal and os.waitpid(child, os.WNOHANG) == (0, 0):
+        while finished_in(folder / "killed") < goal and os.waitid(os.P_PID, child, _HAS_ENDED) is None:
             time.sleep(0.01)
         time.sleep(moments.uniform(0, 0.5 if goal == 0 else 0.02))
-        with suppress(ProcessLookupError, ChildProcessError):
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+        os.kill(child, signal.SIGKILL)  # a process that has ended keeps its id until it is waited for
+        os.waitpid(child, 0)
         finished.append(finished_in(folder / "killed"))
     finish([*arguments, "-o", str(folder / "killed")])
     whole, killed = outputs_in(folder / "whole"), outputs_in(folder / "killed")

@@ -175,6 +175,7 @@ def classify_inputs(
             plans=past.plans,
             listed=past.listed,
             checksum=request.checksum,
+            marker=request.output_options.marker,
             on_checked=lambda number: on_progress("comparing", number, len(jobs)),
         )
         done, statuses = classify(jobs, evidence)

@@ -36,6 +36,7 @@ class Evidence:
         config_digest: digest of this run's settings.
         weights_digest: returns the digest of this run's encoder; called only if all else matches. None accepts any encoder.
         checksum: compare contents instead of sizes and tags.
+        marker: this run's outputs carry the marker.
         on_checked: called after each picture with its number.
     """
 
@@ -47,6 +48,7 @@ class Evidence:
     plans: Sequence[RunPlan] = ()
     listed: Mapping[str, Stored] = field(default_factory=dict)
     checksum: bool = False
+    marker: bool = True
     on_checked: Callable[[int], None] | None = None
 
 
@@ -174,9 +176,9 @@ def _has_settings(settings: tuple[str, str], evidence: Evidence) -> bool:
 
 
 def _interrupted(target: str, key: str, evidence: Evidence) -> list[RunPlan]:
-    """The unfinished plans with this output, if it carries this program's marker."""
+    """The unfinished plans with this output, if it carries the marker that this run's outputs have."""
     plans = planned_in(evidence.plans, key)
-    return plans if plans and _is_marked(target) else []
+    return plans if plans and (not evidence.marker or _is_marked(target)) else []
 
 
 def _is_marked(target: str) -> bool:

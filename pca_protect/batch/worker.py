@@ -140,7 +140,7 @@ class _Worker:
     def write(self, job: Job, protected: Protected) -> tuple[Record, LedgerEntry | None]:
         work, options = self._work, self._work.output_options
         format_name = output_format(Path(job.target), allow_lossy=options.allow_lossy)
-        data, record = protected.encoded(format_name, allow_lossy=options.allow_lossy)
+        data, record = protected.encoded(format_name, allow_lossy=options.allow_lossy, marker=options.marker)
         record = replace(record, output=job.target)
         if work.folder is None:
             write_bytes(data, Path(job.target), overwrite=job.replace)

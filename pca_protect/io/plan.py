@@ -6,10 +6,12 @@ import os
 import sys
 import unicodedata
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from pca_protect.errors import UsageError
 from pca_protect.io.discover import identity_of
+from pca_protect.io.name_case import ignores_case
 from pca_protect.io.source import Found, Source
 from pca_protect.io.write import output_format
 
@@ -182,14 +184,10 @@ def _resolve_collisions(jobs: list[Job]) -> tuple[list[Job], dict[int, str]]:
     """The jobs without repeated pictures, and by index the conflicts of different pictures with the same output."""
     kept: list[Job] = []
     first: dict[str, int] = {}
-    folders: dict[str, str] = {}
     conflicts: dict[int, str] = {}
-    for job in jobs:
+    for job, name in zip(jobs, _file_names(jobs), strict=True):
         if not job.source.problem:
-            parent, name = os.path.split(job.target)
-            if parent not in folders:
-                folders[parent] = parent if is_url(parent) else os.path.realpath(parent)
-            index = first.setdefault(_normalised(f"{folders[parent]}/{name}"), len(kept))
+            index = first.setdefault(name, len(kept))
             if index < len(kept):
                 other = kept[index].source.path
                 if _same_file(other, job.source.path):
@@ -203,11 +201,27 @@ def _resolve_collisions(jobs: list[Job]) -> tuple[list[Job], dict[int, str]]:
     return kept, conflicts
 
 
-def _normalised(path: str) -> str:
-    """Normalise a path so that names of one file on this system's default file system are equal."""
-    if sys.platform == "darwin":
-        return unicodedata.normalize("NFC", path).casefold()
-    return os.path.normcase(path)
+def _file_names(jobs: list[Job]) -> list[str]:
+    """The targets, spelled so that names of one file are equal. A disk is asked about case if names differ in nothing else."""
+
+    @cache
+    def folder_of(parent: str) -> str:
+        return parent if is_url(parent) else os.path.realpath(parent)
+
+    @cache
+    def folds(parent: str) -> bool:
+        return not is_url(parent) and ignores_case(Path(parent))
+
+    split = [os.path.split(job.target) for job in jobs]
+    exact = [f"{folder_of(parent)}/{name}" for parent, name in split]
+    folded = [unicodedata.normalize("NFC", name).casefold() for name in exact]
+    spellings: dict[str, set[str]] = {}
+    for name, key in zip(exact, folded, strict=True):
+        spellings.setdefault(key, set()).add(name)
+    return [
+        key if len(spellings[key]) > 1 and folds(parent) else name
+        for name, key, (parent, _) in zip(exact, folded, split, strict=True)
+    ]
 
 
 def _originals(jobs: list[Job]) -> dict[int, str]:

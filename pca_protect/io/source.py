@@ -7,12 +7,7 @@ from functools import cache
 
 from PIL import Image
 
-from pca_protect.io.formats import FORMATS
-
-_NOT_IN_PILLOW = {
-    ".heic", ".heif", ".hif", ".jxl", ".jxr", ".wdp", ".hdr", ".exr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf",
-    ".rw2", ".pef",
-}  # fmt: skip
+from pca_protect.io.formats import FORMATS, PICTURE_SUFFIXES
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +102,7 @@ class Found:
 def picture_suffixes() -> frozenset[str]:
     """Extensions of image formats, read or not, in lower case with the dot."""
     Image.init()
-    return frozenset({*_NOT_IN_PILLOW, *(suffix for suffix, name in Image.EXTENSION.items() if name in FORMATS)})
+    return frozenset({*PICTURE_SUFFIXES, *(suffix for suffix, name in Image.EXTENSION.items() if name in FORMATS)})
 
 
 def _count(number: int, noun: str, plural: str = "") -> str:

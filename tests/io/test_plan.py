@@ -170,3 +170,25 @@ def test_a_read_only_folder_is_refused(tmp_path: Path, photo: Path):
     folder.mkdir(mode=0o500)
     with pytest.raises(UsageError, match="cannot be written to"):
         planned(photo, output=folder)
+
+
+def test_names_that_differ_in_case_collide_where_the_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "in").mkdir()
+    for name in ("IMG.jpg", "img.jpg", "other.jpg"):
+        smooth_picture(16, 16).save(tmp_path / "in" / name)
+    if len(list((tmp_path / "in").iterdir())) < 3:
+        pytest.skip("this disk has one file of the two")
+    asked: list[Path] = []
+
+    def answer(folder: Path) -> bool:
+        asked.append(folder)
+        return is_exfat
+
+    monkeypatch.setattr("pca_protect.io.plan.ignores_case", answer)
+    for is_exfat in (False, True):
+        jobs = planned(tmp_path / "in", output=tmp_path / "out").jobs
+        assert [bool(job.conflict) for job in jobs] == [is_exfat, is_exfat, False]
+    assert asked == [tmp_path / "out"] * 2
+    asked.clear()
+    planned(tmp_path / "in" / "other.jpg")
+    assert asked == [], "nothing differs in case alone"
