@@ -296,7 +296,7 @@ NoMarker = Annotated[
         "--no-marker",
         help=(
             "Leave out the marker (version, mode, encoder, budget). Outputs are then protected again if given as inputs; the "
-            "journal of a folder still knows its own."
+            "ledger of a folder still knows its own."
         ),
     ),
 ]
