@@ -39,6 +39,13 @@ def log_to(path: Path) -> None:
     _LOGGER.propagate = False
 
 
+def close_log() -> None:
+    """Ends `log_to`."""
+    for handler in list(_LOGGER.handlers):
+        _LOGGER.removeHandler(handler)
+        handler.close()
+
+
 _LOGGER = logging.getLogger("pca_protect.cli")
 
 

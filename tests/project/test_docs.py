@@ -15,6 +15,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
+import click
 import pytest
 import typer.main
 from conftest import ROOT, smooth_picture
