@@ -25,8 +25,8 @@ from pca_protect.batch.output_options import OutputOptions
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import DeviceError, ModelError, UsageError
 from pca_protect.io.picture import Picture
+from pca_protect.io.proof import largest_change_levels
 from pca_protect.io.read import decode_picture
-from pca_protect.io.write import largest_change_levels
 from pca_protect.protection import protect
 from pca_protect.surrogates.encoder import Surrogate
 
