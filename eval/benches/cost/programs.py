@@ -66,6 +66,22 @@ def _bare(arm: Arm) -> Prepared:
     return run, surrogate.name, surrogate.dtype
 
 
+def _diffusers(arm: Arm) -> Prepared:
+    """`bare` with the encoder of diffusers; weights are frozen in both."""
+    vae: AutoencoderKL = AutoencoderKL.from_pretrained(arm.vae).to(arm.device).eval()
+    vae.requires_grad_(False)
+    clean = to_pixels(arm.picture).to(arm.device)
+
+    def run(steps: int, on_step: Callable[[], None]) -> None:
+        for _ in range(steps):
+            pixels = clean.clone().requires_grad_()
+            posterior = vae.encode(pixels * 2 - 1).latent_dist
+            torch.autograd.grad(posterior_collapse(posterior.mean, posterior.logvar).sum(), pixels)
+            on_step()
+
+    return run, arm.vae, vae.dtype
+
+
 def _protect(arm: Arm) -> Prepared:
     surrogate = load_surrogate(arm.vae, device=arm.device, precision=arm.precision)
 
@@ -107,6 +123,7 @@ def _published(arm: Arm) -> Prepared:
 
 PROGRAMS: dict[str, Callable[[Arm], Prepared]] = {
     "bare": _bare,
+    "diffusers": _diffusers,
     "paper": _protect,
     "balanced": _protect,
     "fast": _protect,
