@@ -42,22 +42,30 @@ def read_header(path: Path, *, max_pixels: int = MAX_PIXELS) -> Header | None:
     Raises:
         PictureError: the file cannot be read, or the picture is damaged, too small or too large.
     """
-    source = str(path)
+    try:
+        with path.open("rb") as file:
+            return header_of(file, str(path), max_pixels=max_pixels)
+    except OSError as error:
+        raise PictureError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from error
+
+
+def header_of(file: IO[bytes], source: str, *, max_pixels: int = MAX_PIXELS) -> Header | None:
+    """`read_header` for an open file; `source` names it in messages.
+
+    Raises:
+        PictureError: the picture is damaged, too small or too large.
+        OSError: the file cannot be read.
+    """
     with pillow_limited_to(max_pixels):
         try:
-            with path.open("rb") as file:
-                header = _webp_header(file, source) or _header(file, source)
+            header = _webp_header(file, source) or _header(file, source)
         except PictureError:
             raise
         except Image.DecompressionBombError as error:
             raise bomb(error, source, max_pixels) from error
-        except OSError as error:
-            if error.errno is None:
-                raise damaged(source, error) from error
-            raise PictureError(
-                f"{path}: cannot be read ({error.strerror}); check the file and its permissions"
-            ) from error
         except DECODER_ERRORS as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
             raise damaged(source, error) from error
     if header is not None:
         check_size(header.width, header.height, source, max_pixels=max_pixels)
