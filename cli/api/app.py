@@ -31,6 +31,10 @@ from pca_protect.version import __version__
 
 RECORD_HEADERS = ("X-PCA-Record", "Location", "Retry-After")
 _GONE = "no job has this id, or its result has expired; send the picture again"
+_DEFAULTS = {
+    "Not Found": "there is no such path; /docs lists them",
+    "Method Not Allowed": "this path takes another method; /docs lists them",
+}
 _CLIENT_CLOSED_REQUEST = 499
 """nginx's code; nobody reads it."""
 
@@ -209,6 +213,10 @@ def _add_error_handlers(app: FastAPI) -> None:
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         known = CheckOptions if request.url.path.endswith("/check") else ProtectOptions
         return JSONResponse({"detail": first_sentence(error.errors(), list(known.model_fields))}, 422)
+
+    @app.exception_handler(HTTPException)
+    async def known(request: Request, error: HTTPException) -> Response:
+        return JSONResponse({"detail": _DEFAULTS.get(error.detail, error.detail)}, error.status_code, error.headers)
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> Response:
