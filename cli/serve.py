@@ -6,6 +6,7 @@ import ipaddress
 import os
 import warnings
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -23,22 +24,38 @@ HOST, PORT = "127.0.0.1", 7861
 TOKEN_VARIABLE = "PCA_PROTECT_TOKEN"
 _SHORTEST_TOKEN = 16
 
-Host = Annotated[
-    str, typer.Option(metavar="ADDRESS", help="Address to listen on; any but a loopback address needs a token.")
+_server = partial(typer.Option, rich_help_panel="Server")
+_limits = partial(typer.Option, rich_help_panel="Limits")
+
+Vaes = Annotated[
+    list[str],
+    _server(
+        "--vae",
+        metavar="NAME",
+        help=(
+            "Encoder of the editors to protect against: a family (editors, classic, today), another name from `pca-protect "
+            "vaes`, a hub id or a file. Repeatable. Default: `auto`, the Stable Diffusion VAE, without which the server does "
+            "not start."
+        ),
+        show_default=False,
+    ),
 ]
-Port = Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="Port to listen on; 0 takes a free one.")]
+Host = Annotated[
+    str, _server(metavar="ADDRESS", help="Address to listen on; any but a loopback address needs a token.")
+]
+Port = Annotated[int, _server(metavar="N", min=0, max=65535, help="Port to listen on; 0 takes a free one.")]
 TokenFile = Annotated[
     Path | None,
-    typer.Option(
+    _server(
         metavar="FILE",
         help=f"File with the bearer token that requests have to send. Default: the variable {TOKEN_VARIABLE}.",
         show_default=False,
     ),
 ]
-NoToken = Annotated[bool, typer.Option("--no-token", help="Serve any address without a token.")]
+NoToken = Annotated[bool, _server("--no-token", help="Serve any address without a token.")]
 AllowedHosts = Annotated[
     list[str],
-    typer.Option(
+    _server(
         "--allowed-host",
         metavar="NAME",
         help="Name under which clients reach the server, beside localhost and addresses. Repeatable.",
@@ -47,38 +64,34 @@ AllowedHosts = Annotated[
 ]
 AllowedOrigins = Annotated[
     list[str],
-    typer.Option(
+    _server(
         "--allow-origin",
         metavar="URL",
         help="Origin of web pages that may use the API (CORS), such as https://example.org. Repeatable.",
         show_default=False,
     ),
 ]
-RootPath = Annotated[
-    str, typer.Option(metavar="PATH", help="Prefix that a proxy removes from paths.", show_default=False)
-]
+RootPath = Annotated[str, _server(metavar="PATH", help="Prefix that a proxy removes from paths.", show_default=False)]
 Presets = Annotated[
     list[str],
-    typer.Option(
+    _limits(
         "--preset",
         metavar="NAME",
         help=f"Preset that requests may choose: {', '.join(PRESETS)}. Repeatable; the first is their default.  [default: all]",
         show_default=False,
     ),
 ]
-MaxUpload = Annotated[int, typer.Option(metavar="MB", min=1, help="Largest request body.")]
-MaxMegapixels = Annotated[float, typer.Option(metavar="N", min=0.001, help="Largest picture, all frames together.")]
+MaxUpload = Annotated[int, _limits(metavar="MB", min=1, help="Largest request body.")]
+MaxMegapixels = Annotated[float, _limits(metavar="N", min=0.001, help="Largest picture, all frames together.")]
 MaxJobs = Annotated[
-    int, typer.Option(metavar="N", min=1, help="Requests that upload, wait or run at a time; others get 429.")
+    int, _limits(metavar="N", min=1, help="Requests that upload, wait or run at a time; others get 429.")
 ]
-JobSeconds = Annotated[float, typer.Option(metavar="S", min=0.1, help="Time limit of a job.")]
-BodySeconds = Annotated[float, typer.Option(metavar="S", min=0.1, help="Time limit for sending a request body.")]
-KeepSeconds = Annotated[float, typer.Option(metavar="S", min=1, help="How long results of jobs are kept.")]
-KeepResults = Annotated[int, typer.Option(metavar="N", min=1, help="How many results of jobs are kept.")]
-GraceSeconds = Annotated[
-    float, typer.Option(metavar="S", min=0, help="Time for the running job after a signal to stop.")
-]
-AccessLog = Annotated[bool, typer.Option("--access-log", help="Print each request to stderr.")]
+JobSeconds = Annotated[float, _limits(metavar="S", min=0.1, help="Time limit of a job.")]
+BodySeconds = Annotated[float, _limits(metavar="S", min=0.1, help="Time limit for sending a request body.")]
+KeepSeconds = Annotated[float, _limits(metavar="S", min=1, help="How long results of jobs are kept.")]
+KeepResults = Annotated[int, _limits(metavar="N", min=1, help="How many results of jobs are kept.")]
+GraceSeconds = Annotated[float, _server(metavar="S", min=0, help="Time for the running job after a signal to stop.")]
+AccessLog = Annotated[bool, _server("--access-log", help="Print each request to stderr.")]
 
 
 def serve(
@@ -89,7 +102,7 @@ def serve(
     allowed_host: AllowedHosts = [],  # noqa: B006 - typer copies it
     allow_origin: AllowedOrigins = [],  # noqa: B006
     root_path: RootPath = "",
-    vae: options.Vaes = [],  # noqa: B006
+    vae: Vaes = [],  # noqa: B006
     preset: Presets = [],  # noqa: B006
     max_upload: MaxUpload = 50,
     max_megapixels: MaxMegapixels = 50.0,

@@ -61,7 +61,8 @@ class Access:
                 400, f"the host {host[:80]!r} is not served here; the operator can add it with --allowed-host"
             )
         origin = headers.get("origin")
-        if origin is not None and origin not in self._origins and urlsplit(origin).netloc.lower() != host.lower():
+        own = {f"{scheme}://{host.lower()}" for scheme in ("http", "https")}
+        if origin is not None and origin not in self._origins and origin.lower() not in own:
             return _refuse(403, "requests from web pages of other sites are refused; the operator can allow an origin")
         if self._token and not path.startswith(OPEN_PATHS) and not self._has_token(headers):
             return _refuse(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,31 +16,45 @@ from pca_protect.modes import MODES
 FORMATS = {"png": ("PNG", "image/png"), "webp": ("WEBP", "image/webp"), "tiff": ("TIFF", "image/tiff")}
 """Option value -> format of `encode_picture`, media type."""
 
+_LONGEST_NAME, _LONGEST_NOTICE = 60, 2000
+"""Characters. Messages and records repeat these values."""
+
 
 class ProtectOptions(BaseModel):
     """Options of `POST /v1/protect`. `ProtectConfig` checks the values, so that messages are those of the command line."""
 
     model_config = ConfigDict(extra="forbid")
 
-    mode: str = Field(ProtectConfig.mode, description="Objective.", json_schema_extra={"enum": list(MODES)})
+    mode: str = Field(
+        ProtectConfig.mode, max_length=_LONGEST_NAME, description="Objective.", json_schema_extra={"enum": list(MODES)}
+    )
     preset: str | None = Field(
-        None, description="Speed against strength. Default: the server's.", json_schema_extra={"enum": list(PRESETS)}
+        None,
+        max_length=_LONGEST_NAME,
+        description="Speed against strength. Default: the server's.",
+        json_schema_extra={"enum": list(PRESETS)},
     )
     budget: int = Field(
         ProtectConfig.budget_levels, description="Largest change of any channel of any pixel, 1 to 255 levels."
     )
     max_visibility: float | None = Field(None, description="Limit on the visibility of the change, in levels.")
-    until: float | str | None = Field(
+    until: float | Annotated[str, Field(max_length=_LONGEST_NAME)] | None = Field(
         None,
         union_mode="left_to_right",
         description="Stop at this gain over random noise, or at the gain that a preset reaches.",
     )
     survive: str | None = Field(
-        None, description="Make the protection survive processing.", json_schema_extra={"enum": list(SURVIVE)}
+        None,
+        max_length=_LONGEST_NAME,
+        description="Make the protection survive processing.",
+        json_schema_extra={"enum": list(SURVIVE)},
     )
-    region: str | None = Field(None, description="Protect a region only: face, center, or x,y,w,h in pixels.")
+    region: str | None = Field(
+        None, max_length=_LONGEST_NAME, description="Protect a region only: face, center, or x,y,w,h in pixels."
+    )
     scales: str = Field(
         "",
+        max_length=_LONGEST_NAME,
         description="Sizes at which editors process the picture: 512,1mp,native for instance. Default: the encoder's.",
     )
     steps: int | None = Field(None, description="Number of gradient steps. Default: the preset's.")
@@ -51,7 +65,9 @@ class ProtectOptions(BaseModel):
     )
     strip_metadata: bool = Field(OutputOptions.strip_metadata, description="Remove EXIF, XMP, IPTC and text.")
     strip_gps: bool = Field(OutputOptions.strip_gps, description="Remove the place where the picture was taken.")
-    notice: str = Field(OutputOptions.rights_notice, description="Rights notice for the metadata.")
+    notice: str = Field(
+        OutputOptions.rights_notice, max_length=_LONGEST_NOTICE, description="Rights notice for the metadata."
+    )
 
 
 class CheckOptions(BaseModel):

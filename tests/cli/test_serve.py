@@ -6,6 +6,7 @@ import io
 import json
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -179,6 +180,15 @@ def test_uploads_count_before_their_bodies_are_read(client: httpx.Client):
         for connection in slow:
             connection.close()
     eventually(lambda: client.post(PROTECT, params=QUICK, content=png()).status_code == 200)
+
+
+def test_client_that_leaves_during_its_upload(client: httpx.Client):
+    with socket.create_connection((client.base_url.host, client.base_url.port)) as connection:
+        connection.sendall(b"POST /v1/protect HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nabc")
+        time.sleep(0.2)
+    status = 'pca_protect_requests_total{{route="/v1/protect",status="{}"}}'
+    eventually(lambda: metric(client, status.format(499)) > 0)
+    assert metric(client, status.format(500)) == 0
 
 
 def test_body_is_not_requested_where_it_would_be_refused(client: httpx.Client):
