@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import warnings
 from contextlib import closing
 from functools import partial
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 HOST, PORT = "127.0.0.1", 7861
 TOKEN_VARIABLE = "PCA_PROTECT_TOKEN"
 _SHORTEST_TOKEN = 16
+_LAST_STEP_SECONDS = 10
+"""Time for the last step of a job that was settled at the end."""
 
 _server = partial(typer.Option, rich_help_panel="Server")
 _limits = partial(typer.Option, rich_help_panel="Limits")
@@ -161,7 +164,12 @@ def serve(
         server = ApiServer(
             app, service, grace_seconds=grace_seconds, on_ready=ready, root_path=root_path, access_log=access_log
         )
-        server.serve_on(bound)
+        try:
+            server.serve_on(bound)
+        finally:
+            if not service.queue.join(_LAST_STEP_SECONDS):
+                # Native code cannot be interrupted; the end of the interpreter under it would abort the process.
+                os._exit(128 + signal.SIGTERM)
 
 
 def _load(base: ProtectConfig, *, offline: bool) -> AnySurrogate:

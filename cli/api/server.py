@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 from collections.abc import Callable
 
@@ -17,8 +15,6 @@ _MAX_CONNECTIONS = 512
 """Further connections are answered with 503."""
 _LAST_RESPONSES_SECONDS = 5
 """Time to send the responses of settled jobs at the end."""
-_LAST_STEP_SECONDS = 10
-"""Time for the last step of a job that was settled at the end."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -77,13 +73,8 @@ class ApiServer(uvicorn.Server):
         self._service, self._grace_seconds, self._on_ready = service, grace_seconds, on_ready
 
     def serve_on(self, bound: socket.socket) -> None:
-        """Serves until a signal stops it. If a computation does not stop then, the process exits without its usual clean-up:
-        the end of the interpreter would abort the process, since native code cannot be interrupted."""
-        try:
-            self.run(sockets=[bound])
-        finally:
-            if not self._service.queue.join(_LAST_STEP_SECONDS):
-                os._exit(128 + signal.SIGTERM)
+        """Serves until a signal stops it."""
+        self.run(sockets=[bound])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -190,10 +190,11 @@ def resizer(picture: bytes) -> Iterator[tuple[int, list[str]]]:
         def do_GET(self) -> None:
             asked.append(self.path)
             found = ".png" in self.path
+            body = b"unprotected, and no picture" if "broken" in self.path else picture if found else b""
             self.send_response(200 if found else 404)
-            self.send_header("Content-Length", str(len(picture) if found else 0))
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(picture if found else b"")
+            self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -253,4 +254,7 @@ def test_nginx_protects_what_a_resizer_makes_once(server: httpx.Client, tmp_path
         assert second.content == first.content
         assert asked == ["/w:160/cat.png?v=2"]
         assert httpx.get(f"{address}/photos/none").status_code == 404
+        broken = httpx.get(f"{address}/photos/broken.png")
+        assert broken.status_code == 503
+        assert b"unprotected" not in broken.content
         assert httpx.get(f"{address}/resized/w:160/cat.png").status_code == 404
