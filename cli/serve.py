@@ -115,6 +115,7 @@ def serve(
     keep_seconds: KeepSeconds = 600.0,
     keep_results: KeepResults = 100,
     grace_seconds: GraceSeconds = 30.0,
+    universal: options.Universal = ProtectConfig.universal,
     tile: options.Tile = ProtectConfig.tile_px,
     max_memory: options.MaxMemory = None,
     batch: options.Batch = None,
@@ -125,6 +126,7 @@ def serve(
 ) -> None:
     """Serve an HTTP API that protects and checks pictures. `/docs` describes it. Pictures stay in memory."""
     base = ProtectConfig(
+        universal=universal,
         tile_px=tile,
         max_memory_megabytes=max_memory,
         batch=batch,

@@ -61,7 +61,8 @@ class ProtectOptions(BaseModel):
     seed: int = Field(ProtectConfig.seed, description="Seed of the noise control and of random transforms.")
     evaluate: bool = Field(True, description="Compare the result with random noise; the picture is the same without.")
     format: Literal["png", "webp", "tiff"] | None = Field(
-        None, description="Format of the result. Default: png, or tiff for several pages."
+        None,
+        description="Format of the result. Default: png, or tiff for several pages and for colour profiles too large for PNG.",
     )
     strip_metadata: bool = Field(OutputOptions.strip_metadata, description="Remove EXIF, XMP, IPTC and text.")
     strip_gps: bool = Field(OutputOptions.strip_gps, description="Remove the place where the picture was taken.")
@@ -83,7 +84,7 @@ class ProtectRequest:
     """A validated request. Jobs with equal requests and pictures of equal size can share a batch.
 
     Attributes:
-        format: key of `FORMATS`; None for `png`, or `tiff` for several pages.
+        format: key of `FORMATS`; None for that of `Header.suffix`.
     """
 
     config: ProtectConfig

@@ -75,7 +75,8 @@ class Service:
         HTTPException: the data is no picture, or a picture over a limit.
         """
         header = await self._header(data)
-        return self._submit(ProtectWork(data, request), kind=(request, header.width, header.height))
+        work = ProtectWork(data, request, header.suffix.removeprefix("."))
+        return self._submit(work, kind=(request, header.width, header.height))
 
     async def submit_check(self, data: bytes, original: bytes | None, *, seed: int) -> Job[AnyWork]:
         """Raises as `submit_protect`."""

@@ -27,10 +27,11 @@ SOURCE = "picture"
 
 @dataclass(frozen=True)
 class ProtectWork:
-    """A picture file and its request."""
+    """A picture file, its request, and the format of the result where the request names none: a key of `FORMATS`."""
 
     data: bytes
     request: ProtectRequest
+    default_format: str
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,10 @@ class Computer:
         results = protect_batch(
             pictures, request.config, surrogate=self._surrogate, evaluate=request.evaluate, on_step=on_step
         )
-        return [_done(protected, request.format) for protected in results]
+        return [
+            _done(protected, request.format or work.default_format)
+            for protected, work in zip(results, works, strict=True)
+        ]
 
     def _check(self, work: CheckWork, jobs: list[Job[Any]]) -> Outcome:
         picture = self._decoded(work.data)
@@ -109,11 +113,8 @@ class Computer:
         return decode_picture(data, source, max_pixels=self._max_pixels)
 
 
-def _done(protected: Protected, format_option: str | None) -> Done:
-    pages = bool(protected.picture.following) and not any(
-        frame.duration_ms for frame in (protected.picture, *protected.picture.following)
-    )
-    format_name, media_type = FORMATS[format_option or ("tiff" if pages else "png")]
+def _done(protected: Protected, format_option: str) -> Done:
+    format_name, media_type = FORMATS[format_option]
     data, record = protected.encoded(format_name)
     return Done(data, media_type, _plain(record))
 
