@@ -175,7 +175,7 @@ def test_uploads_count_before_their_bodies_are_read(client: httpx.Client):
     try:
         for connection in slow:
             connection.sendall(head)
-        eventually(lambda: client.post(PROTECT, params=QUICK, content=png()).status_code == 429, seconds=5)
+        eventually(lambda: client.post(PROTECT, params=QUICK, content=png()).status_code == 429, seconds=15)
     finally:
         for connection in slow:
             connection.close()
