@@ -7,6 +7,7 @@ import re
 _FLAGS = {
     "allow_lossy": "--allow-lossy",
     "budget_levels": "--budget",
+    "clear_hidden": "--clear-hidden",
     "device": "--device",
     "engine": "--engine",
     "errors": "--errors",

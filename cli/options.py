@@ -247,6 +247,20 @@ Overwrite = Annotated[
 SkipExisting = Annotated[bool, _main("--skip-existing", help="Skip pictures whose output exists.")]
 StripMetadata = Annotated[bool, _files("--strip-metadata", help="Remove EXIF, XMP, IPTC and text from the output.")]
 StripGps = Annotated[bool, _files("--strip-gps", help="Remove the place where the picture was taken from the output.")]
+ClearHidden = Annotated[
+    bool,
+    _files("--clear-hidden", help="Make fully transparent pixels black: editors can read the colours viewers hide."),
+]
+NoMarker = Annotated[
+    bool,
+    _files(
+        "--no-marker",
+        help=(
+            "Leave out the marker (version, mode, encoder, budget). Outputs are then protected again if given as inputs; the "
+            "journal of a folder still knows its own."
+        ),
+    ),
+]
 Notice = Annotated[
     str,
     _files(

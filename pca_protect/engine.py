@@ -46,7 +46,7 @@ from pca_protect.memory import Demand
 from pca_protect.modes import Mode
 from pca_protect.surrogates.encoder import AnySurrogate, Surrogate
 from pca_protect.universals.files import Universal, read_universals
-from pca_protect.universals.store import find_universal, misfit
+from pca_protect.universals.store import find_universal, mean_of_members, misfit
 
 Progress = Callable[[int, int, float], None]
 """Called with (steps done, total steps, loss of the first encoder at the first scale, in its own unit); on CUDA, when the
@@ -387,13 +387,17 @@ def _excluded(config: ProtectConfig) -> str | None:
 
 
 def _chosen(surrogate: AnySurrogate, config: ProtectConfig) -> Universal | None:
-    """The fitting tile of the file that the request names, or the best that is embedded or cached.
+    """The fitting tile of the file that the request names, or the best that is embedded or cached. Steps against several
+    encoders without a common tile start from the mean of their own.
 
     Raises:
         UsageError: no tile of the named file fits.
     """
     if config.universal == "auto":
-        return find_universal(surrogate, mode=config.mode, budget_levels=config.budget_levels)
+        universal = find_universal(surrogate, mode=config.mode, budget_levels=config.budget_levels)
+        if universal is None and config.recipe.steps:
+            universal = mean_of_members(surrogate, mode=config.mode, budget_levels=config.budget_levels)
+        return universal
     path = Path(config.universal)
     universals = read_universals(path)
     reasons = [misfit(one, surrogate, mode=config.mode, budget_levels=config.budget_levels) for one in universals]

@@ -56,7 +56,7 @@ class Universal:
         pictures: number of pictures in the training.
         held_out: number of crops of other pictures in the measurement.
         visible_levels: mean visibility on those crops, see `visibility.in_levels`.
-        members: shifts on those crops, one per encoder.
+        members: shifts on those crops, one per encoder; empty if not measured.
     """
 
     tile: Tensor
@@ -82,8 +82,8 @@ class Universal:
 
     @property
     def gain(self) -> float:
-        """Smallest latent shift of an encoder over `MemberShift.visible_noise`; higher is better."""
-        return min(one.tile / max(one.visible_noise, 1e-9) for one in self.members)
+        """Smallest latent shift of an encoder over `MemberShift.visible_noise`; higher is better. 0 if not measured."""
+        return min((one.tile / max(one.visible_noise, 1e-9) for one in self.members), default=0.0)
 
     @property
     def beats_noise(self) -> bool:

@@ -112,6 +112,26 @@ def test_one_tile_serves_several_encoders_and_each_of_them(tiny: Surrogate, pock
     assert init_for(ensemble([tiny, pocket]), replace(instant, preset="fast", scales=("native", 64))) is not None
 
 
+def test_steps_against_several_encoders_start_from_the_mean_of_their_tiles(
+    tiny: Surrogate, pocket: Surrogate, cache: Path
+):
+    both, fast = ensemble([tiny, pocket]), ProtectConfig(preset="fast", device="cpu")
+    assert init_for(both, fast) is None
+    assert lacks_universal(both, fast)
+    own = made(tiny)
+    store.add(own)
+    found, of_pocket = init_for(both, fast), init_for(pocket, fast)
+    assert found is not None
+    assert of_pocket is not None
+    mean = (own.tile.float() + of_pocket.tile.float()) / 2
+    assert (found.tile.float() - mean).abs().max() <= 0.5
+    assert list(found.encoders) == [tiny.digest, pocket.digest]
+    assert not lacks_universal(both, fast)
+    with pytest.raises(UsageError, match="none is trained"):
+        init_for(both, replace(fast, preset="instant"))
+    assert lacks_universal(both, replace(fast, preset="instant"))
+
+
 def test_a_tile_no_better_than_noise_is_refused_without_steps(tiny: Surrogate, cache: Path):
     store.add(made(tiny, gain=1.1))
     instant = ProtectConfig(preset="instant", device="cpu")
