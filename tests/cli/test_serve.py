@@ -170,12 +170,13 @@ def test_full_queue(client: httpx.Client):
 def test_uploads_count_before_their_bodies_are_read(client: httpx.Client):
     """Otherwise many slow uploads would fill the memory."""
     address = (client.base_url.host, client.base_url.port)
-    head = b"POST /v1/protect HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
-    slow = [socket.create_connection(address) for _ in range(LIMITS.max_jobs)]
+    head = b"POST /v1/protect HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n"
+    slow = [socket.create_connection(address, timeout=20) for _ in range(LIMITS.max_jobs)]
     try:
         for connection in slow:
             connection.sendall(head)
-        eventually(lambda: client.post(PROTECT, params=QUICK, content=png()).status_code == 429, seconds=15)
+            assert connection.recv(1000).startswith(b"HTTP/1.1 100")  # the server waits for the body
+        assert client.post(PROTECT, params=QUICK, content=png()).status_code == 429
     finally:
         for connection in slow:
             connection.close()
