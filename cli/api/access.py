@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 OPEN_PATHS = ("/healthz", "/openapi.json", "/docs", "/static-offline-docs/")
-"""Paths that need no token: they tell nothing about pictures, and browsers and load balancers send none."""
+"""Paths without authentication: they expose no pictures, and browsers and load balancers send no token."""
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",

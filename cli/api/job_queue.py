@@ -135,7 +135,7 @@ class JobQueue(Generic[Work]):
             return  # every job is settled
         except PcaProtectError as error:
             self._retry(jobs, self._failure(error))
-        except Exception:
+        except Exception:  # a bug in one job must not stop the worker
             logging.getLogger(__name__).exception("a job failed")
             self._retry(jobs, UNEXPECTED)
         else:

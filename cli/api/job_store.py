@@ -1,4 +1,4 @@
-"""Jobs that clients ask for again, found by their id. Used from the event loop only."""
+"""Registry of jobs by id, for clients that poll. Used from the event loop only."""
 
 from __future__ import annotations
 
