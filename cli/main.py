@@ -16,6 +16,7 @@ from pca_protect.cli.check import check
 from pca_protect.cli.folder import clean, status, verify
 from pca_protect.cli.grouped import GroupedCommand
 from pca_protect.cli.run import run
+from pca_protect.cli.serve import serve
 from pca_protect.cli.ui import ui
 from pca_protect.cli.universal import universal_app
 from pca_protect.cli.vaes import vaes
@@ -50,6 +51,7 @@ app.command("ui")(ui)
 app.command("status", no_args_is_help=True)(status)
 app.command("verify", no_args_is_help=True)(verify)
 app.command("clean", no_args_is_help=True)(clean)
+app.command("serve", cls=GroupedCommand, epilog=_EXIT_CODES)(serve)
 app.add_typer(universal_app, name="universal")
 app.add_typer(bench_app, name="bench")
 

@@ -14,8 +14,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from pca_protect.batch.estimate import Pace
 from pca_protect.batch.outcome import Failure, Outcome
 from pca_protect.batch.pipeline import LeftOutError, Opened, Stages, group_by_size, run_pipeline
+from pca_protect.config import ProtectConfig
 from pca_protect.errors import Cancelled, DeviceError, ModelError, PictureError, UsageError
 from pca_protect.io.picture import Picture
 from pca_protect.io.plan import Job
@@ -260,3 +262,11 @@ def test_an_animation_is_not_read_ahead_with_others():
     """The header tells the size of a frame, not the number of frames."""
     animations = [replace(job, source=replace(job.source, frames=2)) for job in jobs(6)]
     assert [len(group) for group in group_by_size(animations, lambda *size: 8)] == [1] * 6
+
+
+def test_many_small_pictures_take_time_too():
+    """A thousand pictures of no size are not done in no time."""
+    pace = Pace(1e-9, 1e-9, seconds_per_step=0.01, seconds_per_picture=0.1)
+    config = ProtectConfig(preset="paper", steps=5)
+    assert pace.seconds(16, 16, config) == pytest.approx(5 * 0.01 + 0.1 + 6 * 256e-9)
+    assert pace.seconds(0, 0, config) == 0

@@ -139,6 +139,13 @@ def test_odd_names(tmp_path: Path):
     assert sorted(map(os.fsencode, places(discover([str(tmp_path)])))) == sorted(names)
 
 
+def test_what_is_named_as_a_picture_fails_by_name(tmp_path: Path):
+    (tmp_path / "text.png").write_text("hello")
+    (tmp_path / "empty.png").touch()
+    found = discover([str(tmp_path)])
+    assert (places(found), found.not_pictures) == (["empty.png", "text.png"], 0)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes are a POSIX thing")
 def test_pipes_are_not_waited_for(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe.png")

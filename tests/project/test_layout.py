@@ -19,7 +19,7 @@ else:
     tomllib = pytest.importorskip("tomli")
 
 FOLDERS = {"pca_protect": ROOT / "pca_protect", "pca_protect.cli": ROOT / "cli", "pca_protect.eval": ROOT / "eval"}
-HEAVY = {"torch", "diffusers", "transformers", "huggingface_hub", "gradio", "ray", "numpy", "PIL"}
+HEAVY = {"torch", "diffusers", "transformers", "huggingface_hub", "gradio", "ray", "numpy", "PIL", "fastapi", "uvicorn"}
 
 
 def modules() -> dict[str, Path]:
@@ -80,6 +80,8 @@ def forbidden_to(module: str) -> tuple[str, ...]:
         forbidden += ("diffusers", "accelerate", "pca_protect.surrogates.load", "pca_protect.surrogates.encoder")
     if module != "pca_protect.batch.run" and not belongs_to(module, ("pca_protect.batch.executors",)):
         forbidden += ("pca_protect.batch.executors",)
+    if belongs_to(module, ("pca_protect.cli.api",)):
+        forbidden += ("pca_protect.cli.web", "gradio")
     return forbidden
 
 
@@ -109,13 +111,14 @@ def test_the_lightest_modules_import_the_standard_library_only(module: str):
 
 
 def test_the_command_line_imports_heavy_things_in_command_bodies_only():
-    """The parts of the web page are such a body: nobody imports them but the command that serves it."""
+    """The parts of the web page and of the HTTP API are such bodies: nobody imports them but the commands that serve them."""
+    bodies = ("pca_protect.cli.web", "pca_protect.cli.api")
     heavy = {
         f"{module} imports {name}"
         for module, path in MODULES.items()
-        if belongs_to(module, ("pca_protect.cli",)) and not belongs_to(module, ("pca_protect.cli.web",))
+        if belongs_to(module, ("pca_protect.cli",)) and not belongs_to(module, bodies)
         for name in imports(path, top_level_only=True)
-        if name.split(".")[0] in HEAVY or belongs_to(name, ("pca_protect.cli.web",))
+        if name.split(".")[0] in HEAVY or belongs_to(name, bodies)
     }
     assert heavy == set()
 
