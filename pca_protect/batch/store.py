@@ -80,7 +80,7 @@ class Store:
             return _stored(self._prefix.rpartition("/")[2], self._remote.info(self._prefix))
 
     def listed(self, below: str = "") -> Iterator[Stored]:
-        """Everything below the root, or below one folder of it, in no particular order; empty if it does not exist.
+        """Everything below the root, or below one folder of it; empty if it does not exist. Objects are sorted by place.
 
         Raises:
             UsageError: the root cannot be listed, or the bucket does not exist.
@@ -93,10 +93,10 @@ class Store:
             return
         top = f"{self._prefix}/{below}".rstrip("/")
         with explained(self.root):
-            self._remote.invalidate_cache()
             self._remote.ls(self._prefix.split("/", 1)[0], detail=False)  # raises if the bucket does not exist
             listing = self._remote.find(top, detail=True)
-        for path, about in listing.items():
+        for path in sorted(listing):
+            about = listing.pop(path)  # a million take more than half a gigabyte
             if about["type"] == "file" and path.startswith(f"{self._prefix}/"):
                 yield _stored(path[len(self._prefix) + 1 :], about)
 
@@ -214,7 +214,7 @@ def _opened(root: str) -> tuple[AbstractFileSystem, str]:
     import fsspec  # noqa: PLC0415 - for buckets only
 
     try:
-        files, path = fsspec.core.url_to_fs(root)
+        files, path = fsspec.core.url_to_fs(root, use_listings_cache=False)  # a cache would be outdated, and large
     except ImportError as error:
         raise UsageError(
             f"{root}: needs a package that is not installed ({first_line(error)}); run pip install 'pca-protect[buckets]'"
