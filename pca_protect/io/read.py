@@ -24,6 +24,7 @@ from pca_protect.io.high_bit_depth import ROUNDED, has_low_bytes, is_gray_with_a
 from pca_protect.io.limits import MAX_PIXELS, MIN_SIDE, bomb, check_frames, check_size, pillow_limited_to
 from pca_protect.io.orientation import apply_orientation
 from pca_protect.io.picture import Picture
+from pca_protect.io.tiff_errors import tiff_errors_raised
 from pca_protect.io.unreadable import require_readable
 
 __all__ = ["MAX_PIXELS", "MIN_SIDE", "decode_picture", "from_pil", "read_picture"]
@@ -135,7 +136,8 @@ def _decoded(frame: Image.Image, data: bytes, place: str, *, page: int) -> tuple
     """
     deep = has_low_bytes(frame, data)
     stored = frame.tag_v2.get(0x0112, 1) if hasattr(frame, "tag_v2") else 1
-    frame.load()
+    with tiff_errors_raised():
+        frame.load()
     bits = data[24] if frame.format == "PNG" and data[24:26] in (b"\1\0", b"\2\0", b"\4\0") else 8
     channels = channels_of(frame, place, gray=is_gray_with_alpha(frame, data), bits=bits)
     if deep:
