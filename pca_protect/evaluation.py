@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -109,6 +109,7 @@ def evaluate(
     criteria: Criteria,
     mask: Mask | None = None,
     sample_px: int | None = None,
+    on_window: Callable[[], None] | None = None,
 ) -> Evaluation:
     """Evaluate a protected picture with every encoder and at every scale it was protected for. Returns the figures of the
     encoder and scale with the lowest `gain_over_noise`. Encoders compute in fp32.
@@ -117,6 +118,7 @@ def evaluate(
         criteria: see `Criteria`.
         mask: `(H, W)`, true where the picture may change and noise is added; None is everywhere.
         sample_px: evaluate a square of this side in the middle of the mask; None evaluates the whole picture.
+        on_window: called before each window is encoded; an exception from it ends the evaluation.
 
     Raises:
         ModelError: an encoder returns non-finite values.
@@ -127,13 +129,13 @@ def evaluate(
         mask = None if mask is None else mask[place]
     tile = None if _fits_whole(original, surrogate, criteria) else criteria.tile_px
     try:
-        loss_clean, by_protection, by_noise = _weakest(original, protected, surrogate, criteria, mask, tile)
+        loss_clean, by_protection, by_noise = _weakest(original, protected, surrogate, criteria, mask, tile, on_window)
     except RuntimeError as error:
         if tile is not None or not is_out_of_memory(error):
             raise
         empty_cache(surrogate.device)
         tile = criteria.tile_px
-        loss_clean, by_protection, by_noise = _weakest(original, protected, surrogate, criteria, mask, tile)
+        loss_clean, by_protection, by_noise = _weakest(original, protected, surrogate, criteria, mask, tile, on_window)
     return Evaluation(
         psnr_db=_psnr_db(original.rgb, protected.rgb),
         visible_levels=visible_levels(original.rgb, protected.rgb, mask=mask),
@@ -166,6 +168,7 @@ def _weakest(
     criteria: Criteria,
     mask: Mask | None,
     tile_px: int | None,
+    on_window: Callable[[], None] | None,
 ) -> tuple[float, Shift, Shift]:
     """Loss of the original, shift by the protection and shift by noise, for the encoder and scale with the lowest gain."""
     members = [member.in_fp32 for member in surrogate.members]
@@ -175,7 +178,7 @@ def _weakest(
     noisy = [with_noise(original, criteria.budget_levels, criteria.seed, mask, draw=draw).rgb for draw in draws]
     pictures = [original.rgb, protected.rgb, *noisy]
     results = [
-        _shifts(resized_pictures, member, criteria, tile_px)
+        _shifts(resized_pictures, member, criteria, tile_px, on_window)
         for resized_pictures in ([_at_size(levels, size) for levels in pictures] for size in seen)
         for member in members
     ]
@@ -226,7 +229,12 @@ def _sample_square(picture: Picture, mask: Mask | None, side_px: int) -> tuple[s
 
 @torch.no_grad()
 def whole_posterior(
-    pictures: Sequence[Uint8Image], surrogate: Surrogate, *, tile_px: int | None, at_once: int
+    pictures: Sequence[Uint8Image],
+    surrogate: Surrogate,
+    *,
+    tile_px: int | None,
+    at_once: int,
+    on_window: Callable[[], None] | None = None,
 ) -> Posterior:
     """Posterior of whole pictures, computed whole or window by window. Each latent position comes from the window that keeps
     it.
@@ -235,13 +243,18 @@ def whole_posterior(
         pictures: of one size, `(H, W, 3)` each.
         tile_px: longest side of a window, in pixels; None is one window.
         at_once: batch size.
+        on_window: called before each window is encoded.
 
     Returns:
         Moments `(B, C, h, w)` on the CPU.
     """
     rows = []
     for _, row in groupby(_windows_of(pictures[0].shape[:2], surrogate, tile_px), key=lambda window: window.rows):
-        parts = [_kept_moments(pictures, window, surrogate, at_once) for window in row]
+        parts = []
+        for window in row:
+            if on_window is not None:
+                on_window()
+            parts.append(_kept_moments(pictures, window, surrogate, at_once))
         rows.append(concatenate(parts, dim=-1))
     return concatenate(rows, dim=-2)
 
@@ -280,7 +293,11 @@ def _posterior(pixels: Tensor, surrogate: Surrogate, at_once: int) -> Posterior:
 
 
 def _shifts(
-    pictures: Sequence[Uint8Image], surrogate: Surrogate, criteria: Criteria, tile_px: int | None
+    pictures: Sequence[Uint8Image],
+    surrogate: Surrogate,
+    criteria: Criteria,
+    tile_px: int | None,
+    on_window: Callable[[], None] | None,
 ) -> tuple[float, Shift, Shift]:
     """Loss of the original, shift by the protection and shift by noise.
 
@@ -294,7 +311,7 @@ def _shifts(
     at_once = evaluated_at_once(
         surrogate, height=height, width=width, pictures=len(pictures), max_megabytes=criteria.max_megabytes
     )
-    posterior = whole_posterior(pictures, surrogate, tile_px=tile_px, at_once=max(1, at_once))
+    posterior = whole_posterior(pictures, surrogate, tile_px=tile_px, at_once=max(1, at_once), on_window=on_window)
     clean, protected, *noisy = posterior.each()
     before = clean.mean.norm().clamp_min(1e-30)
 

@@ -129,7 +129,7 @@ def _attempt(
         if not evaluate:
             return [(picture, None, steps) for picture, steps in zip(protected, changed.steps, strict=True)]
         return [
-            (*_evaluated(part, picture, config, surrogate, plan), steps)
+            (*_evaluated(part, picture, config, surrogate, plan, on_step), steps)
             for part, picture, steps in zip(parts, protected, changed.steps, strict=True)
         ]
     except RuntimeError as error:
@@ -139,13 +139,23 @@ def _attempt(
 
 
 def _evaluated(
-    part: Part, protected: Picture, config: ProtectConfig, surrogate: AnySurrogate, plan: MemoryPlan
+    part: Part,
+    protected: Picture,
+    config: ProtectConfig,
+    surrogate: AnySurrogate,
+    plan: MemoryPlan,
+    on_step: Progress | None,
 ) -> tuple[Picture, Evaluation]:
     """The protected picture and its evaluation; with `until`, of the smallest share of the change that suffices.
 
     Raises:
         PictureError: the whole change does not suffice.
     """
+
+    def on_window() -> None:
+        if on_step is not None:
+            steps = max(1, config.recipe.steps)
+            on_step(steps, steps, math.nan)
 
     def measured(picture: Picture) -> Evaluation:
         return evaluation.evaluate(
@@ -155,6 +165,7 @@ def _evaluated(
             criteria=criteria(config, tile_px=plan.tile_px),
             mask=part.mask,
             sample_px=None if config.recipe.steps or config.until else evaluation.SAMPLE_PX,
+            on_window=on_window,
         )
 
     whole = measured(protected)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +49,7 @@ class Editor:
         settings: EditSettings | None = None,
         *,
         seeds: Sequence[int],
+        on_step: Callable[[], None] | None = None,
     ) -> list[Rgb]:
         """Edit pictures `(size_px, size_px, 3)` in one batch.
 
@@ -56,6 +57,8 @@ class Editor:
             prompt: instruction, one for all pictures or one per picture; empty for none.
             settings: None for the editor's defaults.
             seeds: one per picture, for the noise of that picture alone.
+            on_step: called after each denoising step if the pipeline has `callback_on_step_end`; an exception from it ends
+                the edit.
 
         Raises:
             PictureError: a picture has another size.
@@ -76,6 +79,7 @@ class Editor:
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
             output_type="np",
             **self._options(settings or self.settings),
+            **self._callback(on_step),
         )
         if any(getattr(output, "nsfw_content_detected", None) or ()):
             raise ModelError(
@@ -95,6 +99,16 @@ class Editor:
             UsageError: it lacks one.
         """
         self._options(settings)
+
+    def _callback(self, on_step: Callable[[], None] | None) -> dict[str, object]:
+        if on_step is None or "callback_on_step_end" not in inspect.signature(self.pipeline.__call__).parameters:
+            return {}
+
+        def on_step_end(pipeline: object, step: int, timestep: object, values: dict[str, Any]) -> dict[str, Any]:
+            on_step()
+            return values
+
+        return {"callback_on_step_end": on_step_end}
 
     def _options(self, settings: EditSettings) -> dict[str, object]:
         """Keyword arguments of the pipeline: the settings, and mask and size if it takes them."""

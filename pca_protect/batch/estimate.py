@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pca_protect.config import ProtectConfig
+from pca_protect.engine import Progress
 from pca_protect.image.resize import sizes
 from pca_protect.image.scales import encoded_pixels
 from pca_protect.image.tiling import windows
@@ -60,11 +61,13 @@ class Pace:
         )
 
 
-def measure_pace(config: ProtectConfig, *, surrogate: AnySurrogate, evaluate: bool = True) -> Pace:
+def measure_pace(
+    config: ProtectConfig, *, surrogate: AnySurrogate, evaluate: bool = True, on_step: Progress | None = None
+) -> Pace:
     """Time a few steps on a picture of noise; writes nothing.
 
     Args:
-        evaluate: see `protect`.
+        evaluate, on_step: see `protect`.
 
     Raises:
         PictureError, DeviceError: the noise picture cannot be protected.
@@ -74,7 +77,7 @@ def measure_pace(config: ProtectConfig, *, surrogate: AnySurrogate, evaluate: bo
 
     def seconds(steps: int) -> float:
         started = time.perf_counter()
-        protect(noise, replace(quick, steps=steps), surrogate=surrogate, evaluate=evaluate)
+        protect(noise, replace(quick, steps=steps), surrogate=surrogate, evaluate=evaluate, on_step=on_step)
         return time.perf_counter() - started
 
     seconds(_STEPS[0])  # warm-up
