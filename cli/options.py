@@ -137,6 +137,17 @@ ForUnknown = Annotated[
         help="With several --vae: protect against encoders that are not given, at the price of strength on those that are.",
     ),
 ]
+Universal = Annotated[
+    str,
+    _strength(
+        metavar="auto|never|FILE",
+        autocompletion=_starting(("auto", "never")),
+        help=(
+            "Universal perturbation of the presets instant and fast. `auto` takes the one in `pca-protect universal list`; for a "
+            "folder it trains a missing one on the folder's pictures first if that pays."
+        ),
+    ),
+]
 Steps = Annotated[
     int | None,
     _strength(metavar="N", help="Number of gradient steps. Default: the preset's.", show_default=_HIDDEN_DEFAULT),

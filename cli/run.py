@@ -37,6 +37,7 @@ def run(
     survive: options.Survive = None,
     vae: options.Vaes = [],  # noqa: B006 - typer copies it
     for_unknown: options.ForUnknown = False,
+    universal: options.Universal = ProtectConfig.universal,
     steps: options.Steps = None,
     target_variance: options.TargetVariance = None,
     direction: options.UpOrDown = None,
@@ -98,6 +99,7 @@ def run(
         batch=batch,
         vae=tuple(vae) if vae else ProtectConfig.vae,
         for_unknown=for_unknown,
+        universal=universal,
         device=device,
         precision=cast(Precision, precision),
     )

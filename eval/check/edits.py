@@ -17,9 +17,10 @@ from pca_protect.eval.pictures import Rgb, square_of
 from pca_protect.eval.sheet import contact_sheet
 from pca_protect.eval.styles import STYLES
 from pca_protect.eval.trial import prompts_for
-from pca_protect.evaluation import largest_change, with_noise
+from pca_protect.evaluation import largest_change
 from pca_protect.image.tensors import Mask
 from pca_protect.io.picture import Picture
+from pca_protect.noise_control import with_noise
 
 
 @dataclass(frozen=True)

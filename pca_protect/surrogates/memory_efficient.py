@@ -11,6 +11,7 @@ block in the backward pass, with the same result.
 from __future__ import annotations
 
 import copy
+import importlib.util
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -108,16 +109,40 @@ def _fuse(block: nn.Module, norms: tuple[str, ...], activation: str) -> None:
 
 
 class NormSiLU(nn.Module):
-    """A group normalisation followed by a SiLU. The tensors keep the names of the normalisation."""
+    """A group normalisation followed by a SiLU. The tensors keep the names of the normalisation.
+
+    Attributes:
+        fused: use the kernels of `norm_silu`, see `use_kernels`.
+    """
 
     def __init__(self, norm: nn.GroupNorm) -> None:
         super().__init__()
         self.weight, self.bias = norm.weight, norm.bias
         self.groups, self.epsilon = norm.num_groups, norm.eps
+        self.fused = False
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.with_skip(x)[0]
+
+    def with_skip(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The output, and `x` for a skip connection around the layer: the kernels add its gradient without another pass."""
+        if self.fused:
+            from pca_protect.surrogates import norm_silu  # noqa: PLC0415 - needs Triton
+
+            if norm_silu.takes(x):
+                return norm_silu.norm_silu(x, self.weight, self.bias, groups=self.groups, epsilon=self.epsilon)
         output: Tensor = _NormSiLU.apply(x, self.weight, self.bias, self.groups, self.epsilon)  # type: ignore[no-untyped-call]
-        return output
+        return output, x
+
+
+def use_kernels(encoder: nn.Module, use: bool) -> bool:
+    """Switch the fused normalisations of `norm_silu` on or off. Returns whether they are on, which needs Triton and an encoder
+    with such layers."""
+    use = use and importlib.util.find_spec("triton") is not None
+    layers = [module for module in encoder.modules() if isinstance(module, NormSiLU)]
+    for layer in layers:
+        layer.fused = use
+    return use and bool(layers)
 
 
 def _winograd_or(x: Tensor, weight: Tensor, bias: Tensor | None, *, convolved: Callable[..., Tensor]) -> Tensor:
