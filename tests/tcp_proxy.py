@@ -19,11 +19,16 @@ class Proxy:
     loop: asyncio.AbstractEventLoop
     down: bool = False
     writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    stalled: set[asyncio.StreamWriter] = field(default_factory=set)
 
     def cut(self) -> None:
         """Breaks all connections and refuses new ones."""
         self.down = True
         asyncio.run_coroutine_threadsafe(self._close(), self.loop).result(10)
+
+    def stall(self) -> None:
+        """Drops all data of the present connections and leaves them open, as a change of network does."""
+        self.stalled |= self.writers
 
     async def _close(self) -> None:
         for writer in list(self.writers):
@@ -36,16 +41,16 @@ class Proxy:
         server_reader, server_writer = await asyncio.open_connection("127.0.0.1", target)
         pair = {writer, server_writer}
         self.writers |= pair
-        await asyncio.gather(_copy(reader, server_writer), _copy(server_reader, writer))
+        await asyncio.gather(self._copy(reader, server_writer), self._copy(server_reader, writer))
         self.writers -= pair
 
-
-async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await source.read(65536):
-            sink.write(data)
-            await sink.drain()
-    sink.close()
+    async def _copy(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await source.read(65536):
+                if sink not in self.stalled:
+                    sink.write(data)
+                    await sink.drain()
+        sink.close()
 
 
 @contextmanager

@@ -115,10 +115,11 @@
   }, true);
 
   // Leaving: results that were not downloaded and running jobs are worth a question.
-  // Not when the page or gradio loads it again after a lost connection.
+  // Not when the page or gradio, which shows an error first, loads it again after a lost connection.
   let lostAt = -Infinity;
   addEventListener("beforeunload", (event) => {
-    if (Date.now() - lostAt > 15000 && document.querySelector("#job-status progress, .get-file:not(.taken)")) event.preventDefault();
+    if (Date.now() - lostAt < 15000 || document.querySelector(".toast-body.error")) return;
+    if (document.querySelector("#job-status progress, .get-file:not(.taken)")) event.preventDefault();
   });
 
   // A lost connection: the server keeps files, results and the run. The page says so, and loads again if its progress is no

@@ -30,15 +30,20 @@ def visit(browser: sync_api.Browser, proxy: Proxy) -> Iterator[Visit]:
     one.close()
 
 
-def test_a_break_loses_neither_files_nor_the_run(visit: Visit, proxy: Proxy, pictures: Path):
+@pytest.mark.parametrize("kind", ["long", "short", "stalled"])
+def test_a_break_loses_neither_files_nor_the_run(visit: Visit, proxy: Proxy, pictures: Path, kind: str):
     visit.choose(pictures / "face.png")
     visit.advanced("Thorough")
     dialogs: list[str] = []
     visit.page.on("dialog", lambda dialog: (dialogs.append(dialog.type), dialog.accept()))
     visit.button("Protect").click()
     visit.page.wait_for_function("Number(document.querySelector('#job-status progress')?.value) > 0.02")
-    proxy.cut()
-    expect(visit.page.locator("#connection")).to_contain_text("Connection lost", timeout=SECONDS)
+    if kind == "stalled":
+        proxy.stall()
+    else:
+        proxy.cut()
+    if kind == "long":
+        expect(visit.page.locator("#connection")).to_contain_text("Connection lost", timeout=SECONDS)
     proxy.down = False
     visit.page.locator(".result").wait_for()
     assert visit.page.locator("#connection:visible").count() == 0
@@ -67,3 +72,10 @@ def test_leaving_a_result_that_was_not_downloaded_is_asked_about(visit: Visit, p
     visit.download(visit.page.locator("a.get-file"))
     visit.page.reload()
     assert dialogs == ["beforeunload"]
+
+
+def test_progress_that_is_not_the_servers_is_loaded_again(visit: Visit):
+    """A stream that ended without an error leaves its last progress on the page."""
+    visit.page.evaluate("document.getElementById('job-status').innerHTML = '<progress value=0.5></progress>'")
+    expect(visit.page.locator("#job-status progress")).to_have_count(1)
+    expect(visit.page.locator("#job-status progress")).to_have_count(0, timeout=SECONDS)

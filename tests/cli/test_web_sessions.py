@@ -79,6 +79,8 @@ def test_uploads_go_with_the_last_session_that_has_them(tmp_path: Path):
     for session in ("one", "other"):
         uploads.of(session, [str(path)])
     uploads.of("one", [str(other)])
+    uploads.keep_only("one", [str(path), str(other)])
+    assert other.exists()
     uploads.keep_only("one", [str(path)])
     assert not other.exists()
     uploads.close_session("one")
