@@ -360,6 +360,8 @@ def init_for(surrogate: AnySurrogate, config: ProtectConfig) -> Universal | None
         )
     if reason is not None and PRESETS[config.preset].steps == 0:
         raise UsageError(f"preset {config.preset} is a universal perturbation, and {reason}; use `preset=fast`")
+    if universal is not None and config.universal == "auto" and config.recipe.steps and not universal.helps_steps:
+        return None
     return universal
 
 
