@@ -11,8 +11,8 @@ from conftest import smooth_picture
 from safetensors.torch import save_file
 
 from pca_protect.config import ProtectConfig
-from pca_protect.engine import init_for, lacks_universal
 from pca_protect.errors import ModelError, UsageError
+from pca_protect.initialisation import init_for, lacks_universal
 from pca_protect.protection import protect
 from pca_protect.surrogates.encoder import Surrogate, ensemble
 from pca_protect.universals import store
