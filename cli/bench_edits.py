@@ -25,6 +25,7 @@ def editing(
     strength: bench_options.Strength = None,
     guidance: bench_options.Guidance = None,
     steps: bench_options.EditSteps = None,
+    size: bench_options.EditSize = None,
     metric: bench_options.Metrics = [],  # noqa: B006
     visible_metric: bench_options.VisibleMetrics = [],  # noqa: B006
     batch: bench_options.Batch = configs.EditingConfig.batch,
@@ -47,6 +48,7 @@ def editing(
         strength=strength,
         guidance=guidance,
         steps=steps,
+        size_px=size,
         pictures=pictures,
         editors=editor,
         arms=arm,

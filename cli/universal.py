@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -187,10 +188,12 @@ def _measured(universal: Universal) -> str:
         for one in universal.members
     )
     weak = "" if universal.beats_noise else "; too weak for preset instant"
+    weak += "" if universal.helps_steps else "; preset fast goes further without it"
     return f"latent shift on {universal.held_out} other crops: {shifts}; visibility {universal.visible_levels:.2g} levels{weak}"
 
 
 def _plain(universal: Universal) -> dict[str, object]:
-    members = [vars(one) for one in universal.members]
-    values = {name: value for name, value in vars(universal).items() if name not in ("tile", "members")}
+    members = [asdict(one) for one in universal.members]
+    names = [field.name for field in fields(universal) if field.name not in ("tile", "members")]
+    values = {name: getattr(universal, name) for name in names}
     return {**values, "gain": universal.gain, "beats_noise": universal.beats_noise, "members": members}

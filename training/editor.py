@@ -9,8 +9,6 @@ A stopped run resumes. Export the editor's VAE first; see `vae.py`.
 from __future__ import annotations
 
 import argparse
-import copy
-import time
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +19,12 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from pca_protect.eval.styles import STYLES
-from training.checkpoints import SAVE_EVERY, follow, resume, save
+from training.loop import optimise
 from training.pictures import EVERY, latent_crops, load_latents, load_styled_pictures, load_training_pictures
+from training.pipelines import add_editor_options, export_pipeline
 from training.prompts import LONGEST, load_captions, make_tokenizer, prompt_for
-from training.recipes import EDITOR_SCHEDULES, EDITORS, EditorRecipe, Schedule
-from training.vae import MODELS, describe, learning_rate
+from training.recipes import EDITOR_SCHEDULES, EDITORS, EditorRecipe, Schedule, Stage
+from training.vae import MODELS
 
 PIPELINES = Path(__file__).parents[1] / "eval" / "pocket"
 PHRASES = [style.prompt for style in STYLES.values()]
@@ -113,17 +112,9 @@ def train(
     device: torch.device,
     precision: torch.dtype,
 ) -> None:
-    model = model.to(device)
-    average = copy.deepcopy(model).requires_grad_(False)
-    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=1e-3)
     scheduler = build_scheduler(recipe)
-    state = {"model": model, "average": average, "optimizer": optimizer}
-    step, seconds = resume(state, run, device)
-    recent = 0.0
-    started = time.time() - seconds
 
-    while step < schedule.steps:
-        stage = schedule.stage(step)
+    def loss_at(step: int, stage: Stage) -> Tensor:
         draws = np.random.default_rng((recipe.seed, step))
         crops, rows, styles = latent_crops(latents, stage.batch, stage.crop_px // 8, draws)
         prompts = [
@@ -132,21 +123,9 @@ def train(
         ]
         tokens = tokenizer(prompts, padding="max_length", max_length=LONGEST, truncation=True, return_tensors="pt")
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-        total = loss(model, scheduler, recipe, crops.to(device), tokens.input_ids.to(device), generator, precision)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(schedule, step)
-        optimizer.zero_grad()
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        step += 1
-        recent += float(total.detach())
-        follow(average, model, step)
-        if step % 100 == 0:
-            print(f"{step}/{schedule.steps} {time.time() - started:.0f} s loss {recent / 100:.4f}", flush=True)
-            recent = 0.0
-        if step % SAVE_EVERY == 0 or step == schedule.steps:
-            save(state, run, step, time.time() - started)
+        return loss(model, scheduler, recipe, crops.to(device), tokens.input_ids.to(device), generator, precision)
+
+    optimise(model, schedule, loss_at, run, device)
 
 
 def start_from(model: nn.ModuleDict, checkpoint: Path) -> None:
@@ -156,37 +135,11 @@ def start_from(model: nn.ModuleDict, checkpoint: Path) -> None:
     model.load_state_dict({name: theirs[name] if theirs[name].shape == own[name].shape else own[name] for name in own})
 
 
-def export(
-    recipe: EditorRecipe, model: nn.ModuleDict, vae: AutoencoderKL, tokenizer: CLIPTokenizer, run: Path, folder: Path
-) -> None:
-    """Write the averaged weights as a complete pipeline in fp16, with a record of the training."""
-    saved = torch.load(run / "last.pt", weights_only=True, map_location="cpu")
-    model.load_state_dict(saved["average"])
-    vae.register_to_config(_name_or_path=recipe.vae)  # replaces a local path
-    pipeline = StableDiffusionImg2ImgPipeline(
-        vae=vae,
-        text_encoder=model["text_encoder"],
-        tokenizer=tokenizer,
-        unet=model["unet"],
-        scheduler=build_scheduler(recipe),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
-    describe(folder, saved["step"], saved["seconds"])
-
-
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, help="folder with pack-*.tar and captions.csv")
-    parser.add_argument("--schedule", choices=EDITOR_SCHEDULES, default="cpu")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="checkpoints and cached arrays")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
+    add_editor_options(parser, EDITOR_SCHEDULES)
     parser.add_argument(
         "--start-from", type=Path, help="last.pt of another editor; layers of other shapes are reinitialised"
     )
-    parser.add_argument("--export", action="store_true", help="write the checkpoint reached so far and stop")
 
 
 def run(name: str, options: argparse.Namespace) -> None:
@@ -201,7 +154,16 @@ def run(name: str, options: argparse.Namespace) -> None:
     unet = build_unet(recipe, vae.config.latent_channels)
     model = nn.ModuleDict({"unet": unet, "text_encoder": build_text_encoder(recipe, tokenizer)})
     if options.export:
-        export(recipe, model, vae, tokenizer, folder, PIPELINES / name)
+        vae.register_to_config(_name_or_path=recipe.vae)  # replaces a local path
+        export_pipeline(
+            StableDiffusionImg2ImgPipeline,
+            model,
+            vae,
+            tokenizer,
+            build_scheduler(recipe),
+            run=folder,
+            folder=PIPELINES / name,
+        )
         return
     if options.start_from:
         start_from(model, options.start_from)

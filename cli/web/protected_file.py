@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from pca_protect.batch.output_options import OutputOptions
+from pca_protect.cli.batch_progress import BatchProgress
 from pca_protect.config import ProtectConfig
 from pca_protect.engine import demand
 from pca_protect.image.tensors import Mask
@@ -88,7 +89,7 @@ def protect_one(
         if frames > 1
         else 1
     )
-    progress = _BatchProgress(math.ceil(frames / frames_at_once))
+    progress = BatchProgress(math.ceil(frames / frames_at_once))
 
     def on_step(steps_done: int, steps: int, _: float) -> None:
         done = progress.share(steps_done, steps)
@@ -118,19 +119,6 @@ def protect_one(
         mask="" if mask is None else put(_mask_png(mask), media_type=_PNG, name=MASK_NAME),
         opaque=put(_opaque_png(protected.picture), media_type=_PNG) if is_transparent(picture) else "",
     )
-
-
-class _BatchProgress:
-    """Progress over the batches of frames of an animation, each of which counts its steps from 1."""
-
-    def __init__(self, batches: int) -> None:
-        self._batches, self._finished, self._last_step = batches, 0, 0
-
-    def share(self, done: int, steps: int) -> float:
-        if done < self._last_step:
-            self._finished += 1
-        self._last_step = done
-        return min(1.0, (self._finished + done / steps) / self._batches)
 
 
 def _browser_copy(picture: Picture) -> Picture:

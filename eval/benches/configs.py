@@ -19,6 +19,9 @@ PAPER_PROMPTS = ("snow", "sunset", "watercolor")
 
 ALL_PROMPTS = (*PAPER_PROMPTS, "night", "sketch")
 
+LOCAL_PROMPTS = ("red-sky", "grey-background")
+"""Edits of one part of a picture, known to `pocket-instruct`."""
+
 EMBEDDED_VAES = ("pocket", "pocket-b", "pocket-16", "pocket-tiny")
 
 FILTER_NAMES = (
@@ -118,6 +121,7 @@ class EditingConfig(EditsConfig):
         arms: names of `ARMS`; the two noise controls are always measured.
         budgets: in 8-bit levels.
         strength, guidance, steps: of the editor; None for the editor's default.
+        size_px: side of the pictures; None for the side that each editor was trained for.
         metrics: names of `METRICS`.
         visible: further metrics, for the visibility of the protection only.
     """
@@ -129,6 +133,7 @@ class EditingConfig(EditsConfig):
     strength: float | None = None
     guidance: float | None = None
     steps: int | None = None
+    size_px: int | None = None
     metrics: tuple[str, ...] = DEFAULT_METRICS
     visible: tuple[str, ...] = ()
 

@@ -12,7 +12,8 @@ from typing import Literal
 import torch
 from PIL import Image
 
-from pca_protect.eval.arms.denoiser import denoiser_of
+from pca_protect.errors import UsageError
+from pca_protect.eval.arms.denoiser import denoiser_of, has_denoiser
 from pca_protect.eval.arms.noise import levels_as_visible, uniform_noise
 from pca_protect.eval.arms.perturb import Target, generator_for, perturb
 from pca_protect.eval.arms.registry import CONTROLS, NOISE_VISIBLE, arms_named
@@ -24,7 +25,7 @@ from pca_protect.eval.editors.registry import EditSettings
 from pca_protect.eval.metrics.load import load_metrics, visibility
 from pca_protect.eval.metrics.registry import VISIBILITY
 from pca_protect.eval.pictures import Rgb, square_picture
-from pca_protect.eval.results import Finished, Json, OnProgress, Results
+from pca_protect.eval.results import Finished, Json, OnProgress, Results, Row
 from pca_protect.eval.tables import Measured, editing_rows, frontier_rows, prompt_rows, rival_rows
 from pca_protect.eval.trial import Trial, prompts_for
 
@@ -52,18 +53,22 @@ def measure_editing(
         ModelError, DeviceError: an editor, a metric or the device is unavailable.
     """
     bench = Bench(table, config, folder, on_progress)
-    editors = [load_editor(name, device=config.device, precision=config.precision) for name in config.editors]
+    editors = [
+        load_editor(name, device=config.device, precision=config.precision, size_px=config.size_px)
+        for name in config.editors
+    ]
     trials = [_trial(editor, config, bench.device) for editor in editors]
-    targets = [_target(editor, config) for editor in editors]
+    possible = [_possible(editor, config) for editor in editors]
+    targets = [_target(editor, own) for editor, own in zip(editors, possible, strict=True)]
     results = bench.open(
         editor_weights={editor.name: editor.digest for editor in editors},
         vae_weights={editor.name: editor.surrogate.digest for editor in editors},
     )
     kept = [path.name for path in bench.pictures][:STRIPS]
     measured: list[Measured] = []
-    for trial, target in zip(trials, targets, strict=True):
+    for trial, target, own in zip(trials, targets, possible, strict=True):
         name = trial.editor.name
-        work = _Work(config, trial, target, results, folder / "pictures" / name.lstrip("/").replace("/", "_"), kept)
+        work = _Work(own, trial, target, results, folder / "pictures" / name.lstrip("/").replace("/", "_"), kept)
         bench.each_picture(name, work.measure, editor=name)
         whole = [path.name for path in bench.pictures if work.has(path.name)]
         measured.append(Measured(name, trial.prompts, whole, work.entries(whole)))
@@ -72,7 +77,17 @@ def measure_editing(
         if table == "editing"
         else {"prompts": prompt_rows}
     )
-    return bench.finish({name: [row for one in measured for row in rows(one, config)] for name, rows in wanted.items()})
+    tables = {
+        name: [row for one, own in zip(measured, possible, strict=True) for row in rows(one, own)]
+        for name, rows in wanted.items()
+    }
+    skipped: list[Row] = [
+        {"editor": editor.name, "arm": arm, "reason": "needs a UNet whose only inputs are latents, time and prompt"}
+        for editor, own in zip(editors, possible, strict=True)
+        for arm in config.arm_names()
+        if arm not in own.arm_names()
+    ]
+    return bench.finish({**tables, **({"skipped": skipped} if skipped else {})})
 
 
 def _trial(editor: Editor, config: EditingConfig, device: torch.device) -> Trial:
@@ -87,6 +102,21 @@ def _trial(editor: Editor, config: EditingConfig, device: torch.device) -> Trial
     )
     editor.require(trial.settings)
     return trial
+
+
+def _possible(editor: Editor, config: EditingConfig) -> EditingConfig:
+    """The settings without the arms that this editor cannot have.
+
+    Raises:
+        UsageError: no arm is left.
+    """
+    arms = arms_named(config.arms)
+    if all(arm.needs != "denoiser" for arm in arms) or has_denoiser(editor):
+        return config
+    own = tuple(arm.name for arm in arms if arm.needs != "denoiser")
+    if not set(own) - set(CONTROLS):
+        raise UsageError(f"{editor.name}: has no plain UNet, which {', '.join(config.arms)} need; name another arm")
+    return replace(config, arms=own)
 
 
 def _target(editor: Editor, config: EditingConfig) -> Target:

@@ -11,7 +11,7 @@ block in the backward pass, with the same result.
 from __future__ import annotations
 
 import copy
-import importlib.util
+import importlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -138,11 +138,19 @@ class NormSiLU(nn.Module):
 def use_kernels(encoder: nn.Module, use: bool) -> bool:
     """Switch the fused normalisations of `norm_silu` on or off. Returns whether they are on, which needs Triton and an encoder
     with such layers."""
-    use = use and importlib.util.find_spec("triton") is not None
     layers = [module for module in encoder.modules() if isinstance(module, NormSiLU)]
+    use = use and bool(layers) and _has_triton()
     for layer in layers:
         layer.fused = use
-    return use and bool(layers)
+    return use
+
+
+def _has_triton() -> bool:
+    try:
+        importlib.import_module("pca_protect.surrogates.norm_silu")
+    except ImportError:
+        return False
+    return True
 
 
 def _winograd_or(x: Tensor, weight: Tensor, bias: Tensor | None, *, convolved: Callable[..., Tensor]) -> Tensor:
@@ -221,7 +229,7 @@ class _NormSiLU(torch.autograd.Function):
         x, mean, rstd = ctx.saved_tensors
         normal, _, _ = _normalised(x, ctx.weight, ctx.bias, ctx.groups, ctx.epsilon)
         of_normal = torch.ops.aten.silu_backward.grad_input(gradient, normal, grad_input=normal)
-        size = (x.shape[0], x.shape[1], x[0, 0].numel(), ctx.groups)
+        size = (x.shape[0], x.shape[1], x.shape[2:].numel(), ctx.groups)
         mask = (True, False, False)
         gradients = torch.ops.aten.native_group_norm_backward(of_normal, x, mean, rstd, ctx.weight, *size, mask)
         return gradients[0], None, None, None, None
@@ -231,7 +239,7 @@ def _normalised(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, groups: int, epsilon: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Output, and the mean and inverse standard deviation of every group."""
-    size = (x.shape[0], x.shape[1], x[0, 0].numel(), groups)
+    size = (x.shape[0], x.shape[1], x.shape[2:].numel(), groups)
     normal, mean, rstd = torch.native_group_norm(x, weight, bias, *size, epsilon)
     return normal, mean, rstd
 

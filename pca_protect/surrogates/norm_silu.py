@@ -31,7 +31,7 @@ _MOST_PARTIAL_SUMS = 512
 
 def takes(x: Tensor) -> bool:
     """Whether the kernels support a tensor: channels-last pictures, with 32-bit offsets within one."""
-    return x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last) and x[0].numel() < 2**31
+    return x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last) and x.shape[1:].numel() < 2**31
 
 
 def norm_silu(
@@ -59,10 +59,10 @@ class _NormSiLUWithSkip(torch.autograd.Function):
         groups: int,
         epsilon: float,
     ) -> tuple[Tensor, Tensor]:
-        how = _Launch(x, groups, epsilon)
-        sums = how.summed(kernels.moments, x)
-        activated = torch.empty_like(x)
-        kernels.activate[how.tiles](x, sums, weight, bias, activated, **how.sizes)
+        how, activated = _Launch(x, groups, epsilon), torch.empty_like(x)
+        with torch.cuda.device_of(x):  # type: ignore[no-untyped-call] # Triton launches on the current device
+            sums = how.summed(kernels.moments, x)
+            kernels.activate[how.tiles](x, sums, weight, bias, activated, **how.sizes)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, sums)
         ctx.weight, ctx.bias, ctx.groups, ctx.epsilon = weight, bias, groups, epsilon
@@ -74,14 +74,14 @@ class _NormSiLUWithSkip(torch.autograd.Function):
         x, sums = ctx.saved_tensors
         outer = outer.contiguous(memory_format=torch.channels_last)
         skip = x if of_skip is None else of_skip.contiguous(memory_format=torch.channels_last)
-        how = _Launch(x, ctx.groups, ctx.epsilon)
-        gradient_sums = how.summed(kernels.gradient_sums, x, sums, ctx.weight, ctx.bias, outer)
-        gradient = torch.empty_like(x)
-        kernels.gradient[how.tiles](
-            *(x, sums, ctx.weight, ctx.bias, outer, gradient_sums, skip, gradient),
-            **how.sizes,
-            has_skip=of_skip is not None,
-        )
+        how, gradient = _Launch(x, ctx.groups, ctx.epsilon), torch.empty_like(x)
+        with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
+            gradient_sums = how.summed(kernels.gradient_sums, x, sums, ctx.weight, ctx.bias, outer)
+            kernels.gradient[how.tiles](
+                *(x, sums, ctx.weight, ctx.bias, outer, gradient_sums, skip, gradient),
+                **how.sizes,
+                has_skip=of_skip is not None,
+            )
         return gradient, None, None, None, None
 
 

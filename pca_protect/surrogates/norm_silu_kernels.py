@@ -10,8 +10,11 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+_SIZES = ["tiles", "pixels"]
+"""Arguments for whose values no kernel is compiled anew: a folder has pictures of many sizes."""
 
-@triton.jit
+
+@triton.jit(do_not_specialize=_SIZES)
 def moments(
     x: tl.tensor,
     partial: tl.tensor,
@@ -41,7 +44,7 @@ def moments(
     _store_sums(partial, total, squares, image, channel, channels)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES)
 def gradient_sums(
     x: tl.tensor,
     sums: tl.tensor,
@@ -80,7 +83,7 @@ def gradient_sums(
     _store_sums(partial, total, products, image, channel, channels)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["pixels"])
 def activate(
     x: tl.tensor,
     sums: tl.tensor,
@@ -110,7 +113,7 @@ def activate(
     tl.store(activated + place, result.to(activated.dtype.element_ty), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["pixels"])
 def gradient(
     x: tl.tensor,
     sums: tl.tensor,

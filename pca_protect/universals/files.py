@@ -56,7 +56,9 @@ class Universal:
         pictures: number of pictures in the training.
         held_out: number of crops of other pictures in the measurement.
         visible_levels: mean visibility on those crops, see `visibility.in_levels`.
-        members: shifts on those crops, one per encoder.
+        members: shifts on those crops, one per encoder; empty if not measured.
+        start_gain: smallest latent shift of an encoder by preset `fast` from this tile, over that from the clean picture, see
+            `measure.measure_start`; None if not measured.
     """
 
     tile: Tensor
@@ -71,6 +73,7 @@ class Universal:
     held_out: int
     visible_levels: float
     members: tuple[MemberShift, ...]
+    start_gain: float | None = None
 
     @property
     def key(self) -> str:
@@ -82,12 +85,17 @@ class Universal:
 
     @property
     def gain(self) -> float:
-        """Smallest latent shift of an encoder over `MemberShift.visible_noise`; higher is better."""
-        return min(one.tile / max(one.visible_noise, 1e-9) for one in self.members)
+        """Smallest latent shift of an encoder over `MemberShift.visible_noise`; higher is better. 0 if not measured."""
+        return min((one.tile / max(one.visible_noise, 1e-9) for one in self.members), default=0.0)
 
     @property
     def beats_noise(self) -> bool:
         return self.gain >= MIN_GAIN
+
+    @property
+    def helps_steps(self) -> bool:
+        """Whether gradient steps go further from this tile than from the clean picture, as far as measured."""
+        return self.start_gain is None or self.start_gain > 1
 
     @cached_property
     def perturbation(self) -> UniversalPerturbation:

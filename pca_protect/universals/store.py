@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import platformdirs
+import torch
 
 from pca_protect.surrogates.encoder import AnySurrogate
 from pca_protect.universals.files import Universal, key_of, read_universals, write_universals
@@ -76,6 +78,23 @@ def find_universal(surrogate: AnySurrogate, *, mode: str, budget_levels: int) ->
         key=lambda one: (not one.beats_noise, len(one.encoders), one.budget_levels - budget_levels),
         default=None,
     )
+
+
+def mean_of_members(surrogate: AnySurrogate, *, mode: str, budget_levels: int) -> Universal | None:
+    """Mean of the members' own tiles, to start steps from; None if a member has none or the sides differ. It is not measured
+    itself; its `start_gain` is the members' lowest.
+
+    Raises:
+        ModelError: a file is damaged.
+    """
+    found = [find_universal(member, mode=mode, budget_levels=budget_levels) for member in surrogate.members]
+    tiles = [one for one in found if one is not None]
+    if len(tiles) < len(found) or len({one.tile.shape for one in tiles}) > 1:
+        return None
+    mean = torch.stack([one.tile.float() for one in tiles]).mean(dim=0).round().to(torch.int8)
+    encoders = {member.digest: member.name for member in surrogate.members}
+    start_gain = min((one.start_gain for one in tiles if one.start_gain is not None), default=None)
+    return replace(tiles[0], tile=mean, encoders=encoders, held_out=0, members=(), start_gain=start_gain)
 
 
 def misfit(universal: Universal, surrogate: AnySurrogate, *, mode: str, budget_levels: int) -> str | None:

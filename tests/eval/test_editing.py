@@ -18,7 +18,7 @@ from conftest import ASTRONAUT, ROOT, smooth_picture
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tiny_editors import SIDE, stable_diffusion
+from tiny_editors import SIDE, instruct_pix2pix, stable_diffusion
 
 from pca_protect import UsageError
 from pca_protect.cli.main import app
@@ -26,6 +26,7 @@ from pca_protect.eval.arms.registry import CONTROLS, NOISE_VISIBLE
 from pca_protect.eval.benches.configs import EditingConfig
 from pca_protect.eval.benches.editing import measure_editing
 from pca_protect.eval.editors.load import load_editor
+from pca_protect.eval.local_edits import LOCAL_EDITS
 from pca_protect.eval.results import Finished
 from pca_protect.eval.trial import prompts_for
 
@@ -252,10 +253,41 @@ def test_a_metric_that_needs_larger_pictures_is_refused(config: EditingConfig, t
         measure_editing(replace(config, metrics=("ms-ssim",)), tmp_path / "out")
 
 
-def test_styles_have_targets_for_embedded_editors_alone(editor_folder: Path):
+@pytest.fixture(scope="module")
+def instruct_config(config: EditingConfig, tmp_path_factory: pytest.TempPathFactory) -> EditingConfig:
+    """One picture, one prompt, one seed, and an editor whose UNet takes more than latents."""
+    folder = tmp_path_factory.mktemp("instruct") / "tiny"
+    instruct_pix2pix().save_pretrained(folder)
+    small = replace(config, pictures=1, prompts=("snow",), seeds=1, strength=None, metrics=("flip",))
+    return replace(small, editors=(str(folder),), arms=("photoguard", "advdm", "sds-plus"))
+
+
+def test_arms_that_an_editor_cannot_have_are_skipped_and_named(instruct_config: EditingConfig, tmp_path: Path):
+    tables = measure_editing(instruct_config, tmp_path / "out").tables
+    assert [(row["editor"], row["arm"]) for row in tables["skipped"]] == [
+        (instruct_config.editors[0], arm) for arm in ("advdm", "sds-plus")
+    ]
+    assert {row["arm"] for row in tables["editing"]} == {"photoguard", *CONTROLS}
+    with pytest.raises(UsageError, match="has no plain UNet, which advdm need; name another arm"):
+        measure_editing(replace(instruct_config, arms=("advdm",)), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_pictures_have_the_given_size(instruct_config: EditingConfig, tmp_path: Path):
+    finished = measure_editing(replace(instruct_config, arms=("photoguard",), size_px=72), tmp_path / "out")
+    assert "skipped" not in finished.tables
+    kept = list((tmp_path / "out" / "pictures").rglob("*.png"))
+    assert kept
+    assert all(rgb(path).shape == (72, 72, 3) for path in kept)
+
+
+def test_edits_have_targets_for_editors_that_were_trained_on_them(editor_folder: Path):
     known, free = prompts_for(load_editor("pocket-editor", device="cpu"), ["snow", "a red door"])
     assert known.target is not None
     assert (known.text, free.text, free.target) == ("add some snow", "a red door", None)
+    assert [prompt.target for prompt in prompts_for(load_editor("pocket-editor", device="cpu"), ["red-sky"])] == [None]
+    (local,) = prompts_for(load_editor("pocket-instruct", device="cpu"), ["make the sky red"])
+    assert local.target is LOCAL_EDITS["red-sky"]
     (foreign,) = prompts_for(load_editor(str(editor_folder), device="cpu"), ["snow"])
     assert (foreign.text, foreign.target) == ("add some snow", None)
     for words, message in (

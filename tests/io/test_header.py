@@ -80,15 +80,17 @@ def test_someone_elses_software_is_not_ours(tmp_path: Path):
 @pytest.mark.parametrize(
     "data",
     [
-        b"", b"a", b"plain text\n", b"BMW is a maker of cars", b"P1 is the first floor", b"Python", b"\n\x05\x01",
+        b"a", b"plain text\n", b"BMW is a maker of cars", b"P1 is the first floor", b"Python", b"\n\x05\x01",
         b"%!PS-Adobe-3.0 EPSF-3.0\n", b"%PDF-1.4\n", b"\x89HDF\r\n\x1a\n", b"PK\x03\x04" + bytes(100), bytes(1000),
         b"RIFF\x24\0\0\0WAVEfmt ", b"\0\0\0\x18ftypmp42\0\0\0\0isommp42",
     ],
 )  # fmt: skip
-def test_what_is_no_picture_is_none(tmp_path: Path, data: bytes):
-    path = tmp_path / "photo.jpg"
-    path.write_bytes(data)
-    assert read_header(path) is None
+def test_what_is_no_picture_is_none_unless_its_name_is_one(tmp_path: Path, data: bytes):
+    (tmp_path / "file").write_bytes(data)
+    assert read_header(tmp_path / "file") is None
+    (tmp_path / "photo.JPG").write_bytes(data)
+    with pytest.raises(PictureError, match=r"photo\.JPG: is not in a recognised image format"):
+        read_header(tmp_path / "photo.JPG")
 
 
 def test_damaged_too_large_and_unreadable_are_said(tmp_path: Path):

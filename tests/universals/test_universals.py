@@ -11,8 +11,8 @@ from conftest import smooth_picture
 from safetensors.torch import save_file
 
 from pca_protect.config import ProtectConfig
-from pca_protect.engine import init_for, lacks_universal
 from pca_protect.errors import ModelError, UsageError
+from pca_protect.initialisation import init_for, lacks_universal
 from pca_protect.protection import protect
 from pca_protect.surrogates.encoder import Surrogate, ensemble
 from pca_protect.universals import store
@@ -97,6 +97,17 @@ def test_a_request_gets_a_tile_from_the_cache_for_any_encoder(tiny: Surrogate, c
         init_for(tiny, replace(instant, universal="never"))
 
 
+def test_steps_start_from_the_clean_picture_if_the_tile_was_measured_to_be_a_worse_start(tiny: Surrogate, cache: Path):
+    fast = ProtectConfig(preset="fast", device="cpu")
+    path = store.add(replace(made(tiny), start_gain=0.9))
+    assert init_for(tiny, fast) is None
+    assert not lacks_universal(tiny, fast), "another training would not help"
+    assert init_for(tiny, replace(fast, preset="instant")) is not None
+    assert init_for(tiny, replace(fast, universal=str(path))) is not None, "asked for by name"
+    store.add(replace(made(tiny), start_gain=1.1))
+    assert init_for(tiny, fast) is not None
+
+
 def test_one_tile_serves_several_encoders_and_each_of_them(tiny: Surrogate, pocket: Surrogate, cache: Path):
     shared, own = made(tiny, pocket), made(tiny)
     store.add(shared)
@@ -110,6 +121,26 @@ def test_one_tile_serves_several_encoders_and_each_of_them(tiny: Surrogate, pock
     assert found is not None
     assert found.key == own.key, "its own before a shared one"
     assert init_for(ensemble([tiny, pocket]), replace(instant, preset="fast", scales=("native", 64))) is not None
+
+
+def test_steps_against_several_encoders_start_from_the_mean_of_their_tiles(
+    tiny: Surrogate, pocket: Surrogate, cache: Path
+):
+    both, fast = ensemble([tiny, pocket]), ProtectConfig(preset="fast", device="cpu")
+    assert init_for(both, fast) is None
+    assert lacks_universal(both, fast)
+    own = made(tiny)
+    store.add(own)
+    found, of_pocket = init_for(both, fast), init_for(pocket, fast)
+    assert found is not None
+    assert of_pocket is not None
+    mean = (own.tile.float() + of_pocket.tile.float()) / 2
+    assert (found.tile.float() - mean).abs().max() <= 0.5
+    assert list(found.encoders) == [tiny.digest, pocket.digest]
+    assert not lacks_universal(both, fast)
+    with pytest.raises(UsageError, match="none is trained"):
+        init_for(both, replace(fast, preset="instant"))
+    assert lacks_universal(both, replace(fast, preset="instant"))
 
 
 def test_a_tile_no_better_than_noise_is_refused_without_steps(tiny: Surrogate, cache: Path):
