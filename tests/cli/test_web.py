@@ -183,7 +183,7 @@ def test_two_visitors_wait_for_each_other_and_see_their_own(
 ):
     other = Visit(browser, running.address)
     try:
-        visit.choose(pictures / "face.png")
+        visit.choose(pictures / "wide.png")
         visit.advanced("Thorough")
         other.choose(pictures / "small.jpg")
         other.advanced("Fast")
