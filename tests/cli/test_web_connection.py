@@ -66,7 +66,9 @@ def test_leaving_a_result_that_was_not_downloaded_is_asked_about(visit: Visit, p
     visit.protect()
     dialogs: list[str] = []
     visit.page.on("dialog", lambda dialog: (dialogs.append(dialog.type), dialog.accept()))
-    if visit.page.locator("#connection").count():  # a busy machine answered late, after which the page does not ask for a while
+    if visit.page.locator(
+        "#connection"
+    ).count():  # a busy machine answered late, after which the page does not ask for a while
         visit.page.wait_for_timeout(16000)
     visit.page.reload()
     assert dialogs == ["beforeunload"]
