@@ -38,7 +38,7 @@ def main() -> None:
         page.locator(".result").wait_for()
         page.locator(".stack img").evaluate_all("all => Promise.all(all.map(image => image.decode()))")
         page.get_by_role("button", name="Compare edits").click()
-        page.locator("#edits figure").nth(3).wait_for()
+        page.locator("#edits figure").nth(4).wait_for()
         page.evaluate("scrollTo(0, 0)")
         page.screenshot(path=options.out)
         browser.close()

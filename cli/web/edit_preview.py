@@ -30,9 +30,11 @@ from pca_protect.io.read import decode_picture
 from pca_protect.io.write import encode_picture
 from pca_protect.surrogates.hub import cached
 
+_EDIT_AGAIN = "edit again"
 _CAPTIONS = {
     ORIGINAL: "Original",
     EDIT_OF_ORIGINAL: "Edit of the original",
+    _EDIT_AGAIN: "Edit of the original, another seed",
     EDIT_OF_GIVEN: "Edit of the protected picture",
     EDIT_OF_NOISY: "Edit of the original with random noise of the same size",
 }
@@ -108,8 +110,10 @@ def preview_edits(
         on_edit=on_edit,
         on_step=on_step,
     )
-    on_edit(len(_CAPTIONS) - 1, len(_CAPTIONS) - 1)
-    (again,) = instruction.editor.edit([pictures[ORIGINAL]], instruction.prompt, seeds=[_OTHER_SEED], on_step=on_step)
+    on_edit(len(pictures) - 1, len(pictures) - 1)
+    (pictures[_EDIT_AGAIN],) = instruction.editor.edit(
+        [pictures[ORIGINAL]], instruction.prompt, seeds=[_OTHER_SEED], on_step=on_step
+    )
     job.set_progress("Storing the edits")
     tokens = {
         caption: files.put(session_id, encode_picture(Picture(pictures[name]), "PNG"), media_type="image/png")
@@ -118,7 +122,7 @@ def preview_edits(
     }
     return EditPreview(
         edits,
-        visibility(pictures[EDIT_OF_ORIGINAL], again),
+        visibility(pictures[EDIT_OF_ORIGINAL], pictures[_EDIT_AGAIN]),
         tokens,
         (*instruction.warnings, *_warnings(instruction.editor, result, original)),
     )

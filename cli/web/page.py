@@ -15,6 +15,7 @@ from pca_protect.cli.web.form import DESTINATION, DESTINATIONS, STRENGTH, STRENG
 from pca_protect.cli.web.form_handlers import FormHandlers
 from pca_protect.cli.web.handlers import FORM_LENGTH, Handlers
 from pca_protect.cli.web.state import AppState
+from pca_protect.eval.editors.registry import SHOWN_EDITOR
 from pca_protect.eval.styles import STYLES
 
 TITLE = "Protect pictures against diffusion editing"
@@ -81,7 +82,7 @@ def build_page(state: AppState) -> gr.Blocks:
                     with gr.Row():
                         which = gr.Dropdown([], label="Picture", elem_id="which", min_width=200)
                         editor = gr.Dropdown(
-                            local_editors(), value="pocket-editor", label="Editor", elem_id="editor", min_width=200
+                            local_editors(), value=SHOWN_EDITOR, label="Editor", elem_id="editor", min_width=200
                         )
                     prompt = gr.Dropdown(
                         [style.prompt for style in STYLES.values() if style.prompt],

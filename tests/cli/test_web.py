@@ -161,10 +161,10 @@ def test_a_second_run_keeps_the_first_and_errors_keep_both(visit: Visit, picture
 
 
 def test_cancel_keeps_nothing_and_the_page_answers_meanwhile(visit: Visit, pictures: Path):
-    visit.choose(pictures / "face.png")
+    visit.choose(pictures / "wide.png")
     visit.advanced("Thorough")
     visit.button("Protect").click()
-    visit.page.wait_for_function("Number(document.querySelector('#job-status progress')?.value) > 0.02")
+    visit.page.wait_for_function("Number(document.querySelector('#job-status progress')?.value) > 0.01")
     expect(visit.page.locator("#job-status")).to_contain_text("left")
     expect(visit.page.locator("#announcement")).to_contain_text("% done")
     assert visit.page.locator("#announcement").get_attribute("role") == "status"
@@ -230,15 +230,16 @@ def test_painting_a_mask(visit: Visit, pictures: Path):
 
 
 def test_try_it_and_compare_edits(visit: Visit):
-    """The built-in picture by one button, then four edits and the distance between two seeds."""
+    """The built-in picture by one button, then its edits and the distance between two seeds."""
     visit.button("Try it").click()
     visit.page.locator(".result").wait_for()
     assert "--scales 256,native --vae pocket" in visit.command()
     visit.button("Compare edits").click()
-    visit.page.locator(".edits figure").nth(3).wait_for(timeout=3 * SECONDS)
+    visit.page.locator(".edits figure").nth(4).wait_for(timeout=3 * SECONDS)
     captions = visit.page.locator(".edits figcaption").all_inner_texts()
     assert captions[1:] == [
         "Edit of the original",
+        "Edit of the original, another seed",
         "Edit of the protected picture",
         "Edit of the original with random noise of the same size",
     ]
@@ -247,7 +248,7 @@ def test_try_it_and_compare_edits(visit: Visit):
     assert min(distances) > 0
     assert "disturbed" in visit.page.locator("#edits .verdict").inner_text()
     assert "test bed" in visit.page.locator("#edits").inner_text()
-    assert len(set(visit.page.locator(".edits img").evaluate_all(_CONTENT))) == 4
+    assert len(set(visit.page.locator(".edits img").evaluate_all(_CONTENT))) == 5
 
 
 def test_the_keyboard_alone(visit: Visit, pictures: Path):
