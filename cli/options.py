@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pca_protect.batch.request import EXISTING
+from pca_protect.batch.request import EXISTING, OUTPUT_FORMATS
 from pca_protect.cli import console
 from pca_protect.cli.grouped import SETTINGS_FILE, GroupedCommand
 from pca_protect.config import PRESETS, SURVIVE
@@ -75,6 +75,29 @@ Output = Annotated[
             "Output file (.png, .webp or .tiff), or folder, in which the same command resumes a stopped run. Default: "
             "NAME.protected.png beside the picture."
         ),
+        show_default=_HIDDEN_DEFAULT,
+    ),
+]
+Name = Annotated[
+    str | None,
+    _many(
+        "--name",
+        metavar="TEMPLATE",
+        help=(
+            "Names of outputs: {stem}, {name} (with extension) or {number:04} of the picture, and {ext} of the output, last. "
+            "With a /, the path below the output folder, where {parent} is the picture's folder. Default: "
+            "{stem}.protected{ext}."
+        ),
+        show_default=_HIDDEN_DEFAULT,
+    ),
+]
+Format = Annotated[
+    str | None,
+    _files(
+        "--format",
+        metavar="|".join(OUTPUT_FORMATS),
+        autocompletion=_starting(OUTPUT_FORMATS),
+        help="Format of the outputs, all lossless. Default: tiff for several pages or a colour profile over 1 MiB, else png.",
         show_default=_HIDDEN_DEFAULT,
     ),
 ]

@@ -15,6 +15,7 @@ from pca_protect.cli.run_output import Reporter, show_preview
 from pca_protect.config import Precision, ProtectConfig, parse_scales
 from pca_protect.errors import ModelError, PictureError, UsageError
 from pca_protect.io.filters import Filter
+from pca_protect.io.naming import NameTemplate
 from pca_protect.modes import Direction
 from pca_protect.surrogates.families import expand
 
@@ -26,6 +27,8 @@ def run(
     context: typer.Context,
     pictures: options.Pictures = None,
     output: options.Output = None,
+    name: options.Name = None,
+    output_format: options.Format = None,
     recursive: options.Recursive = False,
     mode: options.ModeName = ProtectConfig.mode,
     preset: options.Preset = ProtectConfig.preset,
@@ -111,6 +114,8 @@ def run(
     request = Request(
         names=tuple(pictures or ()),
         output=output,
+        output_name=NameTemplate() if name is None else NameTemplate(name),
+        output_format=output_format,
         recursive=recursive,
         wanted=Filter(tuple(include), tuple(exclude)),
         existing=_existing(existing, overwrite=overwrite, skip_existing=skip_existing),

@@ -13,12 +13,14 @@ from pca_protect.batch.output_options import OutputOptions
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
 from pca_protect.io.filters import Filter
+from pca_protect.io.naming import NameTemplate
 
 Existing = Literal["refuse", "skip", "update", "overwrite"]
 """Treatment of outputs that exist and are not proved finished: a failure, keep, replace if this program made them, or replace."""
 
 EXISTING: tuple[Existing, ...] = ("refuse", "skip", "update", "overwrite")
 ENGINES = ("local", "ray")
+OUTPUT_FORMATS = ("png", "webp", "tiff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class Request:
     """Attributes:
     names: files, folders, patterns and URLs.
     output: output file, folder or URL (-o).
+    output_name: template of outputs' names.
+    output_format: one of `OUTPUT_FORMATS`, all lossless; None for that of `Header.suffix`, or of `output`.
     recursive: enter subfolders; always done in buckets.
     wanted: filter for the files of folders, patterns and buckets.
     existing: see `Existing`.
@@ -81,6 +85,8 @@ class Request:
 
     names: tuple[str, ...]
     output: str | Path | None = None
+    output_name: NameTemplate = field(default_factory=NameTemplate)
+    output_format: str | None = None
     recursive: bool = False
     wanted: Filter = field(default_factory=Filter)
     existing: Existing = "refuse"
@@ -106,6 +112,10 @@ class Request:
             raise UsageError(f"`existing={self.existing}`: is unknown; choose one of {', '.join(EXISTING)}")
         if self.engine not in ENGINES:
             raise UsageError(f"unknown engine {self.engine!r}; choose local or ray")
+        if self.output_format not in (None, *OUTPUT_FORMATS):
+            raise UsageError(
+                f"`output_format={self.output_format}`: is not a lossless format; choose {', '.join(OUTPUT_FORMATS)}"
+            )
         for name in ("jobs", "max_failures"):
             value = getattr(self, name)
             if value is not None and value < 1:
