@@ -61,7 +61,10 @@ Pictures = Annotated[
     typer.Argument(
         metavar="PICTURE",
         rich_help_panel="Pictures",
-        help="Pictures to protect, folders of them, or quoted patterns such as 'photos/**/*.jpg'.",
+        help=(
+            "Pictures to protect, folders of them, or quoted patterns such as 'photos/**/*.jpg'. `-` is a picture on standard "
+            "input."
+        ),
         show_default=_HIDDEN_DEFAULT,
     ),
 ]
@@ -72,8 +75,8 @@ Output = Annotated[
         "--output",
         metavar="PATH",
         help=(
-            "Output file (.png, .webp or .tiff), or folder, in which the same command resumes a stopped run. Default: "
-            "NAME.protected.png beside the picture."
+            "Output file (.png, .webp or .tiff), or folder, in which the same command resumes a stopped run; `-` is standard "
+            "output. Default: NAME.protected.png beside the picture."
         ),
         show_default=_HIDDEN_DEFAULT,
     ),
@@ -403,7 +406,12 @@ DryRun = Annotated[
     bool, _main("--dry-run", help="Print the planned outputs and the estimated time, and write nothing.")
 ]
 AsJson = Annotated[bool, _printing("--json", help="Print one JSON object per line on stdout.")]
-Quiet = Annotated[bool, _printing("-q", "--quiet", help="Hide the progress bar; keep warnings and errors.")]
+Quiet = Annotated[
+    bool,
+    _printing(
+        "-q", "--quiet", help="Print warnings and errors only, and what --json asks for; no results, no progress."
+    ),
+]
 Verbose = Annotated[
     bool,
     _printing("-v", "--verbose", help="Also print the encoder, its digest, all settings, loss and gain over noise."),

@@ -11,6 +11,7 @@ from pca_protect.batch.preview import preview
 from pca_protect.batch.request import Existing, Request, Shard
 from pca_protect.batch.run import run as run_batch
 from pca_protect.cli import console, options
+from pca_protect.cli.pipe import STREAM, is_pipe, run_pipe
 from pca_protect.cli.run_output import Reporter, show_preview
 from pca_protect.config import Precision, ProtectConfig, parse_scales
 from pca_protect.errors import ModelError, PictureError, UsageError
@@ -140,15 +141,21 @@ def run(
     )
     if log_file is not None:
         console.log_to(log_file)
+    to_stdout = output == STREAM
+    for flag, given in (("--json", as_json and to_stdout), ("--dry-run", dry_run and is_pipe(request))):
+        if given:
+            raise UsageError(f"{flag} and a picture on a standard stream are mutually exclusive; leave one of them out")
     if dry_run:
         _preview(request, config)
         return
-    if "settings_file" in context.meta and not quiet:
-        console.say(f"settings from {context.meta['settings_file']}")
-    reporter = Reporter(config, as_json=as_json, quiet=quiet, verbose=verbose, errors=errors)
-    summary = run_batch(request, config, reporter)
-    if summary.exit_code:
-        raise typer.Exit(summary.exit_code)
+    if "settings_file" in context.meta:
+        console.say(f"settings from {context.meta['settings_file']}", shown=not quiet)
+    reporter = Reporter(
+        config, as_json=as_json, quiet=quiet, verbose=verbose, errors=errors, results_to_stderr=to_stdout
+    )
+    code = run_pipe(request, config, reporter) if is_pipe(request) else run_batch(request, config, reporter).exit_code
+    if code:
+        raise typer.Exit(code)
 
 
 def _preview(request: Request, config: ProtectConfig) -> None:

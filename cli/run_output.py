@@ -30,13 +30,24 @@ class Reporter:
     """Prints the events of a run as text or as JSON, see `batch.run.RunObserver`.
 
     Args:
+        quiet: print warnings, errors and JSON only. A log file gets everything.
         errors: the file that failures are written to, for the hint; None for no file.
+        results_to_stderr: stdout is the output picture's.
     """
 
     def __init__(
-        self, config: ProtectConfig, *, as_json: bool, quiet: bool, verbose: bool, errors: Path | None
+        self,
+        config: ProtectConfig,
+        *,
+        as_json: bool,
+        quiet: bool,
+        verbose: bool,
+        errors: Path | None,
+        results_to_stderr: bool = False,
     ) -> None:
         self._config = config
+        self._quiet = quiet
+        self._result = console.say if results_to_stderr else console.result
         self._as_json = as_json
         self._verbose = verbose
         self._errors = errors
@@ -46,7 +57,7 @@ class Reporter:
         self._pictures = 0
 
     def message(self, sentence: str) -> None:
-        self._progress.print_above(lambda: console.say(sentence))
+        self._progress.print_above(lambda: self._say(sentence))
 
     def progress(self, what: str, done: int, total: int | None) -> None:
         self._progress.prepare(what, done, total)
@@ -62,9 +73,9 @@ class Reporter:
         for warning in encoder.warnings:
             console.warn(warning)
         if self._verbose:
-            console.say(f"{encoder.name} from {encoder.origin} on {encoder.device} in {encoder.dtype}")
-            console.say(f"encoder weights sha256 {encoder.digest}")
-            console.say(f"config {json.dumps(self._config.as_dict())}")
+            self._say(f"{encoder.name} from {encoder.origin} on {encoder.device} in {encoder.dtype}")
+            self._say(f"encoder weights sha256 {encoder.digest}")
+            self._say(f"config {json.dumps(self._config.as_dict())}")
 
     def begin(self, pictures: int) -> None:
         self._pictures = pictures
@@ -89,11 +100,11 @@ class Reporter:
             hint = f"all are in {self._errors}" if self._errors else "use --errors FILE to record all"
             console.say(f"and {hidden} more; {hint}")
         if summary.left_out:
-            console.say(f"{_pictures(summary.left_out, 'file')} left out: no picture, or an output of this program")
+            self._say(f"{_pictures(summary.left_out, 'file')} left out: no picture, or an output of this program")
         if summary.stopped:
             console.say(f"stopped: {summary.stopped}")
         if summary.total > 1 or summary.folder:
-            console.say(f"{_TEST_ONLY if self._test_only else ''}{_totals(summary)}")
+            self._say(f"{_TEST_ONLY if self._test_only else ''}{_totals(summary)}")
             if self._as_json:
                 console.result(json.dumps({"summary": summary.as_dict()}))
 
@@ -107,7 +118,13 @@ class Reporter:
         for warning in record.warnings:
             if warning not in self._known_warnings:
                 console.warn(f"{prefix}{warning}")
-        console.result(record.as_json() if self._as_json else _one_picture(record, verbose=self._verbose))
+        if self._as_json:
+            console.result(record.as_json())
+        else:
+            self._result(_one_picture(record, verbose=self._verbose), shown=not self._quiet)
+
+    def _say(self, line: str) -> None:
+        console.say(line, shown=not self._quiet)
 
 
 def show_preview(preview: Preview, measure: Callable[[], Estimate]) -> None:
