@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from pca_protect.batch.device_choice import AUTO_PRESET
 from pca_protect.batch.request import EXISTING, OUTPUT_FORMATS
 from pca_protect.cli import console
 from pca_protect.cli.grouped import SETTINGS_FILE, GroupedCommand
@@ -107,7 +108,15 @@ Format = Annotated[
 Recursive = Annotated[bool, _main("-r", "--recursive", help="Include subfolders.")]
 ModeName = Annotated[str, _main(metavar="NAME", help=f"Objective. {_MODES}.", autocompletion=_starting(MODES))]
 Preset = Annotated[
-    str, _main(metavar="NAME", help=f"Speed against strength: {', '.join(PRESETS)}.", autocompletion=_starting(PRESETS))
+    str,
+    _main(
+        metavar="NAME",
+        help=(
+            f"Speed against strength: {', '.join(PRESETS)}. `auto`: thorough on CUDA, balanced on MPS, fast on the CPU and "
+            "there at the size at which editors work."
+        ),
+        autocompletion=_starting((AUTO_PRESET, *PRESETS)),
+    ),
 ]
 Budget = Annotated[
     int, _main(metavar="LEVELS", help="Largest change of any channel of any pixel, in levels of 255 (L-inf).")
@@ -118,9 +127,9 @@ Vaes = Annotated[
         "--vae",
         metavar="NAME",
         help=(
-            "Encoder of the editors to protect against: a family (editors, classic, today), another name from "
-            "`pca-protect vaes`, a hub id or a file. Repeatable. `auto` is the Stable Diffusion VAE; without it, an embedded "
-            "test model, and the output NAME.test-only.png is not protected.  [default: auto]"
+            "Encoder of the editors to protect against: a name from `pca-protect vaes`, such as classic or today, a hub id or a "
+            "file. Repeatable. `auto`: the Stable Diffusion VAE; without it, a test model, and NAME.test-only.png is not "
+            "protected.  [default: auto]"
         ),
         autocompletion=_vaes,
         show_default=_HIDDEN_DEFAULT,

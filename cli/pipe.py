@@ -62,7 +62,9 @@ def run_pipe(request: Request, config: ProtectConfig, reporter: Reporter) -> int
     failures: tuple[Failure, ...] = ()
     try:
         data = _read(request)
-        protected, format_name = _protected(data, job, request, config, reporter)
+        config, choice = request.completed(config)
+        reporter.configured(config)
+        protected, format_name = _protected(data, job, request, config, choice, reporter)
         _write(protected, format_name, job, request, reporter)
     except PictureError as error:
         failures = (Failure(request.names[0], "", str(error)),)
@@ -140,7 +142,7 @@ def _read(request: Request) -> bytes:
 
 
 def _protected(
-    data: bytes, job: Job, request: Request, config: ProtectConfig, reporter: Reporter
+    data: bytes, job: Job, request: Request, config: ProtectConfig, choice: str, reporter: Reporter
 ) -> tuple[Protected, str]:
     """The protected picture, and the name of the output's format.
 
@@ -171,7 +173,7 @@ def _protected(
         device=config.device,
         precision=config.precision,
     )
-    for sentence in explained(resolved, config):
+    for sentence in explained(resolved, config, choice):
         reporter.message(sentence)
     surrogate = load_resolved(resolved, device=config.device, precision=config.precision, offline=request.offline)
     reporter.loaded(EncoderInfo.of(surrogate))

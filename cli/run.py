@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import typer
 
+from pca_protect.batch.device_choice import AUTO_PRESET, DeviceChoice
 from pca_protect.batch.output_options import OutputOptions
 from pca_protect.batch.preview import preview
 from pca_protect.batch.request import Existing, Request, Shard
@@ -32,7 +33,7 @@ def run(
     output_format: options.Format = None,
     recursive: options.Recursive = False,
     mode: options.ModeName = ProtectConfig.mode,
-    preset: options.Preset = ProtectConfig.preset,
+    preset: options.Preset = AUTO_PRESET,
     budget: options.Budget = ProtectConfig.budget_levels,
     max_visibility: options.MaxVisibility = None,
     until: options.Until = None,
@@ -92,7 +93,7 @@ def run(
         raise UsageError("--for-unknown needs several encoders; give --vae twice or more, or a family, or leave it out")
     config = ProtectConfig(
         mode=mode,
-        preset=preset,
+        preset=ProtectConfig.preset if preset == AUTO_PRESET else preset,
         budget_levels=budget,
         max_visibility=max_visibility,
         until=_until(until),
@@ -130,6 +131,7 @@ def run(
         errors=errors,
         max_failures=max_failures,
         shard=None if shard is None else Shard.parse(shard),
+        device_choice=_device_choice(preset, scales, tile),
         output_options=OutputOptions(
             strip_metadata, strip_gps, notice, allow_lossy, clear_hidden=clear_hidden, marker=not no_marker
         ),
@@ -170,10 +172,17 @@ def _preview(request: Request, config: ProtectConfig) -> None:
         if planned.downloads:
             verb = "has" if len(planned.downloads) == 1 else "have"
             raise ModelError(f"{', '.join(planned.downloads)} {verb} to be downloaded first")
-        surrogate = load_resolved(planned.resolved, device=config.device, precision=config.precision, offline=True)
-        return estimate(planned.to_do, config, surrogate=surrogate, evaluate=request.evaluate)
+        chosen = planned.config
+        surrogate = load_resolved(planned.resolved, device=chosen.device, precision=chosen.precision, offline=True)
+        return estimate(planned.to_do, chosen, surrogate=surrogate, evaluate=request.evaluate)
 
     show_preview(planned, measure)
+
+
+def _device_choice(preset: str, scales: str | None, tile_px: int) -> DeviceChoice | None:
+    if preset != AUTO_PRESET:
+        return None
+    return DeviceChoice(scales=scales is None, tile_px=tile_px == ProtectConfig.tile_px)
 
 
 def _existing(existing: str, *, overwrite: bool, skip_existing: bool) -> Existing:

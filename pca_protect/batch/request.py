@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from pca_protect.batch.device_choice import DeviceChoice
 from pca_protect.batch.output_options import OutputOptions
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
@@ -72,6 +73,8 @@ class Request:
     engine: `local` or `ray`.
     jobs: number of worker processes; None for one per GPU if there are several, else this process.
     ray_address: address of a Ray cluster; None for RAY_ADDRESS, or if that is unset, Ray on this machine only.
+    device_choice: settings that the device decides; None for those of the configuration. On a Ray cluster, whose workers'
+        devices are not known yet, they are those of the configuration.
     output_options: metadata and format.
     mask: a picture whose light areas mark where the others may change.
     offline: use no network.
@@ -100,6 +103,7 @@ class Request:
     engine: str = "local"
     jobs: int | None = None
     ray_address: str | None = None
+    device_choice: DeviceChoice | None = None
     output_options: OutputOptions = field(default_factory=OutputOptions)
     mask: Path | None = None
     offline: bool = False
@@ -122,6 +126,12 @@ class Request:
                 raise UsageError(f"`{name}={value}`: give at least 1")
         if self.ray_address is not None and self.engine != "ray":
             raise UsageError("`ray_address` needs `engine=ray`; add it, or leave the address out")
+
+    def completed(self, config: ProtectConfig) -> tuple[ProtectConfig, str]:
+        """The configuration with the settings that the device decides, and a sentence about them; empty if it decides none."""
+        if self.device_choice is None or self.engine == "ray":
+            return config, ""
+        return self.device_choice.applied(config)
 
     def digest(self, config: ProtectConfig) -> str:
         """SHA-256 in hex of everything that determines an output, except the picture and the encoder's weights."""
