@@ -40,8 +40,9 @@ class DeviceChoice:
             chosen = replace(chosen, scales=_scales(config))
             if self.tile_px:
                 chosen = replace(chosen, tile_px=_WINDOW_PX)
+        steps = chosen.recipe.steps
         device = "the CPU" if kind == "cpu" else kind.upper()
-        sentence = f"preset auto: {preset} on {device}, {chosen.recipe.steps} steps"
+        sentence = f"preset auto: {preset} on {device}, {steps} step{'' if steps == 1 else 's'}"
         if chosen.scales != config.scales:
             sizes = " and ".join(str(scale) if isinstance(scale, str) else f"{scale} px" for scale in chosen.scales)
             sentence += (
