@@ -55,12 +55,17 @@ class Pace:
         """Seconds for one picture; 0 if its size is unknown."""
         if not width_px or not height_px:
             return 0.0
-        tiles = windows(height_px, width_px, tile_px=config.tile_px)
-        encoded = len(tiles) * encoded_pixels(
-            tiles[0], height_px, width_px, sizes(height_px, width_px, config.scales, longest_px=config.posted_px)
-        )  # overlaps count once per window
+        encoded = encoded_per_step(width_px, height_px, config)
         per_step = self.seconds_per_step + self.seconds_per_step_and_pixel * encoded
         return config.recipe.steps * per_step + self.seconds_per_picture + self.seconds_per_pixel * width_px * height_px
+
+
+def encoded_per_step(width_px: int, height_px: int, config: ProtectConfig) -> float:
+    """Approximate number of pixels given to the encoder for one step over a whole picture, at all scales; overlaps of windows
+    count once per window."""
+    tiles = windows(height_px, width_px, tile_px=config.tile_px)
+    seen = sizes(height_px, width_px, config.scales, longest_px=config.posted_px)
+    return len(tiles) * encoded_pixels(tiles[0], height_px, width_px, seen)
 
 
 def measure_pace(
