@@ -45,9 +45,7 @@ class DeviceChoice:
         sentence = f"preset auto: {preset} on {device}, {steps} step{'' if steps == 1 else 's'}"
         if chosen.scales != config.scales:
             sizes = " and ".join(str(scale) if isinstance(scale, str) else f"{scale} px" for scale in chosen.scales)
-            sentence += (
-                f" for editors that work at {sizes}; `preset=thorough` protects at full size as well, and takes longer"
-            )
+            sentence += f" for editors that work at {sizes}; `preset=thorough` works at full size and takes longer"
         return chosen, sentence
 
 
