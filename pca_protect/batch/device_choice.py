@@ -21,7 +21,8 @@ class DeviceChoice:
     """Settings that the device decides, because the user did not.
 
     Attributes:
-        scales, tile_px: whether these, too, are decided, on the CPU.
+        scales: whether these, too, are decided.
+        tile_px: the same, on the CPU.
     """
 
     scales: bool = True
@@ -36,17 +37,26 @@ class DeviceChoice:
         kind = _kind(config.device)
         preset = "balanced" if kind == "cpu" and config.until is not None else _PRESETS[kind]
         chosen = replace(config, preset=preset)
-        if kind == "cpu" and self.scales:
-            chosen = replace(chosen, scales=_scales(config))
-            if self.tile_px:
+        if self.scales:
+            small = _scales(config)
+            chosen = replace(chosen, scales=small if kind == "cpu" else tuple(dict.fromkeys((*small, "native"))))
+            if kind == "cpu" and self.tile_px:
                 chosen = replace(chosen, tile_px=_WINDOW_PX)
         steps = chosen.recipe.steps
         device = "the CPU" if kind == "cpu" else kind.upper()
         sentence = f"preset auto: {preset} on {device}, {steps} step{'' if steps == 1 else 's'}"
         if chosen.scales != config.scales:
-            sizes = " and ".join(str(scale) if isinstance(scale, str) else f"{scale} px" for scale in chosen.scales)
-            sentence += f" for editors that work at {sizes}; `preset=thorough` works at full size and takes longer"
+            sizes = " and ".join(_said(scale) for scale in chosen.scales)
+            sentence += f" for editors that work at {sizes}"
+            if kind == "cpu":
+                sentence += "; `preset=thorough` works at full size and takes longer"
         return chosen, sentence
+
+
+def _said(scale: Scale) -> str:
+    if scale == "native":
+        return "full size"
+    return scale if isinstance(scale, str) else f"{scale} px"
 
 
 def _kind(device: str) -> str:

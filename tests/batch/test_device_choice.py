@@ -28,7 +28,9 @@ def test_each_device_has_a_preset(device: str, preset: str):
     assert chosen.preset == preset
     assert (chosen.mode, chosen.seed, chosen.device) == ("subtle", 3, device)
     assert preset in sentence
-    assert (chosen.scales == config.scales) == (device != "cpu")
+    assert chosen.scales == ((512,) if device == "cpu" else (512, "native"))
+    assert (chosen.tile_px == config.tile_px) == (device != "cpu")
+    assert ("works at full size" in sentence) == (device == "cpu")
 
 
 def test_auto_is_the_first_device_there_is(monkeypatch: pytest.MonkeyPatch):
@@ -52,6 +54,7 @@ def test_auto_is_the_first_device_there_is(monkeypatch: pytest.MonkeyPatch):
 )
 def test_the_cpu_protects_at_the_size_of_the_editors(vae: str, scales: tuple[object, ...]):
     assert DeviceChoice().applied(ProtectConfig(vae=vae, device="cpu"))[0].scales == scales
+    assert DeviceChoice().applied(ProtectConfig(vae=vae, device="cuda"))[0].scales == (*scales, "native")
 
 
 def test_settings_of_the_user_stay():
