@@ -27,6 +27,7 @@ _FLAGS = {
     "output_format": "--format",
     "output_name": "--name",
     "precision": "--precision",
+    "preserve_times": "--preserve-times",
     "preset": "--preset",
     "ray_address": "--ray-address",
     "recursive": "--recursive",

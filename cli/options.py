@@ -346,6 +346,9 @@ Notice = Annotated[
 AllowLossy = Annotated[
     bool, _files("--allow-lossy", help="Allow a .jpg output; compression removes part of the protection.")
 ]
+PreserveTimes = Annotated[
+    bool, _files("-p", "--preserve-times", help="Give outputs the modification times of their pictures.")
+]
 MaxMegapixels = Annotated[
     float | None,
     _many(metavar="N", min=0.001, help="Refuse larger pictures before decoding.", show_default=_HIDDEN_DEFAULT),

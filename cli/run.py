@@ -67,6 +67,7 @@ def run(
     no_marker: options.NoMarker = not OutputOptions.marker,
     notice: options.Notice = OutputOptions.rights_notice,
     allow_lossy: options.AllowLossy = OutputOptions.allow_lossy,
+    preserve_times: options.PreserveTimes = Request.preserve_times,
     max_megapixels: options.MaxMegapixels = None,
     include: options.Include = [],  # noqa: B006 - typer copies it
     exclude: options.Exclude = [],  # noqa: B006
@@ -135,6 +136,7 @@ def run(
         output_options=OutputOptions(
             strip_metadata, strip_gps, notice, allow_lossy, clear_hidden=clear_hidden, marker=not no_marker
         ),
+        preserve_times=preserve_times,
         mask=mask,
         offline=offline,
         fallback=not no_fallback,
@@ -144,7 +146,13 @@ def run(
     if log_file is not None:
         console.log_to(log_file)
     to_stdout = output == STREAM
-    for flag, given in (("--json", as_json and to_stdout), ("--dry-run", dry_run and is_pipe(request))):
+    piped = is_pipe(request)
+    refused = {
+        "--json": as_json and to_stdout,
+        "--dry-run": dry_run and piped,
+        "--preserve-times": preserve_times and piped,
+    }
+    for flag, given in refused.items():
         if given:
             raise UsageError(f"{flag} and a picture on a standard stream are mutually exclusive; leave one of them out")
     if dry_run:

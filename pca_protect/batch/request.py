@@ -15,6 +15,7 @@ from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
 from pca_protect.io.filters import Filter
 from pca_protect.io.naming import NameTemplate
+from pca_protect.io.plan import is_url
 
 Existing = Literal["refuse", "skip", "update", "overwrite"]
 """Treatment of outputs that exist and are not proved finished: a failure, keep, replace if this program made them, or replace."""
@@ -76,6 +77,7 @@ class Request:
     device_choice: settings that the device decides; None for those of the configuration. On a Ray cluster, whose workers'
         devices are not known yet, they are those of the configuration.
     output_options: metadata and format.
+    preserve_times: give outputs the modification times of their pictures; for files, not for buckets.
     mask: a picture whose light areas mark where the others may change.
     offline: use no network.
     fallback: permit `auto` to take the embedded test model.
@@ -105,6 +107,7 @@ class Request:
     ray_address: str | None = None
     device_choice: DeviceChoice | None = None
     output_options: OutputOptions = field(default_factory=OutputOptions)
+    preserve_times: bool = False
     mask: Path | None = None
     offline: bool = False
     fallback: bool = True
@@ -124,6 +127,9 @@ class Request:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"`{name}={value}`: give at least 1")
+        urls = [name for name in (*self.names, self.output or "") if is_url(name)]
+        if self.preserve_times and urls:
+            raise UsageError(f"`preserve_times` is for files, and {urls[0]} is in a bucket; leave it out")
         if self.ray_address is not None and self.engine != "ray":
             raise UsageError("`ray_address` needs `engine=ray`; add it, or leave the address out")
 

@@ -224,6 +224,7 @@ def _work(prepared: _Prepared) -> WorkerConfig:
         temporary=prepared.temporary,
         mask=request.mask,
         evaluate=request.evaluate,
+        preserve_times=request.preserve_times,
         offline=request.offline,
         max_pixels=request.max_pixels or MAX_PIXELS,
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pca_protect.errors import PictureError, UsageError, first_line
 from pca_protect.io.plan import is_url
-from pca_protect.io.write import write_bytes
+from pca_protect.io.write import USUAL_MODE, write_bytes
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -132,19 +132,22 @@ class Store:
                     contents = self._remote.cat_ranges([self._full(one) for one in some], 0, None, on_error="raise")
             yield from map(bytes, contents)
 
-    def write(self, place: str, data: bytes, *, overwrite: bool, temporary: Path | None = None) -> None:
+    def write(
+        self, place: str, data: bytes, *, overwrite: bool, temporary: Path | None = None, mode: int = USUAL_MODE
+    ) -> None:
         """Write atomically: a single upload into a bucket, a temporary file moved into place on a disk.
 
         Args:
             overwrite: permit replacing an existing file or object.
             temporary: folder of the temporary file; for local stores only.
+            mode: see `write_bytes`; for local stores only.
 
         Raises:
             PictureError: the place exists or cannot be written.
         """
         if self._remote is None:
             self.path(place).parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(data, self.path(place), overwrite=overwrite, folder=temporary)
+            write_bytes(data, self.path(place), overwrite=overwrite, folder=temporary, mode=mode)
             return
         try:
             self._remote.pipe_file(self._full(place), data, mode="overwrite" if overwrite else "create")

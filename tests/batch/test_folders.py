@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -174,6 +176,31 @@ def test_two_shards_at_once_make_what_one_run_makes(tmp_path: Path, config: Prot
     run(ask(photos, output=tmp_path / "whole"), config, Recorder())
     assert outputs(tmp_path / "out") == outputs(tmp_path / "whole")
     assert run(ask(photos, output=tmp_path / "out"), config, Recorder()).finished == 9
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="file modes are a POSIX thing")
+@pytest.mark.parametrize("folder", [True, False])
+def test_outputs_are_as_private_as_their_pictures(tmp_path: Path, photos: Path, config: ProtectConfig, folder: bool):
+    picture = photos / "000.png"
+    picture.chmod(0o741)
+    out = tmp_path if folder else tmp_path / "000.protected.png"
+    run(ask(picture, output=out), config, Recorder())
+    assert (tmp_path / "000.protected.png").stat().st_mode & 0o777 == 0o640
+
+
+def test_times_are_kept_on_request(tmp_path: Path, photos: Path, config: ProtectConfig):
+    then = 1_234_567_890_123_456_000
+    for path in photos.rglob("*.png"):
+        os.utime(path, ns=(then, then))
+    request = ask(photos, output=tmp_path / "out", preserve_times=True)
+    assert run(request, config, Recorder()).protected == 6
+    found = {path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")}
+    assert len(found) == 1
+    assert abs(found.pop() - then) < 1_000_000, "disks round"
+    assert run(request, config, Recorder()).finished == 6
+    assert run(replace(request, preserve_times=False), config, Recorder()).finished == 6
+    with pytest.raises(UsageError, match="is for files, and s3://b/in is in a bucket"):
+        replace(request, names=("s3://b/in",))
 
 
 def test_what_is_skipped_is_told(tmp_path: Path, photos: Path, config: ProtectConfig):
