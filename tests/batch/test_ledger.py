@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from small_disk import small_disk
 
 from pca_protect.batch.classify import Evidence, classify, digest_of, refuse
 from pca_protect.batch.ledger import (
@@ -349,3 +351,18 @@ def test_errors_never_replace_a_file_that_is_none(tmp_path: Path):
         check_errors_file(tmp_path / "photo.jpg")
     with pytest.raises(UsageError, match="no such folder"):
         check_errors_file(tmp_path / "missing" / "errors.jsonl")
+
+
+def test_a_disk_that_fills_in_the_ledger_tears_no_other_line(tmp_path: Path):
+    """The line that does not fit fails; after room was made, the segment goes on behind the torn line."""
+    with small_disk(tmp_path) as disk:
+        segment = Segment(disk, "1")
+        segment.append(line("first"))
+        (disk / "filler").write_bytes(bytes(os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize))
+        with pytest.raises(OSError, match=r"No space left|only be written in part"):
+            collections.deque(segment.append(line(f"{'long' * 50}{number}")) for number in range(1000))
+        (disk / "filler").unlink()
+        segment.append(line("last"))
+        segment.close()
+        known = set(read_ledger(Store(str(disk))))
+    assert {"first", "last"} <= known
