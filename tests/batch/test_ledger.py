@@ -129,6 +129,20 @@ def test_journals_of_earlier_versions_are_read_and_merged(tmp_path: Path):
     assert len(merged.read_text().splitlines()) == 4
 
 
+def test_folders_that_vanish_while_they_are_listed_are_passed_over(tmp_path: Path):
+    """As the temporary folder of a run does while `status` lists its output folder."""
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    listing = Store(str(tmp_path)).listed()
+    first = next(listing).place
+    for folder in (tmp_path / name for name in "abc" if f"{name}/file" != first):
+        (folder / "file").unlink()
+        folder.rmdir()
+    assert [stored.place for stored in listing] == []
+    assert list(Store(str(tmp_path / "missing")).listed()) == []
+
+
 def test_merging_keeps_what_is_known(tmp_path: Path):
     store = Store(str(tmp_path))
     put(tmp_path, "1", line("a"), line("a", written=True, output_tag="1"), line("b"))
