@@ -28,8 +28,9 @@ class JobStatus:
         jobs_ahead: jobs that run before this one; 0 for the running job.
         phase: of the work, as a phrase; empty before the job runs.
         share: of the work that is done, in [0, 1].
-        seconds_left: extrapolated from the rate so far; None if unknown.
+        seconds_left: extrapolated from the rate at the last report, counting down since; None if unknown.
         stopping: the job is cancelled and ends after the current step.
+        parts: the state of each part of the work by its name: a picture of several.
     """
 
     jobs_ahead: int
@@ -37,6 +38,7 @@ class JobStatus:
     share: float
     seconds_left: float | None
     stopping: bool
+    parts: dict[str, str]
 
 
 class Job(Generic[Result]):
@@ -49,10 +51,12 @@ class Job(Generic[Result]):
         self._phase, self._share = "", 0.0
         self._first_report: tuple[float, float] | None = None
         """Time and value of the first share above 0."""
+        self._expected_end: float | None = None
+        self._parts: dict[str, str] = {}
         self._result: Result | None = None
         self._error: PcaProtectError | None = None
 
-    def report(self, phase: str, share: float | None = None) -> None:
+    def set_progress(self, phase: str, share: float | None = None) -> None:
         """Called by the work: the current phase and the share that is done.
 
         Raises:
@@ -61,15 +65,25 @@ class Job(Generic[Result]):
         if self._stop.is_set():
             raise Cancelled(_STOPPED)
         self._phase = phase
-        if share is not None:
-            if share > 0 and self._first_report is None:
-                self._first_report = (time.monotonic(), share)
-            self._share = share
+        if share is None or share == self._share:
+            return
+        self._share = share
+        if self._first_report is None:
+            self._first_report = (time.monotonic(), share)
+            return
+        began, first = self._first_report
+        if share > first:
+            now = time.monotonic()
+            self._expected_end = now + (now - began) / (share - first) * (1 - share)
+
+    def set_part(self, name: str, state: str) -> None:
+        """Called by the work: the state of a part, in a word."""
+        self._parts = {**self._parts, name: state}
 
     def cancel(self) -> None:
         """Ends a waiting job at once and a running job at its next report."""
         self._stop.set()
-        if self._queue.withdraw(self):
+        if self._queue.remove(self):
             self._end(error=Cancelled(_STOPPED))
 
     @property
@@ -77,12 +91,11 @@ class Job(Generic[Result]):
         return self._finished.is_set()
 
     @property
-    def job_status(self) -> JobStatus:
-        left = None
-        if self._first_report is not None and self._share > self._first_report[1]:
-            began, share = self._first_report
-            left = (time.monotonic() - began) / (self._share - share) * (1 - self._share)
-        return JobStatus(self._queue.jobs_ahead(self), self._phase, self._share, left, self._stop.is_set())
+    def status(self) -> JobStatus:
+        left = None if self._expected_end is None else max(0.0, self._expected_end - time.monotonic())
+        return JobStatus(
+            self._queue.position(self), self._phase, self._share, left, self._stop.is_set(), dict(self._parts)
+        )
 
     def result(self) -> Result:
         """Waits until the job ends.
@@ -99,7 +112,7 @@ class Job(Generic[Result]):
         """Runs the work and stores its result or error. Called once, by the queue."""
         assert self._work is not None
         try:
-            self.report("Starting")
+            self.set_progress("Starting")
             result = self._work(self)
         except PcaProtectError as error:
             self._end(error=error)
@@ -133,7 +146,7 @@ class JobQueue:
         """Appends a job.
 
         Args:
-            work: called with its job, for `report`.
+            work: called with its job, for `set_progress`.
 
         Raises:
             UsageError: the queue is full or closed.
@@ -153,11 +166,17 @@ class JobQueue:
         with self._changed:
             return self._running is not None or bool(self._waiting)
 
-    def jobs_ahead(self, job: Job[Any]) -> int:
+    @property
+    def has_waiting(self) -> bool:
+        with self._changed:
+            return bool(self._waiting)
+
+    def position(self, job: Job[Any]) -> int:
+        """Number of jobs that run before this one."""
         with self._changed:
             return self._waiting.index(job) + (self._running is not None) if job in self._waiting else 0
 
-    def withdraw(self, job: Job[Any]) -> bool:
+    def remove(self, job: Job[Any]) -> bool:
         """Removes a waiting job. Returns False if the job is not waiting."""
         with self._changed:
             if job not in self._waiting:

@@ -98,8 +98,10 @@ class _Prepared:
 
 
 def _prepare(request: Request, config: ProtectConfig, observer: RunObserver, cleanup: ExitStack) -> _Prepared:
-    load = cache(lambda resolved: _load(resolved, request, config))
     inputs = find(request, observer.progress)
+    config, choice = request.completed(config)
+    observer.configured(config)
+    load = cache(lambda resolved: _load(resolved, request, config))
     folder = inputs.in_folder
     temporary = cleanup.enter_context(output_lock(folder, request.shard)) if folder is not None else None
     classified = classify_inputs(
@@ -114,7 +116,7 @@ def _prepare(request: Request, config: ProtectConfig, observer: RunObserver, cle
         observer.message(message)
     prepared = _Prepared(request, config, inputs, classified, load, temporary, new_name())
     if prepared.to_do:
-        for message in explained(classified.resolved, config):
+        for message in explained(classified.resolved, config, choice):
             observer.message(message)
     return prepared
 
