@@ -71,7 +71,7 @@ def _on_page(sentence: str) -> str:
             "fully transparent pixels hold colours that viewers hide and editors can read, and that are not protected; tick "
             f"“{CLEAR_HIDDEN}” under Advanced"
         )
-    return in_flags(sentence)
+    return in_flags(sentence).replace("`", "")
 
 
 _environment = Environment(
