@@ -1,4 +1,4 @@
-"""Take the README's screenshot of the page: the astronaut before and after protection against `pocket`, and edited:
+"""Take a screenshot of the page: the astronaut before and after protection against `pocket`, and edited:
 
     python tools/take_screenshot.py --address http://127.0.0.1:7860 --out docs/figures/page.png
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from playwright.sync_api import ViewportSize, sync_playwright
 
 ASTRONAUT = Path(__file__).parent.parent / "examples" / "astronaut.png"
-SIZE: ViewportSize = {"width": 1280, "height": 1830}
+SIZE: ViewportSize = {"width": 1280, "height": 900}
 MILLISECONDS = 300_000
 
 
@@ -40,7 +40,7 @@ def main() -> None:
         page.get_by_role("button", name="Compare edits").click()
         page.locator("#edits figure").nth(4).wait_for()
         page.evaluate("scrollTo(0, 0)")
-        page.screenshot(path=options.out)
+        page.screenshot(path=options.out, full_page=True)
         browser.close()
 
 
