@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Annotated
 
@@ -34,6 +35,13 @@ RootPath = Annotated[
 ]
 MaxUpload = Annotated[int, typer.Option(metavar="MB", min=1, help="Largest uploaded file.")]
 
+JobSeconds = Annotated[
+    float | None,
+    typer.Option(
+        metavar="S", min=1, help="Time limit of a job; finished pictures are kept.  [default: none]", show_default=False
+    ),
+]
+
 
 def ui(
     host: Host = HOST,
@@ -43,6 +51,7 @@ def ui(
     offline: options.Offline = False,
     max_megapixels: options.MaxMegapixels = None,
     max_upload: MaxUpload = 200,
+    job_seconds: JobSeconds = None,
     allowed_host: AllowedHosts = None,
     root_path: RootPath = "",
 ) -> None:
@@ -62,6 +71,7 @@ def ui(
     limits = Limits(
         max_pixels=MAX_PIXELS if max_megapixels is None else round(max_megapixels * 1_000_000),
         max_megabytes=max_upload,
+        job_seconds=math.inf if job_seconds is None else job_seconds,
     )
     visible_host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     address = f"http://{visible_host}:{port}"

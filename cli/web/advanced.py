@@ -11,6 +11,7 @@ from pca_protect.cli.web import templates
 from pca_protect.cli.web.form import (
     AIM_NOTES,
     AIMS,
+    CLEAR_HIDDEN,
     DESTINATION,
     DESTINATIONS,
     PARTS,
@@ -104,6 +105,7 @@ def advanced_inputs(*, offline: bool) -> AdvancedInputs:
         )
         strip_gps = gr.Checkbox(False, label="Remove location", elem_id="gps")
         strip_metadata = gr.Checkbox(False, label="Remove all metadata", elem_id="metadata")
+        clear_hidden = gr.Checkbox(False, label=CLEAR_HIDDEN, elem_id="clear-hidden")
     quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
     mode.change(lambda name: templates.note(AIM_NOTES[name]), mode, aim_note, **quiet)
     region.change(lambda name: gr.update(visible=name == "paint"), region, painted, **quiet)
@@ -121,6 +123,7 @@ def advanced_inputs(*, offline: bool) -> AdvancedInputs:
         notice,
         strip_gps,
         strip_metadata,
+        clear_hidden,
     ]
     return AdvancedInputs(
         mode, preset, vaes, more_vaes, survive, scales, max_visibility, painted, inputs=inputs, timed=timed

@@ -48,6 +48,8 @@ def command(
         words.append("--strip-metadata")
     if form.strip_gps:
         words.append("--strip-gps")
+    if form.clear_hidden:
+        words.append("--clear-hidden")
     if form.rights_notice:
         words += ["--notice", form.rights_notice]
     if offline:

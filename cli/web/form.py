@@ -103,6 +103,9 @@ PARTS: list[Choice] = [
     ("Where I paint", "paint"),
 ]
 
+CLEAR_HIDDEN = "Clear the hidden colours of transparent pixels"
+"""Label of the input."""
+
 NOTICE = "No part of this picture may be used for text and data mining or to train generative AI."
 """Rights notice of the opt-out."""
 
@@ -145,6 +148,7 @@ class FormState:
     max_visibility: float = 0.0
     strip_gps: bool = False
     strip_metadata: bool = False
+    clear_hidden: bool = False
     rights_notice: str = ""
 
     def config(self, device: str) -> ProtectConfig:
@@ -170,7 +174,10 @@ class FormState:
     @property
     def output_options(self) -> OutputOptions:
         return OutputOptions(
-            strip_metadata=self.strip_metadata, strip_gps=self.strip_gps, rights_notice=self.rights_notice
+            strip_metadata=self.strip_metadata,
+            strip_gps=self.strip_gps,
+            clear_hidden=self.clear_hidden,
+            rights_notice=self.rights_notice,
         )
 
 

@@ -50,6 +50,7 @@ def form_of(values: Sequence[Any], *, offline: bool) -> FormState:
         notice,
         strip_gps,
         strip_metadata,
+        clear_hidden,
     ) = values
     names = (*vaes, *more_vaes)
     return FormState(
@@ -64,6 +65,7 @@ def form_of(values: Sequence[Any], *, offline: bool) -> FormState:
         rights_notice=NOTICE if notice else "",
         strip_gps=bool(strip_gps),
         strip_metadata=bool(strip_metadata),
+        clear_hidden=bool(clear_hidden),
     )
 
 

@@ -239,7 +239,7 @@ async def _watch(job: Job[Result]) -> AsyncIterator[tuple[str, str]]:
         await asyncio.sleep(_POLL_SECONDS)
 
 
-FORM_LENGTH = 14
+FORM_LENGTH = 15
 """Number of the inputs `form` of `build_page`."""
 _VAES, _MORE_VAES = 5, 6
 """Their positions among them."""

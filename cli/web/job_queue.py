@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -44,8 +45,8 @@ class JobStatus:
 class Job(Generic[Result]):
     """Submitted work. Created by `JobQueue.submit`."""
 
-    def __init__(self, queue: JobQueue, work: Callable[[Job[Result]], Result]) -> None:
-        self._queue = queue
+    def __init__(self, queue: JobQueue, work: Callable[[Job[Result]], Result], *, limit_seconds: float) -> None:
+        self._queue, self._limit_seconds, self._began = queue, limit_seconds, math.inf
         self._work: Callable[[Job[Result]], Result] | None = work
         self._stop, self._finished = threading.Event(), threading.Event()
         self._phase, self._share = "", 0.0
@@ -61,9 +62,15 @@ class Job(Generic[Result]):
 
         Raises:
             Cancelled: the job is cancelled.
+            UsageError: the job has run for longer than the queue's limit.
         """
         if self._stop.is_set():
             raise Cancelled(_STOPPED)
+        if time.monotonic() - self._began > self._limit_seconds:
+            raise UsageError(
+                f"the job took longer than {self._limit_seconds:g} s, the limit of this page; choose a faster preset, a smaller "
+                "picture or fewer pictures"
+            )
         self._phase = phase
         if share is None or share == self._share:
             return
@@ -111,6 +118,7 @@ class Job(Generic[Result]):
     def run(self) -> None:
         """Runs the work and stores its result or error. Called once, by the queue."""
         assert self._work is not None
+        self._began = time.monotonic()
         try:
             self.set_progress("Starting")
             result = self._work(self)
@@ -132,9 +140,14 @@ class Job(Generic[Result]):
 
 
 class JobQueue:
-    """A worker thread and its waiting jobs. Thread-safe."""
+    """A worker thread and its waiting jobs. Thread-safe.
 
-    def __init__(self) -> None:
+    Args:
+        limit_seconds: time from the start of a job's work to its failure, checked at each of its reports.
+    """
+
+    def __init__(self, *, limit_seconds: float = math.inf) -> None:
+        self._limit_seconds = limit_seconds
         self._waiting: list[Job[Any]] = []
         self._running: Job[Any] | None = None
         self._closed = False
@@ -151,7 +164,7 @@ class JobQueue:
         Raises:
             UsageError: the queue is full or closed.
         """
-        job: Job[Result] = Job(self, work)
+        job: Job[Result] = Job(self, work, limit_seconds=self._limit_seconds)
         with self._changed:
             if self._closed:
                 raise UsageError("the page is being closed; start it again to submit a job")

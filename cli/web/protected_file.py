@@ -117,7 +117,7 @@ def protect_one(
         else file,
         change=put(_amplified_difference(protected), media_type="image/jpeg"),
         mask="" if mask is None else put(_mask_png(mask), media_type=_PNG, name=MASK_NAME),
-        opaque=put(_opaque_png(protected.picture), media_type=_PNG) if is_transparent(picture) else "",
+        opaque=put(_opaque_png(protected.picture), media_type=_PNG) if _is_transparent(picture) else "",
     )
 
 
@@ -141,7 +141,7 @@ def _mask_png(mask: Mask) -> bytes:
     return encode_picture(from_pil(Image.fromarray(np.where(mask, 255, 0).astype(np.uint8))), "PNG")
 
 
-def is_transparent(picture: Picture) -> bool:
+def _is_transparent(picture: Picture) -> bool:
     """Whether some pixels are not opaque."""
     return picture.alpha is not None and bool((picture.alpha < np.iinfo(picture.alpha.dtype).max).any())
 

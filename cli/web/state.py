@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +30,14 @@ class Limits:
     max_megabytes: of an uploaded file.
     max_pictures: of a job.
     max_total_megabytes: of all uploaded files of all sessions, and of all results.
+    job_seconds: of a job that computes.
     """
 
     max_pixels: int
     max_megabytes: int
     max_pictures: int = 200
     max_total_megabytes: int = 10_000
+    job_seconds: float = math.inf
 
     def check_number(self, pictures: int) -> None:
         """Raises:
@@ -64,7 +67,7 @@ class AppState:
     ) -> None:
         self.uploads, self.files = Uploads(uploads, max_pixels=limits.max_pixels), files
         self.device, self.offline, self.limits, self.warning = device, offline, limits, warning
-        self.queue, self.downloads = JobQueue(), JobQueue()
+        self.queue, self.downloads = JobQueue(limit_seconds=limits.job_seconds), JobQueue()
         self.models = ModelCache(device, offline=offline)
         self.sessions = Sessions()
 

@@ -13,9 +13,11 @@ from markupsafe import Markup
 
 from pca_protect.cli import console
 from pca_protect.cli.flags import in_flags
+from pca_protect.cli.web.form import CLEAR_HIDDEN
 from pca_protect.cli.web.job_queue import JobStatus
 from pca_protect.cli.web.protect_job import JobResult
-from pca_protect.cli.web.protected_file import AMPLIFICATION, is_transparent
+from pca_protect.cli.web.protected_file import AMPLIFICATION
+from pca_protect.io.hidden_colors import HIDDEN
 from pca_protect.surrogates.registry import REGISTRY
 
 if TYPE_CHECKING:
@@ -29,7 +31,6 @@ class UploadSummary:
 
     Attributes:
         read_warnings: see `Picture.read_warnings`.
-        transparent: some pixels are not opaque.
     """
 
     name: str
@@ -37,7 +38,6 @@ class UploadSummary:
     height: int
     frames: int
     read_warnings: tuple[str, ...]
-    transparent: bool
 
     @classmethod
     def of(cls, picture: Picture) -> UploadSummary:
@@ -47,7 +47,6 @@ class UploadSummary:
             picture.height,
             1 + len(picture.following),
             picture.read_warnings,
-            is_transparent(picture),
         )
 
 
@@ -65,6 +64,16 @@ def _time_left(seconds: float) -> str:
     return console.duration(5 * math.ceil(max(seconds, 1.0) / 5))
 
 
+def _on_page(sentence: str) -> str:
+    """A sentence of the program with the page's inputs, or flags, in place of settings."""
+    if sentence == HIDDEN:
+        return (
+            "fully transparent pixels hold colours that viewers hide and editors can read, and that are not protected; tick "
+            f"“{CLEAR_HIDDEN}” under Advanced"
+        )
+    return in_flags(sentence).replace("`", "")
+
+
 _environment = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
     autoescape=True,
@@ -74,7 +83,7 @@ _environment = Environment(
 )
 _environment.filters |= {
     "duration": console.duration,
-    "in_flags": in_flags,
+    "on_page": _on_page,
     "visibility": _visibility,
     "time_left": _time_left,
 }

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from pca_protect.batch.begin import Classified, Inputs, classify_inputs, find
 from pca_protect.batch.bucket_ledger import BucketLedger, end_plans, plan_place, write_plan
 from pca_protect.batch.classify import output_key
-from pca_protect.batch.ledger import STATE, merge_segments, new_name
+from pca_protect.batch.ledger import STATE, new_name
 from pca_protect.batch.listing import write_errors
+from pca_protect.batch.merge import merge_segments
 from pca_protect.batch.observer import RunObserver
 from pca_protect.batch.outcome import EncoderInfo, Outcome, Summary
 from pca_protect.batch.output_lock import output_lock, sole_writer

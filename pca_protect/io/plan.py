@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -113,7 +114,8 @@ def plan(
     conflicts.update(_originals(jobs))
     if conflicts and len(conflicts) == sum(not job.source.problem for job in jobs):
         raise UsageError(next(iter(conflicts.values())))
-    jobs = [replace(job, conflict=conflicts.get(index, "")) for index, job in enumerate(jobs)]
+    for index, conflict in conflicts.items():
+        jobs[index] = replace(jobs[index], conflict=conflict)
     if folder is None:
         for parent in {Path(job.target).parent for job in jobs if not job.source.problem}:
             check_folder(parent)
@@ -229,27 +231,40 @@ def _resolve_collisions(jobs: list[Job]) -> tuple[list[Job], dict[int, str]]:
     return kept, conflicts
 
 
-def _file_names(jobs: list[Job]) -> list[str]:
+def _file_names(jobs: list[Job]) -> Iterator[str]:
     """The targets, spelled so that names of one file are equal. A disk is asked about case if names differ in nothing else."""
 
     @cache
     def folder_of(parent: str) -> str:
-        return parent if is_url(parent) else os.path.realpath(parent)
+        return os.path.realpath(parent)
 
     @cache
     def folds(parent: str) -> bool:
-        return not is_url(parent) and ignores_case(Path(parent))
+        return ignores_case(Path(parent))
 
-    split = [os.path.split(job.target) for job in jobs]
-    exact = [f"{folder_of(parent)}/{name}" for parent, name in split]
-    folded = [unicodedata.normalize("NFC", name).casefold() for name in exact]
-    spellings: dict[str, set[str]] = {}
-    for name, key in zip(exact, folded, strict=True):
-        spellings.setdefault(key, set()).add(name)
-    return [
-        key if len(spellings[key]) > 1 and folds(parent) else name
-        for name, key, (parent, _) in zip(exact, folded, split, strict=True)
-    ]
+    def exact(target: str) -> str:
+        parent, name = os.path.split(target)
+        return f"{folder_of(parent)}/{name}"
+
+    first: dict[str, str] = {}
+    ambiguous: set[str] = set()
+    for job in jobs:
+        if not is_url(job.target):
+            name = exact(job.target)
+            if first.setdefault(_folded(name), name) != name:
+                ambiguous.add(_folded(name))
+    del first  # as large as the jobs
+    for job in jobs:
+        if is_url(job.target):
+            yield job.target
+            continue
+        name = exact(job.target)
+        key = _folded(name) if ambiguous else name
+        yield key if key in ambiguous and folds(os.path.split(job.target)[0]) else name
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _originals(jobs: list[Job]) -> dict[int, str]:

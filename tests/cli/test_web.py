@@ -251,6 +251,16 @@ def test_try_it_and_compare_edits(visit: Visit):
     assert len(set(visit.page.locator(".edits img").evaluate_all(_CONTENT))) == 5
 
 
+def test_a_long_list_leaves_protect_on_the_first_screen(visit: Visit, tmp_path: Path):
+    files = [tmp_path / f"{number}.png" for number in range(40)]
+    for file in files:
+        Image.new("RGB", (16, 16)).save(file)
+    visit.choose(*files)
+    box = visit.button("Protect").bounding_box()
+    assert box is not None
+    assert box["y"] + box["height"] < 900
+
+
 def test_the_keyboard_alone(visit: Visit, pictures: Path):
     """Protect is at most five stops away from the top of the page."""
     visit.choose(pictures / "small.jpg")  # what the first button opens is the system's own dialog

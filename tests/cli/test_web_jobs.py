@@ -98,6 +98,24 @@ def test_nothing_of_the_work_stays_in_memory(queue: JobQueue, ends: Callable[[Jo
     assert left[0]() is None
 
 
+def test_a_job_over_its_time_limit_fails_and_the_next_one_runs(monkeypatch: pytest.MonkeyPatch):
+    now = [100.0]
+    monkeypatch.setattr(job_queue_module.time, "monotonic", lambda: now[0])
+
+    def work(job: Job[int]) -> int:
+        for step in range(1, 5):
+            now[0] += 4.0
+            job.set_progress("Working", step / 10)
+        return step
+
+    queue = JobQueue(limit_seconds=10.0)
+    with pytest.raises(UsageError, match="longer than 10 s"):
+        queue.submit(work).result()
+    assert now[0] == 112.0
+    assert queue.submit(lambda job: "yes").result() == "yes"
+    queue.close()
+
+
 def test_a_long_queue_takes_no_more(queue: JobQueue):
     gate = Gate()
     queue.submit(gate)

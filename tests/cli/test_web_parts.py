@@ -143,6 +143,7 @@ CHOICES = [
     *(FormState(scales=scales) for _, scales in SIZES if scales != EDITOR_SIZES),
     FormState(rights_notice=NOTICE),
     FormState(strip_metadata=True),
+    FormState(clear_hidden=True),
     FormState(region="face"),
 ]
 

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,10 +22,13 @@ from pca_protect.image.tensors import Mask
 
 pytest.importorskip("flip_evaluator", reason="needs the extra `eval`")
 
+from pca_protect.cli.web import job_queue as job_queue_module
 from pca_protect.cli.web import model_cache as model_cache_module
+from pca_protect.cli.web import protect_job as protect_job_module
 from pca_protect.cli.web import protected_file, templates
 from pca_protect.cli.web.edit_preview import EditPreview, preview_edits
 from pca_protect.cli.web.files import FileStore
+from pca_protect.cli.web.form import CLEAR_HIDDEN, FormState
 from pca_protect.cli.web.job_queue import Job, JobQueue
 from pca_protect.cli.web.model_cache import ModelCache
 from pca_protect.cli.web.protect_job import JobResult, ProtectRequest, protect_all
@@ -51,10 +55,16 @@ class Workplace:
         self.files = files
         files.open_session(SESSION)
 
-    def protect(self, *pictures: Path, mask: Mask | None = None, **settings: object) -> JobResult:
+    def protect(
+        self,
+        *pictures: Path,
+        mask: Mask | None = None,
+        output_options: OutputOptions = OutputOptions(),  # noqa: B008 - immutable
+        **settings: object,
+    ) -> JobResult:
         config = ProtectConfig(**{"vae": "pocket", "device": "cpu", "preset": "instant", **settings})  # type: ignore[arg-type]
         request = ProtectRequest(
-            self.uploads.of(SESSION, [str(path) for path in pictures]), config, OutputOptions(), mask
+            self.uploads.of(SESSION, [str(path) for path in pictures]), config, output_options, mask
         )
         return self.queue.submit(
             lambda job: protect_all(job, SESSION, request, uploads=self.uploads, models=self.models, files=self.files)
@@ -211,6 +221,41 @@ def test_editors_see_the_colours_under_transparency(workplace: Workplace):
     assert plain.opaque == ""
     shown = templates.runs([JobResult((clear,), (), (), ""), JobResult((plain,), (), (), "")])
     assert shown.count("What editors see without transparency") == 1
+
+
+def test_a_time_limit_keeps_the_finished_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    limited = Workplace(tmp_path, queue=JobQueue(limit_seconds=3600.0))
+    real, elapsed = protect_job_module.protect_one, [0.0]
+    clock = job_queue_module.time.monotonic
+
+    def slow(*arguments: object, **settings: object) -> object:
+        finished = real(*arguments, **settings)  # type: ignore[arg-type]
+        elapsed[0] += 4000.0
+        return finished
+
+    monkeypatch.setattr(protect_job_module, "protect_one", slow)
+    monkeypatch.setattr(job_queue_module, "time", SimpleNamespace(monotonic=lambda: clock() + elapsed[0]))
+    found = limited.protect(upload(limited, "one.png"), upload(limited, "two.png"))
+    assert [one.name for one in found.done] == ["one.protected.png"]
+    (failure,) = found.failed
+    assert failure.startswith("stopped after 1 of 2 pictures, which are kept: the job took longer than 3600 s")
+    limited.queue.close()
+
+
+def test_hidden_colours_are_reported_and_cleared_on_request(workplace: Workplace):
+    path = workplace.folder / "uploads" / "cut out.png"
+    pixels = np.dstack([np.asarray(smooth_picture(72, 56)), np.full((56, 72), 255, np.uint8)])
+    pixels[:, :20, 3] = 0
+    Image.fromarray(pixels).save(path)
+    (chosen,) = workplace.uploads.of(SESSION, [str(path)])
+    listed = templates.uploads([templates.UploadSummary.of(workplace.uploads.read(chosen))], [])
+    assert CLEAR_HIDDEN in listed
+    (kept,) = workplace.protect(path).done
+    assert (np.asarray(workplace.shown(kept.opaque))[:, :20] == pixels[:, :20, :3]).all()
+    assert CLEAR_HIDDEN in templates.runs([JobResult((kept,), (), (), "")])
+    (cleared,) = workplace.protect(path, output_options=FormState(clear_hidden=True).output_options).done
+    assert (np.asarray(workplace.shown(cleared.opaque))[:, :20] == 0).all()
+    assert CLEAR_HIDDEN not in templates.runs([JobResult((cleared,), (), (), "")])
 
 
 def test_a_run_teaches_the_pace(workplace: Workplace):
