@@ -125,7 +125,8 @@ class EditingConfig(EditsConfig):
         arms: names of `ARMS`; the two noise controls are always measured.
         own_controls: those of `arms` with controls made from their own perturbation, see `controls.OWN_CONTROLS`.
         budgets: in 8-bit levels.
-        strength, guidance, steps: of the editor; None for the editor's default.
+        strengths: of the editor, each measured; empty for the editor's default. Editors without a strength ignore them.
+        guidance, steps: of the editor; None for the editor's default.
         metrics: names of `METRICS`.
         visible: further metrics, for the visibility of the protection only.
     """
@@ -135,7 +136,7 @@ class EditingConfig(EditsConfig):
     arms: tuple[str, ...] = DEFAULT_ARMS
     own_controls: tuple[str, ...] = DECIDED_ARMS
     budgets: tuple[int, ...] = (16,)
-    strength: float | None = None
+    strengths: tuple[float, ...] = ()
     guidance: float | None = None
     steps: int | None = None
     metrics: tuple[str, ...] = DEFAULT_METRICS
@@ -146,6 +147,8 @@ class EditingConfig(EditsConfig):
         arms_named((*self.arms, *self.own_controls))
         metrics_named((*self.metrics, *self.visible))
         distinct(editor=self.editors, budget=self.budgets)
+        if self.strengths:
+            distinct(strength=self.strengths)
         for budget in self.budgets:
             ProtectConfig(budget_levels=budget)
 

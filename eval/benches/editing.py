@@ -63,21 +63,25 @@ def measure_editing(
     bench = Bench(table, config, folder, on_progress)
     editors = [load_editor(name, device=config.device, precision=config.precision) for name in config.editors]
     skipped: list[Row] = []
-    work = [_prepared(editor, config, bench.device, skipped) for editor in editors]
+    work = [
+        (label, *_prepared(editor, settings, config, bench.device, skipped))
+        for editor in editors
+        for label, settings in _settings(editor, config, skipped).items()
+    ]
     results = bench.open(
         editor_weights={editor.name: editor.digest for editor in editors},
         vae_weights={editor.name: editor.surrogate.digest for editor in editors},
     )
     finished = Finished({}, ())
     measured: list[Measured] = []
-    for trial, target, arms in work:
-        name = trial.editor.name
+    for name, trial, target, arms in work:
         pictures = list(bench.pictures)
         one = Work(
             config,
             trial,
             target,
             results,
+            label=name,
             arms=arms,
             pictures=pictures,
             folder=folder / "pictures" / name.lstrip("/").replace("/", "_"),
@@ -85,15 +89,17 @@ def measure_editing(
         )
         bench.each_picture(name, one.measure, editor=name)
         whole = [path.name for path in pictures if one.has(path.name)]
-        names = tuple(arm.name for arm in arms)
-        measured.append(Measured(name, trial.prompts, whole, one.entries(whole), names, config.seeds))
-        tables = {name: [row for one in measured for row in rows(one, config)] for name, rows in _TABLES[table].items()}
+        arm_names = tuple(arm.name for arm in arms)
+        measured.append(Measured(name, trial.prompts, whole, one.entries(whole), arm_names, config.seeds))
+        tables = {
+            title: [row for one in measured for row in rows(one, config)] for title, rows in _TABLES[table].items()
+        }
         finished = bench.finish({**tables, **({"skipped": skipped} if skipped else {})})
     return finished
 
 
 def _prepared(
-    editor: Editor, config: EditingConfig, device: torch.device, skipped: list[Row]
+    editor: Editor, settings: EditSettings, config: EditingConfig, device: torch.device, skipped: list[Row]
 ) -> tuple[Trial, Target, list[Arm]]:
     """Trial, target and possible arms of an editor. Adds rows to `skipped`.
 
@@ -102,7 +108,7 @@ def _prepared(
     """
     trial = Trial(
         editor=editor,
-        settings=_settings(editor, config, skipped),
+        settings=settings,
         prompts=tuple(prompts_for(editor, config.prompts)),
         seeds=config.seeds,
         metrics=load_metrics(config.metrics, size_px=editor.size_px, device=device),
@@ -121,7 +127,8 @@ def _prepared(
     for arm in arms:
         reason = why if arm.needs == "denoiser" else refusal(arm, editor.surrogate)
         if reason:
-            skipped.append({"editor": editor.name, "skipped": f"arm {arm.name}", "reason": reason})
+            row: Row = {"editor": editor.name, "skipped": f"arm {arm.name}", "reason": reason}
+            skipped += [row] if row not in skipped else []
         else:
             possible.append(arm)
     if all(arm.needs == "nothing" for arm in possible):
@@ -131,16 +138,22 @@ def _prepared(
     return trial, target, possible
 
 
-def _settings(editor: Editor, config: EditingConfig, skipped: list[Row]) -> EditSettings:
-    own = editor.settings
-    strength = own.strength if config.strength is None else config.strength
-    if config.strength is not None and own.strength is None:
-        reason = f"an editor of kind {editor.kind} has none"
-        skipped.append({"editor": editor.name, "skipped": f"strength {config.strength:g}", "reason": reason})
-        strength = None
-    return replace(
-        own,
-        strength=strength,
-        guidance=own.guidance if config.guidance is None else config.guidance,
-        steps=own.steps if config.steps is None else config.steps,
+def _settings(editor: Editor, config: EditingConfig, skipped: list[Row]) -> dict[str, EditSettings]:
+    """Label in the column `editor` -> settings, one for each strength."""
+    own = replace(
+        editor.settings,
+        guidance=editor.settings.guidance if config.guidance is None else config.guidance,
+        steps=editor.settings.steps if config.steps is None else config.steps,
     )
+    if not config.strengths:
+        return {editor.name: own}
+    if own.strength is None:
+        reason = f"an editor of kind {editor.kind} has none"
+        skipped += [
+            {"editor": editor.name, "skipped": f"strength {strength:g}", "reason": reason}
+            for strength in config.strengths
+        ]
+        return {editor.name: own}
+    if len(config.strengths) == 1:
+        return {editor.name: replace(own, strength=config.strengths[0])}
+    return {f"{editor.name}, strength {strength:g}": replace(own, strength=strength) for strength in config.strengths}

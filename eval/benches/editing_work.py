@@ -32,6 +32,7 @@ class Work:
     picture has neither.
 
     Args:
+        label: of the editor, in keys.
         arms: that the editor can have.
         pictures: of the benchmark, in order.
         folder: for the first edits of the pictures named in `kept`.
@@ -44,12 +45,14 @@ class Work:
         target: Target,
         results: Results,
         *,
+        label: str,
         arms: Sequence[Arm],
         pictures: Sequence[Path],
         folder: Path,
         kept: Sequence[str],
     ) -> None:
         self._trial = trial
+        self._label = label
         self._target = target
         self._results = results
         self._arms = arms
@@ -156,7 +159,7 @@ class Work:
             yield UNRELATED
 
     def _key(self, picture: str, variant: str) -> str:
-        return f"{self._trial.editor.name} | {picture} | {variant}"
+        return f"{self._label} | {picture} | {variant}"
 
     def _add(self, picture: str, variant: str, measured: Json) -> None:
         key = self._key(picture, variant)

@@ -65,7 +65,7 @@ def config(images: Path, editor_folder: Path) -> EditingConfig:
         prompts=("snow", "sunset"),
         seeds=2,
         steps=2,
-        strength=0.5,
+        strengths=(0.5,),
         metrics=("flip", "ssim", "blur"),
         device="cpu",
     )
@@ -300,6 +300,14 @@ def test_what_an_editor_cannot_have_is_skipped_and_named(config: EditingConfig, 
         (str(editor_folder), "advdm"),
         (str(instruct), "photoguard"),
     }
+
+
+def test_every_strength_is_measured(config: EditingConfig, editor_folder: Path, tmp_path: Path):
+    small = replace(config, strengths=(0.5, 1.0), pictures=1, seeds=1, prompts=("snow",), arms=("photoguard",))
+    rows = measure_editing(small, tmp_path / "out").tables["outcomes"]
+    labels = [f"{editor_folder}, strength {strength}" for strength in ("0.5", "1")]
+    assert [row["editor"] for row in rows] == labels
+    assert rows[0]["effect"] != rows[1]["effect"]
 
 
 def test_an_editor_that_can_have_no_arm_is_refused_before_the_first_edit(config: EditingConfig, tmp_path: Path):
