@@ -170,7 +170,9 @@ class Trial:
                 found: Json = {"to_original": self.metrics.distances(picture, edit)}
                 if wanted is not None:
                     found["to_target"] = visibility(wanted, edit)
-                found["prompt"] = {key: measure(edit, prompt.text) for key, measure in self.metrics.prompts.items()}
+                found["prompt"] = {
+                    key: measure(picture, edit, prompt.text) for key, measure in self.metrics.prompts.items()
+                }
                 found["picture"] = {key: measure(edit) for key, measure in self.metrics.pictures.items()}
                 measured[name] = found
         return measured

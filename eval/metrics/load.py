@@ -9,8 +9,9 @@ import torch
 
 from pca_protect.errors import UsageError
 from pca_protect.eval.metrics import classical, structural
-from pca_protect.eval.metrics.hub import load_pair_metric, load_prompt_metric
+from pca_protect.eval.metrics.embeddings import load_image_metric, load_prompt_metric
 from pca_protect.eval.metrics.jpegxl import load_butteraugli, load_ssimulacra2
+from pca_protect.eval.metrics.perceptual import load_pair_metric
 from pca_protect.eval.metrics.registry import METRICS, VISIBILITY, metrics_named
 from pca_protect.eval.pictures import Rgb
 
@@ -28,6 +29,7 @@ _OPTIONAL: dict[str, Callable[[], Callable[[Rgb, Rgb], float]]] = {
     "ssimulacra2": load_ssimulacra2,
     "butteraugli": load_butteraugli,
 }
+_EMBEDDED = ("clip-image", "dino")
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,12 @@ class Metrics:
 
     Attributes:
         pairs: (reference, test) -> value.
-        prompts: (edit, its prompt) -> value.
+        prompts: (original, edit, its prompt) -> value.
         pictures: edit -> value.
     """
 
     pairs: dict[str, Callable[[Rgb, Rgb], float]]
-    prompts: dict[str, Callable[[Rgb, str], float]]
+    prompts: dict[str, Callable[[Rgb, Rgb, str], float]]
     pictures: dict[str, Callable[[Rgb], float]]
 
     def distances(self, reference: Rgb, test: Rgb) -> dict[str, float]:
@@ -72,6 +74,8 @@ def load_metrics(
             loaded.prompts[metric.name] = load_prompt_metric(metric, device, offline=offline)
         elif metric.of == "picture":
             loaded.pictures[metric.name] = classical.blur
+        elif metric.name in _EMBEDDED:
+            loaded.pairs[metric.name] = load_image_metric(metric, device, offline=offline)
         elif metric.weights:
             loaded.pairs[metric.name] = load_pair_metric(metric, device)
         elif metric.needs:
