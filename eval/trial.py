@@ -14,7 +14,7 @@ from pca_protect.eval.carried import carried_through
 from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.registry import EMBEDDED, EditSettings
 from pca_protect.eval.metrics.classical import rms_levels
-from pca_protect.eval.metrics.load import Metrics, visibility
+from pca_protect.eval.metrics.load import Metrics
 from pca_protect.eval.pictures import Rgb
 from pca_protect.eval.results import Json
 from pca_protect.eval.styles import STYLES, Style
@@ -103,22 +103,19 @@ class Trial:
         # The noise is that of the edit with the prompt.
         known = [prompt for prompt in self.prompts if prompt.target]
         without = self._edited(picture, picture, [prompt.text for prompt in known], count, instead="")
-        for prompt in known:
-            assert prompt.target
-            wanted = prompt.target.render(picture)
-            for number in range(count):
-                name = f"{prompt.name}/{number}"
-                measured[name]["to_target_without"] = visibility(wanted, without[name])
-        pairs = {
-            prompt.name: {
-                f"{one}/{other}": {
-                    RMS: rms_levels(edits[f"{prompt.name}/{one}"], edits[f"{prompt.name}/{other}"]),
-                    **self.metrics.distances(edits[f"{prompt.name}/{one}"], edits[f"{prompt.name}/{other}"]),
-                }
-                for one, other in combinations(range(count), 2)
-            }
+        for name, value in self._to_target(picture, without).items():
+            measured[name]["to_target_without"] = value
+        numbers = list(combinations(range(count), 2))
+        both = {
+            (prompt.name, f"{one}/{other}"): (edits[f"{prompt.name}/{one}"], edits[f"{prompt.name}/{other}"])
             for prompt in self.prompts
+            for one, other in numbers
         }
+        pairs: dict[str, Json] = {prompt.name: {} for prompt in self.prompts}
+        for ((prompt_name, pair), (one, other)), found in zip(
+            both.items(), self.metrics.distances_of(list(both.values())), strict=True
+        ):
+            pairs[prompt_name][pair] = {RMS: rms_levels(one, other), **found}
         return edits, {"edits": measured, "pairs": pairs}
 
     def changed(self, picture: Rgb, changed: Rgb, clean: Edits) -> tuple[Edits, Json]:
@@ -126,8 +123,9 @@ class Trial:
         visibility of the change."""
         edits = self.edits(changed, picture)
         measured = self._measured(picture, edits)
-        for name, edit in edits.items():
-            measured[name]["to_clean"] = self.metrics.distances(clean[name], edit)
+        to_clean = self.metrics.distances_of([(clean[name], edit) for name, edit in edits.items()])
+        for name, distances in zip(edits, to_clean, strict=True):
+            measured[name]["to_clean"] = distances
         difference = changed.astype(np.int16) - picture.astype(np.int16)
         visible = {
             "max_change_levels": int(np.abs(difference).max()),
@@ -138,8 +136,15 @@ class Trial:
         return edits, {"visible": visible, "edits": measured}
 
     def carried(self, picture: Rgb, changed: Rgb, clean: Edits, edits: Edits) -> Json:
-        """The perturbation in every edit of a changed picture, see `carried_through`."""
-        return {name: carried_through(picture, changed, clean[name], edit, visibility) for name, edit in edits.items()}
+        """The perturbation in every edit of a changed picture: its share, and the distances from the clean edit to the two
+        pictures of `Carried`."""
+        found = {name: carried_through(picture, changed, clean[name], edit) for name, edit in edits.items()}
+        pasted = self.metrics.visibilities([(clean[name], one.pasted) for name, one in found.items()])
+        without = self.metrics.visibilities([(clean[name], one.without) for name, one in found.items()])
+        return {
+            name: {"share": one.share, "pasted": with_it, "without": without_it}
+            for (name, one), with_it, without_it in zip(found.items(), pasted, without, strict=True)
+        }
 
     def sets(self, clean: Edits, edits: Edits) -> Json:
         """RMS differences by prompt, for an energy distance between sets of edits: `to_clean` between every edit and the
@@ -162,20 +167,29 @@ class Trial:
         return sets
 
     def _measured(self, picture: Rgb, edits: Mapping[str, Rgb]) -> dict[str, Json]:
+        texts = {prompt.name: prompt.text for prompt in self.prompts}
+        to_original = self.metrics.distances_of([(picture, edit) for edit in edits.values()])
         measured: dict[str, Json] = {}
-        for prompt in self.prompts:
-            wanted = prompt.target.render(picture) if prompt.target else None
-            for name in (name for name in edits if name.rpartition("/")[0] == prompt.name):
-                edit = edits[name]
-                found: Json = {"to_original": self.metrics.distances(picture, edit)}
-                if wanted is not None:
-                    found["to_target"] = visibility(wanted, edit)
-                found["prompt"] = {
-                    key: measure(picture, edit, prompt.text) for key, measure in self.metrics.prompts.items()
-                }
-                found["picture"] = {key: measure(edit) for key, measure in self.metrics.pictures.items()}
-                measured[name] = found
+        for (name, edit), distances in zip(edits.items(), to_original, strict=True):
+            text = texts[name.rpartition("/")[0]]
+            measured[name] = {
+                "to_original": distances,
+                "prompt": {key: measure(picture, edit, text) for key, measure in self.metrics.prompts.items()},
+                "picture": {key: measure(edit) for key, measure in self.metrics.pictures.items()},
+            }
+        for name, value in self._to_target(picture, edits).items():
+            measured[name]["to_target"] = value
         return measured
+
+    def _to_target(self, picture: Rgb, edits: Mapping[str, Rgb]) -> dict[str, float]:
+        """Name of every edit with a known target -> FLIP to it."""
+        targets = {prompt.name: prompt.target.render(picture) for prompt in self.prompts if prompt.target}
+        pairs = {
+            name: (targets[prompt], edit)
+            for name, edit in edits.items()
+            if (prompt := name.rpartition("/")[0]) in targets
+        }
+        return dict(zip(pairs, self.metrics.visibilities(list(pairs.values())), strict=True))
 
     def _edited(
         self, picture: Rgb, original: Rgb, texts: Sequence[str], count: int, *, instead: str | None = None

@@ -4,6 +4,7 @@ with the clean edit."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -23,6 +24,7 @@ from pca_protect.eval.editors.load import load_editor
 from pca_protect.eval.editors.registry import EditSettings
 from pca_protect.eval.measured import Measured
 from pca_protect.eval.metrics.load import load_metrics
+from pca_protect.eval.metrics.pool import metric_pool, workers_beside
 from pca_protect.eval.results import Finished, OnProgress, Row
 from pca_protect.eval.tables import editing_rows, outcome_rows, prompt_rows
 from pca_protect.eval.trial import Trial, prompts_for
@@ -61,10 +63,15 @@ def measure_editing(
         ModelError, DeviceError: an editor, a metric or the device is unavailable.
     """
     bench = Bench(table, config, folder, on_progress)
+    with metric_pool(workers_beside(bench.device)) as pool:
+        return _measure(bench, config, folder, table, pool)
+
+
+def _measure(bench: Bench, config: EditingConfig, folder: Path, table: str, pool: Executor | None) -> Finished:
     editors = [load_editor(name, device=config.device, precision=config.precision) for name in config.editors]
     skipped: list[Row] = []
     work = [
-        (label, *_prepared(editor, settings, config, bench.device, skipped))
+        (label, *_prepared(editor, settings, config, bench.device, pool, skipped))
         for editor in editors
         for label, settings in _settings(editor, config, skipped).items()
     ]
@@ -99,7 +106,12 @@ def measure_editing(
 
 
 def _prepared(
-    editor: Editor, settings: EditSettings, config: EditingConfig, device: torch.device, skipped: list[Row]
+    editor: Editor,
+    settings: EditSettings,
+    config: EditingConfig,
+    device: torch.device,
+    pool: Executor | None,
+    skipped: list[Row],
 ) -> tuple[Trial, Target, list[Arm]]:
     """Trial, target and possible arms of an editor. Adds rows to `skipped`.
 
@@ -111,7 +123,7 @@ def _prepared(
         settings=settings,
         prompts=tuple(prompts_for(editor, config.prompts)),
         seeds=config.seeds,
-        metrics=load_metrics(config.metrics, size_px=editor.size_px, device=device),
+        metrics=load_metrics(config.metrics, size_px=editor.size_px, device=device, pool=pool),
         batch=config.batch,
         visible=load_metrics(config.visible, size_px=editor.size_px, device=device) if config.visible else None,
     )

@@ -41,6 +41,7 @@ from pca_protect import ModelError, UsageError
 from pca_protect.eval.metrics import classical, jpegxl
 from pca_protect.eval.metrics.embeddings import SOURCE_TEXT, load_image_metric, load_prompt_metric
 from pca_protect.eval.metrics.load import load_metrics, visibility
+from pca_protect.eval.metrics.pool import metric_pool, workers_beside
 from pca_protect.eval.metrics.registry import DEFAULT_METRICS, METRICS, MOST_DB, VISIBILITY, metrics_named
 from pca_protect.eval.pictures import Rgb
 
@@ -577,3 +578,21 @@ def test_dino_compares_pictures(tmp_path: Path):
 def test_an_image_metric_without_its_weights_is_named(tmp_path: Path):
     with pytest.raises(ModelError, match=r"dino: .*does not load"):
         load_image_metric(replace(METRICS["dino"], weights=str(tmp_path)), CPU, offline=True)
+
+
+def test_a_pool_measures_the_same():
+    pairs = [(picture("flip"), noisy(picture("flip"), sigma)) for sigma in (2, 20)]
+    alone = load_metrics(["flip", "gmsd", "blur"], size_px=64)
+    with metric_pool(1) as pool:
+        shared = load_metrics(["flip", "gmsd", "blur"], size_px=64, pool=pool)
+        assert shared.pool is not None
+        assert shared.distances_of(pairs) == alone.distances_of(pairs)
+        assert shared.visibilities(pairs) == [visibility(*pair) for pair in pairs]
+        assert shared.visibilities([]) == []
+    assert list(alone.distances(*pairs[0])) == ["flip", "gmsd"]
+
+
+def test_no_process_measures_while_the_cpu_edits():
+    assert workers_beside(torch.device("cpu")) == 0
+    with metric_pool(0) as pool:
+        assert pool is None

@@ -35,6 +35,7 @@ from table_entries import (
 from pca_protect.eval.arms.controls import NOISE_SPECTRUM, SEED, SHUFFLED, UNRELATED
 from pca_protect.eval.arms.registry import CONTROLS, NOISE_LINF, NOISE_VISIBLE
 from pca_protect.eval.comparisons import FRONTIER_COLUMNS, RIVAL_COLUMNS, frontier_rows, rival_rows
+from pca_protect.eval.measured import seed_line
 from pca_protect.eval.results import Row
 from pca_protect.eval.stats import equivalence_p, paired_effect
 from pca_protect.eval.tables import (
@@ -127,6 +128,13 @@ def test_the_line_of_other_seeds_decides(editing: dict[Key, Row]):
         assert row["noise_effect"] == pytest.approx(LINE)
         assert row["difference"] == pytest.approx(0.1 + MEANS[arm] - LINE)
     assert editing["photoguard", "2", "flip", SEED]["win_rate"] == pytest.approx(1 / 9), "the last picture alone"
+
+
+def test_each_seed_is_compared_with_all_others():
+    pairs = {"0/1": {"flip": 0.1}, "0/2": {"flip": 0.3}, "1/2": {"flip": 0.5}}
+    clean = {"edits": {}, "pairs": {"snow": pairs}}
+    lines = [seed_line(clean, [f"snow/{number}"]) for number in range(3)]
+    assert lines == [pytest.approx(0.2), pytest.approx(0.3), pytest.approx(0.4)]
 
 
 def test_controls_of_the_arms_own_perturbation(editing: dict[Key, Row]):
