@@ -12,6 +12,7 @@ from pca_protect.cli import bench_options, options
 from pca_protect.cli import bench_output as output
 from pca_protect.cli import bench_protection as protection
 from pca_protect.cli.bench_edits import editing, prompts, purify, transfer
+from pca_protect.cli.bench_encoders import encoders
 from pca_protect.cli.extras import needs_extra
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
@@ -66,9 +67,9 @@ Steps = Annotated[
 What = Annotated[
     str,
     typer.Option(
-        metavar="|".join(("time", "memory", "scale", "folders")),
-        help="`time` of a protection and of other methods, peak `memory` of large pictures, operations and file sizes at "
-        "`scale`, or planning of large `folders`.",
+        metavar="|".join(("time", "step", "memory", "scale", "folders")),
+        help="`time` of a protection and of other methods, of a `step` against diffusers' encoder, peak `memory` "
+        "of large pictures, operations and file sizes at `scale`, or planning of large `folders`.",
     ),
 ]
 Rounds = Annotated[
@@ -106,14 +107,14 @@ def cost(
     On one CPU core --quick takes about ten minutes and the full run more than an hour, with 16 GB of memory. A rerun adds only
     missing measurements.
     """
-    if what not in ("time", "memory", "scale", "folders"):
-        raise UsageError(f"--what {what}: unknown; choose from time, memory, scale, folders")
+    if what not in ("time", "step", "memory", "scale", "folders"):
+        raise UsageError(f"--what {what}: unknown; choose from time, step, memory, scale, folders")
     if what in ("memory", "scale") and images is None:
         raise UsageError(f"--what {what}: needs photographs; give a folder with --images")
     folder, progress = out if what == "time" else out.with_name(f"{out.name}-{what}"), output.progress()
     common = {"device": device, "seed": seed}
     with needs_extra():
-        from pca_protect.eval.benches.cost import folders, memory, run, scale
+        from pca_protect.eval.benches.cost import encoder_step, folders, memory, run, scale
     if what == "folders":
         numbers = folders.QUICK_NUMBERS if quick else folders.NUMBERS
         finished, table = folders.measure_folders(folder, numbers=numbers, on_progress=progress), "folders"
@@ -127,6 +128,9 @@ def cost(
             output.configured(small, size_px=max(size, default=None), **common), folder, on_progress=progress
         )
         table = "work"
+    elif what == "step":
+        stepped = output.configured(QUICK if quick else FULL, sizes_px=size, rounds=rounds, **common)
+        finished, table = encoder_step.measure_step(stepped, folder, on_progress=progress), "step"
     else:
         timed = output.configured(
             QUICK if quick else FULL,
@@ -182,7 +186,7 @@ def report(folders: Folders, page: Page = Path("results/report.html")) -> None:
 
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    *(editing, prompts, transfer, purify),
+    *(editing, prompts, transfer, purify, encoders),
     *(protection.uploads, protection.steps, protection.flat, protection.scales, protection.grid, protection.check),
 )
 for _command in _COMMANDS:

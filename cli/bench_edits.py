@@ -30,6 +30,7 @@ def editing(
     strength: bench_options.Strengths = [],  # noqa: B006
     guidance: bench_options.Guidance = None,
     steps: bench_options.EditSteps = None,
+    size: bench_options.EditSize = None,
     metric: bench_options.Metrics = [],  # noqa: B006
     visible_metric: bench_options.VisibleMetrics = [],  # noqa: B006
     batch: bench_options.Batch = configs.EditingConfig.batch,
@@ -56,6 +57,7 @@ def editing(
         strengths=strength,
         guidance=guidance,
         steps=steps,
+        size_px=size,
         pictures=pictures,
         editors=editor,
         arms=arm,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pca_protect.eval.arms.registry import ARMS, DECIDED_ARMS
-from pca_protect.eval.benches.configs import ALL_PROMPTS, FILTER_NAMES
+from pca_protect.eval.benches.configs import ALL_PROMPTS, FILTER_NAMES, LOCAL_PROMPTS
 from pca_protect.eval.editors.registry import EDITORS
 from pca_protect.eval.metrics.registry import METRICS
 from pca_protect.modes import PUBLISHED_MODES
@@ -42,7 +42,8 @@ Prompts = Annotated[
     typer.Option(
         "--prompt",
         metavar="TEXT",
-        help=f"An instruction, or a style of the embedded editors: {', '.join(ALL_PROMPTS)}. May be repeated.",
+        help=f"An instruction, or an edit of the embedded editors: {', '.join((*ALL_PROMPTS, *LOCAL_PROMPTS))}. "
+        "May be repeated.",
         show_default=False,
     ),
 ]
@@ -117,6 +118,10 @@ Modes = Annotated[
     ),
 ]
 Size = Annotated[int, typer.Option(metavar="PX", help="Side of the pictures; must be the size of every editor.")]
+EditSize = Annotated[
+    int | None,
+    typer.Option("--size", metavar="PX", help="Side of the pictures.  [default: the editor's]", show_default=False),
+]
 Purifiers = Annotated[
     list[str],
     typer.Option(

@@ -6,6 +6,8 @@ import re
 
 _FLAGS = {
     "allow_lossy": "--allow-lossy",
+    "budget_levels": "--budget",
+    "clear_hidden": "--clear-hidden",
     "device": "--device",
     "engine": "--engine",
     "errors": "--errors",
@@ -16,6 +18,7 @@ _FLAGS = {
     "max_memory_megabytes": "--max-memory",
     "max_pixels": "--max-megapixels",
     "max_visibility": "--max-visibility",
+    "mode": "--mode",
     "offline": "--offline",
     "output": "-o",
     "precision": "--precision",
@@ -25,6 +28,7 @@ _FLAGS = {
     "rights_notice": "--notice",
     "scales": "--scales",
     "survive": "--survive",
+    "universal": "--universal",
     "until": "--until",
     "vae": "--vae",
     "workers": "--workers",

@@ -16,6 +16,7 @@ from pca_protect.cli.check import check
 from pca_protect.cli.grouped import GroupedCommand
 from pca_protect.cli.run import run
 from pca_protect.cli.ui import ui
+from pca_protect.cli.universal import universal_app
 from pca_protect.cli.vaes import vaes
 from pca_protect.errors import PcaProtectError, ProtectionWarning, RenamedWarning
 
@@ -45,6 +46,7 @@ app.command("run", cls=GroupedCommand, no_args_is_help=True, epilog=_EXIT_CODES)
 app.command("vaes")(vaes)
 app.command("check", no_args_is_help=True)(check)
 app.command("ui")(ui)
+app.add_typer(universal_app, name="universal")
 app.add_typer(bench_app, name="bench")
 
 

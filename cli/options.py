@@ -137,6 +137,17 @@ ForUnknown = Annotated[
         help="With several --vae: protect against encoders that are not given, at the price of strength on those that are.",
     ),
 ]
+Universal = Annotated[
+    str,
+    _strength(
+        metavar="auto|never|FILE",
+        autocompletion=_starting(("auto", "never")),
+        help=(
+            "Universal perturbation of the presets instant and fast. `auto` takes the one in `pca-protect universal list`; for a "
+            "folder it trains a missing one on the folder's pictures first if that pays."
+        ),
+    ),
+]
 Steps = Annotated[
     int | None,
     _strength(metavar="N", help="Number of gradient steps. Default: the preset's.", show_default=_HIDDEN_DEFAULT),
@@ -236,6 +247,20 @@ Overwrite = Annotated[
 SkipExisting = Annotated[bool, _main("--skip-existing", help="Skip pictures whose output exists.")]
 StripMetadata = Annotated[bool, _files("--strip-metadata", help="Remove EXIF, XMP, IPTC and text from the output.")]
 StripGps = Annotated[bool, _files("--strip-gps", help="Remove the place where the picture was taken from the output.")]
+ClearHidden = Annotated[
+    bool,
+    _files("--clear-hidden", help="Make fully transparent pixels black: editors can read the colours viewers hide."),
+]
+NoMarker = Annotated[
+    bool,
+    _files(
+        "--no-marker",
+        help=(
+            "Leave out the marker (version, mode, encoder, budget). Outputs are then protected again if given as inputs; the "
+            "journal of a folder still knows its own."
+        ),
+    ),
+]
 Notice = Annotated[
     str,
     _files(

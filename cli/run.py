@@ -37,6 +37,7 @@ def run(
     survive: options.Survive = None,
     vae: options.Vaes = [],  # noqa: B006 - typer copies it
     for_unknown: options.ForUnknown = False,
+    universal: options.Universal = ProtectConfig.universal,
     steps: options.Steps = None,
     target_variance: options.TargetVariance = None,
     direction: options.UpOrDown = None,
@@ -56,6 +57,8 @@ def run(
     skip_existing: options.SkipExisting = False,
     strip_metadata: options.StripMetadata = OutputOptions.strip_metadata,
     strip_gps: options.StripGps = OutputOptions.strip_gps,
+    clear_hidden: options.ClearHidden = OutputOptions.clear_hidden,
+    no_marker: options.NoMarker = not OutputOptions.marker,
     notice: options.Notice = OutputOptions.rights_notice,
     allow_lossy: options.AllowLossy = OutputOptions.allow_lossy,
     max_megapixels: options.MaxMegapixels = None,
@@ -98,6 +101,7 @@ def run(
         batch=batch,
         vae=tuple(vae) if vae else ProtectConfig.vae,
         for_unknown=for_unknown,
+        universal=universal,
         device=device,
         precision=cast(Precision, precision),
     )
@@ -112,7 +116,9 @@ def run(
         existing=existing,
         from_file=from_file,
         errors=errors,
-        output_options=OutputOptions(strip_metadata, strip_gps, notice, allow_lossy),
+        output_options=OutputOptions(
+            strip_metadata, strip_gps, notice, allow_lossy, clear_hidden=clear_hidden, marker=not no_marker
+        ),
         mask=mask,
         offline=offline,
         fallback=not no_fallback,

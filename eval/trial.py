@@ -12,14 +12,15 @@ import numpy as np
 from pca_protect.errors import UsageError
 from pca_protect.eval.carried import carried_through
 from pca_protect.eval.editors.editor import Editor
-from pca_protect.eval.editors.registry import EMBEDDED, EditSettings
+from pca_protect.eval.editors.registry import EditSettings
+from pca_protect.eval.known_edits import KNOWN_EDITS, edits_of
 from pca_protect.eval.metrics.classical import rms_levels
 from pca_protect.eval.metrics.load import Metrics
 from pca_protect.eval.pictures import Rgb
 from pca_protect.eval.results import Json
-from pca_protect.eval.styles import STYLES, Style
+from pca_protect.eval.styles import Style
 
-_STYLE_OF_PROMPT = {style.prompt: style for style in STYLES.values() if style.prompt}
+_EDIT_OF_PROMPT = {edit.prompt: edit for edit in KNOWN_EDITS.values() if edit.prompt}
 
 RMS = "rms"
 """Root mean square difference in levels: the Euclidean distance, for which an energy distance of sets is 0 only if they are equal
@@ -43,18 +44,18 @@ class EditPrompt:
 
 
 def prompts_for(editor: Editor, words: Sequence[str]) -> list[EditPrompt]:
-    """Prompts from names of styles or free text. Styles have a known target with embedded editors only.
+    """Prompts from names of known edits or free text. An edit has a known target with embedded editors that were trained on it.
 
     Raises:
         UsageError: a prompt is empty or repeated.
     """
     found = []
     for word in words:
-        style = STYLES.get(word) or _STYLE_OF_PROMPT.get(word)
-        if not word or (style and not style.prompt):
+        edit = KNOWN_EDITS.get(word) or _EDIT_OF_PROMPT.get(word)
+        if not word or (edit and not edit.prompt):
             raise UsageError(f"prompt {word!r}: says nothing to an editor; give an instruction")
-        if style:
-            found.append(EditPrompt(style.name, style.prompt, style if editor.name in EMBEDDED else None))
+        if edit:
+            found.append(EditPrompt(edit.name, edit.prompt, edits_of(editor.name).get(edit.name)))
         else:
             found.append(EditPrompt(word.replace("/", " "), word, None))
     if len({prompt.name for prompt in found}) < len(found):

@@ -18,7 +18,7 @@ from pca_protect.eval.editors.load import load_editor
 from pca_protect.eval.editors.registry import EditSettings
 from pca_protect.eval.metrics.load import visibility
 from pca_protect.eval.pictures import square_picture
-from pca_protect.evaluation import with_noise
+from pca_protect.noise_control import with_noise
 
 ASTRONAUT = Path(__file__).parent / "astronaut.png"
 PROMPT = "add some snow"

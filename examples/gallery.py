@@ -22,8 +22,8 @@ from pca_protect.eval.editors.load import load_editor
 from pca_protect.eval.metrics.load import visibility
 from pca_protect.eval.pictures import Rgb, square_picture
 from pca_protect.eval.trial import EditPrompt, prompts_for
-from pca_protect.evaluation import with_noise
 from pca_protect.modes import MODES
+from pca_protect.noise_control import with_noise
 
 ASTRONAUT = Path(__file__).parent / "astronaut.png"
 LINES = ("input of the editor", "edit")

@@ -113,8 +113,8 @@ class ProtectConfig:
     Attributes:
         mode: `diffusion` (edits change little), `concentration` (edits are ruined), `subtle` (edits are ruined, with less to
             see), or one added by `register_mode`.
-        preset: how the optimiser walks: `instant`, `paper`, `fast`, `balanced` or `thorough`. `instant` is for encoders with a
-            universal perturbation alone, see `attack.universal`.
+        preset: how the optimiser walks: `instant`, `paper`, `fast`, `balanced` or `thorough`. `instant` needs a universal
+            perturbation, see `universal`.
         budget_levels: the largest change of any channel of any pixel in the saved 8-bit file, 1 to 255.
         steps: gradient steps; None takes the preset's. 0 is for `instant` alone.
         max_visibility: upper limit on the visibility of the change, as the brightness step on a flat patch that is equally
@@ -139,6 +139,8 @@ class ProtectConfig:
         vae: name of a surrogate, family or program, hub id, folder or `.safetensors` file; `auto` is the Stable Diffusion VAE if
             it is cached or can be downloaded, and the embedded `pocket` otherwise, see `resolve`. A tuple protects against all
             of them.
+        universal: universal perturbation of the presets `instant` and `fast`: `auto` takes the embedded or cached one, and a run
+            over a folder trains a missing one if that pays; `never` takes none; otherwise the path of its file.
         for_unknown: with several encoders, optimise transfer to encoders outside the ensemble, at the price of up to two thirds
             of the members' shift: random transforms, gradients of equal length, the whole budget. False optimises the members.
         device: `auto` prefers cuda, then mps, then cpu; `cuda:1` is the second CUDA device. A `torch.device` works too.
@@ -165,6 +167,7 @@ class ProtectConfig:
     batch: int | None = None
     vae: str | tuple[str, ...] = "auto"
     for_unknown: bool = False
+    universal: str = "auto"
     device: Device = "auto"
     precision: Precision = "auto"
 
@@ -172,6 +175,7 @@ class ProtectConfig:
         if not isinstance(self.vae, str) and len(self.vae) == 1:  # the same request as with the plain name
             object.__setattr__(self, "vae", self.vae[0])
         object.__setattr__(self, "device", str(self.device))
+        object.__setattr__(self, "universal", str(self.universal))
         object.__setattr__(self, "mode", present_name("mode", self.mode, RENAMED_MODES))
         object.__setattr__(self, "preset", present_name("preset", self.preset, RENAMED_PRESETS))
         _one_of("mode", self.mode, MODES)
@@ -324,6 +328,8 @@ class ProtectConfig:
         # Requests without these settings have the digest of the first version; it optimised ensembles in another way.
         if self.until is None:
             del values["until"]
+        if self.universal == "auto":
+            del values["universal"]
         if not self.for_unknown and len(self.vaes) == 1:
             del values["for_unknown"]
         for key, names in _FIRST_VALUES.items():

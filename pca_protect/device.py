@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -112,6 +114,27 @@ def cpu_has_bf16() -> bool:
     instructions."""
     has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     return has_onednn and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+@contextmanager
+def cuda_arithmetic(device: torch.device, *, benchmark: bool) -> Iterator[None]:
+    """On CUDA: float32 convolutions in TF32 (10 bits of mantissa), float32 matrix products in float32, whatever the process has
+    set. Its settings are restored afterwards. Half precision is not affected.
+
+    Args:
+        benchmark: let cuDNN choose algorithms by timing them, once per size of its inputs, unless it is set to be deterministic.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, products.allow_tf32, cudnn.benchmark
+    cudnn.allow_tf32, products.allow_tf32 = True, False
+    cudnn.benchmark = before[2] or (benchmark and not cudnn.deterministic)
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, products.allow_tf32, cudnn.benchmark = before
 
 
 def reset_peak(device: torch.device) -> None:

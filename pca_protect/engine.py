@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -29,9 +30,9 @@ from pca_protect.attack.pgd import (
     Optimized,
     optimize,
 )
+from pca_protect.attack.readback import Readback
 from pca_protect.attack.stopping import LatentView, Stop, moved_enough
 from pca_protect.attack.transforms import Transform, eot_transform
-from pca_protect.attack.universal import UniversalPerturbation, universal_perturbations
 from pca_protect.attack.visibility import STEP_PER_VISIBLE_LEVEL, VisibilityPenalty, scale_to_visibility
 from pca_protect.config import PRESETS, ProtectConfig
 from pca_protect.errors import UsageError
@@ -44,10 +45,12 @@ from pca_protect.image.tiling import window_grid, windows
 from pca_protect.memory import Demand
 from pca_protect.modes import Mode
 from pca_protect.surrogates.encoder import AnySurrogate, Surrogate
+from pca_protect.universals.files import Universal, read_universals
+from pca_protect.universals.store import find_universal, mean_of_members, misfit
 
 Progress = Callable[[int, int, float], None]
-"""Called with (steps done, total steps, loss of the first encoder at the first scale, in its own unit). An exception from it
-ends the run; no file is left behind."""
+"""Called with (steps done, total steps, loss of the first encoder at the first scale, in its own unit); on CUDA, when the
+device has done the step. An exception from it ends the run; no file is left behind."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +208,7 @@ def perturb(
         if mask is not None and not bool(mask.any()):
             continue
         clean, before = (
-            to_tensor([levels[window.seen] for levels in pictures]).to(surrogate.device)
+            to_tensor([levels[window.seen] for levels in pictures], surrogate.device)
             for pictures in (batch.clean, changed)
         )
         views = [WindowView(clean, before)] if (height, width) in seen else []
@@ -229,7 +232,7 @@ def perturb(
         init = stop = None
         if universal is not None:
             radius = config.recipe.init_scale * _step_unit(config)
-            init = universal.over(*window.seen, radius=radius, gray=batch.gray).to(surrogate.device)
+            init = universal.perturbation.over(*window.seen, radius=radius, gray=batch.gray).to(surrogate.device)
         if config.until is not None:
             noise = batch.noise(window, budget_levels=config.budget_levels, seed=config.seed).to(surrogate.device)
             stop = _stop(views, noise, surrogate, gain=_UNTIL_MARGIN * float(config.until))
@@ -257,7 +260,7 @@ def perturb(
                 pictures.change(window, kept)
     if config.max_visibility is not None:
         changed = [
-            scale_to_visibility(clean_levels, levels, config.max_visibility, mask=mask)
+            scale_to_visibility(clean_levels, levels, config.max_visibility, mask=mask, device=surrogate.device)
             for clean_levels, levels, mask in zip(batch.clean, changed, batch.masks, strict=True)
         ]
     return Perturbed(changed, steps.tolist())
@@ -324,42 +327,81 @@ def _mean_over_scales(
 def _total_progress(on_step: Progress | None, window: int, of: int, objective: LatentObjective) -> OnStep | None:
     if on_step is None:
         return None
-    return lambda done, steps, _: on_step(window * steps + done, of * steps, float(objective.latest.mean()))
+    losses = Readback()
+
+    def report(done: int, steps: int, _: Tensor) -> None:
+        for step, loss in losses.send(done, objective.latest.mean(), wait=done == steps):
+            on_step(window * steps + step, of * steps, float(loss))
+
+    return report
 
 
-def init_for(surrogate: AnySurrogate, config: ProtectConfig) -> UniversalPerturbation | None:
+def init_for(surrogate: AnySurrogate, config: ProtectConfig) -> Universal | None:
     """The universal perturbation to initialise with; None initialises with zero.
 
-    Universal perturbations are trained for single encoders, modes without overrides, and the picture's own size.
-
     Raises:
-        UsageError: no universal perturbation fits the request, and the preset takes no steps.
-        ModelError: the file of universal perturbations is damaged.
+        UsageError: no universal perturbation fits the request and the preset takes no steps, or the file that the request
+            names does not fit.
+        ModelError: a file of universal perturbations is damaged.
     """
     if config.recipe.init == "zero":
         return None
-    reason = _why_no_universal(surrogate, config)
-    if reason is None:
-        return universal_perturbations()[_key(surrogate, config)]
-    if PRESETS[config.preset].steps == 0:
+    reason = _excluded(config)
+    universal = _chosen(surrogate, config) if reason is None else None
+    if reason is None and universal is None:
+        reason = (
+            f"none is trained for {surrogate.name} in mode {config.mode} at {config.budget_levels} levels (pca-protect universal "
+            "train trains one)"
+        )
+    if universal is not None and config.recipe.steps == 0 and not universal.beats_noise:
+        reason = (
+            f"that of {surrogate.name} in mode {config.mode} moves the latent only {universal.gain:.2g} times as far as noise "
+            "that is as visible"
+        )
+    if reason is not None and PRESETS[config.preset].steps == 0:
         raise UsageError(f"preset {config.preset} is a universal perturbation, and {reason}; use `preset=fast`")
-    return None
+    return universal
 
 
-def _why_no_universal(surrogate: AnySurrogate, config: ProtectConfig) -> str | None:
-    """Reason why no universal perturbation fits, for messages; None if one fits."""
-    if len(surrogate.members) > 1:
-        return "it supports one encoder at a time"
+def lacks_universal(surrogate: AnySurrogate, config: ProtectConfig) -> bool:
+    """Whether a request would use a universal perturbation if one were trained."""
+    return (
+        config.recipe.init == "universal"
+        and config.universal == "auto"
+        and _excluded(config) is None
+        and _chosen(surrogate, config) is None
+    )
+
+
+def _excluded(config: ProtectConfig) -> str | None:
+    """Why no universal perturbation can fit a request, whatever the encoder, for messages; None if one can."""
+    if config.universal == "never":
+        return "`universal=never` excludes it"
     if config.mode_label == "custom":
         return "none is trained for another target variance or direction than the mode's"
-    if set(config.scales) - {"native"}:
-        return "it supports only the picture's own size"
+    if config.scales and ("native" not in config.scales or (config.recipe.steps == 0 and len(config.scales) > 1)):
+        return "it supports only the picture's own size, `scales=native`"
     if config.survive is not None:
         return f"`survive={config.survive}` needs gradient steps"
-    if _key(surrogate, config) not in universal_perturbations():
-        return f"none is trained for {surrogate.name} in mode {config.mode} (python -m training universal trains them)"
     return None
 
 
-def _key(surrogate: AnySurrogate, config: ProtectConfig) -> str:
-    return f"{surrogate.digest}/{config.mode}"
+def _chosen(surrogate: AnySurrogate, config: ProtectConfig) -> Universal | None:
+    """The fitting tile of the file that the request names, or the best that is embedded or cached. Steps against several
+    encoders without a common tile start from the mean of their own.
+
+    Raises:
+        UsageError: no tile of the named file fits.
+    """
+    if config.universal == "auto":
+        universal = find_universal(surrogate, mode=config.mode, budget_levels=config.budget_levels)
+        if universal is None and config.recipe.steps:
+            universal = mean_of_members(surrogate, mode=config.mode, budget_levels=config.budget_levels)
+        return universal
+    path = Path(config.universal)
+    universals = read_universals(path)
+    reasons = [misfit(one, surrogate, mode=config.mode, budget_levels=config.budget_levels) for one in universals]
+    for universal, reason in zip(universals, reasons, strict=True):
+        if reason is None:
+            return universal
+    raise UsageError(f"{path}: {reasons[0]}; use `universal=auto`, or train one with pca-protect universal train")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from pca_protect import evaluation
 from pca_protect.attack.stopping import smallest_share
 from pca_protect.attack.visibility import scaled
 from pca_protect.config import ProtectConfig
-from pca_protect.device import empty_cache, is_out_of_memory
+from pca_protect.device import cuda_arithmetic, empty_cache, is_out_of_memory
 from pca_protect.engine import Progress, criteria, demand, perturb
 from pca_protect.errors import DeviceError, PictureError
 from pca_protect.evaluation import Evaluation, largest_change
@@ -21,6 +21,10 @@ from pca_protect.image.tensors import Mask
 from pca_protect.io.picture import Picture
 from pca_protect.memory import MemoryPlan, candidate_plans, choose_plan
 from pca_protect.surrogates.encoder import AnySurrogate
+
+_SIZES_SEEN: set[tuple[int, ...]] = set()
+"""Sizes of batches so far. cuDNN times its algorithms from the second batch of a size on: with a new size for every picture, the
+timing would take longer than it saves."""
 
 
 class OutOfReachError(PictureError):
@@ -123,15 +127,21 @@ def _attempt(
         [picture.gray for picture in pictures],
     )
     encoder = surrogate.checkpointed if plan.checkpointed else surrogate
+    size = (len(parts), *batch.size, plan.tile_px)
+    is_repeated = size in _SIZES_SEEN
+    _SIZES_SEEN.add(size)
     try:
-        changed = perturb(batch, config, surrogate=encoder, tile_px=plan.tile_px, on_step=on_step)
-        protected = [replace(picture, rgb=levels) for picture, levels in zip(pictures, changed.levels, strict=True)]
-        if not evaluate:
-            return [(picture, None, steps) for picture, steps in zip(protected, changed.steps, strict=True)]
-        return [
-            (*_evaluated(part, picture, config, surrogate, plan), steps)
-            for part, picture, steps in zip(parts, protected, changed.steps, strict=True)
-        ]
+        with cuda_arithmetic(surrogate.device, benchmark=is_repeated):
+            changed = perturb(batch, config, surrogate=encoder, tile_px=plan.tile_px, on_step=on_step)
+            protected = [replace(picture, rgb=levels) for picture, levels in zip(pictures, changed.levels, strict=True)]
+            if not evaluate:
+                return [(picture, None, steps) for picture, steps in zip(protected, changed.steps, strict=True)]
+            pairs = [
+                evaluation.Pair(part.picture, picture, part.mask)
+                for part, picture in zip(parts, protected, strict=True)
+            ]
+            results = _evaluated(pairs, config, surrogate, plan)
+            return [(*result, steps) for result, steps in zip(results, changed.steps, strict=True)]
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
@@ -139,35 +149,46 @@ def _attempt(
 
 
 def _evaluated(
-    part: Part, protected: Picture, config: ProtectConfig, surrogate: AnySurrogate, plan: MemoryPlan
-) -> tuple[Picture, Evaluation]:
-    """The protected picture and its evaluation; with `until`, of the smallest share of the change that suffices.
+    pairs: list[evaluation.Pair], config: ProtectConfig, surrogate: AnySurrogate, plan: MemoryPlan
+) -> list[tuple[Picture, Evaluation]]:
+    """The protected pictures and their evaluations; with `until`, of the smallest share of the change that suffices.
 
     Raises:
         PictureError: the whole change does not suffice.
     """
 
-    def measured(picture: Picture) -> Evaluation:
-        return evaluation.evaluate(
-            part.picture,
-            picture,
+    def measured(pairs: list[evaluation.Pair]) -> list[Evaluation]:
+        return evaluation.evaluate_batch(
+            pairs,
             surrogate=surrogate,
             criteria=criteria(config, tile_px=plan.tile_px),
-            mask=part.mask,
             sample_px=None if config.recipe.steps or config.until else evaluation.SAMPLE_PX,
         )
 
-    whole = measured(protected)
+    whole = measured(pairs)
     if config.until is None:
-        return protected, whole
-    wanted = float(config.until)
+        return [(pair.protected, figures) for pair, figures in zip(pairs, whole, strict=True)]
+    return [
+        _smallest(pair, figures, config, lambda scaled_pair: measured([scaled_pair])[0])
+        for pair, figures in zip(pairs, whole, strict=True)
+    ]
+
+
+def _smallest(
+    pair: evaluation.Pair,
+    whole: Evaluation,
+    config: ProtectConfig,
+    measured: Callable[[evaluation.Pair], Evaluation],
+) -> tuple[Picture, Evaluation]:
+    """The picture with the smallest share of its change that reaches `until`."""
+    wanted, original, protected = float(config.until or 0), pair.original, pair.protected
     if whole.gain_over_noise < wanted:
-        raise OutOfReachError(f"{part.picture.source}: {_out_of_reach(whole, wanted, config)}")
+        raise OutOfReachError(f"{original.source}: {_out_of_reach(whole, wanted, config)}")
     tried = {1.0: (protected, whole)}
 
     def gain(share: float) -> float:
-        picture = replace(protected, rgb=scaled(part.picture.rgb, protected.rgb, share))
-        tried[share] = (picture, measured(picture))
+        picture = replace(protected, rgb=scaled(original.rgb, protected.rgb, share))
+        tried[share] = (picture, measured(replace(pair, protected=picture)))
         return tried[share][1].gain_over_noise
 
     return tried[smallest_share(gain, whole.gain_over_noise, wanted)]

@@ -36,6 +36,8 @@ _WORKING_TENSORS = 6
 """Temporary tensors of the backward pass, in units of the largest saved tensor. Ratio of estimate to measured peak on the CPU,
 plain and checkpointed: 1.3 to 1.4 and 1.3 with the Stable Diffusion architecture at 512 px; 0.9 to 1.2 and 0.8 to 1.1 at
 256 px, where runs differ by a quarter; 1.0 to 1.2 and 0.8 to 1.1 with the embedded VAE from 256 to 1024 px."""
+_CUDA_SHARE, _CUDA_WORKSPACE_BYTES = 0.9, 0.5e9
+"""Part of the free memory of a CUDA device that is used: the rest is for fragmentation and the workspaces of cuDNN."""
 _RETURNED_BYTES = 2**25
 """The C library returns larger allocations to the system when they are freed (glibc: highest M_MMAP_THRESHOLD). Smaller ones
 are assumed to stay: with a threshold of 4 MB the peak was 351 MB instead of 470 to 609 MB."""
@@ -246,7 +248,7 @@ def _available_bytes(device: torch.device, max_megabytes: int | None) -> float:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         used = torch.cuda.memory_allocated(device)
-        available = free + torch.cuda.memory_reserved(device) - used
+        available = _CUDA_SHARE * (free + torch.cuda.memory_reserved(device) - used) - _CUDA_WORKSPACE_BYTES
     else:
         available = min(int(psutil.virtual_memory().available), _left_in_container())
         used = int(psutil.Process().memory_info().rss)

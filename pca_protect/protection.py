@@ -171,6 +171,7 @@ def _joined(original: Picture, frames: list[Frame], config: ProtectConfig, surro
         )
     evaluations = [frame.evaluation for frame in frames if frame.evaluation is not None]
     weakest = min(evaluations, key=lambda measured: measured.gain_over_noise) if evaluations else None
+    universal = init_for(surrogate, config)
     record = Record(
         input=None if not original.digest else original.source,
         output=None,
@@ -192,7 +193,8 @@ def _joined(original: Picture, frames: list[Frame], config: ProtectConfig, surro
         precision=str(surrogate.dtype).removeprefix("torch."),
         max_change_levels=change_levels,
         **(vars(weakest) if weakest is not None else dict.fromkeys(UNMEASURED)),
-        init="zero" if init_for(surrogate, config) is None else "universal",
+        init="zero" if universal is None else "universal",
+        init_sha256=None if universal is None else universal.sha256,
         steps=max(frame.steps for frame in frames),
         tile_px=min(frame.tile_px for frame in frames),
         seconds=sum(frame.seconds for frame in frames),

@@ -32,6 +32,7 @@ class Record:
         psnr_db, visible_levels, loss_clean, protected, noise, gain_over_noise, evaluation_sample_px, evaluation_tile_px: see
             `Evaluation`; None without an evaluation. Of several frames, scales or encoders, the least protected one's.
         init: initialisation: `universal`, see `attack.universal`, or `zero`, the clean picture.
+        init_sha256: of that universal perturbation; None for `zero`.
         tile_px: side of the largest window; smaller than configured if memory was insufficient.
         steps, seconds, peak_megabytes: cost. Seconds include optimisation and evaluation, not loading the model. Memory is the
             device's on CUDA and MPS, and the whole process's on the CPU.
@@ -70,6 +71,7 @@ class Record:
     warnings: tuple[str, ...]
     versions: dict[str, str]
     bytes_added: int | None = None
+    init_sha256: str | None = None
 
     def as_json(self) -> str:
         """One line of JSON."""

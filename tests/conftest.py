@@ -34,6 +34,15 @@ def tiny_kl(latent_channels: int = 4, seed: int = 0) -> AutoencoderKL:
     return AutoencoderKL(**STABLE_DIFFUSION, latent_channels=latent_channels)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """No test sees the universal perturbations of whoever runs it, or leaves one there."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PCA_PROTECT_CACHE", str(folder))
+        yield folder
+
+
 @pytest.fixture(autouse=True)
 def modes_of_the_program() -> Iterator[None]:
     """What a test or a document registers is gone after it."""

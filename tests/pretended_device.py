@@ -3,10 +3,12 @@
 A CPU build of PyTorch has no CUDA autograd nodes, and `FakeTensorMode` computes no values. A wrapper tensor does both: Python
 code sees an accelerator, C++ code sees the CPU. The wrapper
 
-* refuses operations that mix devices, and CPU generators on the device;
+* refuses operations that mix devices, and generators of another device;
 * returns convolutions in the memory format that cuDNN and Metal choose, and enforces ATen's layout conditions there
   (`group_norm.cpp` up to PyTorch 2.13);
 * refuses float64 on MPS;
+* completes a copy to the CPU that does not block when an event after it is waited for, or queried twice; until then it
+  holds other values;
 * counts uploads, downloads and synchronisations by source line, and records the largest batch that a convolution received;
 * raises a given error in the next convolution, to imitate exhausted memory.
 
@@ -29,6 +31,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from pca_protect.attack import transforms
+from pca_protect.image.tensors import constant
+
 ROOT = Path(__file__).resolve().parent.parent
 FREE_BYTES = 80_000_000_000
 PEAK_BYTES = 123_000_000
@@ -44,7 +49,9 @@ class Machine:
 
     Attributes:
         uploads, downloads, syncs: by source line, such as `pca_protect/engine.py:135`. A download is not counted as a
-            synchronisation again.
+            synchronisation again, and one that does not block is not counted.
+        queued: copies to the CPU, and their values, that no event follows yet.
+        events: in the order of the queue.
         largest_batch: images in the largest convolution input so far.
         peak_resets: calls that reset the device's peak memory.
         failures: errors that the next convolutions raise, one each.
@@ -57,6 +64,8 @@ class Machine:
         self.uploads: Counter[str] = Counter()
         self.downloads: Counter[str] = Counter()
         self.syncs: Counter[str] = Counter()
+        self.queued: list[tuple[Tensor, Tensor]] = []
+        self.events: list[Event] = []
         self.largest_batch = 0
         self.peak_resets = 0
         self.failures: list[RuntimeError] = []
@@ -66,6 +75,7 @@ class Machine:
         """Set every counter to zero."""
         for counter in (self.uploads, self.downloads, self.syncs):
             counter.clear()
+        self.events.clear()
         self.largest_batch = self.peak_resets = 0
 
     def device(self, named: object) -> torch.device | None:
@@ -86,6 +96,33 @@ class Machine:
             raise TypeError(
                 "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64."
             )
+
+
+class Event:
+    """A pretended CUDA event, which occurs between its first and its second query, or when one after it is waited for."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._copies: list[tuple[Tensor, Tensor]] = []
+        self._queries = 0
+
+    def record(self, stream: object) -> None:
+        self._copies, self._machine.queued = self._machine.queued, []
+        self._machine.events.append(self)
+
+    def query(self) -> bool:
+        self._queries += 1
+        return self._queries > 1 and self._occur()
+
+    def synchronize(self) -> None:
+        self._machine.syncs[_site()] += 1
+        for event in self._machine.events:  # all in one queue
+            event._queries = max(1, event._queries)
+
+    def _occur(self) -> bool:
+        for copy, values in self._copies:
+            copy.copy_(values)
+        return True
 
 
 class OnDevice(Tensor):
@@ -284,8 +321,11 @@ class _Mode(TorchFunctionMode):
         where = self._machine.device(kwargs["device"])
         if where is None:
             return func(*tree_map(_held, args), **kwargs)
-        if kwargs.get("generator") is not None:
-            raise RuntimeError(f"Expected a '{where.type}' device type for generator but found 'cpu'")
+        generator = kwargs.get("generator")
+        if generator is not None and generator.device != where:
+            raise RuntimeError(
+                f"Expected a '{where.type}' device type for generator but found '{generator.device.type}'"
+            )
         self._machine.require_dtype(kwargs.get("dtype") or torch.float32)
         if name in ("tensor", "as_tensor"):
             if args and isinstance(args[0], OnDevice):
@@ -308,6 +348,10 @@ def _to(machine: Machine, func: Any, x: Tensor, args: tuple[Any, ...], kwargs: d
     keep = {key: kwargs[key] for key in ("memory_format", "copy") if key in kwargs}
     if dtype is not None or keep:
         x = func(x, dtype=dtype or x.dtype, **keep)
+    if isinstance(x, OnDevice) and kwargs.get("non_blocking") and torch.device(device).type == "cpu":
+        copy = torch.full_like(x.held, -1)
+        machine.queued.append((copy, x.held.detach().clone()))
+        return copy
     return x if device is None else _moved(machine, x, device)
 
 
@@ -374,6 +418,21 @@ def _site() -> str:
     return "elsewhere"
 
 
+def _generator_class(machine: Machine) -> type[torch.Generator]:
+    """`torch.Generator` with devices of a machine; it draws on the CPU."""
+
+    class Generator(torch.Generator):
+        def __new__(cls, device: object = "cpu") -> Generator:
+            return super().__new__(cls)
+
+        def __init__(self, device: object = "cpu") -> None:
+            self._device = machine.device(device) or _CPU
+
+        device = property(lambda self: self._device)
+
+    return Generator
+
+
 @contextmanager
 def pretending(kind: Literal["cuda", "mps"], *, count: int = 1) -> Iterator[Machine]:
     """A machine with accelerators for the time of a `with` block, in this thread.
@@ -383,6 +442,8 @@ def pretending(kind: Literal["cuda", "mps"], *, count: int = 1) -> Iterator[Mach
     """
     machine = Machine(kind, count)
     replaced_parameters = torch.__future__.get_overwrite_module_params_on_conversion()
+    for cached in (constant, transforms._dct_tables, transforms._lanczos):  # they hold tensors of the machine before
+        cached.cache_clear()
     with pytest.MonkeyPatch.context() as patch, _Mode(machine):
         for module, name, value in _answers(machine):
             patch.setattr(module, name, value)
@@ -400,6 +461,7 @@ def _answers(machine: Machine) -> Iterator[tuple[Any, str, Callable[..., Any]]]:
     def reset(*_: object) -> None:
         machine.peak_resets += 1
 
+    yield torch, "Generator", _generator_class(machine)
     yield torch.backends.mps, "is_available", lambda: machine.kind == "mps"
     yield torch.cuda, "is_available", lambda: machine.kind == "cuda"
     yield torch.cuda, "device_count", lambda: machine.count if machine.kind == "cuda" else 0
@@ -408,6 +470,8 @@ def _answers(machine: Machine) -> Iterator[tuple[Any, str, Callable[..., Any]]]:
         yield torch.mps, "empty_cache", reset
         yield torch.mps, "synchronize", lambda: None
         return
+    yield torch.cuda, "Event", lambda: Event(machine)
+    yield torch.cuda, "current_stream", lambda device=None: None
     yield torch.cuda, "current_device", lambda: 0
     yield torch.cuda, "get_device_capability", lambda device=None: (9, 0)
     yield torch.cuda, "get_device_name", lambda device=None: "pretended"

@@ -205,3 +205,25 @@ def test_half_precision_that_overflows_is_not_called_a_broken_device(tmp_path: P
         pytest.raises(ModelError, match=r"not finite for a test picture of 64 px on mps; .* `precision=fp32`"),
     ):
         load_surrogate(str(tmp_path), device="mps", precision="fp16")
+
+
+def test_arithmetic_on_cuda_is_set_and_restored():
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+
+    def flags() -> tuple[bool, bool, bool]:
+        return cudnn.allow_tf32, products.allow_tf32, cudnn.benchmark
+
+    before = flags()
+    for benchmark in (False, True):
+        with device_module.cuda_arithmetic(torch.device("cuda"), benchmark=benchmark):
+            assert flags() == (True, False, benchmark)
+        assert flags() == before
+    with device_module.cuda_arithmetic(torch.device("cpu"), benchmark=True):
+        assert flags() == before
+    try:
+        cudnn.deterministic = products.allow_tf32 = True
+        with device_module.cuda_arithmetic(torch.device("cuda"), benchmark=True):
+            assert flags() == (True, False, False)
+        assert products.allow_tf32
+    finally:
+        cudnn.deterministic = products.allow_tf32 = False

@@ -17,11 +17,14 @@ from torch import nn
 from pca_protect import ProtectConfig, Surrogate, evaluation, load_surrogate, protect
 from pca_protect.attack.losses import posterior_collapse
 from pca_protect.engine import criteria
-from pca_protect.evaluation import NOISE_DRAWS, SAMPLE_PX, evaluate, whole_posterior, with_noise
+from pca_protect.evaluation import NOISE_DRAWS, SAMPLE_PX, Pair, evaluate, evaluate_batch
 from pca_protect.image.tensors import to_tensor
 from pca_protect.io.picture import Picture
 from pca_protect.modes import MODES
+from pca_protect.noise_control import with_noise
 from pca_protect.record import UNMEASURED
+from pca_protect.surrogates.encoder import SurrogateEnsemble
+from pca_protect.whole_posterior import whole_posterior
 
 
 def crop(left: int, top: int, width: int, height: int) -> Picture:
@@ -176,9 +179,15 @@ def test_without_steps_a_sample_is_evaluated(pocket: Surrogate):
         assert record.evaluation_sample_px == SAMPLE_PX
         assert record.gain_over_noise > 1.25
         assert record.visible_levels > 0
-    place = evaluation._sample_square(crop(0, 0, 300, 280), mask, SAMPLE_PX)
-    assert all(side.start % 16 == 0 for side in place)
-    assert mask[place].mean() > 0.25
+    levels = np.stack(np.broadcast_arrays(*np.ogrid[:280, :300], 0), axis=-1) // 16
+    blocks = Picture(levels.astype(np.uint8))
+    sample = evaluation._sample(Pair(blocks, blocks, mask), SAMPLE_PX)
+    corner = sample.original.rgb[:17, :17]
+    assert (corner[0, 0] == corner[15, 15]).all()
+    assert (corner[0, 0] != corner[16, 16])[:2].all()
+    assert sample.mask is not None
+    assert sample.mask.shape == (SAMPLE_PX, SAMPLE_PX)
+    assert sample.mask.mean() > 0.25
     assert protect(image, ProtectConfig(steps=1), surrogate=pocket).record.evaluation_sample_px is None
 
 
@@ -213,3 +222,16 @@ def test_encoders_compute_in_fp32_whatever_the_precision_of_the_attack(tiny: Sur
     found = evaluate(original, protected.picture, surrogate=tiny, criteria=criteria(ProtectConfig()))
     assert protected.record.protected == found.protected
     assert protected.record.noise == found.noise
+
+
+def test_pictures_are_evaluated_together_as_alone(tiny: Surrogate, pocket: Surrogate):
+    config = ProtectConfig(scales=(64, "native"))
+    pairs = [Pair(crop(at, 0, 89, 97), with_noise(crop(at, 0, 89, 97), 16, seed=at)) for at in (0, 50, 100)]
+    pairs[1] = replace(pairs[1], mask=np.tri(97, 89, dtype=np.bool_))
+    both = SurrogateEnsemble((tiny, pocket))
+    together = evaluate_batch(pairs, surrogate=both, criteria=criteria(config))
+    assert together == [
+        evaluate(pair.original, pair.protected, surrogate=both, criteria=criteria(config), mask=pair.mask)
+        for pair in pairs
+    ]
+    assert len({found.gain_over_noise for found in together}) == 3

@@ -183,8 +183,10 @@ def test_batches_are_for_cuda_alone(machine: Machine, load: Load):
         found = protect_batch(pictures, ProtectConfig(steps=1, batch=batch), surrogate=load(KL), evaluate=False)
         assert machine.largest_batch == (3 if machine.kind == "cuda" else 1)
     machine.clear()
-    protect(pictures[0], ProtectConfig(steps=1), surrogate=load(KL))
-    assert machine.largest_batch == (2 + NOISE_DRAWS if machine.kind == "cuda" else 1), "an evaluation is one batch"
+    protect_batch(pictures[:2], ProtectConfig(steps=1, batch=2), surrogate=load(KL))
+    assert machine.largest_batch == (2 * (2 + NOISE_DRAWS) if machine.kind == "cuda" else 1), "evaluated in one batch"
+    read_back = [line for line in machine.syncs if line.startswith("pca_protect/evaluation.py")]
+    assert [machine.syncs[line] for line in read_back] == [1], "all figures are read at once"
     at_once = batch_size(load(KL), demand(ProtectConfig(), height=64, width=72), at_most=None)
     assert at_once == (16 if machine.kind == "cuda" else 1)
     alone = protect(pictures[2], ProtectConfig(steps=1), surrogate=load(KL))
@@ -337,19 +339,6 @@ def test_copies_and_synchronisations_are_counted_by_line(machine: Machine):
     assert machine.uploads == {f"{here}:{first + line}": 1 for line in (2, 3)}
     assert machine.syncs == {f"{here}:{first + line}": 1 for line in (4, 5)}
     assert machine.downloads == {f"{here}:{first + 6}": 1}
-
-
-def test_the_loop_is_counted_by_step(machine: Machine, load: Load):
-    """Of what comes once a picture nothing is left in the difference of two runs."""
-    surrogate, counted = load(KL), []
-    for steps in (2, 4):
-        machine.clear()
-        protect(picture(), ProtectConfig(steps=steps, preset="paper"), surrogate=surrogate)
-        counted.append((machine.uploads.copy(), machine.downloads.copy(), machine.syncs.copy()))
-    uploads, downloads, syncs = (more - less for less, more in zip(*counted, strict=True))
-    assert not uploads
-    assert not downloads
-    assert all(line.startswith("pca_protect/attack/pgd.py:") for line in syncs)
 
 
 def test_the_pretence_keeps_the_rules_of_the_device(machine: Machine):

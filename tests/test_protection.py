@@ -12,9 +12,11 @@ from conftest import ASTRONAUT, smooth_picture
 from PIL import Image
 from tiny_vaes import TINY
 
+import pca_protect
 from pca_protect import Cancelled, PictureError, ProtectConfig, ProtectionWarning, UsageError, load_surrogate, protect
 from pca_protect.eval.pictures import to_pixels, with_pixels
-from pca_protect.io.picture import Picture
+from pca_protect.io.header import read_header
+from pca_protect.io.picture import Picture, Text
 from pca_protect.modes import MODES
 from pca_protect.surrogates.encoder import Surrogate
 
@@ -109,8 +111,37 @@ def test_the_file_says_what_was_done(tmp_path: Path, pocket: Surrogate):
     protect(tmp_path / "in.png", ProtectConfig(steps=1), surrogate=pocket).save(tmp_path / "out.png")
     with Image.open(tmp_path / "out.png") as image:
         note = json.loads(image.text["pca_protect"])
-    assert (note["mode"], note["vae"], note["budget_levels"]) == ("diffusion", "pocket", 16)
-    assert "not Stable Diffusion" in note["warnings"][0]
+    facts = {"mode": "diffusion", "vae": "pocket", "test_only": True, "budget_levels": 16}
+    assert note == {"version": pca_protect.__version__, **facts}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tiff", ".jpg"])
+def test_no_path_and_no_message_gets_into_the_file(tmp_path: Path, tiny_folder: Path, tiny: Surrogate, suffix: str):
+    smooth_picture(24, 16).save(tmp_path / "in.png")
+    warned = replace(tiny, warnings=(f"a cache at {tmp_path} is stale",))
+    result = protect(tmp_path / "in.png", ProtectConfig(steps=1), surrogate=warned)
+    target = tmp_path / f"out{suffix}"
+    record = result.save(target, allow_lossy=True)
+    assert (record.vae["name"], record.warnings[0]) == (str(tiny_folder), f"a cache at {tmp_path} is stale")
+    data = target.read_bytes()
+    assert str(tmp_path.parent).encode() not in data
+    assert b"stale" not in data
+    assert f'"vae": "{tiny.digest[:12]}"'.encode() in data
+    result.save(target, allow_lossy=True, overwrite=True, marker=False)
+    header = read_header(target)
+    assert header is not None
+    assert not header.ours
+    assert b"budget_levels" not in target.read_bytes()
+
+
+def test_alpha_and_low_bytes_are_part_of_the_proof(monkeypatch: pytest.MonkeyPatch, tiny: Surrogate):
+    rgb = np.asarray(smooth_picture(24, 16))
+    alpha = np.full((16, 24), 65535, np.uint16)
+    result = protect(Picture(rgb, alpha=alpha, low=rgb), ProtectConfig(steps=1), surrogate=tiny)
+    result.encoded("PNG")
+    for other in (replace(result.original, low=rgb ^ 1), replace(result.original, alpha=alpha - 1)):
+        with pytest.raises(PictureError, match="would differ in the file"):
+            replace(result, original=other).encoded("PNG")
 
 
 def test_lossy_output_reports_what_compression_did(tmp_path: Path, photo: Path, tiny: Surrogate):
@@ -178,10 +209,11 @@ def test_what_hardly_protects_is_said(pocket: Surrogate):
 def test_what_a_format_has_no_place_for_is_said(tiny: Surrogate):
     from pca_protect.io.read import from_pil
 
-    picture = replace(from_pil(smooth_picture(24, 16)), text={"Title": "a title"})
+    picture = replace(from_pil(smooth_picture(24, 16)), text=(Text("Title", "a title"),))
     result = protect(picture, ProtectConfig(steps=1), surrogate=tiny)
-    assert not any("no place" in warning for warning in result.encoded("PNG")[1].warnings)
-    assert any("its text cannot be stored in WEBP" in warning for warning in result.encoded("WEBP")[1].warnings)
+    said = "its text chunks cannot be stored in WebP and were left out"
+    assert said not in result.encoded("PNG")[1].warnings
+    assert said in result.encoded("WEBP")[1].warnings
 
 
 def test_a_blank_frame_stays_and_the_others_are_protected(tiny: Surrogate):

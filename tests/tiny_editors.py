@@ -44,7 +44,7 @@ SIDE = 64
 FLUX_SIDE = 128
 """diffusers takes 128 latent pixels for every FLUX, so the tiny one has a VAE that does not scale down."""
 
-_WIDTH = 16
+WIDTH = 16
 
 
 def clip_tokenizer() -> CLIPTokenizer:
@@ -64,7 +64,7 @@ def stable_diffusion(**scheduler: object) -> DiffusionPipeline:
     """
     torch.manual_seed(0)
     return StableDiffusionImg2ImgPipeline(
-        **_clip("", CLIPTextModel),
+        **clip("", CLIPTextModel),
         vae=tiny_kl(),
         unet=_unet(4),
         scheduler=DDIMScheduler(clip_sample=False, set_alpha_to_one=False, steps_offset=1, **scheduler),
@@ -78,7 +78,7 @@ def inpainting() -> DiffusionPipeline:
     """With the 9 channels of Stable Diffusion's own: latents, mask, masked latents."""
     torch.manual_seed(0)
     return StableDiffusionInpaintPipeline(
-        **_clip("", CLIPTextModel),
+        **clip("", CLIPTextModel),
         vae=tiny_kl(),
         unet=_unet(9),
         scheduler=DDIMScheduler(clip_sample=False, set_alpha_to_one=False, steps_offset=1),
@@ -92,7 +92,7 @@ def instruct_pix2pix() -> DiffusionPipeline:
     """With 8 channels: latents, those of the picture."""
     torch.manual_seed(0)
     return StableDiffusionInstructPix2PixPipeline(
-        **_clip("", CLIPTextModel),
+        **clip("", CLIPTextModel),
         vae=tiny_kl(),
         unet=_unet(8),
         scheduler=EulerAncestralDiscreteScheduler(steps_offset=1),
@@ -106,8 +106,8 @@ def xl() -> DiffusionPipeline:
     """As published: a text-to-image pipeline."""
     torch.manual_seed(0)
     return StableDiffusionXLPipeline(
-        **_clip("", CLIPTextModel),
-        **_clip("_2", CLIPTextModelWithProjection),
+        **clip("", CLIPTextModel),
+        **clip("_2", CLIPTextModelWithProjection),
         vae=tiny_kl(),
         unet=_xl_unet(4),
         scheduler=EulerDiscreteScheduler(steps_offset=1),
@@ -118,8 +118,8 @@ def xl() -> DiffusionPipeline:
 def xl_inpainting() -> DiffusionPipeline:
     torch.manual_seed(0)
     return StableDiffusionXLInpaintPipeline(
-        **_clip("", CLIPTextModel),
-        **_clip("_2", CLIPTextModelWithProjection),
+        **clip("", CLIPTextModel),
+        **clip("_2", CLIPTextModelWithProjection),
         vae=tiny_kl(),
         unet=_xl_unet(9),
         scheduler=EulerDiscreteScheduler(steps_offset=1),
@@ -138,17 +138,17 @@ def sd3() -> DiffusionPipeline:
         num_layers=1,
         attention_head_dim=8,
         num_attention_heads=2,
-        joint_attention_dim=2 * _WIDTH,
+        joint_attention_dim=2 * WIDTH,
         caption_projection_dim=16,
-        pooled_projection_dim=2 * _WIDTH,
+        pooled_projection_dim=2 * WIDTH,
         pos_embed_max_size=SIDE // 8,
     )
     return StableDiffusion3Pipeline(
-        **_clip("", CLIPTextModelWithProjection),
-        **_clip("_2", CLIPTextModelWithProjection),
+        **clip("", CLIPTextModelWithProjection),
+        **clip("_2", CLIPTextModelWithProjection),
         text_encoder_3=None,
         tokenizer_3=None,
-        vae=_shifted_kl(levels=4),
+        vae=shifted_kl(levels=4),
         transformer=transformer,
         scheduler=FlowMatchEulerDiscreteScheduler(),
     )
@@ -158,7 +158,7 @@ def flux() -> DiffusionPipeline:
     torch.manual_seed(0)
     tokenizer = t5_tokenizer()
     t5 = T5EncoderModel(
-        T5Config(vocab_size=len(tokenizer), d_model=_WIDTH, d_kv=8, d_ff=_WIDTH, num_layers=1, num_heads=2)
+        T5Config(vocab_size=len(tokenizer), d_model=WIDTH, d_kv=8, d_ff=WIDTH, num_layers=1, num_heads=2)
     )
     transformer = FluxTransformer2DModel(
         patch_size=1,
@@ -167,15 +167,15 @@ def flux() -> DiffusionPipeline:
         num_single_layers=1,
         attention_head_dim=16,
         num_attention_heads=1,
-        joint_attention_dim=_WIDTH,
-        pooled_projection_dim=_WIDTH,
+        joint_attention_dim=WIDTH,
+        pooled_projection_dim=WIDTH,
         axes_dims_rope=(4, 4, 8),
     )
     return FluxPipeline(
-        **_clip("", CLIPTextModel),
+        **clip("", CLIPTextModel),
         text_encoder_2=t5,
         tokenizer_2=tokenizer,
-        vae=_shifted_kl(levels=1),
+        vae=shifted_kl(levels=1),
         transformer=transformer,
         scheduler=FlowMatchEulerDiscreteScheduler(),
     )
@@ -198,14 +198,14 @@ def save(pipeline: DiffusionPipeline, folder: Path) -> Path:
     return folder
 
 
-def _clip(suffix: str, kind: type[CLIPTextModel] | type[CLIPTextModelWithProjection]) -> dict[str, Any]:
+def clip(suffix: str, kind: type[CLIPTextModel] | type[CLIPTextModelWithProjection]) -> dict[str, Any]:
     """A tokenizer and a text encoder under the names of a pipeline's parts."""
     tokenizer = clip_tokenizer()
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
-        hidden_size=_WIDTH,
-        intermediate_size=_WIDTH,
-        projection_dim=_WIDTH,
+        hidden_size=WIDTH,
+        intermediate_size=WIDTH,
+        projection_dim=WIDTH,
         num_hidden_layers=1 if kind is CLIPTextModel else 2,
         num_attention_heads=2,
         max_position_embeddings=LONGEST,
@@ -224,7 +224,7 @@ def _unet(channels: int, **more: Any) -> UNet2DConditionModel:
         "layers_per_block": 1,
         "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
         "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
-        "cross_attention_dim": _WIDTH,
+        "cross_attention_dim": WIDTH,
         "attention_head_dim": 8,
         "norm_num_groups": 8,
     }
@@ -235,15 +235,15 @@ def _xl_unet(channels: int) -> UNet2DConditionModel:
     """It is told the size of the picture and what it was cropped from, in six numbers, beside the pooled prompt."""
     return _unet(
         channels,
-        cross_attention_dim=2 * _WIDTH,
+        cross_attention_dim=2 * WIDTH,
         addition_embed_type="text_time",
         addition_time_embed_dim=8,
-        projection_class_embeddings_input_dim=6 * 8 + _WIDTH,
+        projection_class_embeddings_input_dim=6 * 8 + WIDTH,
         use_linear_projection=True,
     )
 
 
-def _shifted_kl(levels: int) -> AutoencoderKL:
+def shifted_kl(levels: int) -> AutoencoderKL:
     """Of the generation of SD3: latents are shifted, there is no quant_conv."""
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * levels,

@@ -9,14 +9,16 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from training import editor, universal, vae
+from training import editor, instruct, universal, vae
 from training.pictures import load_styled_pictures, load_training_pictures
-from training.recipes import EDITORS, VAE_SCHEDULES, VAES, KlRecipe
+from training.recipes import EDITORS, INSTRUCT_EDITORS, VAE_SCHEDULES, VAES, KlRecipe
 
 FIRST = [name for name, recipe in VAES.items() if isinstance(recipe, KlRecipe)]
 THEN = [*(name for name in VAES if name not in FIRST), *EDITORS]
 """Models trained second: a VAE distilled from the first ones, and editors of their latents."""
-NAMES = (*VAES, *EDITORS, "universal", "everything")
+LAST = list(INSTRUCT_EDITORS)
+"""Models trained last: they start from an editor."""
+NAMES = (*VAES, *EDITORS, *INSTRUCT_EDITORS, "universal", "everything")
 
 
 def main() -> None:
@@ -25,6 +27,8 @@ def main() -> None:
         vae.run(options.name, options)
     elif options.name in EDITORS:
         editor.run(options.name, options)
+    elif options.name in INSTRUCT_EDITORS:
+        instruct.run(options.name, options)
     elif options.name == "universal":
         universal.run(options)
     else:
@@ -38,6 +42,8 @@ def parser() -> argparse.ArgumentParser:
         vae.add_options(names.add_parser(name, help="a VAE"))
     for name in EDITORS:
         editor.add_options(names.add_parser(name, help="an editor"))
+    for name in INSTRUCT_EDITORS:
+        instruct.add_options(names.add_parser(name, help="an instruction editor"))
     universal.add_options(names.add_parser("universal", help="the perturbations of the presets instant and fast"))
     add_options(names.add_parser("everything", help="all VAEs and editors, trained and exported"))
     return result
@@ -55,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
     pictures = load_training_pictures(options.data, options.runs / "pictures.npy")
     load_styled_pictures(pictures, options.runs / "styled.npy")
     arguments = ["--data", str(options.data), "--runs", str(options.runs)]
-    for names in (FIRST, THEN):
+    for names in (FIRST, THEN, LAST):
         with ThreadPoolExecutor(options.at_once) as pool:
             list(pool.map(lambda name: train_and_export(name, arguments, options.schedule), names))
 

@@ -9,8 +9,6 @@ A stopped run resumes. Export the editor's VAE first; see `vae.py`.
 from __future__ import annotations
 
 import argparse
-import copy
-import time
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +19,11 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from pca_protect.eval.styles import STYLES
-from training.checkpoints import SAVE_EVERY, follow, resume, save
+from training.loop import optimise
 from training.pictures import EVERY, latent_crops, load_latents, load_styled_pictures, load_training_pictures
 from training.prompts import LONGEST, load_captions, make_tokenizer, prompt_for
-from training.recipes import EDITOR_SCHEDULES, EDITORS, EditorRecipe, Schedule
-from training.vae import MODELS, describe, learning_rate
+from training.recipes import EDITOR_SCHEDULES, EDITORS, EditorRecipe, Schedule, Stage
+from training.vae import MODELS, describe
 
 PIPELINES = Path(__file__).parents[1] / "eval" / "pocket"
 PHRASES = [style.prompt for style in STYLES.values()]
@@ -113,17 +111,9 @@ def train(
     device: torch.device,
     precision: torch.dtype,
 ) -> None:
-    model = model.to(device)
-    average = copy.deepcopy(model).requires_grad_(False)
-    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=1e-3)
     scheduler = build_scheduler(recipe)
-    state = {"model": model, "average": average, "optimizer": optimizer}
-    step, seconds = resume(state, run, device)
-    recent = 0.0
-    started = time.time() - seconds
 
-    while step < schedule.steps:
-        stage = schedule.stage(step)
+    def loss_at(step: int, stage: Stage) -> Tensor:
         draws = np.random.default_rng((recipe.seed, step))
         crops, rows, styles = latent_crops(latents, stage.batch, stage.crop_px // 8, draws)
         prompts = [
@@ -132,21 +122,9 @@ def train(
         ]
         tokens = tokenizer(prompts, padding="max_length", max_length=LONGEST, truncation=True, return_tensors="pt")
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-        total = loss(model, scheduler, recipe, crops.to(device), tokens.input_ids.to(device), generator, precision)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(schedule, step)
-        optimizer.zero_grad()
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        step += 1
-        recent += float(total.detach())
-        follow(average, model, step)
-        if step % 100 == 0:
-            print(f"{step}/{schedule.steps} {time.time() - started:.0f} s loss {recent / 100:.4f}", flush=True)
-            recent = 0.0
-        if step % SAVE_EVERY == 0 or step == schedule.steps:
-            save(state, run, step, time.time() - started)
+        return loss(model, scheduler, recipe, crops.to(device), tokens.input_ids.to(device), generator, precision)
+
+    optimise(model, schedule, loss_at, run, device)
 
 
 def start_from(model: nn.ModuleDict, checkpoint: Path) -> None:

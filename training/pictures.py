@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from pca_protect.eval.styles import STYLES
+from pca_protect.eval.styles import STYLES, Style
 
 SIDE = 256
 EVERY = 4
@@ -64,16 +65,18 @@ def folder_pictures(folder: Path, side: int, limit: int) -> Tensor:
     return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255.0
 
 
-def load_styled_pictures(pictures: NDArray[np.uint8], cache: Path) -> NDArray[np.uint8]:
-    """`(N / EVERY, styles, 256, 256, 3)` uint8, in the order of `RENDERED`, memory-mapped from `cache`, which is created if
+def load_styled_pictures(
+    pictures: NDArray[np.uint8], cache: Path, styles: Sequence[Style] = RENDERED
+) -> NDArray[np.uint8]:
+    """`(N / EVERY, styles, 256, 256, 3)` uint8, in the order of `styles`, memory-mapped from `cache`, which is created if
     missing. Row i is picture `EVERY * i`."""
     if not cache.is_file():
         chosen = pictures[::EVERY]
         partial = cache.with_suffix(".partial.npy")
-        shape = (len(chosen), len(RENDERED), *pictures.shape[1:])
+        shape = (len(chosen), len(styles), *pictures.shape[1:])
         styled = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
         for row, picture in enumerate(chosen):
-            styled[row] = [style.render(picture) for style in RENDERED]
+            styled[row] = [style.render(picture) for style in styles]
         styled.flush()
         partial.replace(cache)
     return np.load(cache, mmap_mode="r")  # type: ignore[no-any-return]

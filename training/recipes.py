@@ -175,3 +175,31 @@ EDITOR_SCHEDULES = {
     # Minutes on a data-centre GPU; not run yet.
     "gpu": Schedule((Stage(16000, 256, 128), Stage(4000, 64, 256)), 6e-4),
 }
+
+
+@dataclass(frozen=True)
+class InstructRecipe:
+    """One instruction editor, which continues the training of another embedded editor with the picture's latent as further
+    input.
+
+    Attributes:
+        vae: the VAE of the latents.
+        start: the editor whose UNet, text encoder and tokenizer it starts from.
+        dropout: share of samples without the instruction, without the picture, and without both (each), for
+            classifier-free guidance; the value of InstructPix2Pix.
+    """
+
+    vae: str
+    start: str
+    seed: int
+    dropout: float = 0.05
+
+
+INSTRUCT_EDITORS = {"pocket-instruct": InstructRecipe("pocket", "pocket-editor", seed=12)}
+
+INSTRUCT_SCHEDULES = {
+    # Ten minutes on one CPU core. Always whole pictures: some edits depend on the position.
+    "cpu": Schedule((Stage(4500, 4, 256),), 8e-4),
+    # Minutes on a data-centre GPU; not run yet.
+    "gpu": Schedule((Stage(12000, 64, 256),), 5e-4),
+}

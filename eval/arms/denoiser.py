@@ -58,6 +58,19 @@ class Denoiser:
         return predicted - noise
 
 
+def has_denoiser(editor: Editor) -> bool:
+    """Whether the editor has a UNet whose only inputs are latents, a timestep and a prompt, with noise or velocity as output."""
+    pipeline = editor.pipeline
+    unet, scheduler = getattr(pipeline, "unet", None), pipeline.scheduler
+    return (
+        unet is not None
+        and unet.config.in_channels == editor.surrogate.latent_channels
+        and getattr(pipeline, "text_encoder_2", None) is None
+        and hasattr(scheduler, "alphas_cumprod")
+        and scheduler.config.prediction_type in ("epsilon", "v_prediction")
+    )
+
+
 def denoiser_of(editor: Editor) -> Denoiser:
     """The denoiser of an editor, in fp32 and with the noise schedule of the UNet's training. The editor's own precision and
     sampler have no effect.
@@ -68,18 +81,12 @@ def denoiser_of(editor: Editor) -> Denoiser:
     """
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler  # noqa: PLC0415 - takes seconds
 
-    pipeline = editor.pipeline
-    unet, scheduler = getattr(pipeline, "unet", None), pipeline.scheduler
-    if (
-        unet is None
-        or unet.config.in_channels != editor.surrogate.latent_channels
-        or getattr(pipeline, "text_encoder_2", None) is not None
-        or not hasattr(scheduler, "alphas_cumprod")
-        or scheduler.config.prediction_type not in ("epsilon", "v_prediction")
-    ):
+    if not has_denoiser(editor):
         raise UsageError(
             f"{editor.name}: advdm and sds need an editor of Stable Diffusion 1.x kind with a plain UNet; leave these arms out"
         )
+    pipeline = editor.pipeline
+    unet, scheduler = pipeline.unet, pipeline.scheduler
     with torch.no_grad():
         no_prompt, _ = pipeline.encode_prompt("", editor.surrogate.device, 1, False)
     return Denoiser(

@@ -20,9 +20,9 @@ from pca_protect.eval.check.reference import SMALLER, quantiles_of, stored_refer
 from pca_protect.eval.check.verdict import judge
 from pca_protect.eval.pictures import pictures_in, square_picture, through_file
 from pca_protect.eval.results import Finished, Json, OnProgress, Row
-from pca_protect.evaluation import with_noise
 from pca_protect.io.picture import Picture
 from pca_protect.modes import PUBLISHED_MODES
+from pca_protect.noise_control import with_noise
 from pca_protect.protection import protect
 from pca_protect.record import versions
 from pca_protect.surrogates.encoder import Surrogate

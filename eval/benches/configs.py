@@ -26,6 +26,9 @@ PAPER_PROMPTS = ("snow", "sunset", "watercolor")
 
 ALL_PROMPTS = (*PAPER_PROMPTS, "night", "sketch")
 
+LOCAL_PROMPTS = ("red-sky", "grey-background")
+"""Edits of one part of a picture, known to `pocket-instruct`."""
+
 EMBEDDED_VAES = ("pocket", "pocket-b", "pocket-16", "pocket-tiny")
 
 FILTER_NAMES = (
@@ -127,6 +130,7 @@ class EditingConfig(EditsConfig):
         budgets: in 8-bit levels.
         strengths: of the editor, each measured; empty for the editor's default. Editors without a strength ignore them.
         guidance, steps: of the editor; None for the editor's default.
+        size_px: side of the pictures; None for the side that each editor was trained for.
         metrics: names of `METRICS`.
         visible: further metrics, for the visibility of the protection only.
     """
@@ -139,6 +143,7 @@ class EditingConfig(EditsConfig):
     strengths: tuple[float, ...] = ()
     guidance: float | None = None
     steps: int | None = None
+    size_px: int | None = None
     metrics: tuple[str, ...] = DEFAULT_METRICS
     visible: tuple[str, ...] = ()
 

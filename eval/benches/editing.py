@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 
 from pca_protect.errors import UsageError
-from pca_protect.eval.arms.denoiser import denoiser_of
+from pca_protect.eval.arms.denoiser import denoiser_of, has_denoiser
 from pca_protect.eval.arms.perturb import Target, refusal
 from pca_protect.eval.arms.registry import Arm, arms_named
 from pca_protect.eval.bench import Bench
@@ -68,7 +68,10 @@ def measure_editing(
 
 
 def _measure(bench: Bench, config: EditingConfig, folder: Path, table: str, pool: Executor | None) -> Finished:
-    editors = [load_editor(name, device=config.device, precision=config.precision) for name in config.editors]
+    editors = [
+        load_editor(name, device=config.device, precision=config.precision, size_px=config.size_px)
+        for name in config.editors
+    ]
     skipped: list[Row] = []
     work = [
         (label, *_prepared(editor, settings, config, bench.device, pool, skipped))
@@ -129,17 +132,17 @@ def _prepared(
     )
     editor.require(trial.settings)
     arms = arms_named(config.arm_names())
-    target, why = Target(editor.surrogate), ""
-    if any(arm.needs == "denoiser" for arm in arms):
-        try:
-            target = Target(editor.surrogate, denoiser_of(editor))
-        except UsageError as error:
-            why = str(error)
+    plain = has_denoiser(editor)
+    wanted = plain and any(arm.needs == "denoiser" for arm in arms)
+    target = Target(editor.surrogate, denoiser_of(editor) if wanted else None)
     possible = []
     for arm in arms:
-        reason = why if arm.needs == "denoiser" else refusal(arm, editor.surrogate)
+        if arm.needs == "denoiser":
+            reason = "" if plain else "needs a UNet whose only inputs are latents, time and prompt"
+        else:
+            reason = refusal(arm, editor.surrogate)
         if reason:
-            row: Row = {"editor": editor.name, "skipped": f"arm {arm.name}", "reason": reason}
+            row: Row = {"editor": editor.name, "arm": arm.name, "setting": None, "reason": reason}
             skipped += [row] if row not in skipped else []
         else:
             possible.append(arm)
@@ -151,21 +154,21 @@ def _prepared(
 
 
 def _settings(editor: Editor, config: EditingConfig, skipped: list[Row]) -> dict[str, EditSettings]:
-    """Label in the column `editor` -> settings, one for each strength."""
-    own = replace(
-        editor.settings,
-        guidance=editor.settings.guidance if config.guidance is None else config.guidance,
-        steps=editor.settings.steps if config.steps is None else config.steps,
-    )
-    if not config.strengths:
-        return {editor.name: own}
-    if own.strength is None:
+    """Label in the column `editor` -> settings, one for each strength. Adds rows to `skipped`."""
+
+    def lacks(setting: str) -> None:
         reason = f"an editor of kind {editor.kind} has none"
-        skipped += [
-            {"editor": editor.name, "skipped": f"strength {strength:g}", "reason": reason}
-            for strength in config.strengths
-        ]
+        skipped.append({"editor": editor.name, "arm": None, "setting": setting, "reason": reason})
+
+    own = replace(editor.settings, steps=editor.settings.steps if config.steps is None else config.steps)
+    if config.guidance is not None and own.guidance is None:
+        lacks(f"guidance {config.guidance:g}")
+    elif config.guidance is not None:
+        own = replace(own, guidance=config.guidance)
+    if config.strengths and own.strength is None:
+        for strength in config.strengths:
+            lacks(f"strength {strength:g}")
         return {editor.name: own}
-    if len(config.strengths) == 1:
-        return {editor.name: replace(own, strength=config.strengths[0])}
-    return {f"{editor.name}, strength {strength:g}": replace(own, strength=strength) for strength in config.strengths}
+    if len(config.strengths) > 1:
+        return {f"{editor.name}, strength {one:g}": replace(own, strength=one) for one in config.strengths}
+    return {editor.name: replace(own, strength=config.strengths[0]) if config.strengths else own}

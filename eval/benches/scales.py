@@ -29,11 +29,11 @@ from pca_protect.eval.pictures import Rgb
 from pca_protect.eval.results import Finished, Json, OnProgress, Row
 from pca_protect.eval.stats import paired_effect, ratio_of_means
 from pca_protect.eval.trial import Edits, Trial, prompts_for
-from pca_protect.evaluation import with_noise
 from pca_protect.image.tiling import windows
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import read_picture
 from pca_protect.modes import PUBLISHED_MODES
+from pca_protect.noise_control import with_noise
 
 View = Callable[[Rgb], Rgb]
 Effects = dict[tuple[str, str, str], list[float]]

@@ -7,9 +7,7 @@ Each measurement has a goal; a missed goal is a result, not an error.
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,58 +17,22 @@ from torch import Tensor
 
 from pca_protect.config import Device
 from pca_protect.device import resolve_device
+from pca_protect.eval.benches.goals import Goal, at_least, at_most, goal_row
+from pca_protect.eval.benches.testbed_edits import GUIDANCE, STRENGTHS, edit_picture, edit_rows, judge, settings_of
 from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.load import load_editor
-from pca_protect.eval.editors.registry import EMBEDDED, EditSettings
+from pca_protect.eval.editors.registry import EMBEDDED
 from pca_protect.eval.environment import environment
-from pca_protect.eval.metrics.classical import flip, ssim
-from pca_protect.eval.pictures import Rgb, readable, square_picture, to_pixels
-from pca_protect.eval.results import Finished, OnProgress, Results, Row
+from pca_protect.eval.known_edits import KNOWN_EDITS
+from pca_protect.eval.pictures import readable, square_picture, to_pixels
+from pca_protect.eval.results import Finished, OnProgress, Results
 from pca_protect.eval.sheet import contact_sheet
-from pca_protect.eval.styles import STYLES
 from pca_protect.eval.vae_quality import Vae, explained_variance, measure_vulnerability, nats_per_element, psnr_db
 from pca_protect.eval.whole_vae import latent_mean, load_whole_vae
 from pca_protect.io.read import read_picture
 from pca_protect.surrogates import checkpoint
 from pca_protect.surrogates.encoder import Surrogate
 from pca_protect.surrogates.load import load_surrogate
-
-
-@dataclass(frozen=True)
-class Goal:
-    bound: float
-    more_is_better: bool
-
-    def __str__(self) -> str:
-        return f"{'at least' if self.more_is_better else 'at most'} {self.bound:g}"
-
-    def met_by(self, value: float) -> bool:
-        return value >= self.bound if self.more_is_better else value <= self.bound
-
-
-def at_least(bound: float) -> Goal:
-    return Goal(bound, more_is_better=True)
-
-
-def at_most(bound: float) -> Goal:
-    return Goal(bound, more_is_better=False)
-
-
-def goal_row(model: str, digest: str, metric: str, values: Sequence[float], goal: Goal) -> Row:
-    """A row of the table: the mean of the values beside the goal. `digest` identifies the weights."""
-    mean = statistics.fmean(values)
-    return {
-        "surrogate": model,
-        "metric": metric,
-        "mean": mean,
-        "min": min(values),
-        "max": max(values),
-        "n": len(values),
-        "target": str(goal),
-        "met": goal.met_by(mean),
-        "digest": digest,
-    }
-
 
 TEACHER = {"pocket-tiny": "pocket"}
 """VAEs distilled into the latent space of a teacher, by name."""
@@ -151,74 +113,10 @@ def middle(pixels: Tensor, multiple: int, largest_side: int | None = None) -> Te
     return pixels[..., top : top + sides[0], left : left + sides[1]]
 
 
-STRENGTHS = (0.5, 0.6, 0.7)
-"""Strengths, assigned to pictures in turn."""
-
-GENTLE = 0.3
-"""Strength of the edit without a prompt that must keep the picture recognisable."""
-
-SUCCEEDED = at_least(0.8)
-KEPT = at_least(0.6)
-
-EDITED_STYLES = tuple(style for style in STYLES.values() if style.prompt)
-
-
-@dataclass(frozen=True)
-class EditsOfPicture:
-    """Results of one editor on one picture.
-
-    Attributes:
-        edited: the style's name -> the edit with its prompt; "none" is the edit without a prompt at the same strength.
-        gentle: without a prompt, at strength `GENTLE`.
-    """
-
-    edited: dict[str, Rgb]
-    gentle: Rgb
-
-
-def edit_picture(editor: Editor, picture: Rgb, settings: EditSettings, *, seed: int) -> EditsOfPicture:
-    """Edits with every style and without a prompt, from the same noise."""
-    edited = {style.name: editor.edit([picture], style.prompt, settings, seeds=[seed])[0] for style in STYLES.values()}
-    gentle = editor.edit([picture], "", replace(settings, strength=GENTLE), seeds=[seed])[0]
-    return EditsOfPicture(edited, gentle)
-
-
-def judge(picture: Rgb, edits: EditsOfPicture) -> dict[str, float]:
-    """FLIP between each style's rendering and the edit with its prompt (`to_snow`) or without a prompt (`to_snow_without`), and
-    SSIM between the picture and its gentle edit (`kept`)."""
-    measured = {"kept": ssim(picture, edits.gentle)}
-    for style in EDITED_STYLES:
-        wanted = style.render(picture)
-        measured[f"to_{style.name}"] = flip(wanted, edits.edited[style.name])
-        measured[f"to_{style.name}_without"] = flip(wanted, edits.edited["none"])
-    return measured
-
-
-def edit_rows(editor: str, digest: str, measured: Sequence[dict[str, float]]) -> list[Row]:
-    """The share of pictures with a successful edit in each style, and the mean SSIM of gentle edits."""
-    found = [
-        goal_row(
-            editor,
-            digest,
-            f"success_{style.name}",
-            [_succeeded(picture, style.name) for picture in measured],
-            SUCCEEDED,
-        )
-        for style in EDITED_STYLES
-    ]
-    return [*found, goal_row(editor, digest, "kept_ssim", [picture["kept"] for picture in measured], KEPT)]
-
-
-def _succeeded(measured: dict[str, float], style: str) -> float:
-    return float(measured[f"to_{style}"] < measured[f"to_{style}_without"])
-
-
 LATENT_PAIR = ("pocket", "pocket-b")
 DIFFERENT = at_most(0.9)
 """Largest share of the second VAE's latent variance explained by a linear map of the first VAE's latents."""
 
-GUIDANCE = 3.0
-"""Chosen on four pictures; at 7.5, the default of Stable Diffusion, fewer of their edits succeeded."""
 STEPS, QUICK_STEPS = 50, 20
 QUICK_EDITS = 40
 SHEET_PICTURES = 4
@@ -295,26 +193,28 @@ def measure_testbed(
             key = f"{name} {editor.digest} {path.name}"
             if key not in results:
                 picture = square_picture(path, editor.size_px).rgb
-                settings = EditSettings(STRENGTHS[done % len(STRENGTHS)], GUIDANCE, steps)
+                settings = settings_of(editor, STRENGTHS[done % len(STRENGTHS)], steps)
                 results.add({key: judge(picture, edit_picture(editor, picture, settings, seed=seed))})
             judged.append(results[key])
         rows += edit_rows(name, editor.digest, judged)
     report("the contact sheet", 0, 1)
     sheet = folder / SHEET
     spread = list(photographs)[:: max(1, len(photographs) // SHEET_PICTURES)][:SHEET_PICTURES]
-    _sheet(editors, spread, EditSettings(SHEET_STRENGTH, GUIDANCE, steps), seed).save(sheet)
+    _sheet(editors, spread, steps, seed).save(sheet)
     tables = {"testbed": rows, **({"failures": failures + more} if failures or more else {})}
     return Finished(tables, (*results.write_tables(tables), sheet))
 
 
-def _sheet(editors: dict[str, Editor], paths: list[Path], settings: EditSettings, seed: int) -> Image.Image:
+def _sheet(editors: dict[str, Editor], paths: list[Path], steps: int, seed: int) -> Image.Image:
     """A contact sheet of some pictures, edited by every editor."""
     blocks = {}
     for name, editor in editors.items():
+        settings = settings_of(editor, SHEET_STRENGTH, steps)
         pictures = [square_picture(path, editor.size_px).rgb for path in paths]
         found = [edit_picture(editor, picture, settings, seed=seed) for picture in pictures]
-        blocks[f"{name}, strength {settings.strength}, guidance {settings.guidance}, {settings.steps} steps"] = [
-            {"original": picture, **{STYLES[style].prompt or "no prompt": edit for style, edit in of.edited.items()}}
+        strength = "" if settings.strength is None else f"strength {settings.strength}, "
+        blocks[f"{name}, {strength}guidance {settings.guidance}, {settings.steps} steps"] = [
+            {"original": picture, **{KNOWN_EDITS[edit].prompt or "no prompt": rgb for edit, rgb in of.edited.items()}}
             for picture, of in zip(pictures, found, strict=True)
         ]
     return contact_sheet(blocks)

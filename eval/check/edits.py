@@ -11,15 +11,16 @@ from PIL import Image
 from pca_protect.eval.check.posterior import middle
 from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.registry import EMBEDDED
+from pca_protect.eval.known_edits import edits_of
 from pca_protect.eval.metrics.classical import psnr
 from pca_protect.eval.metrics.load import visibility
 from pca_protect.eval.pictures import Rgb, square_of
 from pca_protect.eval.sheet import contact_sheet
-from pca_protect.eval.styles import STYLES
 from pca_protect.eval.trial import prompts_for
-from pca_protect.evaluation import largest_change, with_noise
+from pca_protect.evaluation import largest_change
 from pca_protect.image.tensors import Mask
 from pca_protect.io.picture import Picture
+from pca_protect.noise_control import with_noise
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def instruction_for(editor: Editor, prompt: str) -> Instruction:
     if editor.name in EMBEDDED:
         warnings = (f"the embedded `{editor.name}` is a test bed: its edits say nothing about real editors",)
         if asked.target is None:
-            known = ", ".join(style.prompt for style in STYLES.values() if style.prompt)
+            known = ", ".join(edit.prompt for edit in edits_of(editor.name).values() if edit.prompt)
             warnings += (f"{editor.name} was trained on these prompts only: {known}",)
     return Instruction(editor, asked.text, warnings)
 

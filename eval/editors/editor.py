@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from pca_protect.errors import ModelError, PictureError, UsageError
+from pca_protect.eval.editors.families import IMG2IMG, Family, has_guidance
 from pca_protect.eval.editors.registry import EditSettings, Kind
 from pca_protect.eval.pictures import Rgb
 from pca_protect.surrogates.encoder import Surrogate
@@ -31,7 +33,8 @@ class Editor:
         settings: defaults of `edit`.
         digest: hash of all its weights.
         surrogate: a copy of its VAE's encoder, in fp32.
-        pipeline: the diffusers pipeline.
+        pipeline: the diffusers pipeline, or an object that is called like one.
+        family: how the pipeline is called.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Editor:
     digest: str
     surrogate: Surrogate = field(repr=False)
     pipeline: Any = field(repr=False)
+    family: Family = field(default=IMG2IMG, repr=False)
 
     def edit(
         self,
@@ -50,7 +54,7 @@ class Editor:
         *,
         seeds: Sequence[int],
     ) -> list[Rgb]:
-        """Edit pictures `(size_px, size_px, 3)` in one batch.
+        """Edit pictures `(size_px, size_px, 3)`, in one batch if the pipeline takes batches.
 
         Args:
             prompt: instruction, one for all pictures or one per picture; empty for none.
@@ -69,13 +73,25 @@ class Editor:
                     f"a picture of {width}x{height} px: {self.name} edits {self.size_px}x{self.size_px} px; "
                     "crop or resize it first"
                 )
-        pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+        prompts = [prompt] * len(pictures) if isinstance(prompt, str) else list(prompt)
+        options = self._options(settings or self.settings, batch=len(pictures) if self.family.takes_batches else 1)
+        if self.family.takes_batches:
+            pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+            return self._run(pixels, prompts, seeds, options)
+        return [
+            self._run(Image.fromarray(picture), [text], [seed], options)[0]
+            for picture, text, seed in zip(pictures, prompts, seeds, strict=True)
+        ]
+
+    def _run(
+        self, image: Tensor | Image.Image, prompts: list[str], seeds: Sequence[int], options: dict[str, object]
+    ) -> list[Rgb]:
         output = self.pipeline(
-            prompt=[prompt] * len(pictures) if isinstance(prompt, str) else list(prompt),
-            image=pixels,
+            prompt=prompts,
+            image=image,
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
             output_type="np",
-            **self._options(settings or self.settings),
+            **options,
         )
         if any(getattr(output, "nsfw_content_detected", None) or ()):
             raise ModelError(
@@ -96,22 +112,28 @@ class Editor:
         """
         self._options(settings)
 
-    def _options(self, settings: EditSettings) -> dict[str, object]:
+    def _options(self, settings: EditSettings, batch: int = 1) -> dict[str, object]:
         """Keyword arguments of the pipeline: the settings, and mask and size if it takes them."""
         accepted = inspect.signature(self.pipeline.__call__).parameters
-        options: dict[str, object] = {"guidance_scale": settings.guidance, "num_inference_steps": settings.steps}
-        for value, name, setting in (
-            (settings.strength, "strength", "strength"),
-            (settings.image_guidance, "image_guidance_scale", "image guidance"),
+        guidance = None if settings.guidance is None else settings.guidance - 1 + self.family.guidance_off
+        options: dict[str, object] = {"num_inference_steps": settings.steps, **self.family.fixed}
+        for value, name, setting, has in (
+            (settings.strength, "strength", "strength", "strength" in accepted),
+            (guidance, self.family.guidance, "guidance", has_guidance(self.pipeline, self.family)),
+            (settings.image_guidance, "image_guidance_scale", "image guidance", "image_guidance_scale" in accepted),
         ):
-            if value is not None and name not in accepted:
+            if value is not None and not has:
                 raise UsageError(f"{self.name}: an editor of kind `{self.kind}` has no {setting}; leave it out")
             if value is not None:
                 options[name] = value
+        if self.family.negative_prompt and settings.guidance is not None and settings.guidance > 1:
+            options["negative_prompt"] = [self.family.negative_prompt] * batch
         if self.kind == "inpaint":
             options["mask_image"] = _surroundings(self.size_px)
         if "height" in accepted:
             options |= {"height": self.size_px, "width": self.size_px}
+        if self.family.area:
+            options[self.family.area] = self.size_px**2
         return options
 
 

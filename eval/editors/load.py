@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,23 +15,32 @@ from pca_protect.config import Device, Precision
 from pca_protect.device import resolve_device, resolve_dtype
 from pca_protect.errors import ModelError, UsageError
 from pca_protect.eval.editors.editor import Editor
+from pca_protect.eval.editors.families import Family, family_of, has_guidance
 from pca_protect.eval.editors.pipeline import load_pipeline, modules_of
-from pca_protect.eval.editors.registry import EDITORS, EMBEDDED, EditSettings, Kind
+from pca_protect.eval.editors.registry import EDITORS, EMBEDDED, EditorEntry, Kind
 from pca_protect.surrogates import checkpoint
 from pca_protect.surrogates.load import surrogate_of
 from pca_protect.surrogates.registry import looks_like_hub_id
 
 
-def load_editor(name: str, *, device: Device = "auto", precision: Precision = "fp32", offline: bool = False) -> Editor:
+def load_editor(
+    name: str,
+    *,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    offline: bool = False,
+    size_px: int | None = None,
+) -> Editor:
     """Load an editor. Embedded editors and those of the hub are loaded by the same code.
 
     Args:
         name: a name of `EDITORS`, the folder of a diffusers pipeline, or a hub id.
         precision: of the pipeline; its surrogate is always in fp32.
         offline: touch no network.
+        size_px: side of the square pictures to edit; None for the side that it was trained for.
 
     Raises:
-        UsageError: the name is unknown.
+        UsageError: the name is unknown, or the size is not one that the editor can take.
         ModelError: files are missing, damaged, pickled, of another format version, or not those of an editor.
         DeviceError: the device is not available.
     """
@@ -38,38 +48,58 @@ def load_editor(name: str, *, device: Device = "auto", precision: Precision = "f
     torch_device = resolve_device(device)
     dtype = resolve_dtype(precision, torch_device, overflows_fp16=False, model=name)
     kind, pipeline = load_pipeline(source, entry.kind if entry else None, offline=offline)
+    return editor_of(
+        pipeline, name, kind, entry=entry, origin=str(source), device=torch_device, dtype=dtype, size_px=size_px
+    )
+
+
+def editor_of(
+    pipeline: Any,  # noqa: ANN401 - of many classes
+    name: str,
+    kind: Kind,
+    *,
+    entry: EditorEntry | None = None,
+    origin: str = "",
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    size_px: int | None = None,
+) -> Editor:
+    """The editor of a loaded pipeline, which is moved to a device.
+
+    Args:
+        entry: row of the registry; None takes settings and size from the pipeline.
+        origin: where the pipeline is from, for records.
+        size_px: see `load_editor`.
+
+    Raises:
+        UsageError: the size is not one that the editor can take.
+        ModelError: no size is given, and the pipeline has none.
+    """
     pipeline.set_progress_bar_config(disable=True)
     parts = modules_of(pipeline)
-    weights = {
-        f"{part}.{name}": tensor for part, module in parts.items() for name, tensor in module.state_dict().items()
-    }
+    weights = {f"{part}.{key}": tensor for part, module in parts.items() for key, tensor in module.state_dict().items()}
     digest = checkpoint.digest(weights)
     # `nn.Module.to`, since diffusers' override warns of harmless moves and casts.
     surrogate = surrogate_of(
-        nn.Module.to(pipeline.vae, torch_device, torch.float32),
+        nn.Module.to(pipeline.vae, device, torch.float32),
         name=entry.vae if entry else f"{name}/vae",
-        origin=f"{source}/vae",
+        origin=f"{origin}/vae",
     )
     for module in parts.values():
-        nn.Module.to(module, torch_device, dtype)
+        nn.Module.to(module, device, dtype)
         module.requires_grad_(False)
+    family = family_of(pipeline, kind)
+    settings = entry.settings if entry else family.settings
     return Editor(
         name=name,
         kind=kind,
-        size_px=entry.size_px if entry else _side(pipeline, name),
-        settings=entry.settings if entry else _SETTINGS[kind],
+        size_px=_size(pipeline, name, family, entry, size_px),
+        settings=settings if has_guidance(pipeline, family) else replace(settings, guidance=None),
         digest=digest,
         surrogate=surrogate,
+        family=family,
         pipeline=pipeline,
     )
-
-
-_SETTINGS: dict[Kind, EditSettings] = {
-    "img2img": EditSettings(),
-    "inpaint": EditSettings(1.0),
-    "instruct": EditSettings(None, image_guidance=1.5),
-}
-"""Defaults of pipelines that `EDITORS` does not list."""
 
 
 def _source(name: str) -> Path | str:
@@ -85,6 +115,30 @@ def _source(name: str) -> Path | str:
     close = difflib.get_close_matches(name, EDITORS, n=1)
     hint = f"did you mean {close[0]}?" if close else f"known ones are {', '.join(EDITORS)};"
     raise UsageError(f"unknown editor {name!r}; {hint} a pipeline folder or a hub id works too")
+
+
+def _size(
+    pipeline: Any,  # noqa: ANN401 - of many classes
+    name: str,
+    family: Family,
+    entry: EditorEntry | None,
+    size_px: int | None,
+) -> int:
+    """Side in pixels of the square pictures to edit: the given one, or the one that the editor was trained for."""
+    if size_px is None:
+        return entry.size_px if entry else family.size_px or _side(pipeline, name)
+    multiple = int(pipeline.vae_scale_factor) * (1 if getattr(pipeline, "unet", None) else _PATCH)
+    if size_px % multiple or size_px < _SMALLEST_PX:
+        nearest = max(round(size_px / multiple), -(-_SMALLEST_PX // multiple)) * multiple
+        raise UsageError(
+            f"size {size_px}: {name} edits multiples of {multiple} px from {_SMALLEST_PX} px; give {nearest}"
+        )
+    return size_px
+
+
+_SMALLEST_PX = 64
+_PATCH = 2
+"""Side in latent positions of the patches that transformers see."""
 
 
 def _side(pipeline: Any, name: str) -> int:  # noqa: ANN401 - of many classes

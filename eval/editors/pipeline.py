@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from pca_protect.errors import ModelError, first_line
+from pca_protect.eval.editors.families import FAMILIES
 from pca_protect.eval.editors.registry import Kind
 from pca_protect.pocket.format import check_format
 from pca_protect.surrogates.registry import PICKLED
@@ -42,11 +43,7 @@ def load_pipeline(source: Path | str, kind: Kind | None, *, offline: bool) -> tu
     try:
         index = diffusers.DiffusionPipeline.load_config(source, local_files_only=local)
         kind = kind or _kind(index["_class_name"])
-        loader = {
-            "img2img": diffusers.AutoPipelineForImage2Image,
-            "inpaint": diffusers.AutoPipelineForInpainting,
-            "instruct": diffusers.DiffusionPipeline,
-        }[kind]
+        loader = _loader(index["_class_name"], kind)
         pipeline = loader.from_pretrained(
             source,
             use_safetensors=True,
@@ -129,6 +126,15 @@ def _remedy(source: Path | str) -> str:
 
 
 def _kind(pipeline_class: str) -> Kind:
-    if "InstructPix2Pix" in pipeline_class:
-        return "instruct"
+    if pipeline_class in FAMILIES:
+        return FAMILIES[pipeline_class].kind
     return "inpaint" if "Inpaint" in pipeline_class else "img2img"
+
+
+def _loader(pipeline_class: str, kind: Kind) -> Any:  # noqa: ANN401 - a class of diffusers
+    """The class whose `from_pretrained` makes an editor of this kind, from a text-to-image pipeline too."""
+    import diffusers  # noqa: PLC0415 - takes ten seconds
+
+    if pipeline_class in FAMILIES:
+        return diffusers.DiffusionPipeline
+    return diffusers.AutoPipelineForInpainting if kind == "inpaint" else diffusers.AutoPipelineForImage2Image

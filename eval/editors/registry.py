@@ -10,9 +10,10 @@ from typing import Literal
 
 from pca_protect.errors import UsageError
 
-Kind = Literal["img2img", "inpaint", "instruct"]
+Kind = Literal["img2img", "inpaint", "instruct", "reference"]
 """`img2img` noises the whole picture and denoises it towards the prompt (SDEdit). `inpaint` repaints everything
-outside a central disc. `instruct` follows an instruction, conditioned on the picture (InstructPix2Pix)."""
+outside a central disc. `instruct` and `reference` follow an instruction from pure noise, conditioned on the picture: `instruct`
+with a guidance towards it (InstructPix2Pix), `reference` without one (FLUX.1 Kontext and later)."""
 
 
 @dataclass(frozen=True)
@@ -21,21 +22,21 @@ class EditSettings:
 
     Attributes:
         strength: share of the noise schedule that is run, in (0, 1]; higher values change more. None for editors without it.
-        guidance: scale of classifier-free guidance towards the prompt; 1 turns it off, and for `instruct` editors also
-            the guidance towards the picture.
+        guidance: scale of the guidance towards the prompt; 1 turns classifier-free guidance off, and for `instruct` editors also
+            the guidance towards the picture. None for distilled editors, which ignore it.
         steps: steps of the whole schedule; the share `strength` of them is run.
         image_guidance: scale of the guidance towards the picture; only for `instruct` editors.
     """
 
     strength: float | None = 0.6
-    guidance: float = 7.5
+    guidance: float | None = 7.5
     steps: int = 50
     image_guidance: float | None = None
 
     def __post_init__(self) -> None:
         if self.strength is not None and not 0 < self.strength <= 1:
             raise UsageError(f"strength {self.strength}: has to be above 0 and at most 1")
-        if self.guidance < 1:
+        if self.guidance is not None and self.guidance < 1:
             raise UsageError(f"guidance {self.guidance}: has to be 1 or more")
         # Below 1 diffusers turns off the guidance towards the prompt too.
         if self.image_guidance is not None and self.image_guidance < 1:
@@ -72,14 +73,20 @@ class EditorEntry:
 POCKET = EditSettings(0.6, 3.0, 20)
 """Guidance was chosen on edits of four pictures; at 7.5, the usual value for Stable Diffusion, fewer succeeded."""
 
+_POCKET_INSTRUCT = EditSettings(None, 1.5, 20, 1.2)
+"""Low: its training pairs leave little to chance. Guidance 3 overshoots the rendering."""
+
 _SDXL = EditSettings(0.6, 5.0, 50)
 _SD3 = EditSettings(0.6, 7.0, 28)
 _INSTRUCT = EditSettings(None, 7.5, 50, 1.5)
+_QWEN_EDIT = EditSettings(None, 4.0, 40)
+_FLUX1_DEV = "FLUX.1 dev non-commercial (gated)"
 _RAIL, _RAIL_PP = "CreativeML OpenRAIL-M", "CreativeML OpenRAIL++-M"
 
 _ENTRIES = (
     EditorEntry("pocket-editor", "", "img2img", "pocket", 256, POCKET, "Apache-2.0"),
     EditorEntry("pocket-editor-16", "", "img2img", "pocket-16", 256, POCKET, "Apache-2.0"),
+    EditorEntry("pocket-instruct", "", "instruct", "pocket", 256, _POCKET_INSTRUCT, "Apache-2.0"),
     EditorEntry("sd14", "CompVis/stable-diffusion-v1-4", "img2img", "sd14", 512, EditSettings(), _RAIL),
     EditorEntry("sd15", "stable-diffusion-v1-5/stable-diffusion-v1-5", "img2img", "sd15", 512, EditSettings(), _RAIL),
     EditorEntry(
@@ -135,8 +142,57 @@ _ENTRIES = (
         "img2img",
         "flux1",
         1024,
-        EditSettings(0.8, 1.0, 4),
+        EditSettings(0.75, None, 4),  # from 0.76 its four steps all run, from pure noise, and the picture is not seen
         "Apache-2.0 (gated)",
+    ),
+    EditorEntry(
+        "flux1-kontext",
+        "black-forest-labs/FLUX.1-Kontext-dev",
+        "reference",
+        "flux1",
+        1024,
+        EditSettings(None, 2.5, 28),
+        _FLUX1_DEV,
+    ),
+    EditorEntry(
+        "flux1-fill",
+        "black-forest-labs/FLUX.1-Fill-dev",
+        "inpaint",
+        "flux1",
+        1024,
+        EditSettings(1.0, 30.0, 50),
+        _FLUX1_DEV,
+    ),
+    EditorEntry(
+        "flux2",
+        "black-forest-labs/FLUX.2-dev",
+        "reference",
+        "flux2",
+        1024,
+        EditSettings(None, 4.0, 50),
+        "FLUX.2 dev non-commercial (gated)",
+    ),
+    EditorEntry(
+        "flux2-klein",
+        "black-forest-labs/FLUX.2-klein-4B",
+        "reference",
+        "flux2",
+        1024,
+        EditSettings(None, None, 4),
+        "Apache-2.0",
+    ),
+    EditorEntry(
+        "qwen-image", "Qwen/Qwen-Image", "img2img", "qwen-image", 1024, EditSettings(0.6, 4.0, 50), "Apache-2.0"
+    ),
+    EditorEntry("qwen-image-edit", "Qwen/Qwen-Image-Edit", "reference", "qwen-image", 1024, _QWEN_EDIT, "Apache-2.0"),
+    EditorEntry(
+        "qwen-image-edit-2509", "Qwen/Qwen-Image-Edit-2509", "reference", "qwen-image", 1024, _QWEN_EDIT, "Apache-2.0"
+    ),
+    EditorEntry(
+        "qwen-image-edit-2511", "Qwen/Qwen-Image-Edit-2511", "reference", "qwen-image", 1024, _QWEN_EDIT, "Apache-2.0"
+    ),
+    EditorEntry(
+        "z-image", "Tongyi-MAI/Z-Image-Turbo", "img2img", "z-image", 1024, EditSettings(0.6, 1.0, 9), "Apache-2.0"
     ),
 )
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from pca_protect.attack.readback import Readback
 from pca_protect.attack.stopping import Stop
 from pca_protect.errors import not_finite
 
@@ -17,7 +18,8 @@ Objective = Callable[[Tensor], Tensor]
 """Pixels `(B, 3, H, W)` in [0, 1] -> one value per image `(B,)` to be minimised, differentiable in the pixels."""
 
 OnStep = Callable[[int, int, Tensor], None]
-"""Called with (steps done, total steps, objective per image `(B,)`). An exception, such as `Cancelled`, ends the loop."""
+"""Called with (steps done, total steps, objective per image `(B,)` on the device, whose queue is not waited for). An exception,
+such as `Cancelled`, ends the loop."""
 
 
 class Constraint(Protocol):
@@ -134,6 +136,9 @@ def optimize(
     2408.10901): the perturbation is clamped to the budget; the perturbed pixels are clamped to [0, 1] for the encoder, which
     does not change the perturbation.
 
+    On CUDA no step waits for the device: a non-finite value is noticed a few steps later, and finished images end the loop a few
+    steps later. Neither changes the result.
+
     Args:
         pixels: clean pixels `(B, 3, H, W)` in [0, 1], on the device and in the precision of the computation.
         objective: see `Objective`. The value of an image must be independent of its batch.
@@ -157,6 +162,9 @@ def optimize(
     values = pixels.new_zeros(len(pixels))
     finished = torch.zeros(len(pixels), dtype=torch.bool, device=pixels.device)
     taken = torch.zeros(len(pixels), dtype=torch.long, device=pixels.device)
+    finite = torch.ones((), dtype=torch.bool, device=pixels.device)
+    finite_steps = torch.zeros((), dtype=torch.long, device=pixels.device)
+    done, finite_read, finished_read = 0, Readback(), Readback()
 
     def remember(values: Tensor) -> None:
         nonlocal best_values, best_perturbation
@@ -173,13 +181,15 @@ def optimize(
         if stop is not None and step % _STEPS_BETWEEN_STOPS == 0:
             with torch.no_grad():
                 finished = finished | stop((pixels + perturbation).clamp(0.0, 1.0))
-            if bool(finished.all()):
+            if any(bool(all_finished) for _, all_finished in finished_read.send(step, finished.all())):
                 break
         iterate = (pixels + perturbation).clamp_(0.0, 1.0).requires_grad_()
         values = objective(iterate)
         (gradient,) = torch.autograd.grad(values.sum(), iterate)
         values = values.detach()
-        _require_finite(values, gradient, step)
+        finite = finite & values.isfinite().all() & gradient.isfinite().all()
+        finite_steps, done = finite_steps + finite, step + 1
+        _require_finite(finite_read.send(done, finite_steps))
         remember(values)
         if on_step is not None:
             on_step(step, steps, values)
@@ -193,11 +203,14 @@ def optimize(
             values = objective((pixels + perturbation).clamp(0.0, 1.0))
         remember(values)
         perturbation = best_perturbation
+    _require_finite(finite_read.send(done, finite_steps, wait=True))
     if on_step is not None and steps:
         on_step(steps, steps, values)
     return Optimized((pixels + perturbation).clamp_(0.0, 1.0), best_values, taken)
 
 
-def _require_finite(values: Tensor, gradient: Tensor, step: int) -> None:
-    if not (bool(values.isfinite().all()) and bool(gradient.isfinite().all())):
-        raise not_finite(f"at step {step}")
+def _require_finite(arrived: Sequence[tuple[int, Tensor]]) -> None:
+    """Raise if the number of finite steps, of those that were read back, is below the number of steps."""
+    for steps, finite_steps in arrived:
+        if int(finite_steps) < steps:
+            raise not_finite(f"at step {int(finite_steps)}")

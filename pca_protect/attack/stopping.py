@@ -74,5 +74,5 @@ def smallest_share(effect: Callable[[float], float], full: float, wanted: float,
 
 
 def _norms(x: Tensor) -> Tensor:
-    norms: Tensor = x.flatten(start_dim=1).norm(dim=1)
+    norms: Tensor = torch.linalg.vector_norm(x.flatten(start_dim=1), dim=1)
     return norms

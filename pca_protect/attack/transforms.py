@@ -16,11 +16,10 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pca_protect.image.lanczos import lanczos
-from pca_protect.image.tensors import TO_RGB, TO_YCC, apply_color_matrix, blurred
+from pca_protect.image.tensors import TO_RGB, TO_YCC, apply_color_matrix, blurred, constant
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 """Pixels `(B, 3, H, W)` in [0, 1] with sides of at least 8 px, and a generator on the CPU -> pixels in [0, 1], differentiable,
@@ -136,7 +135,7 @@ def blur(sigma_px: Between) -> Transform:
 
 def gaussian_noise(deviation: Between) -> Transform:
     """Gaussian noise, independent per pixel and channel, the same for all images. `deviation` is its standard deviation in
-    units of the [0, 1] range.
+    units of the [0, 1] range. Drawn on the pixels' device: the same seed draws other noise on another type of device.
 
     Raises:
         ValueError: the standard deviation is negative.
@@ -145,7 +144,8 @@ def gaussian_noise(deviation: Between) -> Transform:
 
     def apply(pixels: Tensor, generator: torch.Generator) -> Tensor:
         drawn = _drawn(bounds, generator)
-        noise = torch.randn(pixels.shape[1:], generator=generator).to(pixels)
+        there = _on_device(generator, pixels.device)
+        noise = torch.randn(pixels.shape[1:], device=pixels.device, generator=there).to(pixels.dtype)
         return (pixels + drawn * noise).clamp(0.0, 1.0)
 
     return apply
@@ -215,15 +215,22 @@ def _drawn(bounds: tuple[float, float], generator: torch.Generator) -> float:
     return low if low == high else low + (high - low) * float(torch.rand((), generator=generator))
 
 
+def _on_device(generator: torch.Generator, device: torch.device) -> torch.Generator:
+    """The generator itself for the CPU; for another device one there, seeded from it."""
+    if device.type == "cpu":
+        return generator
+    return torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
+
+
 def _rounded(values: Tensor) -> Tensor:
     return values + (values.round() - values).detach()
 
 
-def _floored(values: Tensor, added: Sequence[float], dim: int) -> Tensor:
+def _floored(values: Tensor, added: tuple[float, ...], dim: int) -> Tensor:
     """`floor(values + added)`, with `added` repeated along an axis, and the gradient of `values`."""
     shape = [1] * values.ndim
     shape[dim] = values.shape[dim]
-    offsets = values.new_tensor(added).repeat(values.shape[dim] // len(added)).view(shape)
+    offsets = constant(added, values.dtype, values.device).repeat(values.shape[dim] // len(added)).view(shape)
     return values + ((values + offsets).floor() - values).detach()
 
 
@@ -251,7 +258,8 @@ def _through_blocks(plane: Tensor, steps: tuple[int, ...], quality: int) -> Tens
     8 by replication; the result keeps the padding."""
     plane = F.pad(plane, (0, 0, 0, -plane.shape[-2] % 8), mode="replicate")
     batch, channels, height, width = plane.shape
-    cosines, divisors, factors = (plane.new_tensor(array) for array in _dct_tables(steps, quality))
+    cosines, all_divisors, all_factors = _dct_tables(steps, plane.dtype, plane.device)
+    divisors, factors = all_divisors[quality - 1], all_factors[quality - 1]
     rows = cosines @ plane.reshape(batch, channels, height // 8, 8, width)
     blocks = (rows.view(batch, channels, height // 8, 8, width // 8, 8) @ cosines.T) / divisors
     # Halves are rounded away from zero; flat areas have many.
@@ -261,17 +269,22 @@ def _through_blocks(plane: Tensor, steps: tuple[int, ...], quality: int) -> Tens
     return _rounded((cosines.T @ rows).view(plane.shape).clamp(-128, 127))
 
 
-@functools.lru_cache(maxsize=256)
-def _dct_tables(steps: tuple[int, ...], quality: int) -> tuple[NDArray[np.float64], ...]:
-    """DCT basis `(8, 8)` by frequency and position; divisors before rounding and factors after it, both `(8, 1, 8)`. The basis
-    is not normalised, so that block means are exact, including halves."""
+@functools.lru_cache(maxsize=32)
+def _dct_tables(steps: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """DCT basis `(8, 8)` by frequency and position; divisors before rounding and factors after it, both `(100, 8, 1, 8)`, by
+    quality minus one: with all qualities in one copy, no step waits for a device. The basis is not normalised, so that block
+    means are exact, including halves."""
     frequencies, places = np.arange(8)[:, None], np.arange(8)
     cosines = np.cos((2 * places + 1) * frequencies * np.pi / 16)
     norms = np.sqrt((cosines**2).sum(axis=1))
     norms = np.outer(norms, norms)
-    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
+    quality = np.arange(1, 101)[:, None, None]
+    percent = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
     table = ((np.array(steps).reshape(8, 8) * percent + 50) // 100).clip(1, 255)
-    return cosines, (table * norms)[:, None], (table / norms)[:, None]
+    basis, divisors, factors = (
+        torch.from_numpy(array).to(dtype).to(device) for array in (cosines, table * norms, table / norms)
+    )
+    return basis, divisors.unsqueeze(2), factors.unsqueeze(2)
 
 
 def _resized(
@@ -284,21 +297,22 @@ def _resized(
     to [0, 1], but without rounding."""
     height, width = pixels.shape[-2:]
     if columns is not None or size[1] != width:
-        matrix = torch.from_numpy(_lanczos(width, size[1], *(columns or (0.0, width)))).to(pixels)
+        matrix = _lanczos(width, size[1], *(columns or (0.0, width)), pixels.dtype, pixels.device)
         pixels = (pixels @ matrix.T).clamp(0.0, 1.0)
     if rows is not None or size[0] != height:
-        matrix = torch.from_numpy(_lanczos(height, size[0], *(rows or (0.0, height)))).to(pixels)
+        matrix = _lanczos(height, size[0], *(rows or (0.0, height)), pixels.dtype, pixels.device)
         pixels = (matrix @ pixels).clamp(0.0, 1.0)
     return pixels
 
 
 @functools.lru_cache(maxsize=32)
-def _lanczos(length: int, wanted: int, start: float, stop: float) -> NDArray[np.float32]:
+def _lanczos(length: int, wanted: int, start: float, stop: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Matrix `(wanted, length)` that resamples an axis between `start` and `stop` to `wanted` pixels. The filter is stretched for
     downscaling only."""
     factor = (stop - start) / wanted
     centers = start + (np.arange(wanted) + 0.5) * factor
-    return lanczos(centers, np.arange(length) + 0.5, max(1.0, factor)).astype(np.float32)
+    matrix = lanczos(centers, np.arange(length) + 0.5, max(1.0, factor)).astype(np.float32)
+    return torch.from_numpy(matrix).to(dtype).to(device)
 
 
 _HALF = downscale_upscale(0.5)

@@ -1,4 +1,4 @@
-"""Universal perturbations: one tile per encoder and mode that perturbs any picture, as initialisation or without further steps.
+"""Universal perturbations: one tile that perturbs any picture, as initialisation or without further steps.
 
 Universal perturbations: Moosavi-Dezfooli et al., arXiv 1610.08401; as initialisation that saves steps: FastProtect (Ahn et al.
 2024, arXiv 2412.11423). Convolutions are translation-equivariant on the latent grid. A small tile whose side
@@ -7,23 +7,20 @@ is a multiple of the grid can therefore be repeated over the whole picture.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from pca_protect.errors import ModelError
+from pca_protect.attack.ensemble import equal_gains
+from pca_protect.attack.pgd import Objective, cosine
+from pca_protect.errors import not_finite
 
-UNIVERSAL_FILE = Path(__file__).parents[1] / "pocket" / "universal.safetensors"
-"""Made by `python -m training universal`. Tensors `DIGEST/MODE`, where DIGEST is the encoder's, see `Surrogate.digest`: int8
-`(3, side, side)` in 127ths of the budget. Metadata under the same names: JSON of training settings and measured effect."""
-
-UNIT = 127
+_MOMENTUM = 0.8
+_FIRST_STEP = 0.5
+"""Length of the first training step in units of the budget; later steps follow a cosine."""
+_LEAST = 1e-30
 
 
 @dataclass(frozen=True)
@@ -49,32 +46,87 @@ class UniversalPerturbation:
         return torch.stack([mean if is_gray else part for is_gray in gray])
 
 
-@lru_cache(maxsize=1)
-def universal_perturbations() -> dict[str, UniversalPerturbation]:
-    """The universal perturbations of `UNIVERSAL_FILE` by name, read once.
+GoalOf = Callable[[int], Objective]
+"""Number of a crop -> one encoder's objective on it, see `pgd.Objective`."""
+
+
+@dataclass(frozen=True)
+class TileTraining:
+    """State of a training: everything that a resumed run needs.
+
+    Attributes:
+        tile: `(3, side, side)` in [-1, 1], fractions of the budget.
+        momentum: running sum of normalised gradients, `(3, side, side)`.
+        step: number of steps taken.
+    """
+
+    tile: Tensor
+    momentum: Tensor
+    step: int = 0
+
+    @staticmethod
+    def begin(side_px: int, *, seed: int) -> TileTraining:
+        """A tile of uniform noise."""
+        generator = torch.Generator().manual_seed(seed)
+        tile = torch.empty(3, side_px, side_px).uniform_(-1.0, 1.0, generator=generator)
+        return TileTraining(tile, torch.zeros_like(tile))
+
+
+def train_step(
+    training: TileTraining,
+    crops: Sequence[Tensor],
+    goals: Sequence[GoalOf],
+    *,
+    radius: float,
+    steps: int,
+    batch: int,
+    grid_px: int,
+    seed: int,
+) -> TileTraining:
+    """One step towards a tile that minimises the mean objective over crops, for every encoder.
+
+    The gradient is that of a random batch of crops, with the tile shifted at random on the latent grid. Gradients of several
+    encoders are combined by `ensemble.equal_gains`. Steps are signs of a sum with momentum, as in `pgd.MomentumStep`; their
+    length follows a cosine.
+
+    Args:
+        crops: clean pixels `(1, 3, h, w)` in [0, 1], on the device of the encoders.
+        goals: one per encoder.
+        radius: the budget, in [0, 1] units.
+        steps: number of steps of the whole training.
+        batch: crops per step.
+        grid_px: latent grid; divides the tile's side.
+        seed: of the draws, which depend on it and on the number of the step only.
 
     Raises:
-        ModelError: the file is damaged.
+        ModelError: a gradient is not finite.
     """
-    return {
-        key: UniversalPerturbation(tile.float() / UNIT)
-        for key, (tile, _) in read_universal_perturbations(UNIVERSAL_FILE).items()
-    }
+    side = training.tile.shape[-1]
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + training.step)
+    drawn = torch.randint(len(crops), (batch,), generator=generator).tolist()
+    shifts = grid_px * torch.randint(side // grid_px, (batch, 2), generator=generator)
+    gradients = [
+        torch.stack(
+            [
+                _tile_gradient(training.tile, crops[number], goal_of(number), shift.tolist(), radius)
+                for number, shift in zip(drawn, shifts, strict=True)
+            ]
+        ).sum(dim=0)
+        for goal_of in goals
+    ]
+    gradient = equal_gains([one[None] for one in gradients])[0] if len(gradients) > 1 else gradients[0]
+    if not bool(gradient.isfinite().all()):
+        raise not_finite(f"at training step {training.step}")
+    momentum = _MOMENTUM * training.momentum + gradient / gradient.abs().mean().clamp_min(_LEAST)
+    length = _FIRST_STEP * cosine(training.step, steps)
+    return TileTraining((training.tile - length * momentum.sign()).clamp(-1.0, 1.0), momentum, training.step + 1)
 
 
-def read_universal_perturbations(path: Path) -> dict[str, tuple[Tensor, dict[str, object]]]:
-    """Stored tiles and their metadata by name; empty if the file does not exist.
-
-    Raises:
-        ModelError: the file is damaged.
-    """
-    if not path.is_file():
-        return {}
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            return {key: (file.get_tensor(key), json.loads(metadata[key])) for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise ModelError(
-            f"{path}: the universal perturbations cannot be read ({error!r}); install pca-protect again"
-        ) from error
+def _tile_gradient(tile: Tensor, crop: Tensor, goal: Objective, shift: Sequence[int], radius: float) -> Tensor:
+    """Gradient of an objective in the tile, on the CPU, `(3, side, side)`."""
+    leaf = tile.detach().to(crop.device).requires_grad_()
+    height, width = crop.shape[-2:]
+    times = [-(-side // tile.shape[-1]) for side in (height, width)]
+    laid = torch.roll(leaf, tuple(shift), dims=(-2, -1)).repeat(1, *times)[:, :height, :width]
+    (gradient,) = torch.autograd.grad(goal((crop + radius * laid).clamp(0.0, 1.0)).sum(), leaf)
+    return gradient.cpu()

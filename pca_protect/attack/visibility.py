@@ -28,6 +28,7 @@ _LEVELS = 255.0
 STEP_PER_VISIBLE_LEVEL = 7.0
 """Longest step in levels per level of the visibility limit: random signs of about 7 levels have a visibility of 1."""
 
+_CPU = torch.device("cpu")
 _STRIP_PX, _STRIP_MARGIN_PX = 512, 16
 _FIRST_TARGET = 0.995
 """Fraction of a visibility limit that the first scaling aims at: rounding to whole levels adds a little."""
@@ -80,25 +81,34 @@ def energy_of(levels: float) -> float:
     return (levels / (FLAT_THRESHOLD * _LEVELS)) ** 2
 
 
-def visible_levels(clean: Uint8Image, changed: Uint8Image, *, mask: Mask | None = None) -> float:
+def visible_levels(
+    clean: Uint8Image, changed: Uint8Image, *, mask: Mask | None = None, device: torch.device = _CPU
+) -> float:
     """Visibility of a change to a picture `(H, W, 3)` of any size, in levels; see `in_levels`. Computed in strips of rows.
 
     Args:
         mask: `(H, W)`, where to average; None is everywhere.
+        device: to compute on; for MPS, which has no float64, the CPU.
     """
+    device = _CPU if device.type == "mps" else device
     height = len(clean)
-    total = 0.0
+    total = torch.zeros((), dtype=torch.float64, device=device)
     for top in range(0, height, _STRIP_PX):
         bottom = min(height, top + _STRIP_PX)
         begin, end = max(0, top - _STRIP_MARGIN_PX), min(height, bottom + _STRIP_MARGIN_PX)
-        before, after = (to_tensor([levels[begin:end]]) for levels in (clean, changed))
+        before, after = (to_tensor([levels[begin:end]], device) for levels in (clean, changed))
         energy = Visibility(before).energy_map(after)[0, 0, top - begin : bottom - begin].double()
-        total += float((energy if mask is None else energy[torch.from_numpy(mask[top:bottom])]).sum())
-    return in_levels(total / max(1, height * clean.shape[1] if mask is None else int(mask.sum())))
+        total += (energy if mask is None else energy[torch.from_numpy(mask[top:bottom]).to(device)]).sum()
+    return in_levels(float(total) / max(1, height * clean.shape[1] if mask is None else int(mask.sum())))
 
 
 def scale_to_visibility(
-    clean: Uint8Image, changed: Uint8Image, most_levels: float, *, mask: Mask | None = None
+    clean: Uint8Image,
+    changed: Uint8Image,
+    most_levels: float,
+    *,
+    mask: Mask | None = None,
+    device: torch.device = _CPU,
 ) -> Uint8Image:
     """Scales a picture's change down by one factor until its visibility is within a limit.
 
@@ -106,9 +116,9 @@ def scale_to_visibility(
 
     Args:
         most_levels: the limit, see `visible_levels`.
-        mask: as for `visible_levels`.
+        mask, device: as for `visible_levels`.
     """
-    visible = visible_levels(clean, changed, mask=mask)
+    visible = visible_levels(clean, changed, mask=mask, device=device)
     if visible <= most_levels:
         return changed
     factor, target, result = 1.0, _FIRST_TARGET, changed
@@ -116,7 +126,7 @@ def scale_to_visibility(
         factor *= target * most_levels / visible
         target **= 8
         result = scaled(clean, changed, factor)
-        visible = visible_levels(clean, result, mask=mask)
+        visible = visible_levels(clean, result, mask=mask, device=device)
     return result
 
 

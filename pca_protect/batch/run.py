@@ -268,6 +268,7 @@ def _do_share(
     if not prepared.to_do:
         return
     from pca_protect.batch.pipeline import Stopped  # noqa: PLC0415 - torch
+    from pca_protect.batch.universal import train_if_it_pays  # noqa: PLC0415 - torch
     from pca_protect.batch.work import work  # noqa: PLC0415 - torch
 
     share = prepared.to_do[processes.rank :: processes.world]
@@ -279,6 +280,8 @@ def _do_share(
     try:
         if processes.world > 1 and prepared.resolved is not None:
             _require_same_encoder(surrogate, processes)
+        if processes.world == 1 and prepared.state is not None:
+            train_if_it_pays(share, config, surrogate=surrogate, message=observer.message)
         observer.begin(len(share))
         work(
             share,

@@ -86,7 +86,9 @@ def work(
     def write(job: Job, protected: Protected) -> Record:
         target = Path(job.target)
         format_name = output_format(target, allow_lossy=output_options.allow_lossy)
-        data, record = protected.encoded(format_name, allow_lossy=output_options.allow_lossy)
+        data, record = protected.encoded(
+            format_name, allow_lossy=output_options.allow_lossy, marker=output_options.marker
+        )
         if journal is not None and state is not None:
             target.parent.mkdir(parents=True, exist_ok=True)
             journal.append(_line(job, record, config_digest, output_key(state.folder.parent, job)))

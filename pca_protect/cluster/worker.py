@@ -172,8 +172,9 @@ class Protector:
         place = task.target + suffix
         output = storage_at(worker_config.output)
         try:
-            lossy = worker_config.output_options.allow_lossy
-            data, record = protected.encoded(output_format(Path(place), allow_lossy=lossy), allow_lossy=lossy)
+            options = worker_config.output_options
+            format_name = output_format(Path(place), allow_lossy=options.allow_lossy)
+            data, record = protected.encoded(format_name, allow_lossy=options.allow_lossy, marker=options.marker)
             output.write(place, data, replace=task.replace)
         except Exception as error:  # noqa: BLE001 - see `_failed`
             return _failed(task, error)

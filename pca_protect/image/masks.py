@@ -12,7 +12,7 @@ from PIL import Image
 from pca_protect.config import parse_region
 from pca_protect.errors import PictureError, UsageError
 from pca_protect.io.picture import Picture
-from pca_protect.io.read import MAX_PIXELS, read_picture
+from pca_protect.io.read import MAX_PIXELS, from_pil, read_picture
 
 if TYPE_CHECKING:  # the module behind it imports torch
     from pca_protect.image.tensors import Mask
@@ -61,7 +61,9 @@ def as_mask(mask: Mask | NDArray[np.uint8] | Image.Image) -> Mask:
     Raises:
         UsageError: the array has another shape or type.
     """
-    levels = np.asarray(mask.convert("L")) if isinstance(mask, Image.Image) else mask
+    if isinstance(mask, Image.Image):
+        return mask_of(from_pil(mask)) if mask.has_transparency_data else as_mask(np.asarray(mask.convert("L")))
+    levels = mask
     if levels.ndim != 2 or levels.dtype not in (np.bool_, np.uint8):
         raise UsageError(
             f"a mask of shape {levels.shape} and type {levels.dtype} cannot be read; give bool or uint8 (H, W), or a Pillow image"
@@ -70,20 +72,27 @@ def as_mask(mask: Mask | NDArray[np.uint8] | Image.Image) -> Mask:
 
 
 def read_mask(path: Path, *, max_pixels: int = MAX_PIXELS) -> Mask:
-    """Read a mask file: values of 128 and above are protected.
+    """Read a mask file: values of 128 and above, multiplied by alpha, are protected.
 
     Raises:
         PictureError: the file cannot be read, or all of it is below 128.
     """
     mask = mask_of(read_picture(path, max_pixels=max_pixels))
     if not mask.any():
-        raise PictureError(f"{path}: is dark everywhere and protects nothing; paint the part to protect white")
+        raise PictureError(
+            f"{path}: is dark or transparent everywhere and protects nothing; paint the part to protect white and opaque"
+        )
     return mask
 
 
 def mask_of(picture: Picture) -> Mask:
-    """True where the brightest channel of a picture is 128 or above."""
-    mask: Mask = picture.rgb.max(axis=-1) >= 128
+    """True where the brightest channel of a picture, over black, is 128 or above. Painting programs save masks as white on
+    transparency."""
+    levels = picture.rgb.max(axis=-1).astype(np.uint32)
+    if picture.alpha is not None:
+        opaque = 255 if picture.low is None else 65535
+        levels = levels * picture.alpha // opaque
+    mask: Mask = levels >= 128
     return mask
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,9 +22,20 @@ TO_YCC = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418
 TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136286, -0.714136286), (1.0, 1.772, 0.0))
 
 
+_CPU = torch.device("cpu")
+
+Numbers = tuple[float, ...] | tuple[tuple[float, ...], ...]
+
+
+@functools.lru_cache(maxsize=256)
+def constant(numbers: Numbers, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Numbers as a tensor, copied to a device once: a copy waits for the device's queue. Do not change it."""
+    return torch.tensor(numbers, dtype=dtype, device=device)
+
+
 def apply_color_matrix(planes: Tensor, matrix: tuple[tuple[float, ...], ...]) -> Tensor:
     """Multiplies the channels of `(B, 3, H, W)` by a 3x3 matrix."""
-    return (planes.new_tensor(matrix) @ planes.flatten(2)).view_as(planes)
+    return (constant(matrix, planes.dtype, planes.device) @ planes.flatten(2)).view_as(planes)
 
 
 def blurred(planes: Tensor, sigma_px: float, *, reach_px: int) -> Tensor:
@@ -37,9 +49,9 @@ def blurred(planes: Tensor, sigma_px: float, *, reach_px: int) -> Tensor:
     return F.conv2d(across, kernel[:, :, :, None], groups=channels)
 
 
-def to_tensor(levels: Sequence[Uint8Image]) -> Tensor:
-    """Pictures of one size, `(H, W, 3)` each, as float32 `(B, 3, H, W)` in [0, 1]."""
-    return torch.from_numpy(np.stack(levels)).permute(0, 3, 1, 2).float() / 255.0
+def to_tensor(levels: Sequence[Uint8Image], device: torch.device = _CPU) -> Tensor:
+    """Pictures of one size, `(H, W, 3)` each, as float32 `(B, 3, H, W)` in [0, 1] on a device. Copied as bytes."""
+    return torch.from_numpy(np.stack(levels)).to(device).permute(0, 3, 1, 2).float() / 255.0
 
 
 def to_uint8(pixels: Tensor) -> list[Uint8Image]:

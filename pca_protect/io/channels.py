@@ -10,35 +10,40 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from pca_protect.errors import PictureError
+from pca_protect.errors import PictureError, quoted
 
 Bytes = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Channels:
-    """Fields of `Picture` in the orientation of the file; `note` is a warning about a conversion, empty if none."""
+    """Fields of `Picture` in the orientation of the file; `notes` are warnings about conversions."""
 
     rgb: Bytes
     alpha: Bytes | NDArray[np.uint16] | None = None
     low: Bytes | None = None
     gray: bool = False
     icc_profile: bytes = b""
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
-def channels_of(image: Image.Image, source: str, *, gray: bool = False) -> Channels:
+def channels_of(
+    image: Image.Image, source: str, *, gray: bool = False, palette: bool = False, bits: int = 8
+) -> Channels:
     """Convert a decoded image.
 
     Args:
         source: names the picture in messages.
+        palette: the file has a palette although the image has not; its colours may all be grey.
+        bits: bits of a stored greyscale sample, if fewer than 8.
         gray: the file is greyscale although Pillow opens it as colour, for lack of a matching mode.
 
     Raises:
         PictureError: the samples are integers or floats without a defined white level.
     """
     mode = image.mode
-    profile = image.info.get("icc_profile") or b""
+    tags = getattr(image, "tag_v2", None)  # of this page; `info` may be of the one before
+    profile = (image.info.get("icc_profile") if tags is None else tags.get(_PROFILE)) or b""
     if mode.startswith("I;16"):
         return _with_matching_profile(_sixteen_bit_gray(_sixteen_bits(image), image.info.get("transparency")), profile)
     if mode in ("I", "F"):
@@ -46,10 +51,14 @@ def channels_of(image: Image.Image, source: str, *, gray: bool = False) -> Chann
     if mode in ("CMYK", "LAB", "YCbCr", "HSV"):
         return _converted(image, profile)
     if mode in ("1", "L", "LA", "La"):
-        return _with_matching_profile(_gray(image), profile)
+        return _with_matching_profile(_gray(image, 255 // (2**bits - 1)), profile)
+    if mode == "P" and (small := _unscaled_palette(image)):
+        image.putpalette(small)
     converted = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
     colour = Channels(np.ascontiguousarray(converted[..., :3]), _alpha(converted), gray=gray)
-    if (mode in ("P", "PA") or image.format == "WEBP") and _colour_space(profile) != b"RGB ":
+    if image.format == "TGA" and colour.alpha is not None and not colour.alpha.any():
+        colour = replace(colour, alpha=None)  # many programs leave the unused fourth byte 0
+    if (palette or mode in ("P", "PA") or image.format == "WEBP") and _colour_space(profile) != b"RGB ":
         colour = replace(colour, gray=is_gray(colour.rgb))  # these formats and modes have no greyscale variant
     return _with_matching_profile(colour, profile)
 
@@ -67,13 +76,29 @@ def from_sixteen_bits(samples: NDArray[np.uint16], alpha: NDArray[np.uint16] | N
     return Channels(high, alpha, (samples & 0xFF).astype(np.uint8), gray)
 
 
-def _gray(image: Image.Image) -> Channels:
+def _unscaled_palette(image: Image.Image) -> bytes:
+    """The palette of a TIFF that holds 8-bit values in its 16-bit entries, against the specification; empty for others."""
+    values = getattr(image, "tag_v2", {}).get(_COLOR_MAP, ())
+    if not values or max(values) > 255 or len(values) % 3:
+        return b""
+    return np.array(values, np.uint8).reshape(3, -1).T.tobytes()
+
+
+def _gray(image: Image.Image, scale: int) -> Channels:
+    """`scale` is the factor from stored levels to 8 bits, which Pillow applies to the samples alone."""
+    level = image.info.get("transparency")
+    if isinstance(level, int):
+        samples = np.asarray(image.convert("L"))
+        return Channels(
+            _repeated_to_rgb(samples), np.where(samples == min(level * scale, 255), 0, 255).astype(np.uint8), gray=True
+        )
     if image.has_transparency_data:
         array = np.asarray(image.convert("LA"))
         return Channels(_repeated_to_rgb(array[..., 0]), np.ascontiguousarray(array[..., 1]), gray=True)
     return Channels(_repeated_to_rgb(np.asarray(image.convert("L"))), gray=True)
 
 
+_PROFILE, _COLOR_MAP = 34675, 320
 _PHOTOMETRIC, _BITS, _WHITE_IS_ZERO = 262, 258, 0
 """TIFF tags that Pillow applies to 8-bit samples only."""
 
@@ -103,13 +128,15 @@ def _integer_or_float(image: Image.Image, source: str) -> Channels:
     if image.mode == "I":
         if image.format == "PPM":
             return _sixteen_bit_gray(array.clip(0, 65535), None)
-        raise PictureError(f"{source}: has 32-bit integer samples without a defined white level; save it with 16 bits")
+        raise PictureError(
+            f"{source}: has signed or 32-bit integer samples without a defined white level; save it with 16 unsigned bits"
+        )
     if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
         raise PictureError(
             f"{source}: has float samples outside 0 to 1, without a defined white level; save it with 16 bits"
         )
     grey = _sixteen_bit_gray(np.rint(array.astype(np.float64) * 65535), None)
-    return replace(grey, note="float samples from 0 to 1 were rounded to 16 bits")
+    return replace(grey, notes=("float samples from 0 to 1 were rounded to 16 bits",))
 
 
 def _converted(image: Image.Image, profile: bytes) -> Channels:
@@ -136,17 +163,21 @@ def _converted(image: Image.Image, profile: bytes) -> Channels:
                 flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
             )
             if converted is not None:
-                return Channels(np.asarray(converted), note=f"converted from {name} to sRGB {method}")
+                return Channels(np.asarray(converted), notes=(f"converted from {name} to sRGB {method}",))
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         pass  # treat a damaged profile as missing
     note = f"converted from {name} to RGB without a usable colour profile; colours may differ"
-    return Channels(np.asarray(image.convert("RGB")), note=note)
+    return Channels(np.asarray(image.convert("RGB")), notes=(note,))
 
 
 def _with_matching_profile(channels: Channels, profile: bytes) -> Channels:
     """Attach the profile if it is for greyscale or RGB as the pixels are; viewers ignore a mismatched one."""
-    fits = _colour_space(profile) == (b"GRAY" if channels.gray else b"RGB ")
-    return replace(channels, icc_profile=bytes(profile) if fits else b"")
+    if not profile or _colour_space(profile) == (b"GRAY" if channels.gray else b"RGB "):
+        return replace(channels, icc_profile=bytes(profile))
+    space = quoted(_colour_space(profile).decode("latin-1").strip(), 4)
+    pixels = "grey" if channels.gray else "RGB"
+    note = f"its colour profile is for {space or 'no'} colours, its pixels are {pixels}, and the profile was left out"
+    return replace(channels, notes=(*channels.notes, note))
 
 
 def _colour_space(profile: bytes) -> bytes:

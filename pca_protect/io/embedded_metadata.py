@@ -1,108 +1,137 @@
-"""Extracts EXIF, XMP, IPTC and text from a file, without tags that describe how its pixels are stored."""
+"""Extracts EXIF, XMP, IPTC, text and resolution from a file, cleaned of previews, and names what is left out."""
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
 
-from PIL import ExifTags, Image
+from PIL import Image
 
-from pca_protect.io import iptc, xmp
+from pca_protect.io import exif, iptc, xmp
+from pca_protect.io.container_metadata import RAW_PROFILE, Found, found_in
+from pca_protect.io.density import density_of_exif
+from pca_protect.io.exif_of_tiff import DESCRIPTIVE, exif_of_tiff
 from pca_protect.io.formats import DECODER_ERRORS
+from pca_protect.io.marker import MARKER_KEY
+from pca_protect.io.metadata_table import warnings_about
+from pca_protect.io.picture import Density, Text
 
-ORIENTATION = 0x0112
-
-_STRUCTURAL = frozenset(
-    {254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, 281, 284, 288, 289, 290, 291, 301,
-     317, 320, 321, 322, 323, 324, 325, 330, 332, 333, 334, 336, 338, 339, 340, 341, 342, 347, 512, 513, 514, 515, 517,
-     518, 519, 520, 521, 529, 530, 531, 532, 700, 33723, 34377, 34675, 37724}
-)  # fmt: skip
-"""TIFF tags dropped from EXIF: pixel layout, pointers to further pictures (a thumbnail shows the unprotected one), and
-data carried separately (XMP, IPTC, the colour profile)."""
-
-_DESCRIPTIVE = frozenset(
-    {269, 270, 271, 272, 274, 282, 283, 285, 296, 297, 305, 306, 315, 316, 18246, 18249, 33432, 34665, 34853, 40091,
-     40092, 40093, 40094, 40095}
-)  # fmt: skip
-"""TIFF tags kept from a TIFF file. All others are dropped, since private tags may hold whole layers."""
-
-_MAKER_NOTE = 0x927C
 _IPTC = 33723
-_RAW_PROFILE_PREFIX = "Raw profile type "
 
 
 @dataclass(frozen=True)
 class EmbeddedMetadata:
+    """Fields of `Picture`."""
+
     exif: bytes = b""
     xmp: bytes = b""
     iptc: bytes = b""
+    text: tuple[Text, ...] = ()
+    density: Density | None = None
+    color_chunks: tuple[tuple[str, bytes], ...] = ()
     read_warnings: tuple[str, ...] = ()
 
 
 def orientation_of(image: Image.Image) -> int:
-    """The orientation, 1 to 8, from EXIF or from XMP as exiftool writes it; 1 if missing or unreadable. Always 1 for TIFF,
-    which Pillow turns upright while decoding."""
+    """The orientation, 1 to 8, from EXIF or else from XMP; 1 if missing or unreadable. Always 1 for TIFF, which Pillow turns
+    upright while decoding."""
     if hasattr(image, "tag_v2"):
         return 1
     try:
-        orientation = image.getexif().get(ORIENTATION, 1)
+        tags = image.getexif()
     except DECODER_ERRORS:
         return 1
+    orientation = tags.get(exif.ORIENTATION)
+    if orientation is None:
+        return xmp.orientation_of(_xmp(image))
     return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
-def embedded_metadata_of(image: Image.Image) -> EmbeddedMetadata:
-    """The metadata of a decoded image, with orientation reset and thumbnails removed. Unreadable blocks are dropped with a
-    warning."""
-    read_warnings = []
+def embedded_metadata_of(image: Image.Image, data: bytes, *, page: int = 0) -> EmbeddedMetadata:
+    """The metadata of a decoded image, with orientation reset and previews removed. Unreadable blocks are left out with a
+    warning.
+
+    Args:
+        data: the file; empty for an image without one.
+        page: index of the page in a TIFF, from 0.
+    """
+    found = found_in(image.format or "", data) if data else Found(text=_text(image))
+    warnings = list(found.read_warnings)
+    block, packet = b"", b""
     try:
-        exif, maker_note_dropped = _exif(image)
-        if maker_note_dropped:
-            read_warnings.append(
-                "the camera's maker note may hold a preview of the unprotected picture and was left out"
-            )
+        block = _exif(image, data, page)
+        if block:
+            block, exif_warnings = exif.cleaned(block)
+            warnings += exif_warnings
     except DECODER_ERRORS:
-        exif = b""
-        read_warnings.append("its EXIF block is damaged and was left out")
+        block = b""
+        warnings.append("its EXIF block is damaged and was left out")
     try:
-        packet = xmp.without_previews(xmp.upright(_xmp(image)))
+        packet = _clean_xmp(_xmp(image), found.extended_xmp, warnings)
     except ValueError:
-        packet = b""
-        read_warnings.append("its unreadable XMP packet may hold a preview of the unprotected picture and was left out")
-    return EmbeddedMetadata(exif=exif, xmp=packet, iptc=_iptc(image), read_warnings=tuple(read_warnings))
+        warnings.append("its XMP packet cannot be read and was left out")
+    warnings += warnings_about(image.format or "", found.keys)
+    return EmbeddedMetadata(
+        exif=block,
+        xmp=packet,
+        iptc=_iptc(image),
+        text=found.text or _comments(image),
+        density=found.density or (density_of_exif(block) if block else None),
+        color_chunks=found.color_chunks,
+        read_warnings=tuple(warnings),
+    )
 
 
-def text_of(image: Image.Image) -> dict[str, str]:
-    """PNG text by keyword, without XMP and raw profiles; comments of GIF, JPEG and others under `Comment`."""
+def _clean_xmp(packet: bytes, extension: bytes, warnings: list[str]) -> bytes:
+    try:
+        return xmp.cleaned(packet, extension=extension)
+    except ValueError:
+        if not extension:
+            raise
+        cleaned = xmp.cleaned(packet)
+        warnings.append("its extended XMP cannot be read and was left out")
+        return cleaned
+
+
+def _text(image: Image.Image) -> tuple[Text, ...]:
+    """PNG text of an image without a file, without XMP and raw profiles."""
     chunks: dict[str, str] = dict(getattr(image, "text", None) or {})
-    text = {
-        str(keyword): str(value)
+    left_out = ("XML:com.adobe.xmp", MARKER_KEY)
+    return tuple(
+        Text(str(keyword), str(value))
         for keyword, value in chunks.items()
-        if keyword != "XML:com.adobe.xmp" and not keyword.startswith(_RAW_PROFILE_PREFIX)
-    }
+        if keyword not in left_out and not keyword.startswith(RAW_PROFILE)
+    )
+
+
+def _comments(image: Image.Image) -> tuple[Text, ...]:
+    """The comment of GIF and other formats."""
     comment = image.info.get("comment")
     if isinstance(comment, bytes):
         comment = comment.decode("utf-8", "replace")
-    if isinstance(comment, str) and comment.strip("\0") and "Comment" not in text:
-        text["Comment"] = comment.strip("\0")
-    return text
+    return (Text("Comment", comment.strip("\0")),) if isinstance(comment, str) and comment.strip("\0") else ()
 
 
-def _exif(image: Image.Image) -> tuple[bytes, bool]:
-    """The block, re-encoded without its thumbnail directory, and whether the maker note was dropped."""
-    exif = image.getexif()
-    from_tiff = hasattr(image, "tag_v2")
-    for tag in list(exif):
-        if tag in _STRUCTURAL or tag == ORIENTATION or (from_tiff and tag not in _DESCRIPTIVE):
-            del exif[tag]
-    maker_note_dropped = False
-    if ExifTags.IFD.Exif in exif:
-        details = exif.get_ifd(ExifTags.IFD.Exif)
-        maker_note = details.get(_MAKER_NOTE)
-        if isinstance(maker_note, bytes) and b"\xff\xd8\xff" in maker_note:
-            del details[_MAKER_NOTE]
-            maker_note_dropped = True
-    return exif.tobytes() if len(exif) else b"", maker_note_dropped
+def _exif(image: Image.Image, data: bytes, page: int) -> bytes:
+    if hasattr(image, "tag_v2") and data:
+        return exif_of_tiff(data, page)
+    block = image.info.get("exif") or b""
+    for name in ("exif", "APP1", "app1"):  # PNG, as ImageMagick writes it
+        block = block or iptc.from_raw_profile(str(image.info.get(f"{RAW_PROFILE}{name}", "")))
+    if not block and not data:
+        return _rewritten(image)
+    return bytes(block).removeprefix(exif.PREFIX)
+
+
+def _rewritten(image: Image.Image) -> bytes:
+    """The tags of an image without a file, as Pillow writes them, with the letters that it read."""
+    tags = image.getexif()
+    for tag, value in list(tags.items()):
+        if hasattr(image, "tag_v2") and tag not in DESCRIPTIVE:
+            del tags[tag]
+        elif isinstance(value, str):
+            tags[tag] = value.encode("latin-1", "replace")
+    return tags.tobytes().removeprefix(exif.PREFIX) if len(tags) else b""
 
 
 def _xmp(image: Image.Image) -> bytes:
@@ -110,7 +139,7 @@ def _xmp(image: Image.Image) -> bytes:
     if isinstance(packet, tuple):  # a TIFF tag written with type SHORT or LONG by mistake
         packet = bytes(value & 0xFF for value in packet)
     if not packet:
-        packet = iptc.from_raw_profile(str(image.info.get("Raw profile type xmp", "")))
+        packet = iptc.from_raw_profile(str(image.info.get(f"{RAW_PROFILE}xmp", "")))
     return packet.encode() if isinstance(packet, str) else bytes(packet)
 
 
@@ -121,7 +150,7 @@ def _iptc(image: Image.Image) -> bytes:
     if isinstance(resources, dict) and isinstance(resources.get(0x0404), bytes):
         return bytes(resources[0x0404])
     for name in ("iptc", "8bim"):  # PNG, as ImageMagick and exiftool write it
-        data = iptc.from_raw_profile(str(image.info.get(f"{_RAW_PROFILE_PREFIX}{name}", "")))
+        data = iptc.from_raw_profile(str(image.info.get(f"{RAW_PROFILE}{name}", "")))
         if data:
             return iptc.from_photoshop(data) if data.startswith(b"8BIM") else data
     return b""

@@ -24,6 +24,35 @@ PAGED = frozenset({"TIFF", "DCX"})
 
 KNOWN = "PNG, JPEG, WebP, GIF, TIFF, BMP, AVIF, HEIC, JPEG 2000 and others"
 
+PICTURE_SUFFIXES = frozenset(
+    {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif",
+     ".jp2", ".j2k", ".psd", ".tga", ".ico", ".jxl", ".jxr", ".exr", ".hdr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf",
+     ".raf", ".rw2", ".pef"}
+)  # fmt: skip
+"""Extensions of picture files, readable here or not. A file so named that cannot be read is a failure."""
+
+_RAW = "a RAW photograph"
+_UNSUPPORTED = (
+    (0, b"\xff\x0a", "JPEG XL"),
+    (0, b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+    (0, b"II\xbc", "JPEG XR"),
+    (0, b"#?RADIANCE", "Radiance HDR"),
+    (0, b"#?RGBE", "Radiance HDR"),
+    (0, b"v/1\x01", "OpenEXR"),
+    (0, b"gimp xcf ", "GIMP XCF"),
+    (0, b"MM\0\x2b", "big-endian BigTIFF"),
+    (0, b"FUJIFILMCCD-RAW", _RAW),
+    (0, b"IIRO", _RAW),
+    (0, b"IIRS", _RAW),
+    (0, b"MMOR", _RAW),
+    (0, b"IIU\0", _RAW),
+    (0, b"FOVb", _RAW),
+    (6, b"HEAPCCDR", _RAW),
+    (4, b"ftypcrx ", _RAW),
+    (8, b"CR\x02\0", _RAW),
+)
+"""Position, signature and name of picture formats that cannot be read here."""
+
 DECODER_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, ArithmeticError, AttributeError,
     AssertionError, RuntimeError, NotImplementedError, RecursionError, struct.error,
@@ -42,12 +71,16 @@ def open_image(file: IO[bytes], source: str) -> ImageFile.ImageFile | None:
     """Open a picture by its header, without decoding pixels; None if no known format matches.
 
     Raises:
-        PictureError: the file is damaged, or is HEIC and pillow-heif is not installed.
+        PictureError: the file is damaged, is of a picture format that cannot be read here, or is HEIC and pillow-heif is not
+            installed.
     """
     file.seek(0)
     prefix = file.read(64)
     if len(prefix) < _MIN_BYTES:
         return None
+    for position, signature, name in _UNSUPPORTED:
+        if prefix[position:].startswith(signature):
+            raise PictureError(f"{source}: is {name}, which cannot be read here; save it as PNG or TIFF")
     _load_plugins(prefix, source)
     damage: Exception | None = None
     for name in FORMATS:
@@ -76,6 +109,10 @@ def damaged(source: str, error: Exception) -> PictureError:
     if isinstance(error, EOFError) or re.search("truncated|no data|too early|incomplete", reason, re.IGNORECASE):
         return PictureError(
             f"{source}: is truncated ({reason}); copy or download it again, or open it in a viewer and save what is left"
+        )
+    if re.search(r"cannot handle|not identified|unrecognized image mode|^[\d\s(),'-]+$", reason):
+        return PictureError(
+            f"{source}: is of a kind that cannot be read here ({reason}); open it in a viewer and save it as PNG"
         )
     if re.match("decoder error|broken data stream|unrecognized data stream", reason):
         return PictureError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,14 @@ from typing import IO
 from PIL import Image
 
 from pca_protect.errors import PictureError
-from pca_protect.io.formats import ANIMATED, DECODER_ERRORS, PAGED, damaged, open_image
+from pca_protect.io.containers import PNG_SIGNATURE
+from pca_protect.io.exif import software_of
+from pca_protect.io.formats import ANIMATED, DECODER_ERRORS, PAGED, PICTURE_SUFFIXES, damaged, open_image
 from pca_protect.io.limits import MAX_PIXELS, bomb, check_size, pillow_limited_to
 from pca_protect.io.marker import MARKER_KEY, SOFTWARE, is_marker
+from pca_protect.io.png import LARGEST_PROFILE
+
+_MARKER = MARKER_KEY.encode() + b"\0"
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,7 @@ class Header:
     width, height: in pixels, as stored, before EXIF rotation.
     frames: 1, or 2 for more than one, since counting requires reading the whole file.
     ours: the file carries the marker of this program's outputs.
+    large_profile: the colour profile is larger than PNG readers accept.
     """
 
     format: str
@@ -29,35 +36,47 @@ class Header:
     height: int
     frames: int = 1
     ours: bool = False
+    large_profile: bool = False
 
     @property
     def suffix(self) -> str:
-        """The extension of a lossless output: `.tiff` for several pages, else `.png`."""
-        return ".tiff" if self.frames > 1 and self.format in PAGED else ".png"
+        """The extension of a lossless output: `.tiff` for several pages and for one picture with a large profile, else
+        `.png`."""
+        return ".tiff" if (self.format in PAGED if self.frames > 1 else self.large_profile) else ".png"
 
 
 def read_header(path: Path, *, max_pixels: int = MAX_PIXELS) -> Header | None:
-    """Read the header of a picture, recognised by content; None if no known format matches.
+    """Read the header of a picture file, recognised by content; None if no known format matches.
 
     Raises:
-        PictureError: the file cannot be read, or the picture is damaged, too small or too large.
+        PictureError: the file cannot be read, is empty although its name is a picture's, is of a picture format that cannot
+            be read here, or the picture is damaged, too small or too large.
     """
-    source = str(path)
+    try:
+        with path.open("rb") as file:
+            header = header_of(file, str(path), max_pixels=max_pixels)
+            if header is None and path.suffix.lower() in PICTURE_SUFFIXES and file.seek(0, os.SEEK_END) == 0:
+                raise PictureError(f"{path}: is empty (0 bytes); copy or download it again")
+            return header
+    except OSError as error:
+        raise PictureError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from error
+
+
+def header_of(file: IO[bytes], source: str, *, max_pixels: int = MAX_PIXELS) -> Header | None:
+    """`read_header` for an open file; `source` names it in messages.
+
+    Raises:
+        OSError: the file cannot be read.
+        PictureError: see `read_header`.
+    """
     with pillow_limited_to(max_pixels):
         try:
-            with path.open("rb") as file:
-                header = _webp_header(file, source) or _header(file, source)
-        except PictureError:
-            raise
+            header = _webp_header(file, source) or _header(file, source)
         except Image.DecompressionBombError as error:
             raise bomb(error, source, max_pixels) from error
-        except OSError as error:
-            if error.errno is None:
-                raise damaged(source, error) from error
-            raise PictureError(
-                f"{path}: cannot be read ({error.strerror}); check the file and its permissions"
-            ) from error
         except DECODER_ERRORS as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
             raise damaged(source, error) from error
     if header is not None:
         check_size(header.width, header.height, source, max_pixels=max_pixels)
@@ -69,16 +88,27 @@ def _header(file: IO[bytes], source: str) -> Header | None:
     if image is None:
         return None
     several = (image.format in ANIMATED or image.format in PAGED) and bool(getattr(image, "is_animated", False))
-    return Header(image.format or "", image.width, image.height, 2 if several else 1, _ours(image))
+    ours = _png_is_ours(file) if image.format == "PNG" else _is_ours(image)
+    large = len(image.info.get("icc_profile") or b"") > LARGEST_PROFILE
+    return Header(image.format or "", image.width, image.height, 2 if several else 1, ours, large)
 
 
-def _ours(image: Image.Image) -> bool:
-    if MARKER_KEY in image.info:
-        return True
+def _is_ours(image: Image.Image) -> bool:
     if image.format == "TIFF":
         return is_marker(image.tag_v2.get(SOFTWARE))  # type: ignore[attr-defined]
-    if image.format in ("JPEG", "MPO") and b'"budget_levels"' in image.info.get("exif", b""):
-        return is_marker(image.getexif().get(SOFTWARE))
+    block = image.info.get("exif") or b""
+    return b'"budget_levels"' in block and is_marker(software_of(block).decode("latin-1"))
+
+
+def _png_is_ours(file: IO[bytes]) -> bool:
+    """Look for the marker in all chunks: some programs move text behind the pixels."""
+    file.seek(len(PNG_SIGNATURE))
+    while len(start := file.read(8)) == 8:
+        length, name = struct.unpack(">I4s", start)
+        end = file.tell() + length + 4
+        if name in (b"iTXt", b"tEXt", b"zTXt") and file.read(len(_MARKER)) == _MARKER:
+            return True
+        file.seek(end)
     return False
 
 
@@ -88,7 +118,7 @@ def _webp_header(file: IO[bytes], source: str) -> Header | None:
     if start[:4] != b"RIFF" or start[8:] != b"WEBP":
         return None
     size: tuple[int, int] | None = None
-    animated = ours = False
+    animated = ours = large = False
     while len(chunk := file.read(8)) == 8:
         name, length = struct.unpack("<4sI", chunk)
         end = file.tell() + length + length % 2
@@ -102,10 +132,10 @@ def _webp_header(file: IO[bytes], source: str) -> Header | None:
             bits = int.from_bytes(data[1:5], "little")
             size = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
         elif name == b"EXIF" and b'"budget_levels"' in data:
-            exif = Image.Exif()
-            exif.load(data)
-            ours = is_marker(exif.get(SOFTWARE))
+            ours = is_marker(software_of(data).decode("latin-1"))
+        elif name == b"ICCP":
+            large = length > LARGEST_PROFILE
         file.seek(end)
     if size is None:
         raise damaged(source, EOFError("no data in the WebP file"))
-    return Header("WEBP", *size, 2 if animated else 1, ours)
+    return Header("WEBP", *size, 2 if animated else 1, ours, large)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pca_protect.errors import PictureError
 from pca_protect.io.channels import Channels, from_sixteen_bits
 from pca_protect.io.orientation import apply_orientation
 
@@ -32,6 +33,8 @@ def has_low_bytes(image: Image.Image, data: bytes) -> bool:
     if image.format == "JPEG2000":
         start = data.find(b"\xff\x4f\xff\x51")
         return start >= 0 and any((bits & 0x7F) + 1 > 8 for bits in data[start + 42 : start + 43])
+    if image.format == "HEIF":
+        return int(image.info.get("bit_depth", 8)) > 8
     if image.format == "AVIF":
         box = data.find(b"av1C")
         return box >= 0 and bool(data[box + 6 : box + 7]) and bool(data[box + 6] & 0x40)
@@ -44,21 +47,27 @@ def is_gray_with_alpha(image: Image.Image, data: bytes) -> bool:
 
 
 def with_low_bytes(
-    channels: Channels, image: Image.Image, data: bytes, *, page: int, orientation: int
+    channels: Channels, image: Image.Image, data: bytes, source: str, *, page: int, orientation: int
 ) -> Channels | None:
-    """Add the low bytes, decoded by OpenCV; None if its high bytes differ from what Pillow read.
+    """Add the low bytes, decoded by OpenCV; None if it cannot decode the file or not its alpha.
 
     Args:
         channels: as Pillow decoded them: upright for TIFF, else in stored orientation.
+        source: names the picture in messages.
         page: index in the file, from 0.
         orientation: the EXIF orientation that Pillow applied; 1 if none.
+
+    Raises:
+        PictureError: the two decoders read different pixels.
     """
     samples = _decoded(data, page)
     if samples is None:
         return None
+    # Pillow rounds JPEG 2000, and rounds white to black.
+    exact = image.format != "JPEG2000"
     for candidate in (samples, apply_orientation(samples, orientation)):
         colour = candidate[..., :3]
-        if colour.shape != channels.rgb.shape or not np.array_equal(colour >> 8, channels.rgb):
+        if colour.shape != channels.rgb.shape or (exact and not np.array_equal(colour >> 8, channels.rgb)):
             continue
         alpha = None
         transparent = image.info.get("transparency")
@@ -69,8 +78,10 @@ def with_low_bytes(
                 return None
             alpha = np.ascontiguousarray(candidate[..., 3])
         deep = from_sixteen_bits(colour, alpha)
-        return Channels(deep.rgb, deep.alpha, deep.low, channels.gray, channels.icc_profile, channels.note)
-    return None
+        return Channels(deep.rgb, deep.alpha, deep.low, channels.gray, channels.icc_profile, channels.notes)
+    raise PictureError(
+        f"{source}: two decoders read different pixels, so one is wrong; open it in a viewer and save it as PNG"
+    )
 
 
 def _decoded(data: bytes, page: int) -> NDArray[np.uint16] | None:

@@ -2,12 +2,45 @@
 
 from __future__ import annotations
 
-MARKER_KEY = "pca_protect"
-"""PNG text keyword of the marker; WebP, TIFF and JPEG store it in the EXIF tag Software."""
+import json
 
-SOFTWARE = 0x0131
+from pca_protect.io import exif
+from pca_protect.io.tiff_directory import ASCII, Value
+
+MARKER_KEY = "pca_protect"
+"""PNG text keyword of the marker; WebP, TIFF and JPEG store it at the end of the EXIF tag Software."""
+
+SOFTWARE = exif.SOFTWARE
 
 
 def is_marker(software: object) -> bool:
-    """Whether an EXIF Software tag is a marker of this program: one line of JSON with the budget."""
-    return isinstance(software, str) and software.startswith("{") and '"budget_levels"' in software
+    """Whether an EXIF Software tag ends in a marker of this program: one line of JSON with version and budget."""
+    return isinstance(software, str) and _split(software)[1] != ""
+
+
+def with_marker(block: bytes, marker: str) -> bytes:
+    """An EXIF block with a marker after the name of the program that wrote the picture, in place of an earlier marker.
+
+    Args:
+        block: empty for a new one.
+        marker: empty to remove an earlier one only.
+    """
+    before = exif.software_of(block).decode("latin-1") if block else ""
+    program, earlier = _split(before)
+    if not marker and not earlier:
+        return block
+    software = f"{program} {marker}".strip().encode("latin-1")
+    return exif.with_values(block, {SOFTWARE: Value(ASCII, len(software) + 1, software + b"\0")})
+
+
+def _split(software: str) -> tuple[str, str]:
+    """The program's name and the marker; an empty marker if there is none."""
+    start = software.find("{")
+    if start >= 0 and '"budget_levels"' in software:
+        try:
+            facts = json.loads(software[start:])
+        except ValueError:
+            return software, ""
+        if isinstance(facts, dict) and {"version", "budget_levels"} <= facts.keys():
+            return software[:start].strip(), software[start:]
+    return software, ""

@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Text:
+    """One text chunk of a PNG, or the comment of another format. A keyword may occur repeatedly."""
+
+    keyword: str
+    text: str
+    language: str = ""
+    translated_keyword: str = ""
+
+
+@dataclass(frozen=True)
+class Density:
+    """Resolution in pixels per `unit`; without a unit, the ratio of `x` to `y` is the inverse aspect ratio of a pixel."""
+
+    x: Fraction
+    y: Fraction
+    unit: Literal["inch", "cm", ""]
 
 
 @dataclass(frozen=True)
@@ -19,10 +40,12 @@ class Picture:
         low: `(H, W, 3)` uint8, the low bytes of a 16-bit picture, written back unchanged; None for 8-bit pictures.
         gray: the file has one colour channel, and the output has one too.
         icc_profile: colour profile of `rgb`, kept byte for byte; empty if none.
-        exif: EXIF block with its orientation reset; empty if none.
-        xmp: XMP packet; empty if none.
+        color_chunks: PNG chunks, by name, that define the colours beside the profile: sRGB, gAMA, cHRM, cICP and others.
+        exif: EXIF block with orientation 1, without the prefix `Exif\\0\\0`; empty if none.
+        xmp: XMP packet in UTF-8; empty if none.
         iptc: IPTC-IIM records; empty if none.
-        text: PNG text chunks by keyword.
+        text: text chunks and comments, in the order of the file.
+        density: resolution; None if unknown.
         digest: SHA-256 of the source file in hex; empty if not read from a file.
         source: path or description for messages.
         read_warnings: conversions and omissions while reading, one sentence each.
@@ -36,10 +59,12 @@ class Picture:
     low: NDArray[np.uint8] | None = None
     gray: bool = False
     icc_profile: bytes = b""
+    color_chunks: tuple[tuple[str, bytes], ...] = ()
     exif: bytes = b""
     xmp: bytes = b""
     iptc: bytes = b""
-    text: dict[str, str] = field(default_factory=dict)
+    text: tuple[Text, ...] = ()
+    density: Density | None = None
     digest: str = ""
     source: str = "picture"
     read_warnings: tuple[str, ...] = ()

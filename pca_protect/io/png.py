@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -15,24 +16,31 @@ from PIL import Image
 
 from pca_protect.errors import PictureError
 from pca_protect.io import iptc
+from pca_protect.io.containers import PNG_SIGNATURE, png_chunks
+from pca_protect.io.density import phys_chunk
+from pca_protect.io.encoded import Encoded
 from pca_protect.io.frames import alike, changed_box, frames_of, one_size
-from pca_protect.io.marker import MARKER_KEY
-from pca_protect.io.picture import Picture
+from pca_protect.io.marker import MARKER_KEY, with_marker
+from pca_protect.io.picture import Picture, Text
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}
 _MODE = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-_ROWS_AT_ONCE = 64
 _LEVEL = 4
 """zlib level for 16 bits; higher levels do not compress noise further."""
+LARGEST_PROFILE = 2**20
+"""Bytes of a colour profile. Pillow refuses a PNG with a larger one."""
+_LARGEST_COMPRESSED_TEXT = 2**20
+_MOST_TEXTS = 50
+_LONGEST_KEYWORD = 79
 
 
-def encode_png(picture: Picture, marker: str) -> bytes:
+def encode_png(picture: Picture, marker: str) -> Encoded:
     """Encode a picture. Several frames become an APNG without blending or disposal that stores the changed box of each
     frame. Metadata precedes the pixels, for programs that stop reading there.
 
     Raises:
-        PictureError: frames differ in size, or there are several with 16 bits, which readers reduce to 8 bits.
+        PictureError: frames differ in size, there are several with 16 bits, which readers reduce to 8 bits, or the colour
+            profile is so large that readers refuse the file.
     """
     frames = frames_of(picture)
     if len(frames) > 1:
@@ -42,32 +50,63 @@ def encode_png(picture: Picture, marker: str) -> bytes:
                 f"{picture.source}: has several 16-bit pages, and PNG holds one; write it to a .tiff file"
             )
         frames = alike(frames)
+    if len(picture.icc_profile) > LARGEST_PROFILE:
+        raise PictureError(
+            f"{picture.source}: has a colour profile of {len(picture.icc_profile)} bytes, over the limit of "
+            f"{LARGEST_PROFILE} of PNG readers; write it to a .tiff or .webp file"
+        )
     samples = frames[0].samples()
     height, width, channels = samples.shape
     bits = samples.dtype.itemsize * 8
-    parts = [_SIGNATURE, _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, _COLOUR_TYPE[channels], 0, 0, 0))]
+    parts = [
+        PNG_SIGNATURE,
+        _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, _COLOUR_TYPE[channels], 0, 0, 0)),
+    ]
     parts += [_chunk(name, data) for name, data in _metadata(picture, marker)]
     parts += _animation(frames) if len(frames) > 1 else [_chunk(b"IDAT", _compressed(samples))]
     parts.append(_chunk(b"IEND", b""))
-    return b"".join(parts)
+    left_out: tuple[str, ...] = ()
+    if len(picture.text) > _MOST_TEXTS:
+        left_out = (
+            f"its {len(picture.text)} text chunks were kept, of which some readers take the first {_MOST_TEXTS}",
+        )
+    return Encoded(b"".join(parts), left_out)
 
 
 def _metadata(picture: Picture, marker: str) -> Iterator[tuple[bytes, bytes]]:
+    """Chunks before the pixels. The marker is the first text, for readers that stop after some chunks."""
+    for name, data in picture.color_chunks:
+        yield name.encode("latin-1"), data
     if picture.icc_profile:
         yield b"iCCP", b"ICC Profile\0\0" + zlib.compress(picture.icc_profile)
+    if picture.density is not None:
+        yield b"pHYs", phys_chunk(picture.density)
     if picture.exif:
-        yield b"eXIf", picture.exif.removeprefix(b"Exif\0\0")
-    if picture.iptc:
-        profile = iptc.to_raw_profile("iptc", iptc.to_photoshop(picture.iptc))
-        yield b"zTXt", b"Raw profile type iptc\0\0" + zlib.compress(profile.encode())
-    texts = {keyword: text for keyword, text in picture.text.items() if keyword != MARKER_KEY}
-    if picture.xmp:
-        texts["XML:com.adobe.xmp"] = picture.xmp.decode("utf-8", "replace")
+        yield b"eXIf", with_marker(picture.exif, "")
     if marker:
-        texts[MARKER_KEY] = marker
-    for keyword, text in texts.items():
-        name = keyword.encode("latin-1", "replace").replace(b"\0", b"")[:79]
-        yield b"iTXt", name + b"\0\0\0\0\0" + text.replace("\0", "").encode("utf-8", "replace")
+        yield b"iTXt", _international(Text(MARKER_KEY, marker))
+    if picture.iptc:
+        profile = iptc.to_raw_profile("iptc", iptc.to_photoshop(picture.iptc)).encode()
+        keyword = b"Raw profile type iptc\0"
+        if len(profile) < _LARGEST_COMPRESSED_TEXT:
+            yield b"zTXt", keyword + b"\0" + zlib.compress(profile)
+        else:
+            yield b"tEXt", keyword + profile
+    if picture.xmp:
+        yield b"iTXt", _international(Text("XML:com.adobe.xmp", picture.xmp.decode("utf-8", "replace")))
+    for text in picture.text:
+        yield b"iTXt", _international(text)
+
+
+def _international(text: Text) -> bytes:
+    """The content of an iTXt chunk, with a keyword as the specification requires (PNG third edition, section 11.3.3)."""
+    keyword = (
+        " ".join(re.sub("[^\x20-\x7e\xa1-\xff]", " ", text.keyword).split())[:_LONGEST_KEYWORD].strip() or "Comment"
+    )
+    language = re.sub("[^A-Za-z0-9-]", "", text.language)
+    strings = (text.translated_keyword, text.text)
+    translated, content = (string.replace("\0", "").encode("utf-8", "replace") for string in strings)
+    return keyword.encode("latin-1") + b"\0\0\0" + language.encode() + b"\0" + translated + b"\0" + content
 
 
 def _animation(frames: tuple[Picture, ...]) -> Iterator[bytes]:
@@ -98,51 +137,37 @@ def _delay(duration_ms: float) -> Fraction:
 
 
 def _compressed(samples: NDArray[Any]) -> bytes:
-    """The zlib stream of filtered rows, from Pillow for 8 bits. Pillow writes no 16-bit colour."""
-    if samples.dtype == np.uint16:
-        return _compressed_sixteen(samples)
+    """The zlib stream of filtered rows, from Pillow for 8 bits and from OpenCV for 16, which Pillow does not write."""
     channels = samples.shape[2]
+    if samples.dtype == np.uint16:
+        return _compressed_gray_alpha(samples) if channels == 2 else _compressed_sixteen(samples)
     image = Image.fromarray(samples[..., 0] if channels == 1 else samples, _MODE[channels])
     file = io.BytesIO()
     image.save(file, "PNG")
-    data = file.getvalue()
-    parts = []
-    position = len(_SIGNATURE)
-    while position < len(data):
-        length, name = struct.unpack_from(">I4s", data, position)
-        if name == b"IDAT":
-            parts.append(data[position + 8 : position + 8 + length])
-        position += 12 + length
-    return b"".join(parts)
+    return _pixel_data(file.getvalue())
+
+
+def _pixel_data(file: bytes) -> bytes:
+    return b"".join(content for name, content in png_chunks(file) if name == "IDAT")
 
 
 def _compressed_sixteen(samples: NDArray[np.uint16]) -> bytes:
-    """Filter each row by Sub or Up, whichever has the smaller sum of absolute differences (PNG specification, section
-    12.7). The Paeth filter gains little, since the low bytes are noise."""
+    import cv2  # noqa: PLC0415 - large, and rarely needed
+
+    order = [2, 1, 0, 3][: samples.shape[2]]
+    done, file = cv2.imencode(".png", samples if samples.shape[2] == 1 else np.ascontiguousarray(samples[..., order]))
+    assert done
+    return _pixel_data(file.tobytes())
+
+
+def _compressed_gray_alpha(samples: NDArray[np.uint16]) -> bytes:
+    """Filter each row by Sub (PNG specification, section 12.7). OpenCV does not write this kind."""
     height, width, channels = samples.shape
     pixel = 2 * channels
     rows = samples.astype(">u2").reshape(height, -1).view(np.uint8).reshape(height, width * pixel)
-    compressor = zlib.compressobj(_LEVEL)
-    parts = []
-    above = np.zeros((1, rows.shape[1]), np.uint8)
-    for start in range(0, height, _ROWS_AT_ONCE):
-        block = rows[start : start + _ROWS_AT_ONCE]
-        from_above = block - np.concatenate([above, block[:-1]])
-        above = block[-1:]
-        from_left = block.copy()
-        from_left[:, pixel:] -= block[:, :-pixel]
-        use_sub = _absolute_sum(from_left) < _absolute_sum(from_above)
-        kinds = np.where(use_sub, np.uint8(1), np.uint8(2))[:, None]
-        chosen = np.where(use_sub[:, None], from_left, from_above)
-        parts.append(compressor.compress(np.concatenate([kinds, chosen], axis=1).tobytes()))
-    parts.append(compressor.flush())
-    return b"".join(parts)
-
-
-def _absolute_sum(differences: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """The sum of absolute differences of each row, with bytes taken as signed."""
-    sizes: NDArray[np.uint32] = np.minimum(differences, np.negative(differences)).sum(axis=1, dtype=np.uint32)
-    return sizes
+    filtered = rows.copy()
+    filtered[:, pixel:] -= rows[:, :-pixel]
+    return zlib.compress(np.pad(filtered, ((0, 0), (1, 0)), constant_values=1).tobytes(), _LEVEL)
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:

@@ -8,17 +8,23 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from pca_protect.errors import PictureError, UsageError
+from pca_protect.io.animation import composed
+from pca_protect.io.apng import apng_pieces
 from pca_protect.io.channels import Channels, channels_of
-from pca_protect.io.embedded_metadata import embedded_metadata_of, orientation_of, text_of
+from pca_protect.io.embedded_metadata import embedded_metadata_of, orientation_of
 from pca_protect.io.formats import ANIMATED, DECODER_ERRORS, KNOWN, PAGED, damaged, open_image
 from pca_protect.io.frames import alike
+from pca_protect.io.gif import gif_pieces
+from pca_protect.io.hidden_colors import HIDDEN, has_hidden_colors
 from pca_protect.io.high_bit_depth import ROUNDED, has_low_bytes, is_gray_with_alpha, with_low_bytes
 from pca_protect.io.limits import MAX_PIXELS, MIN_SIDE, bomb, check_frames, check_size, pillow_limited_to
 from pca_protect.io.orientation import apply_orientation
 from pca_protect.io.picture import Picture
+from pca_protect.io.unreadable import require_readable
 
 __all__ = ["MAX_PIXELS", "MIN_SIDE", "decode_picture", "from_pil", "read_picture"]
 
@@ -78,41 +84,40 @@ def from_pil(image: Image.Image, *, source: str = "picture", digest: str = "") -
 
 def _picture(image: Image.Image, data: bytes, source: str, digest: str, max_pixels: int) -> Picture:
     frames: list[Picture] = []
-    warnings = list(_warnings_about(image, data))
+    warnings = list(_warnings_about(image))
     embedded = None
     format_name = image.format or ""
-    for frame in _frames(image, source, max_pixels):
+    compose = bool(data) and (format_name == "GIF" or (format_name == "PNG" and getattr(image, "is_animated", False)))
+    for frame in _composed(image, data, source, max_pixels) if compose else _frames(image, source, max_pixels):
         place = source if not frames else f"{source}: frame {len(frames) + 1}"
         check_size(*frame.size, place, max_pixels=max_pixels)
+        if not frames or format_name == "TIFF":
+            require_readable(frame, data, place)
         page = frame.tell() if format_name in PAGED else 0
-        deep = has_low_bytes(frame, data)
-        stored = frame.tag_v2.get(0x0112, 1) if hasattr(frame, "tag_v2") else 1
-        frame.load()
-        orientation = orientation_of(frame)
-        channels = channels_of(frame, place, gray=is_gray_with_alpha(frame, data))
-        if deep and not channels.note:
-            still = not (format_name in ANIMATED and getattr(image, "is_animated", False))
-            whole = with_low_bytes(channels, frame, data, page=page, orientation=stored) if data and still else None
-            if whole is None:
-                warnings.append(ROUNDED)
-            channels = whole or channels
-        if channels.note:
-            warnings.append(channels.note)
+        if compose:
+            channels, orientation = _composed_channels(frame, image, data, place)
+        else:
+            channels, orientation = _decoded(frame, data, place, page=page)
+        warnings += channels.notes
         if embedded is None:
-            embedded = embedded_metadata_of(frame)
+            embedded = embedded_metadata_of(frame, data, page=page)
         frames.append(_upright(channels, orientation, source, _duration(frame)))
     assert embedded is not None  # an open image has a first frame
     if len(frames) > 1 and format_name in ANIMATED:
-        frames = list(alike(_on_one_canvas(frames)))
+        frames = list(alike(tuple(frames)))
+    if any(has_hidden_colors(frame) for frame in frames):
+        warnings.append(HIDDEN)
     first, *following = frames
     if not following:
         first = replace(first, duration_ms=0.0)
     return replace(
         first,
+        color_chunks=embedded.color_chunks,
         exif=embedded.exif,
         xmp=embedded.xmp,
         iptc=embedded.iptc,
-        text=text_of(image),
+        text=embedded.text,
+        density=embedded.density,
         digest=digest,
         read_warnings=tuple(dict.fromkeys([*warnings, *embedded.read_warnings])),
         following=tuple(
@@ -120,6 +125,58 @@ def _picture(image: Image.Image, data: bytes, source: str, digest: str, max_pixe
         ),
         loop=_loop(image) if following else 0,
     )
+
+
+def _decoded(frame: Image.Image, data: bytes, place: str, *, page: int) -> tuple[Channels, int]:
+    """The channels of a frame, with low bytes where they can be read, and the orientation to apply.
+
+    Raises:
+        PictureError: the pixels cannot be decoded, or two decoders read different ones.
+    """
+    deep = has_low_bytes(frame, data)
+    stored = frame.tag_v2.get(0x0112, 1) if hasattr(frame, "tag_v2") else 1
+    frame.load()
+    bits = data[24] if frame.format == "PNG" and data[24:26] in (b"\1\0", b"\2\0", b"\4\0") else 8
+    channels = channels_of(frame, place, gray=is_gray_with_alpha(frame, data), bits=bits)
+    if deep:
+        still = not (frame.format in ANIMATED and getattr(frame, "is_animated", False))
+        whole = None
+        if data and still and frame.mode != "CMYK":
+            whole = with_low_bytes(channels, frame, data, place, page=page, orientation=stored)
+        channels = whole or replace(channels, notes=(*channels.notes, ROUNDED))
+    return channels, orientation_of(frame)
+
+
+def _composed_channels(frame: Image.Image, image: Image.Image, data: bytes, place: str) -> tuple[Channels, int]:
+    """The channels of a composed frame, and the orientation to apply."""
+    color_type = data[25] if image.format == "PNG" else _PALETTE
+    channels = channels_of(frame, place, gray=color_type in _GRAYS, palette=color_type == _PALETTE)
+    if has_low_bytes(frame, data):
+        channels = replace(channels, notes=(*channels.notes, ROUNDED))
+    return channels, orientation_of(image)
+
+
+_PALETTE, _GRAYS, _WITH_ALPHA = 3, (0, 4), (4, 6)
+"""Colour types of PNG."""
+
+
+def _composed(image: Image.Image, data: bytes, source: str, max_pixels: int) -> Iterator[Image.Image]:
+    """Yield the frames of a GIF or an APNG as browsers show them, each checked against the limits."""
+    check_size(*image.size, source, max_pixels=max_pixels)
+    pieces = gif_pieces(data) if image.format == "GIF" else apng_pieces(data)
+    with_alpha = image.format == "PNG" and data[25] in _WITH_ALPHA
+    count = 0
+    for rgba, duration_ms in composed(pieces, *image.size):
+        count += 1
+        check_frames(count, count * image.width * image.height, source, max_pixels=max_pixels)
+        frame = Image.fromarray(
+            rgba if with_alpha or (rgba[..., 3] < 255).any() else np.ascontiguousarray(rgba[..., :3])
+        )
+        frame.format, frame.info = image.format, {**image.info, "duration": duration_ms}
+        frame.info.pop("transparency", None)
+        yield frame
+    if image.format == "PNG" and count < image.n_frames - bool(image.default_image):  # type: ignore[attr-defined]
+        raise EOFError("truncated animation")
 
 
 def _frames(image: Image.Image, source: str, max_pixels: int) -> Iterator[Image.Image]:
@@ -159,18 +216,6 @@ def _upright(channels: Channels, orientation: int, source: str, duration_ms: flo
     )
 
 
-def _on_one_canvas(frames: list[Picture]) -> tuple[Picture, ...]:
-    """Crop GIF frames to the canvas, as browsers do."""
-    height, width = frames[0].rgb.shape[:2]
-    cut = []
-    for frame in frames:
-        alpha = frame.alpha
-        if alpha is not None:
-            alpha = alpha[:height, :width].copy()
-        cut.append(replace(frame, rgb=frame.rgb[:height, :width].copy(), alpha=alpha))
-    return tuple(cut)
-
-
 def _duration(frame: Image.Image) -> float:
     duration = frame.info.get("duration", 0)
     return round(float(duration), 3) if isinstance(duration, (int, float)) else 0.0
@@ -186,25 +231,18 @@ def _loop(image: Image.Image) -> int:
     return int(loop or 0)
 
 
-def _warnings_about(image: Image.Image, data: bytes) -> Iterator[str]:
-    """Warnings about content that is dropped or displayed differently."""
-    count = getattr(image, "n_frames", 1)
+def _warnings_about(image: Image.Image) -> Iterator[str]:
+    """Warnings about pictures that are left out."""
+    # Pillow decodes later pages of a TIFF wrongly after it has counted them.
+    count = getattr(image, "n_frames", 1) if image.format in ("MPO", "HEIF", "PSD") else 1
     if image.format in ("MPO", "HEIF") and count > 1:
         yield (
             f"it holds {count} pictures (a stereo pair, a preview, a depth or gain map); "
             "only the first is protected and kept"
         )
-    elif image.format == "JPEG" and b"hdrgm:" in bytes(image.info.get("xmp") or b""):
-        yield "its gain map, which brightens it on HDR screens, is left out"
     elif image.format == "PSD" and count > 1:
         yield "its layers are left out; the merged picture is protected"
     elif image.format in ("ICO", "ICNS", "CUR") and len(image.info.get("sizes", ())) > 1:
         yield f"it holds {len(image.info['sizes'])} sizes; only the largest is protected and kept"
     if getattr(image, "default_image", False):
         yield "its still picture for viewers without animation is left out"
-    if image.format == "PNG" and not image.info.get("icc_profile") and "srgb" not in image.info:
-        gamma = image.info.get("gamma", 1 / 2.2)
-        if abs(gamma - 1 / 2.2) > 0.02:
-            yield f"its gamma of {gamma:g} is not kept, so it may look brighter or darker"
-    if image.format == "PNG" and b"cICP" in data[:200]:
-        yield "its HDR colour coding (cICP) is not kept, so it may look different"

@@ -1,6 +1,7 @@
 """Encodes TIFF with 8 or 16 bits and any number of pages: deflate with the horizontal predictor, which is widely readable.
 
-The encoder is our own because Pillow writes no 16-bit colour. Pillow's directory class encodes the tags.
+The encoder is our own because Pillow writes no 16-bit colour. The file begins with the picture's EXIF block, so that everything
+the block points to, such as maker notes, stays at its position.
 """
 
 from __future__ import annotations
@@ -12,27 +13,50 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from pca_protect.errors import PictureError
+from pca_protect.io.density import with_density
+from pca_protect.io.encoded import Encoded, sentence, unstorable
+from pca_protect.io.exif import first_entries
+from pca_protect.io.exif_of_tiff import LAYOUT
 from pca_protect.io.frames import frames_of
+from pca_protect.io.marker import with_marker
 from pca_protect.io.picture import Picture
+from pca_protect.io.tiff_directory import (
+    BYTE,
+    EMPTY,
+    LONG,
+    SHORT,
+    UNDEFINED,
+    Layout,
+    Value,
+    append_directory,
+    first_directory,
+    layout_of,
+)
 
-_BYTE, _LONG, _UNDEFINED = 1, 4, 7
 _STRIP_BYTES = 2**20
+_OF_PIXELS = LAYOUT | {301}
+"""Tags that the EXIF block of another format may hold, and that readers would apply to these pixels."""
 _LARGEST_FILE = 2**32 - 2**24
 
 
-def encode_tiff(picture: Picture, exif: bytes) -> bytes:
-    """Encode a picture. EXIF, XMP and IPTC are tags of the first page. Text and frame times are dropped.
+def encode_tiff(picture: Picture, marker: str) -> Encoded:
+    """Encode a picture. EXIF, XMP and IPTC are tags of the first page. Text and frame times are left out.
 
     Raises:
         PictureError: the file would exceed the 4 GB of TIFF, or the picture is 16-bit grey with alpha, which most readers
             do not support.
     """
-    data = bytearray(b"II\x2a\x00\x00\x00\x00\x00")
-    link = 4
+    block = with_marker(with_density(picture.exif, picture.density), marker)
+    data = bytearray(block or EMPTY)
+    layout = layout_of(data)
+    entries: dict[int, bytes] = {}
+    if block:
+        main = first_directory(data, layout)
+        entries = {tag: entry for tag, entry in first_entries(data, layout, main).items() if tag not in _OF_PIXELS}
+        data[main.start : main.end] = bytes(main.end - main.start)
+    link = layout.first_link
     pages = frames_of(picture)
     for number, page in enumerate(pages):
         samples = page.samples()
@@ -41,69 +65,68 @@ def encode_tiff(picture: Picture, exif: bytes) -> bytes:
                 f"{picture.source}: is 16-bit grey with transparency, which TIFF readers do not support; "
                 "write it to a .png file"
             )
-        strips, rows = _strips(samples)
-        tags = _tags(samples, strips, rows)
-        if len(pages) > 1:
-            tags[254], tags[297] = 2, (number, len(pages))
-        if page.icc_profile:
-            _put(tags, 34675, page.icc_profile, _UNDEFINED)
-        if number == 0:
-            _add_metadata(tags, picture, exif)
-        data += bytes(len(data) % 2)
+        strips, rows = _strips(samples, layout)
         if len(data) + sum(map(len, strips)) > _LARGEST_FILE:
             raise PictureError(f"{picture.source}: is over the 4 GB limit of TIFF; write it to a .png file")
-        struct.pack_into("<I", data, link, len(data))
-        link = len(data) + 2 + 12 * len(tags)  # offset of the pointer to the next directory
-        data += tags.tobytes(len(data))
-        for strip in strips:
-            data += strip
-    return bytes(data)
+        positions = list(itertools.accumulate(map(len, strips[:-1]), initial=len(data)))
+        data += b"".join(strips)
+        values = _values(samples, positions, [len(strip) for strip in strips], rows, layout)
+        if len(pages) > 1:
+            values[254] = _longs(layout, 2)
+            values[297] = _shorts(layout, number & 0xFFFF, len(pages) & 0xFFFF)
+        if page.icc_profile:
+            values[34675] = Value(UNDEFINED, len(page.icc_profile), page.icc_profile)
+        if number == 0 and picture.xmp:
+            values[700] = Value(BYTE, len(picture.xmp), picture.xmp)
+        if number == 0 and picture.iptc:
+            values[33723] = Value(UNDEFINED, len(picture.iptc), picture.iptc)
+        start, next_link = append_directory(data, layout, values, entries=entries if number == 0 else None)
+        struct.pack_into(f"{layout.order}I", data, link, start)
+        link = next_link
+    left_out = list(unstorable(picture, "TIFF"))
+    if any(page.duration_ms > 0 for page in pages):
+        left_out.append(sentence("the times of its frames", "TIFF"))
+    return Encoded(bytes(data), tuple(left_out))
 
 
-def _strips(samples: NDArray[Any]) -> tuple[list[bytes], int]:
+def _strips(samples: NDArray[Any], layout: Layout) -> tuple[list[bytes], int]:
     """Compressed strips, and the number of rows in each."""
     height, width, channels = samples.shape
     rows = max(1, min(height, _STRIP_BYTES // (width * channels * samples.dtype.itemsize)))
     strips = []
     for start in range(0, height, rows):
-        strip = samples[start : start + rows].astype(samples.dtype.newbyteorder("<"))
+        strip = samples[start : start + rows].astype(samples.dtype.newbyteorder(layout.order))
         strip[:, 1:] -= samples[start : start + rows, :-1]
         strips.append(zlib.compress(strip.tobytes(), 6))
     return strips, rows
 
 
-def _tags(samples: NDArray[Any], strips: list[bytes], rows: int) -> ImageFileDirectory_v2:
+def _values(
+    samples: NDArray[Any], positions: list[int], sizes: list[int], rows: int, layout: Layout
+) -> dict[int, Value]:
+    """Tags of the pixels."""
     height, width, channels = samples.shape
-    sizes = [len(strip) for strip in strips]
-    tags = ImageFileDirectory_v2(b"II\x2a\x00\x08\x00\x00\x00")
-    tags[256], tags[257] = width, height
-    tags[258] = (samples.dtype.itemsize * 8,) * channels
-    tags[259] = 8  # deflate
-    tags[262] = 1 if channels < 3 else 2  # BlackIsZero or RGB
-    tags.tagtype[273] = _LONG
-    tags[273] = (0, *itertools.accumulate(sizes[:-1]))  # Pillow adds the end of the directory to each offset
-    tags[277], tags[278], tags[279] = channels, rows, tuple(sizes)
-    tags[284], tags[317] = 1, 2
+    values = {
+        256: _longs(layout, width),
+        257: _longs(layout, height),
+        258: _shorts(layout, *[samples.dtype.itemsize * 8] * channels),
+        259: _shorts(layout, 8),  # deflate
+        262: _shorts(layout, 1 if channels < 3 else 2),  # BlackIsZero or RGB
+        273: _longs(layout, *positions),
+        277: _shorts(layout, channels),
+        278: _longs(layout, rows),
+        279: _longs(layout, *sizes),
+        284: _shorts(layout, 1),
+        317: _shorts(layout, 2),
+    }
     if channels in (2, 4):
-        tags[338] = 2  # unassociated alpha
-    return tags
+        values[338] = _shorts(layout, 2)  # unassociated alpha
+    return values
 
 
-def _add_metadata(tags: ImageFileDirectory_v2, picture: Picture, exif: bytes) -> None:
-    block = Image.Exif()
-    block.load(exif)
-    for tag in block:
-        if tag not in tags:
-            value = block.get_ifd(tag) if tag in (34665, 34853) else block[tag]
-            if tag == 34665 and 40965 in value and not isinstance(value[40965], dict):
-                value = {**value, 40965: block.get_ifd(40965)}
-            tags[tag] = value
-    if picture.xmp:
-        _put(tags, 700, picture.xmp, _BYTE)
-    if picture.iptc:
-        _put(tags, 33723, picture.iptc, _UNDEFINED)
+def _shorts(layout: Layout, *numbers: int) -> Value:
+    return Value(SHORT, len(numbers), layout.numbers("H", numbers))
 
 
-def _put(tags: ImageFileDirectory_v2, tag: int, value: bytes, kind: int) -> None:
-    tags.tagtype[tag] = kind
-    tags[tag] = value
+def _longs(layout: Layout, *numbers: int) -> Value:
+    return Value(LONG, len(numbers), layout.numbers("I", numbers))

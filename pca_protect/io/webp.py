@@ -10,15 +10,19 @@ import numpy as np
 from PIL import Image
 
 from pca_protect.errors import PictureError
+from pca_protect.io.density import with_density
+from pca_protect.io.encoded import Encoded, sentence, unstorable
 from pca_protect.io.frames import alike, changed_box, frames_of, one_size
+from pca_protect.io.marker import with_marker
 from pca_protect.io.picture import Picture
 
 MAX_SIDE = 16383
 _MAX_DURATION_MS = 2**24 - 1
+_LARGEST_BODY = 2**32 - 10
 
 
-def encode_webp(picture: Picture, exif: bytes) -> bytes:
-    """Encode a picture. Drops IPTC, text and greyscale profiles, which WebP cannot store; rounds frame times to milliseconds.
+def encode_webp(picture: Picture, marker: str) -> Encoded:
+    """Encode a picture. Leaves out IPTC, text and greyscale profiles; rounds frame times to milliseconds.
 
     Raises:
         PictureError: the picture has 16 bits, a side is over `MAX_SIDE`, or frames differ in size.
@@ -34,11 +38,18 @@ def encode_webp(picture: Picture, exif: bytes) -> bytes:
             f"{picture.source}: {picture.width}x{picture.height} px is over the WebP limit of {MAX_SIDE} px a side; "
             "write it to a .png file"
         )
-    if picture.gray:
+    left_out = list(unstorable(picture, "WebP"))
+    if picture.iptc:
+        left_out.append(sentence("its IPTC records", "WebP"))
+    if picture.gray and picture.icc_profile:
+        left_out.append("its grey colour profile cannot be stored in WebP and was left out")
         picture = replace(picture, icc_profile=b"")
+    block = with_marker(with_density(picture.exif, picture.density), marker)
     if len(frames) == 1:
-        return _still(picture, exif=exif, icc_profile=picture.icc_profile, xmp=picture.xmp)
-    return _animation(picture, alike(frames), exif.removeprefix(b"Exif\0\0"))
+        data = _still(picture, exif=block, icc_profile=picture.icc_profile, xmp=picture.xmp)
+    else:
+        data = _animation(picture, alike(frames), block)
+    return Encoded(data, tuple(left_out))
 
 
 def _still(picture: Picture, **metadata: bytes) -> bytes:
@@ -76,6 +87,8 @@ def _animation(picture: Picture, frames: tuple[Picture, ...], exif: bytes) -> by
     if picture.xmp:
         parts.append(_chunk(b"XMP ", picture.xmp))
     body = b"WEBP" + b"".join(parts)
+    if len(body) > _LARGEST_BODY:
+        raise PictureError(f"{picture.source}: is over the 4 GB limit of WebP; write it to a .png file")
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 

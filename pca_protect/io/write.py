@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import os
-import struct
-import tempfile
+import secrets
+import stat
 from pathlib import Path
-
-import numpy as np
-from PIL import Image
+from typing import BinaryIO
 
 from pca_protect.errors import PictureError, UsageError
-from pca_protect.io import iptc
-from pca_protect.io.frames import frames_of
-from pca_protect.io.marker import MARKER_KEY, SOFTWARE
+from pca_protect.io.encoded import Encoded
+from pca_protect.io.jpeg import encode_jpeg
 from pca_protect.io.picture import Picture
 from pca_protect.io.png import encode_png
 from pca_protect.io.tiff import encode_tiff
 from pca_protect.io.webp import encode_webp
 
-__all__ = ["MARKER_KEY", "encode_picture", "largest_change_levels", "left_out", "output_format", "write_bytes"]
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_NO_LINKS = (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL)
+"""Errors of disks without hard links (exFAT, some network shares)."""
 
 LOSSLESS = {".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 LOSSY = {".jpg": "JPEG", ".jpeg": "JPEG"}
-
-_LOSSY_QUALITY = 95
-_LARGEST_SEGMENT = 65_000
-"""Bytes of metadata in one JPEG segment, whose limit is 65,535 bytes with its headers."""
 
 
 def output_format(path: Path, *, allow_lossy: bool) -> str:
@@ -52,126 +46,127 @@ def output_format(path: Path, *, allow_lossy: bool) -> str:
     )
 
 
-def encode_picture(picture: Picture, format_name: str, *, marker: str = "") -> bytes:
+def encode(picture: Picture, format_name: str, *, marker: str = "") -> Encoded:
     """Encode a picture as a file. PNG, WEBP and TIFF are lossless in pixels, frames and times (WebP: whole milliseconds;
-    TIFF: no times). Metadata that the format cannot store is dropped: text except in PNG, IPTC in WebP, and in JPEG any
-    block over one segment of 64 KB.
+    TIFF: no times).
 
     Args:
         format_name: "PNG", "WEBP", "TIFF" or "JPEG" (quality 95 without chroma subsampling).
         marker: one line for the file's metadata, see `pca_protect.io.marker`; empty for none.
 
-    Raises:
-        PictureError: the format cannot store the pixels or the frames.
-    """
-    if format_name == "PNG":
-        return encode_png(picture, marker)
-    exif = _with_marker(picture.exif, marker)
-    if format_name == "WEBP":
-        return encode_webp(picture, exif)
-    if format_name == "TIFF":
-        return encode_tiff(picture, exif)
-    return _encode_jpeg(picture, exif)
-
-
-def left_out(picture: Picture, format_name: str) -> tuple[str, ...]:
-    """Warnings about metadata that a format cannot store, one sentence each."""
-    losses = {
-        "its text": bool(picture.text) and format_name != "PNG",
-        "its IPTC records": bool(picture.iptc) and format_name == "WEBP",
-        "its grey colour profile": bool(picture.icc_profile) and picture.gray and format_name == "WEBP",
-        "the times of its frames": picture.duration_ms > 0 and format_name == "TIFF",
-    }
-    return tuple(f"{what} cannot be stored in {format_name} and was left out" for what, lost in losses.items() if lost)
-
-
-def largest_change_levels(picture: Picture, saved: Picture) -> int:
-    """The L-inf distance over all frames, in 8-bit levels.
+    Returns:
+        The file, and a sentence on each part of the metadata that the format cannot store.
 
     Raises:
-        PictureError: the pictures differ in size or number of frames.
+        PictureError: the format cannot store the pixels, the frames or the colour profile.
     """
-    before, after = frames_of(picture), frames_of(saved)
-    if [frame.rgb.shape for frame in before] != [frame.rgb.shape for frame in after]:
-        raise PictureError(
-            f"{saved.source}: differs from {picture.source} in size or number of frames; please report this"
-        )
-    return max(_largest_difference(original, changed) for original, changed in zip(before, after, strict=True))
+    encoder = {"PNG": encode_png, "WEBP": encode_webp, "TIFF": encode_tiff, "JPEG": encode_jpeg}[format_name]
+    return encoder(picture, marker)
+
+
+def encode_picture(picture: Picture, format_name: str, *, marker: str = "") -> bytes:
+    """The file of `encode`."""
+    return encode(picture, format_name, marker=marker).data
 
 
 def write_bytes(data: bytes, path: Path, *, overwrite: bool = False, folder: Path | None = None) -> None:
-    """Write a file atomically: to a temporary file that is then moved into place. Existing files are kept by default.
+    """Write a file atomically: whole, or not at all. Existing files are kept by default. A new file has the usual permissions,
+    a replacement those of the file it replaces.
+
+    On Linux the data goes to a file without a name in the target's folder, of which a killed process leaves nothing. Elsewhere it
+    goes to a temporary file that is then moved into place.
 
     Args:
         overwrite: permit replacing an existing file.
-        folder: folder of the temporary file; the target's folder by default or if `folder` is on another disk.
+        folder: folder of the temporary file; the target's folder by default, or if `folder` is on another disk or mount.
 
     Raises:
         PictureError: the file exists, the folder is missing or read-only, or the disk is full.
     """
-    temporary: str | None = None
     try:
-        if folder is None or folder.stat().st_dev != path.parent.stat().st_dev:
-            folder = path.parent
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".pca-", suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(_default_mode())
-        _move_into_place(Path(temporary), path, overwrite=overwrite)
+        try:
+            _write_unnamed(data, path, overwrite=overwrite)
+        except _NoUnnamedFilesError:
+            _write_renamed(data, path, overwrite=overwrite, folder=folder or path.parent)
     except OSError as error:
         raise PictureError(_write_error(path, error)) from error
+
+
+class _NoUnnamedFilesError(Exception):
+    """The system or the file system has none."""
+
+
+def _write_unnamed(data: bytes, path: Path, *, overwrite: bool) -> None:
+    if not hasattr(os, "O_TMPFILE"):
+        raise _NoUnnamedFilesError
+    try:
+        descriptor = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, 0o666)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+            raise _NoUnnamedFilesError from error
+        raise
+    with os.fdopen(descriptor, "wb") as file:
+        _fill(file, data, path, overwrite=overwrite)
+        source = Path(f"/proc/self/fd/{file.fileno()}")
+        if not source.exists():
+            raise _NoUnnamedFilesError
+        if not (overwrite and os.path.lexists(path)):
+            try:
+                _link_unnamed(source, path)
+                return
+            except FileExistsError:
+                if not overwrite:
+                    raise
+            except OSError as error:
+                if error.errno in (*_NO_LINKS, errno.EXDEV, errno.ENOENT):
+                    raise _NoUnnamedFilesError from error
+                raise
+        named = _temporary_name(path.parent)
+        _link_unnamed(source, named)
+    try:
+        named.replace(path)
     finally:
-        if temporary is not None:
-            with contextlib.suppress(FileNotFoundError):
-                Path(temporary).unlink()
+        named.unlink(missing_ok=True)
 
 
-def _largest_difference(picture: Picture, saved: Picture) -> int:
-    """Compare bands of rows to limit memory."""
-    largest = 0
-    for start in range(0, picture.height, 256):
-        rows = slice(start, start + 256)
-        difference = np.abs(saved.rgb[rows].astype(np.int16) - picture.rgb[rows].astype(np.int16))
-        largest = max(largest, int(difference.max()))
-    return largest
+def _link_unnamed(source: Path, path: Path) -> None:
+    """Link what a descriptor's entry in /proc points to. Python does so only if given a descriptor of a folder, too."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.link(source, path.name, dst_dir_fd=folder, follow_symlinks=True)
+    finally:
+        os.close(folder)
 
 
-def _with_marker(block: bytes, marker: str) -> bytes:
-    if not marker:
-        return block
-    exif = Image.Exif()
-    if block:
-        exif.load(block)
-    exif[SOFTWARE] = marker
-    return exif.tobytes()
+def _write_renamed(data: bytes, path: Path, *, overwrite: bool, folder: Path) -> None:
+    if folder.stat().st_dev != path.parent.stat().st_dev:
+        folder = path.parent
+    temporary = _temporary_name(folder)
+    try:
+        with os.fdopen(os.open(temporary, _CREATE, 0o666), "wb") as file:
+            _fill(file, data, path, overwrite=overwrite)
+        _move_into_place(temporary, path, overwrite=overwrite)
+    except OSError as error:
+        if error.errno != errno.EXDEV or folder == path.parent:  # the folder of the target is a mount of its own
+            raise
+        _write_renamed(data, path, overwrite=overwrite, folder=path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
-def _encode_jpeg(picture: Picture, exif: bytes) -> bytes:
-    if picture.following:
-        raise PictureError(
-            f"{picture.source}: has {len(picture.following) + 1} frames, and JPEG holds one; write it to a .png file"
-        )
-    if picture.alpha is not None and int(picture.alpha.min()) < (255 if picture.low is None else 65535):
-        raise PictureError(f"{picture.source}: is transparent, and JPEG has no transparency; write it to a .png file")
-    image = Image.fromarray(np.ascontiguousarray(picture.rgb[..., 0]) if picture.gray else picture.rgb)
-    extra = b""
-    if 0 < len(picture.iptc) < _LARGEST_SEGMENT:
-        block = b"Photoshop 3.0\0" + iptc.to_photoshop(picture.iptc)
-        extra = b"\xff\xed" + struct.pack(">H", len(block) + 2) + block
-    file = io.BytesIO()
-    image.save(
-        file,
-        "JPEG",
-        quality=_LOSSY_QUALITY,
-        subsampling=0,
-        exif=exif if len(exif) < _LARGEST_SEGMENT else b"",
-        icc_profile=picture.icc_profile or None,
-        xmp=picture.xmp if len(picture.xmp) < _LARGEST_SEGMENT else b"",
-        extra=extra,
-    )
-    return file.getvalue()
+def _fill(file: BinaryIO, data: bytes, path: Path, *, overwrite: bool) -> None:
+    """Write to the disk itself, with the permissions of the file to be replaced. Those of a new file are set by the system, which
+    applies the umask of the process."""
+    if overwrite and hasattr(os, "fchmod"):
+        with contextlib.suppress(FileNotFoundError):
+            os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode) & 0o777)
+    file.write(data)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _temporary_name(folder: Path) -> Path:
+    return folder / f".pca-{secrets.token_hex(8)}.tmp"
 
 
 def _move_into_place(temporary: Path, path: Path, *, overwrite: bool) -> None:
@@ -181,18 +176,12 @@ def _move_into_place(temporary: Path, path: Path, *, overwrite: bool) -> None:
         return
     try:
         os.link(temporary, path)
-    except FileExistsError:
-        raise
-    except OSError:  # no hard links on this disk (exFAT, some network shares)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
         if path.exists():
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
         temporary.replace(path)
-
-
-def _default_mode() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
 
 
 def _write_error(path: Path, error: OSError) -> str:

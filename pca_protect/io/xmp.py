@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from xml.dom import Node, minidom
-from xml.parsers.expat import ExpatError
+from xml.dom import minidom
 
-RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+from pca_protect.io.xmp_packet import FRESH, RDF, is_xml_text, parsed, serialised
+
 PLUS = "http://ns.useplus.org/ldf/xmp/1.0/"
 XMP_RIGHTS = "http://ns.adobe.com/xap/1.0/rights/"
 _VOCABULARY = "http://ns.useplus.org/ldf/vocab/"
@@ -22,9 +22,12 @@ _STRICTER = frozenset(
 """Values that forbid more than generative training; an existing one is kept."""
 
 _XMP = "http://ns.adobe.com/xap/1.0/"
+_XMP_NOTE = "http://ns.adobe.com/xmp/note/"
+_TIFF = "http://ns.adobe.com/tiff/1.0/"
 _PHOTOSHOP = "http://ns.adobe.com/photoshop/1.0/"
 _IPTC_CORE = "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/"
 _IPTC_EXTENSION = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+_GOOGLE = "http://ns.google.com/photos/1.0/"
 _PLACES = frozenset(
     {
         *((_PHOTOSHOP, name) for name in ("City", "State", "Country")),
@@ -35,36 +38,51 @@ _PLACES = frozenset(
 _PREVIEWS = frozenset(
     {
         (_XMP, "Thumbnails"),
-        ("http://ns.google.com/photos/1.0/image/", "Data"),  # the picture before a depth effect was applied
-        ("http://ns.google.com/photos/1.0/depthmap/", "Data"),
+        (f"{_GOOGLE}image/", "Data"),  # the picture before a depth effect was applied
+        (f"{_GOOGLE}depthmap/", "Data"),
     }
 )
-_LARGEST_PACKET = 16 * 2**20
+_LEFT_OUT = frozenset(
+    {
+        (_XMP_NOTE, "HasExtendedXMP"),
+        *((f"{_GOOGLE}camera/", f"{kind}{rest}") for kind in ("MotionPhoto", "MicroVideo") for rest in ("", "Version")),
+        (f"{_GOOGLE}camera/", "MotionPhotoPresentationTimestampUs"),
+        (f"{_GOOGLE}camera/", "MicroVideoOffset"),
+        (f"{_GOOGLE}camera/", "MicroVideoPresentationTimestampUs"),
+        (f"{_GOOGLE}container/", "Directory"),
+    }
+)
+"""Properties that announce a video, a further picture or a second packet, which are not carried."""
+_GAIN_MAPS = ("http://ns.adobe.com/hdr-gain-map/1.0/", "http://ns.apple.com/HDRGainMap/1.0/")
 
-_FRESH = (
-    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
-    f'<rdf:RDF xmlns:rdf="{RDF}"></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
-).encode()
+
+def orientation_of(packet: bytes) -> int:
+    """The value of tiff:Orientation, 1 to 8; 1 if missing or unreadable."""
+    try:
+        values = _values(parsed(packet), _TIFF, "Orientation") if packet else []
+    except ValueError:
+        return 1
+    return next((int(value) for value in values if value in set("12345678")), 1)
 
 
-def upright(packet: bytes) -> bytes:
-    """Set tiff:Orientation to 1, as attribute and as element. Accepts malformed XML."""
-    return re.sub(rb"(tiff:Orientation(?:=[\"']|>))[0-9]", rb"\g<1>1", packet)
+def cleaned(packet: bytes, *, extension: bytes = b"") -> bytes:
+    """Set tiff:Orientation to 1, and remove copies of the unprotected picture and announcements of parts that are not carried.
+    A packet without any of these is unchanged if it is UTF-8.
 
-
-def without_previews(packet: bytes) -> bytes:
-    """Remove thumbnails and other copies of the unprotected picture that some programs store.
+    Args:
+        extension: the packet of extended XMP, whose properties are added.
 
     Raises:
-        ValueError: the packet seems to contain one and cannot be parsed.
+        ValueError: the packet or its extension cannot be parsed.
     """
-    if not re.search(rb"Thumbnails|GImage|GDepth|photos/1.0/image|photos/1.0/depthmap", packet):
+    if not packet:
+        return b""
+    document = parsed(packet)
+    added = _joined(document, extension) if extension else 0
+    removed = _remove(document, lambda name: name in _PREVIEWS or name in _LEFT_OUT or name[0] in _GAIN_MAPS)
+    if added + removed + _set_upright(document) == 0 and _is_plain(packet):
         return packet
-    return _without(packet, lambda name: name in _PREVIEWS)
-
-
-_POSITION = re.compile(r"^gps|latitude|longitude|longtitude|altitude$", re.IGNORECASE)
-"""Matches in any namespace: drone makers use their own, and some misspell longitude."""
+    return serialised(document)
 
 
 def without_places(packet: bytes) -> bytes:
@@ -73,7 +91,18 @@ def without_places(packet: bytes) -> bytes:
     Raises:
         ValueError: the packet cannot be parsed.
     """
-    return _without(packet, lambda name: name in _PLACES or bool(_POSITION.search(name[1])))
+    if not packet:
+        return packet
+    document = parsed(packet)
+    return serialised(document) if _remove(document, _is_place) else packet
+
+
+_POSITION = re.compile(r"^gps|latitude|longitude|longtitude|altitude$", re.IGNORECASE)
+"""Matches in any namespace: drone makers use their own, and some misspell longitude."""
+
+
+def _is_place(name: tuple[str, str]) -> bool:
+    return name in _PLACES or bool(_POSITION.search(name[1]))
 
 
 def with_notice(packet: bytes, text: str) -> bytes:
@@ -82,9 +111,9 @@ def with_notice(packet: bytes, text: str) -> bytes:
     Raises:
         ValueError: the packet cannot be parsed.
     """
-    document = _parsed(packet or _FRESH)
+    document = parsed(packet or FRESH)
     if not document.getElementsByTagNameNS(RDF, "RDF"):
-        document = _parsed(_FRESH)
+        document = parsed(FRESH)
     rdf = document.getElementsByTagNameNS(RDF, "RDF")[0]
     siblings = [node for node in _elements(rdf) if node.parentNode is rdf]
     terms, translations = _usage_terms(rdf)
@@ -115,7 +144,7 @@ def with_notice(packet: bytes, text: str) -> bytes:
     description.appendChild(mining)
     description.appendChild(usage)
     rdf.appendChild(description)
-    return _serialised(document)
+    return serialised(document)
 
 
 def _usage_terms(rdf: minidom.Element) -> tuple[str, list[minidom.Element]]:
@@ -130,10 +159,10 @@ def _usage_terms(rdf: minidom.Element) -> tuple[str, list[minidom.Element]]:
     return terms, translations
 
 
-def _values(rdf: minidom.Element, namespace: str, name: str) -> list[str]:
+def _values(root: minidom.Document | minidom.Element, namespace: str, name: str) -> list[str]:
     """The values of a property, from elements and attributes."""
-    attributes = [element.getAttributeNS(namespace, name) for element in _elements(rdf)]
-    return [*attributes, *(_text_of(element) for element in rdf.getElementsByTagNameNS(namespace, name))]
+    attributes = [element.getAttributeNS(namespace, name) for element in _elements(root)]
+    return [*attributes, *(_text_of(element) for element in root.getElementsByTagNameNS(namespace, name))]
 
 
 def _text_of(element: minidom.Element) -> str:
@@ -145,12 +174,58 @@ def _is_empty(description: minidom.Element) -> bool:
     return not list(_elements(description)) and all(item.localName == "about" for item in attributes)
 
 
-def _without(packet: bytes, unwanted: Callable[[tuple[str, str]], bool]) -> bytes:
-    """Remove matching properties; unchanged bytes if none match."""
-    if not packet:
-        return packet
-    document = _parsed(packet)
-    return _serialised(document) if _remove(document, unwanted) else packet
+def _joined(document: minidom.Document, extension: bytes) -> int:
+    """Add the descriptions of another packet; returns their number."""
+    targets = document.getElementsByTagNameNS(RDF, "RDF")
+    if not targets:
+        raise ValueError("the XMP packet has no rdf:RDF")
+    count = 0
+    for source in parsed(extension).getElementsByTagNameNS(RDF, "RDF"):
+        scope = {item.name: item.value for item in _declarations(source)}
+        for child in list(source.childNodes):
+            if isinstance(child, minidom.Element):
+                for name, value in scope.items():
+                    if not child.hasAttribute(name):
+                        child.setAttribute(name, value)
+                targets[0].appendChild(child)
+                count += 1
+    return count
+
+
+def _declarations(element: minidom.Element) -> Iterator[minidom.Attr]:
+    """The namespace declarations that an element inherits, outermost first."""
+    parents: list[minidom.Element] = []
+    node = element
+    while isinstance(node, minidom.Element):
+        parents.insert(0, node)
+        node = node.parentNode  # type: ignore[assignment]
+    for parent in parents:
+        yield from (item for item in parent.attributes.values() if item.name.startswith("xmlns"))
+
+
+def _set_upright(document: minidom.Document) -> int:
+    """Set tiff:Orientation to 1; returns the number of changes."""
+    changed = 0
+    for element in _elements(document):
+        for attribute in element.attributes.values():
+            if (attribute.namespaceURI, attribute.localName) == (_TIFF, "Orientation") and attribute.value != "1":
+                attribute.value = "1"
+                changed += 1
+        if (element.namespaceURI, element.localName) == (_TIFF, "Orientation") and _text_of(element) != "1":
+            for child in list(element.childNodes):
+                element.removeChild(child)
+            element.appendChild(document.createTextNode("1"))
+            changed += 1
+    return changed
+
+
+def _is_plain(packet: bytes) -> bool:
+    """Whether a parsed packet is valid UTF-8 without an XML declaration, which a packet must not have."""
+    try:
+        text = packet.decode()
+    except UnicodeDecodeError:
+        return False
+    return is_xml_text(text) and not text.lstrip("\ufeff \t\r\n").startswith("<?xml ")
 
 
 def _remove(root: minidom.Document | minidom.Element, unwanted: Callable[[tuple[str, str]], bool]) -> int:
@@ -168,20 +243,3 @@ def _remove(root: minidom.Document | minidom.Element, unwanted: Callable[[tuple[
 
 def _elements(root: minidom.Document | minidom.Element) -> Iterator[minidom.Element]:
     yield from root.getElementsByTagNameNS("*", "*")
-
-
-def _parsed(packet: bytes) -> minidom.Document:
-    if len(packet) > _LARGEST_PACKET:
-        raise ValueError("the XMP packet is too large")
-    if b"<!DOCTYPE" in packet or b"<!ENTITY" in packet:  # entities may expand exponentially, and XMP uses none
-        raise ValueError("the XMP packet declares entities")
-    try:
-        return minidom.parseString(packet.strip(b"\0 \t\r\n"))
-    except (ExpatError, LookupError) as error:
-        raise ValueError(f"the XMP packet is not well-formed XML ({error})") from error
-
-
-def _serialised(document: minidom.Document) -> bytes:
-    """Serialise without the XML declaration, which a packet must not have."""
-    nodes = [node for node in document.childNodes if node.nodeType != Node.DOCUMENT_TYPE_NODE]
-    return "\n".join(node.toxml() for node in nodes).encode()

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pca_protect.surrogates import winograd
+from pca_protect.surrogates import attention, winograd
 from pca_protect.surrogates.memory_efficient import NormSiLU
 
 _EPSILON = 1e-6
@@ -156,8 +156,8 @@ class KlMiddle(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.resnets[0](x)
-        for attention in self.attentions:
-            x = attention(x)
+        for layer in self.attentions:
+            x = layer(x)
         return self.resnets[1](x)  # type: ignore[no-any-return]
 
 
@@ -173,7 +173,8 @@ class KlResidualBlock(nn.Module):
         self.conv_shortcut = nn.Conv2d(width_in, width, 1) if width_in != width else None
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = self.conv2(self.norm2(self.conv1(self.norm1(x))))
+        activated, x = self.norm1.with_skip(x)
+        hidden = self.conv2(self.norm2(self.conv1(activated)))
         return (x if self.conv_shortcut is None else self.conv_shortcut(x)) + hidden  # type: ignore[no-any-return]
 
 
@@ -199,8 +200,12 @@ class KlAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         positions = self.group_norm(x.flatten(2)).transpose(1, 2)  # (B, H * W, C)
-        query, key, value = (to(positions).unsqueeze(1) for to in (self.to_q, self.to_k, self.to_v))
-        attended = self.to_out[0](F.scaled_dot_product_attention(query, key, value).squeeze(1))
+        query, key, value = (to(positions) for to in (self.to_q, self.to_k, self.to_v))
+        if attention.suits(query):
+            values = attention.attend(query, key, value)
+        else:
+            values = F.scaled_dot_product_attention(*(one.unsqueeze(1) for one in (query, key, value))).squeeze(1)
+        attended = self.to_out[0](values)
         return attended.transpose(1, 2).reshape(x.shape) + x  # type: ignore[no-any-return]
 
 

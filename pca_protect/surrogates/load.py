@@ -10,7 +10,7 @@ from typing import Any
 from warnings import warn
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pca_protect.config import Device, Precision
 from pca_protect.device import is_out_of_memory, resolve_device, resolve_dtype
@@ -21,14 +21,12 @@ from pca_protect.surrogates.encoder import AnySurrogate, Encoder, Surrogate, ens
 from pca_protect.surrogates.families import FAMILIES
 from pca_protect.surrogates.kinds import Kind
 from pca_protect.surrogates.locate import WeightFiles, locate
-from pca_protect.surrogates.memory_efficient import reduce_saved_activations
+from pca_protect.surrogates.memory_efficient import reduce_saved_activations, use_kernels
 from pca_protect.surrogates.one_frame import over_one_frame
+from pca_protect.surrogates.probe import blank_mean, downscaling_and_channels
 from pca_protect.surrogates.registry import FALLBACK, embedded_warning
 from pca_protect.surrogates.resolve import Resolved, resolve
 from pca_protect.surrogates.self_test import require_agreement
-
-_PROBE_SIDES_PX = (64, 256)
-"""Sides of the blank picture that measures an encoder's downscaling: small, and large enough for a factor of 128."""
 
 
 def load_surrogate(
@@ -151,7 +149,7 @@ def surrogate_of_module(module: nn.Module, *, multiple: int, has_variance: bool,
     require_finite(weights, name)
     device = next(encoder.parameters()).device
     try:
-        mean = _blank_mean(encoder, 8 * multiple, device)
+        mean = blank_mean(encoder, 8 * multiple, device)
     except (RuntimeError, ValueError) as error:
         if isinstance(error, RuntimeError) and is_out_of_memory(error):
             raise _no_memory(name, device) from error
@@ -171,12 +169,17 @@ def _load(found: WeightFiles, device_name: Device | torch.device, precision: Pre
     on_cpu = None if device.type == "cpu" else copy.deepcopy(encoder)
     multiple, latent_channels = _ready(encoder, kind, device, dtype, found.name)
     surrogate = Surrogate(found.name, found.origin, identity, encoder, multiple, latent_channels)
+    warnings, kernels = [], device.type == "cuda" and not compiled and use_kernels(encoder, True)
     if on_cpu is not None:
         _ready(on_cpu, kind, torch.device("cpu"), torch.float32, found.name)
-        _require_agreement(replace(surrogate, encoder=on_cpu), surrogate, device)
+        reference = replace(surrogate, encoder=on_cpu)
+        if kernels and (problem := _kernel_problem(reference, surrogate, device)):
+            warnings.append(f"the fused normalisation fails on {device} ({problem}); PyTorch's slower one replaces it")
+            kernels = use_kernels(encoder, False)
+        if not kernels:
+            _require_agreement(reference, surrogate, device)
     if compiled:
         encoder.compile()
-    warnings = []
     embedded = entry is not None and entry.embedded
     if embedded:
         warnings.append(embedded_warning(found.name))
@@ -186,7 +189,7 @@ def _load(found: WeightFiles, device_name: Device | torch.device, precision: Pre
         surrogate,
         warnings=tuple(warnings),
         embedded=embedded,
-        load_fp32=None if dtype == torch.float32 else partial(_fp32_again, found, identity, device),
+        load_fp32=None if dtype == torch.float32 else partial(_fp32_again, found, identity, device, kernels),
     )
 
 
@@ -212,6 +215,17 @@ def _require_agreement(on_cpu: Surrogate, surrogate: Surrogate, device: torch.de
         raise _no_memory(name, device) from error
 
 
+def _kernel_problem(on_cpu: Surrogate, surrogate: Surrogate, device: torch.device) -> str | None:
+    """Reason why the fused kernels cannot be used, for messages; None if they agree with the CPU."""
+    from pca_protect.surrogates.norm_silu import FAILURES  # noqa: PLC0415 - needs Triton
+
+    try:
+        _require_agreement(on_cpu, surrogate, device)
+    except (DeviceError, ModelError, *FAILURES) as error:
+        return quoted(first_line(error), MAX_QUOTED)
+    return None
+
+
 def _ready(encoder: Encoder, kind: Kind, device: torch.device, dtype: torch.dtype, name: str) -> tuple[int, int]:
     """Freeze an encoder, reduce its time and memory, move it to its device, and run it on a blank picture.
 
@@ -229,7 +243,7 @@ def _ready(encoder: Encoder, kind: Kind, device: torch.device, dtype: torch.dtyp
         encoder.to(device=device, dtype=dtype)
         if device.type == "cuda":
             channels_last(encoder)
-        return _probe(encoder, device)
+        return downscaling_and_channels(encoder, device)
     except (RuntimeError, ValueError) as error:
         if isinstance(error, RuntimeError) and is_out_of_memory(error):
             raise _no_memory(name, device) from error
@@ -243,12 +257,13 @@ def _no_memory(name: str, device: torch.device) -> DeviceError:
     return DeviceError(f"{name}: {device} has no memory for its weights; give fewer or smaller VAEs, or `device=cpu`")
 
 
-def _fp32_again(found: WeightFiles, identity: str, device: torch.device) -> Encoder:
+def _fp32_again(found: WeightFiles, identity: str, device: torch.device, kernels: bool) -> Encoder:
     """The same encoder in fp32, read from its files again."""
     encoder, kind, now = build.read(found)
     if now != identity:
         raise ModelError(f"{found.origin}: the weights have changed since they were loaded; start again")
     _ready(encoder, kind, device, torch.float32, found.name)
+    use_kernels(encoder, kernels)
     return encoder
 
 
@@ -271,23 +286,3 @@ def _config_says_overflow(config: dict[str, Any] | None) -> bool:
     """`force_upcast` marks a VAE that overflows in fp16, but is also diffusers' default: it counts only with SDXL's scaling
     factor."""
     return config is not None and bool(config.get("force_upcast")) and config.get("scaling_factor") == 0.13025
-
-
-def _probe(encoder: Encoder, device: torch.device) -> tuple[int, int]:
-    """Downscaling factor and latent channels, measured on a blank picture. An output of one latent per side does not determine
-    the factor, since strided convolutions never return fewer."""
-    small, large = _PROBE_SIDES_PX
-    try:
-        side, mean = small, _blank_mean(encoder, small, device)
-    except (RuntimeError, ValueError) as error:  # ValueError: a normalisation got a single value
-        if isinstance(error, RuntimeError) and is_out_of_memory(error):
-            raise
-        side, mean = large, _blank_mean(encoder, large, device)
-    if mean.shape[-1] < 2:
-        side, mean = large, _blank_mean(encoder, large, device)
-    return side // mean.shape[-1], mean.shape[1]
-
-
-@torch.no_grad()
-def _blank_mean(encoder: Encoder, side_px: int, device: torch.device) -> Tensor:
-    return encoder(torch.zeros(1, 3, side_px, side_px, device=device)).mean  # type: ignore[no-any-return]

@@ -11,6 +11,7 @@ block in the backward pass, with the same result.
 from __future__ import annotations
 
 import copy
+import importlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -108,16 +109,48 @@ def _fuse(block: nn.Module, norms: tuple[str, ...], activation: str) -> None:
 
 
 class NormSiLU(nn.Module):
-    """A group normalisation followed by a SiLU. The tensors keep the names of the normalisation."""
+    """A group normalisation followed by a SiLU. The tensors keep the names of the normalisation.
+
+    Attributes:
+        fused: use the kernels of `norm_silu`, see `use_kernels`.
+    """
 
     def __init__(self, norm: nn.GroupNorm) -> None:
         super().__init__()
         self.weight, self.bias = norm.weight, norm.bias
         self.groups, self.epsilon = norm.num_groups, norm.eps
+        self.fused = False
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.with_skip(x)[0]
+
+    def with_skip(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The output, and `x` for a skip connection around the layer: the kernels add its gradient without another pass."""
+        if self.fused:
+            from pca_protect.surrogates import norm_silu  # noqa: PLC0415 - needs Triton
+
+            if norm_silu.takes(x):
+                return norm_silu.norm_silu(x, self.weight, self.bias, groups=self.groups, epsilon=self.epsilon)
         output: Tensor = _NormSiLU.apply(x, self.weight, self.bias, self.groups, self.epsilon)  # type: ignore[no-untyped-call]
-        return output
+        return output, x
+
+
+def use_kernels(encoder: nn.Module, use: bool) -> bool:
+    """Switch the fused normalisations of `norm_silu` on or off. Returns whether they are on, which needs Triton and an encoder
+    with such layers."""
+    layers = [module for module in encoder.modules() if isinstance(module, NormSiLU)]
+    use = use and bool(layers) and _has_triton()
+    for layer in layers:
+        layer.fused = use
+    return use
+
+
+def _has_triton() -> bool:
+    try:
+        importlib.import_module("pca_protect.surrogates.norm_silu")
+    except ImportError:
+        return False
+    return True
 
 
 def _winograd_or(x: Tensor, weight: Tensor, bias: Tensor | None, *, convolved: Callable[..., Tensor]) -> Tensor:
@@ -196,7 +229,7 @@ class _NormSiLU(torch.autograd.Function):
         x, mean, rstd = ctx.saved_tensors
         normal, _, _ = _normalised(x, ctx.weight, ctx.bias, ctx.groups, ctx.epsilon)
         of_normal = torch.ops.aten.silu_backward.grad_input(gradient, normal, grad_input=normal)
-        size = (x.shape[0], x.shape[1], x[0, 0].numel(), ctx.groups)
+        size = (x.shape[0], x.shape[1], x.shape[2:].numel(), ctx.groups)
         mask = (True, False, False)
         gradients = torch.ops.aten.native_group_norm_backward(of_normal, x, mean, rstd, ctx.weight, *size, mask)
         return gradients[0], None, None, None, None
@@ -206,7 +239,7 @@ def _normalised(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, groups: int, epsilon: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Output, and the mean and inverse standard deviation of every group."""
-    size = (x.shape[0], x.shape[1], x[0, 0].numel(), groups)
+    size = (x.shape[0], x.shape[1], x.shape[2:].numel(), groups)
     normal, mean, rstd = torch.native_group_norm(x, weight, bias, *size, epsilon)
     return normal, mean, rstd
 

@@ -135,7 +135,9 @@ def test_an_axis_is_made_smaller_as_elsewhere():
     for length, smaller in ((75, 37), (512, 511), (64, 9)):
         first, matrix = shrinking(length, smaller, 0, length)
         assert first == 0
-        np.testing.assert_allclose(transforms._lanczos(length, smaller, 0.0, length), matrix, atol=1e-6)
+        np.testing.assert_allclose(
+            transforms._lanczos(length, smaller, 0.0, length, torch.float32, torch.device("cpu")), matrix, atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("sigma", [0.7, 1.0, 2.0])

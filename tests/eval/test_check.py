@@ -24,10 +24,10 @@ from pca_protect.eval.check.reference import Reference, measured_reference, quan
 from pca_protect.eval.check.run import check_picture
 from pca_protect.eval.check.verdict import NO_PROOF, REMOVABLE, TEST_BED, judge
 from pca_protect.eval.pictures import to_pixels
-from pca_protect.evaluation import with_noise
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import read_picture
 from pca_protect.modes import PUBLISHED_MODES
+from pca_protect.noise_control import with_noise
 from pca_protect.surrogates.registry import REGISTRY
 
 EMBEDDED = [entry.name for entry in REGISTRY.values() if entry.embedded]

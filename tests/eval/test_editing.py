@@ -27,6 +27,7 @@ from pca_protect.eval.arms.registry import CONTROLS
 from pca_protect.eval.benches.configs import EditingConfig
 from pca_protect.eval.benches.editing import measure_editing
 from pca_protect.eval.editors.load import load_editor
+from pca_protect.eval.local_edits import LOCAL_EDITS
 from pca_protect.eval.metrics.load import visibility
 from pca_protect.eval.pictures import square_picture
 from pca_protect.eval.results import Finished
@@ -288,11 +289,11 @@ def test_what_an_editor_cannot_have_is_skipped_and_named(config: EditingConfig, 
         config, editors=(str(editor_folder), str(instruct)), pictures=1, seeds=1, prompts=("snow",), arms=arms
     )
     tables = measure_editing(small, tmp_path / "out").tables
-    assert [(row["editor"], row["skipped"]) for row in tables["skipped"]] == [
-        (str(editor_folder), "arm instant-diffusion"),
-        (str(instruct), "strength 0.5"),
-        (str(instruct), "arm advdm"),
-        (str(instruct), "arm instant-diffusion"),
+    assert [(row["editor"], row["arm"], row["setting"]) for row in tables["skipped"]] == [
+        (str(editor_folder), "instant-diffusion", None),
+        (str(instruct), None, "strength 0.5"),
+        (str(instruct), "advdm", None),
+        (str(instruct), "instant-diffusion", None),
     ]
     measured = {(row["editor"], row["arm"]) for row in tables["outcomes"]}
     assert measured == {
@@ -356,10 +357,30 @@ def test_a_metric_that_needs_larger_pictures_is_refused(config: EditingConfig, t
         measure_editing(replace(config, metrics=("ms-ssim",)), tmp_path / "out")
 
 
-def test_styles_have_targets_for_embedded_editors_alone(editor_folder: Path):
+@pytest.fixture(scope="module")
+def instruct_config(config: EditingConfig, tmp_path_factory: pytest.TempPathFactory) -> EditingConfig:
+    """One picture, one prompt, one seed, and an editor whose UNet takes more than latents."""
+    folder = tmp_path_factory.mktemp("instruct") / "tiny"
+    instruct_pix2pix().save_pretrained(folder)
+    small = replace(config, pictures=1, prompts=("snow",), seeds=1, strengths=(), metrics=("flip",))
+    return replace(small, editors=(str(folder),), arms=("photoguard", "advdm", "sds-plus"))
+
+
+def test_pictures_have_the_given_size(instruct_config: EditingConfig, tmp_path: Path):
+    finished = measure_editing(replace(instruct_config, arms=("photoguard",), size_px=72), tmp_path / "out")
+    assert "skipped" not in finished.tables
+    kept = list((tmp_path / "out" / "pictures").rglob("*.png"))
+    assert kept
+    assert all(rgb(path).shape == (72, 72, 3) for path in kept)
+
+
+def test_edits_have_targets_for_editors_that_were_trained_on_them(editor_folder: Path):
     known, free = prompts_for(load_editor("pocket-editor", device="cpu"), ["snow", "a red door"])
     assert known.target is not None
     assert (known.text, free.text, free.target) == ("add some snow", "a red door", None)
+    assert [prompt.target for prompt in prompts_for(load_editor("pocket-editor", device="cpu"), ["red-sky"])] == [None]
+    (local,) = prompts_for(load_editor("pocket-instruct", device="cpu"), ["make the sky red"])
+    assert local.target is LOCAL_EDITS["red-sky"]
     (foreign,) = prompts_for(load_editor(str(editor_folder), device="cpu"), ["snow"])
     assert (foreign.text, foreign.target) == ("add some snow", None)
     for words, message in (

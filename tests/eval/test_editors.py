@@ -11,9 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_editors
+import tiny_modern_editors
 import torch
 from conftest import smooth_picture, tiny_kl
-from diffusers import AutoPipelineForImage2Image, StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
+from diffusers import (
+    AutoPipelineForImage2Image,
+    QwenImageEditPipeline,
+    QwenImageEditPlusPipeline,
+    StableDiffusionImg2ImgPipeline,
+    StableDiffusionPipeline,
+)
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
@@ -21,8 +28,10 @@ from tiny_editors import SIDE
 from transformers import CLIPConfig, CLIPImageProcessorPil
 
 from pca_protect import ModelError, PictureError, UsageError, load_surrogate
+from pca_protect.config import Precision
 from pca_protect.eval.editors.editor import Editor
-from pca_protect.eval.editors.load import load_editor
+from pca_protect.eval.editors.families import has_guidance
+from pca_protect.eval.editors.load import editor_of, load_editor
 from pca_protect.eval.editors.registry import EDITORS, EMBEDDED, EditSettings
 from pca_protect.eval.pictures import to_pixels
 from pca_protect.io.picture import Picture
@@ -37,6 +46,12 @@ KINDS = {
     "xl-inpainting": "inpaint",
     "sd3": "img2img",
     "flux": "img2img",
+    "kontext": "reference",
+    "flux-fill": "inpaint",
+    "flux2": "reference",
+    "klein": "reference",
+    "z-image": "img2img",
+    "qwen-image": "img2img",
 }
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -46,7 +61,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A whole pipeline with random weights of every sort."""
     return {
         name: tiny_editors.save(build(), tmp_path_factory.mktemp(name) / "pipeline")
-        for name, build in tiny_editors.EDITORS.items()
+        for name, build in (*tiny_editors.EDITORS.items(), *tiny_modern_editors.EDITORS.items())
     }
 
 
@@ -57,7 +72,13 @@ def sort(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def any_editor(folders: dict[str, Path], sort: str) -> Editor:
-    return load_editor(str(folders[sort]), device="cpu")
+    return load(folders, sort)
+
+
+def load(folders: dict[str, Path], sort: str, precision: Precision = "fp32") -> Editor:
+    """Today's editors are told the size, since their configuration has none but that of the published weights."""
+    size_px = SIDE if sort in tiny_modern_editors.EDITORS else None
+    return load_editor(str(folders[sort]), device="cpu", precision=precision, size_px=size_px)
 
 
 @pytest.fixture(scope="module")
@@ -103,21 +124,36 @@ def test_a_picture_is_edited_alike_alone_and_in_a_batch(any_editor: Editor):
     assert difference.max() <= 1, "sums in another order may round otherwise"
 
 
-def test_guidance_and_strength_change_an_edit(any_editor: Editor, sort: str):
+def test_every_setting_changes_an_edit(any_editor: Editor, sort: str):
     settings, original = fast(any_editor), picture(side=any_editor.size_px)
     edit = any_editor.edit([original], "at night", settings, seeds=[1])[0]
-    changes: list[dict[str, float]] = [{"image_guidance": 1.0} if any_editor.kind == "instruct" else {"strength": 0.8}]
-    if sort != "flux":  # FLUX.1-schnell, which the tiny one is made after, has no guidance
-        changes.append({"guidance": 1.0})
+    changes: list[dict[str, float]] = [{"steps": 5}]
+    if any_editor.kind == "instruct":
+        changes.append({"image_guidance": 1.0})
+    elif any_editor.kind != "reference":
+        changes.append({"strength": 0.3})
+    if has_guidance(any_editor.pipeline, any_editor.family):
+        changes += [{"guidance": 1.0}, {"guidance": 1.5}]
     for change in changes:
         changed = any_editor.edit([original], "at night", replace(settings, **change), seeds=[1])[0]
         assert not np.array_equal(edit, changed), change
 
 
+def test_the_encoder_sees_the_picture_at_its_own_size(any_editor: Editor):
+    """Resizing by the pipeline would be a purifier that no table names."""
+    sizes: list[tuple[int, int]] = []
+    handle = any_editor.pipeline.vae.encoder.register_forward_pre_hook(
+        lambda _, inputs: sizes.append(tuple(inputs[0].shape[-2:]))
+    )
+    any_editor.edit([picture(side=any_editor.size_px)], "at night", fast(any_editor), seeds=[0])
+    handle.remove()
+    assert set(sizes) == {(any_editor.size_px, any_editor.size_px)}
+
+
 def test_settings_of_another_kind_are_refused(any_editor: Editor):
     settings, original = fast(any_editor), picture(side=any_editor.size_px)
-    if any_editor.kind == "instruct":
-        other, message = replace(settings, strength=0.5), "of kind `instruct` has no strength; leave it out"
+    if settings.strength is None:
+        other, message = replace(settings, strength=0.5), f"of kind `{any_editor.kind}` has no strength; leave it out"
     else:
         other = replace(settings, image_guidance=1.5)
         message = f"of kind `{any_editor.kind}` has no image guidance; leave it out"
@@ -138,13 +174,13 @@ def test_its_surrogate_is_the_encoder_of_its_vae(any_editor: Editor, folders: di
 def test_precision_is_of_the_pipeline_and_not_of_surrogate_or_digest(
     any_editor: Editor, folders: dict[str, Path], sort: str
 ):
-    lower = load_editor(str(folders[sort]), device="cpu", precision="bf16")
+    lower = load(folders, sort, "bf16")
     assert (lower.digest, lower.surrogate.digest) == (any_editor.digest, any_editor.surrogate.digest)
     assert lower.surrogate.dtype == torch.float32
     parts = [part for part in lower.pipeline.components.values() if isinstance(part, torch.nn.Module)]
     assert {part.dtype for part in parts} == {torch.bfloat16}
     original = picture(side=any_editor.size_px)
-    settings = replace(fast(lower), guidance=2.0)
+    settings = fast(lower) if lower.settings.guidance is None else replace(fast(lower), guidance=2.0)
     edits = [editor.edit([original], "at night", settings, seeds=[1])[0] for editor in (any_editor, lower)]
     difference = np.abs(edits[0].astype(float) - edits[1]).mean()
     assert 0 < difference < 2, "eight bits of mantissa; edits from two seeds are 35 levels apart"
@@ -180,7 +216,7 @@ def test_an_edit_that_is_not_finite_is_refused(folders: dict[str, Path], sort: s
     copy = shutil.copytree(folders[sort], tmp_path / "copy")
     part = "transformer" if (copy / "transformer").exists() else "unet"
     change_weight(copy / part / WEIGHTS, float("nan"))
-    broken = load_editor(str(copy), device="cpu")
+    broken = load({sort: copy}, sort)
     with pytest.raises(ModelError, match=r"not finite; use precision fp32 .* again$"):
         broken.edit([picture(side=broken.size_px)], "at night", fast(broken), seeds=[0])
 
@@ -258,7 +294,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, float], message: 
 def test_the_table_agrees_with_itself():
     for name, entry in EDITORS.items():
         assert entry.vae in REGISTRY, name
-        assert (entry.settings.strength is None) == (entry.kind == "instruct"), name
+        assert (entry.settings.strength is None) == (entry.kind in ("instruct", "reference")), name
         assert (entry.settings.image_guidance is None) == (entry.kind != "instruct"), name
         assert (name in EMBEDDED) == (not entry.repo_id), name
 
@@ -425,3 +461,71 @@ def test_a_damaged_folder_is_refused_in_one_line(folder: Path, tmp_path: Path, d
 
 def test_the_folder_is_one_that_diffusers_opens_by_itself(folder: Path):
     assert isinstance(AutoPipelineForImage2Image.from_pretrained(folder), StableDiffusionImg2ImgPipeline)
+
+
+@pytest.mark.parametrize("pipeline", [QwenImageEditPipeline, QwenImageEditPlusPipeline])
+def test_qwen_image_edit_follows_prompt_and_guidance(
+    pipeline: type[QwenImageEditPipeline] | type[QwenImageEditPlusPipeline],
+):
+    """One step each: it encodes a megapixel for every edit."""
+    qwen = editor_of(
+        tiny_modern_editors.qwen_image_edit(pipeline), "qwen", "reference", device=torch.device("cpu"), size_px=SIDE
+    )
+    settings = replace(qwen.settings, steps=1)
+    edits = [
+        qwen.edit([picture(seed)], prompt, replace(settings, guidance=guidance), seeds=[1])[0]
+        for seed, prompt, guidance in (
+            (0, "at night", 4.0),
+            (0, "add snow", 4.0),
+            (0, "at night", 1.0),
+            (1, "at night", 4.0),
+        )
+    ]
+    assert all(edit.shape == (SIDE, SIDE, 3) for edit in edits)
+    assert not any(np.array_equal(edits[0], edit) for edit in edits[1:])
+
+
+def test_a_distilled_editor_has_no_guidance():
+    distilled = editor_of(
+        tiny_modern_editors.klein(distilled=True), "klein", "reference", device=torch.device("cpu"), size_px=SIDE
+    )
+    assert distilled.settings.guidance is None
+    distilled.require(distilled.settings)
+    with pytest.raises(UsageError, match="an editor of kind `reference` has no guidance; leave it out"):
+        distilled.require(replace(distilled.settings, guidance=4.0))
+
+
+@pytest.mark.parametrize("sort", ["stable-diffusion", "xl-inpainting", "sd3", "klein", "z-image", "qwen-image"])
+def test_guidance_1_predicts_without_the_empty_prompt(folders: dict[str, Path], sort: str):
+    editor = load(folders, sort)
+    network = getattr(editor.pipeline, "unet", None) or editor.pipeline.transformer
+    predictions: list[int] = []
+    network.register_forward_pre_hook(
+        lambda _, inputs, named: predictions.append(len(inputs[0] if inputs else named["hidden_states"])),
+        with_kwargs=True,
+    )
+    counts = []
+    for guidance in (1.0, 2.0):
+        predictions.clear()
+        editor.edit([picture()], "at night", replace(fast(editor), guidance=guidance), seeds=[0])
+        counts.append(sum(predictions))
+    assert counts[1] == 2 * counts[0]
+
+
+def test_the_settings_of_flux1_let_it_see_the_picture(folders: dict[str, Path]):
+    """At strength 0.8 all of its four steps would run, from pure noise."""
+    flux = load(folders, "flux")
+    edits = [
+        flux.edit([picture(seed, flux.size_px)], "at night", EDITORS["flux1"].settings, seeds=[1])[0] for seed in (0, 1)
+    ]
+    assert not np.array_equal(*edits)
+
+
+def test_an_editor_edits_at_a_given_size(folder: Path, folders: dict[str, Path]):
+    smaller = load_editor(str(folder), device="cpu", size_px=72)
+    assert smaller.edit([picture(side=72)], "at night", FAST, seeds=[0])[0].shape == (72, 72, 3)
+    for size_px, message in ((70, "give 72"), (56, "from 64 px; give 64")):
+        with pytest.raises(UsageError, match=message):
+            load_editor(str(folder), device="cpu", size_px=size_px)
+    with pytest.raises(UsageError, match="multiples of 16 px"):
+        load_editor(str(folders["kontext"]), device="cpu", size_px=72)

@@ -11,8 +11,10 @@ from PIL import Image
 
 from pca_protect import UsageError
 from pca_protect.eval.benches import testbed
-from pca_protect.eval.benches.testbed import at_least, at_most, goal_row
+from pca_protect.eval.benches.goals import at_least, at_most, goal_row
+from pca_protect.eval.benches.testbed_edits import EditsOfPicture, edit_rows, judge
 from pca_protect.eval.editors.registry import EMBEDDED
+from pca_protect.eval.known_edits import reach
 from pca_protect.eval.metrics.classical import flip, ssim
 from pca_protect.eval.sheet import contact_sheet
 from pca_protect.eval.styles import STYLES
@@ -83,10 +85,20 @@ def test_goals():
 
 def test_an_edit_succeeds_if_its_prompt_brought_it_closer():
     picture = np.asarray(smooth_picture(64, 64))
-    perfect = testbed.EditsOfPicture({name: style.render(picture) for name, style in STYLES.items()}, picture)
-    useless = testbed.EditsOfPicture(dict.fromkeys(STYLES, picture), 255 - picture)
-    assert all(row["mean"] == 1 for row in testbed.edit_rows("editor", "", [testbed.judge(picture, perfect)]))
-    assert all(row["mean"] < 0.3 for row in testbed.edit_rows("editor", "", [testbed.judge(picture, useless)]))
+    perfect = EditsOfPicture({name: style.render(picture) for name, style in STYLES.items()}, picture)
+    useless = EditsOfPicture(dict.fromkeys(STYLES, picture), 255 - picture)
+    assert all(row["mean"] == 1 for row in edit_rows("pocket-editor", "", [judge(picture, perfect)]))
+    assert all(row["mean"] < 0.3 for row in edit_rows("pocket-editor", "", [judge(picture, useless)]))
+
+
+def test_reach_is_the_share_of_the_wanted_change():
+    original = np.full((8, 8, 3), 100, np.uint8)
+    wanted, sideways = original.copy(), original.copy()
+    wanted[..., 0], sideways[..., 1] = 140, 140
+    assert [reach(original, edit, wanted) for edit in (original, wanted, sideways)] == [0, 1, 0]
+    assert reach(original, (original * 0.5 + wanted * 0.5).astype(np.uint8), wanted) == pytest.approx(0.5)
+    assert reach(original, 2 * original - wanted, wanted) == -1, "as uint8 the difference would wrap around"
+    assert reach(original, wanted, original + 3) is None
 
 
 def test_a_contact_sheet_shows_every_picture():

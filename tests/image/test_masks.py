@@ -70,7 +70,7 @@ def test_masks_of_another_size_dark_masks_and_transparent_pictures_are_refused(t
     with pytest.raises(PictureError, match="60x40 px and its mask 40x60"):
         editable_mask(picture(), None, np.ones((60, 40), dtype=bool))
     Image.new("L", (20, 20), 90).save(tmp_path / "dark.png")
-    with pytest.raises(PictureError, match="dark everywhere"):
+    with pytest.raises(PictureError, match="dark or transparent everywhere"):
         read_mask(tmp_path / "dark.png")
     with pytest.raises(PictureError, match="fully transparent"):
         editable_mask(Picture(picture().rgb, np.zeros((40, 60), dtype=np.uint8)), None, None)

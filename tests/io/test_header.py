@@ -80,7 +80,7 @@ def test_someone_elses_software_is_not_ours(tmp_path: Path):
 @pytest.mark.parametrize(
     "data",
     [
-        b"", b"a", b"plain text\n", b"BMW is a maker of cars", b"P1 is the first floor", b"Python", b"\n\x05\x01",
+        b"a", b"plain text\n", b"BMW is a maker of cars", b"P1 is the first floor", b"Python", b"\n\x05\x01",
         b"%!PS-Adobe-3.0 EPSF-3.0\n", b"%PDF-1.4\n", b"\x89HDF\r\n\x1a\n", b"PK\x03\x04" + bytes(100), bytes(1000),
         b"RIFF\x24\0\0\0WAVEfmt ", b"\0\0\0\x18ftypmp42\0\0\0\0isommp42",
     ],

@@ -19,9 +19,10 @@ from small_disk import small_disk
 
 from pca_protect.errors import PictureError, UsageError
 from pca_protect.io.frames import changed_box
-from pca_protect.io.picture import Picture
+from pca_protect.io.picture import Picture, Text
+from pca_protect.io.proof import largest_change_levels
 from pca_protect.io.read import decode_picture, from_pil, read_picture
-from pca_protect.io.write import encode_picture, largest_change_levels, output_format, write_bytes
+from pca_protect.io.write import encode_picture, output_format, write_bytes
 
 ARTIST, SOFTWARE = 0x013B, 0x0131
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -161,8 +162,8 @@ def with_everything() -> Picture:
     exif[ARTIST] = "A. Person"
     exif.get_ifd(0x8769)[0x9003] = "2024:01:01 00:00:00"
     exif.get_ifd(0x8825)[1] = "N"
-    text = {"Title": "Grüße", "Long": "x" * 5000}
-    return replace(picture_of("colour"), exif=exif.tobytes(), xmp=XMP, iptc=IPTC, icc_profile=SRGB, text=text)
+    text = (Text("Title", "Grüße"), Text("Long", "x" * 5000))
+    return replace(picture_of("colour"), exif=exif.tobytes()[6:], xmp=XMP, iptc=IPTC, icc_profile=SRGB, text=text)
 
 
 @pytest.mark.parametrize("kind", ["colour", "colour16"])
@@ -206,14 +207,14 @@ def test_the_note_is_in_the_file(format_name: str, kind: str):
 def test_the_note_is_the_software_tag(format_name: str):
     before = Image.Exif()
     before[SOFTWARE] = "A camera"
-    data = encode_picture(replace(picture_of("colour"), exif=before.tobytes()), format_name, marker=NOTE)
+    data = encode_picture(replace(picture_of("colour"), exif=before.tobytes()[6:]), format_name, marker=NOTE)
     with Image.open(io.BytesIO(data)) as image:
-        assert image.getexif()[SOFTWARE] == NOTE
+        assert image.getexif()[SOFTWARE] == f"A camera {NOTE}"
 
 
 def test_an_earlier_note_is_not_kept():
-    picture = replace(picture_of("colour"), text={"pca_protect": "earlier"})
-    assert decode_picture(encode_picture(picture, "PNG"), "x").text == {}
+    picture = replace(picture_of("colour"), text=(Text("pca_protect", "earlier"),))
+    assert decode_picture(encode_picture(picture, "PNG"), "x").text == ()
 
 
 def test_grey_stays_grey_in_a_jpeg():
@@ -221,10 +222,15 @@ def test_grey_stays_grey_in_a_jpeg():
         assert image.mode == "L"
 
 
-def test_a_colour_profile_of_several_megabytes_is_read_back():
+@pytest.mark.parametrize("format_name", ["TIFF", "WEBP"])
+def test_a_colour_profile_of_several_megabytes_goes_where_readers_take_it(format_name: str):
     profile = SRGB + bytes(3_000_000)
     picture = replace(picture_of("colour"), icc_profile=profile)
-    assert decode_picture(encode_picture(picture, "PNG"), "x").icc_profile == profile
+    data = encode_picture(picture, format_name)
+    with Image.open(io.BytesIO(data)) as image:  # as any other program: without the limits lifted
+        assert image.info["icc_profile"] == profile
+    with pytest.raises(PictureError, match=r"profile of 30\d+ bytes, over the limit of 1048576 .* \.tiff or \.webp"):
+        encode_picture(picture, "PNG")
 
 
 def test_lossy_needs_permission():
@@ -259,8 +265,20 @@ def test_never_replaces_a_file_that_came_into_being_meanwhile(tmp_path: Path, ph
     assert not list(tmp_path.glob(".*"))
 
 
-def test_where_there_are_no_hard_links_nothing_is_replaced_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def refuse(*_: object) -> None:
+@pytest.fixture(params=["unnamed", "renamed"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The two ways to write; systems other than Linux have the second only."""
+    if request.param == "renamed":
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    elif not hasattr(os, "O_TMPFILE"):
+        pytest.skip("this system has no unnamed files")
+    return str(request.param)
+
+
+def test_where_there_are_no_hard_links_nothing_is_replaced_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+):
+    def refuse(*_: object, **__: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
@@ -281,6 +299,7 @@ def test_a_long_name_works_and_one_that_is_too_long_is_said(tmp_path: Path):
 
 
 def test_the_temporary_file_can_be_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delattr(os, "O_TMPFILE", raising=False)
     folder = tmp_path / "work"
     folder.mkdir()
     seen = []
@@ -290,6 +309,25 @@ def test_the_temporary_file_can_be_elsewhere(tmp_path: Path, monkeypatch: pytest
     assert seen == [folder]
     assert (tmp_path / "out.png").read_bytes() == b"data"
     assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_target_below_a_bind_mount_is_written(tmp_path: Path, way: str, overwrite: bool):
+    """Both folders are on one device, and a link or a rename from one to the other is refused."""
+    for name in ("work", "volume", "out"):
+        (tmp_path / name).mkdir()
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    command = ["mount", "--bind", tmp_path / "volume", tmp_path / "out"]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("this machine does not let us mount")
+    try:
+        assert (tmp_path / "work").stat().st_dev == (tmp_path / "out").stat().st_dev
+        write_bytes(b"data", tmp_path / "out" / "out.png", folder=tmp_path / "work", overwrite=overwrite)
+    finally:
+        subprocess.run(["umount", tmp_path / "out"], check=True)
+    assert (tmp_path / "volume" / "out.png").read_bytes() == b"data"
+    assert not list((tmp_path / "work").iterdir())
 
 
 def test_a_folder_on_another_disk_does_not_matter(tmp_path: Path):
@@ -305,10 +343,43 @@ def test_a_missing_folder_is_said_and_nothing_is_left(tmp_path: Path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="file modes are a POSIX thing")
-def test_the_file_has_the_usual_mode(tmp_path: Path):
-    (tmp_path / "usual").touch()
-    write_bytes(b"data", tmp_path / "out.png")
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_the_file_has_the_usual_mode_and_the_mask_of_the_process_stays(tmp_path: Path, way: str, mask: int):
+    before = os.umask(mask)
+    try:
+        (tmp_path / "usual").touch()
+        with_mask_set = os.umask
+        os.umask = None  # type: ignore[assignment]
+        try:
+            write_bytes(b"data", tmp_path / "out.png")
+        finally:
+            os.umask = with_mask_set
+    finally:
+        os.umask(before)
     assert (tmp_path / "out.png").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="file modes are a POSIX thing")
+def test_a_replacement_has_the_mode_of_the_file_it_replaces(tmp_path: Path, way: str):
+    target = tmp_path / "out.png"
+    target.touch(mode=0o600)
+    write_bytes(b"data", target, overwrite=True)
+    assert (target.stat().st_mode & 0o777, target.read_bytes()) == (0o600, b"data")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.png"]
+
+
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="this system has no unnamed files")
+def test_a_killed_writer_leaves_nothing(tmp_path: Path):
+    code = f"""
+        import os, signal
+        from pathlib import Path
+        from pca_protect.io.write import write_bytes
+        os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+        write_bytes(bytes(50_000), Path({str(tmp_path / "out.png")!r}))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, check=False)
+    assert done.returncode == -9
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="file size limits are a POSIX thing")

@@ -34,6 +34,7 @@ NOT_RUN = {
     "cd": "moves the reader, not the program",
     "docker": "needs a container engine",
     "git": "fetches this repository",
+    "pca-protect universal train --vae sd": "downloads an encoder; test_universal.py has a local one",
     "podman": "needs a container engine",
     "protect photo.png --vae today": "looks its encoders up on the hub; test_families.py has one",
 }
@@ -46,12 +47,14 @@ WORK = (
     ("pca_protect.eval.benches.editing", "measure_editing"),
     ("pca_protect.eval.benches.transfer", "measure_transfer"),
     ("pca_protect.eval.benches.purify", "measure_purify"),
+    ("pca_protect.eval.benches.encoders", "measure_encoders"),
     *(
         (f"pca_protect.eval.benches.{name}", f"measure_{name}")
         for name in ("uploads", "steps", "flat", "scales", "grid", "check", "ingredients")
     ),
     ("pca_protect.eval.benches.cost.run", "measure_cost"),
     *((f"pca_protect.eval.benches.cost.{name}", f"measure_{name}") for name in ("memory", "scale", "folders")),
+    ("pca_protect.eval.benches.cost.encoder_step", "measure_step"),
     ("pca_protect.eval.benches.testbed", "measure_testbed"),
     ("pca_protect.eval.check.run", "check_picture"),
     ("pca_protect.eval.report.page", "write_report"),

@@ -66,6 +66,10 @@ def forbidden_to(module: str) -> tuple[str, ...]:
         forbidden += ("pca_protect.surrogates", "pca_protect.protection", "pca_protect.engine")
     if not belongs_to(module, ("pca_protect.batch", "pca_protect.cluster", "pca_protect.cli", "pca_protect.eval")):
         forbidden += ("pca_protect.batch",)
+        if not belongs_to(module, ("pca_protect.universal_training",)):
+            forbidden += ("pca_protect.universal_training",)
+    if belongs_to(module, ("pca_protect.universals",)):
+        forbidden += ("pca_protect.engine", "pca_protect.config")
     if belongs_to(module, ("pca_protect.io",)):
         forbidden += ("torch", "pca_protect.surrogates")
     if module == "pca_protect.surrogates.resolve":

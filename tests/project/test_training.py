@@ -10,16 +10,32 @@ import numpy as np
 import pytest
 import torch
 from conftest import smooth_picture, tiny_kl
+from diffusers import UNet2DConditionModel
+from numpy.typing import NDArray
 from safetensors import safe_open
 from torch import Tensor
 
 import training.__main__
 from pca_protect.eval.editors.registry import EMBEDDED
 from training.checkpoints import follow, resume, save
+from training.editor import PIPELINES
+from training.instruct import EDITS, build_scheduler, build_unet, pairs
 from training.kl_vae import whiten_latents
 from training.pictures import RENDERED, latent_crops, load_styled_pictures
-from training.prompts import make_tokenizer, prompt_for
-from training.recipes import EDITOR_SCHEDULES, EDITORS, VAE_SCHEDULES, VAES, KlRecipe, Schedule, Stage, TinyRecipe
+from training.prompts import LONGEST, make_tokenizer, prompt_for
+from training.recipes import (
+    EDITOR_SCHEDULES,
+    EDITORS,
+    INSTRUCT_EDITORS,
+    INSTRUCT_SCHEDULES,
+    VAE_SCHEDULES,
+    VAES,
+    InstructRecipe,
+    KlRecipe,
+    Schedule,
+    Stage,
+    TinyRecipe,
+)
 from training.texture import BANDS, amplitudes, fine_error
 from training.vae import learning_rate
 
@@ -108,14 +124,18 @@ def test_learning_rate_rises_and_falls():
 
 
 def test_recipes_belong_together():
-    assert EDITORS.keys() == EMBEDDED.keys()
-    for name, recipe in EDITORS.items():
+    editors = EDITORS | INSTRUCT_EDITORS
+    assert editors.keys() == EMBEDDED.keys()
+    for name, recipe in editors.items():
         assert recipe.vae == EMBEDDED[name]
         assert isinstance(VAES[recipe.vae], KlRecipe)
     for recipe in VAES.values():
         if isinstance(recipe, TinyRecipe):
             assert recipe.teacher in VAES
-    assert len({recipe.seed for recipe in (*VAES.values(), *EDITORS.values())}) == len(VAES) + len(EDITORS)
+    for recipe in INSTRUCT_EDITORS.values():
+        assert EDITORS[recipe.start].vae == recipe.vae
+    recipes = [*VAES.values(), *EDITORS.values(), *INSTRUCT_EDITORS.values()]
+    assert len({recipe.seed for recipe in recipes}) == len(recipes)
     assert VAE_SCHEDULES.keys() >= {"cpu", "gpu"}
     assert EDITOR_SCHEDULES.keys() >= {"cpu", "gpu"}
 
@@ -155,6 +175,52 @@ def test_prompts(phrase: str, kinds: set[str] | None):
     assert set(prompts) == kinds
 
 
+def edit_latents() -> NDArray[np.float16]:
+    """`(5, edits, 1, 2, 2)`; the value is 10 * row + edit + 1."""
+    values = 10 * np.arange(5)[:, None] + np.arange(len(EDITS)) + 1
+    return np.broadcast_to(values[..., None, None, None], (5, len(EDITS), 1, 2, 2)).astype(np.float16)
+
+
+def test_pairs_hold_an_edit_its_instruction_and_the_photograph_of_the_same_row():
+    wanted, given, prompts = pairs(edit_latents(), InstructRecipe("", "", 0, 0.0), 64, np.random.default_rng(0))
+    rows, edits = (wanted[:, 0, 0, 0] - 1).div(10, rounding_mode="floor"), (wanted[:, 0, 0, 0] - 1) % 10
+    assert torch.equal(given[:, 0, 0, 0], rows * 10 + 1)
+    assert prompts == [EDITS[int(edit)].prompt for edit in edits]
+    assert {int(edit) for edit in edits} == set(range(len(EDITS)))
+
+
+def test_pairs_lose_instruction_and_photograph_for_both_guidances():
+    latents = edit_latents()[:, 1:2].repeat(len(EDITS), axis=1)  # no row without an instruction of its own
+    recipe = InstructRecipe("", "", 0, 0.1)
+    draws = np.random.default_rng(0)
+    _, given, prompts = pairs(latents, recipe, 4000, draws)
+    no_picture = given.flatten(1).abs().sum(dim=1) == 0
+    no_prompt = torch.tensor([prompt == "" for prompt in prompts])
+    unedited = 1 / len(EDITS)
+    assert float((no_picture & no_prompt).float().mean()) == pytest.approx(0.1 + 0.1 * unedited, abs=0.02)
+    assert float((no_picture & ~no_prompt).float().mean()) == pytest.approx(0.1 * (1 - unedited), abs=0.02)
+    assert float((~no_picture & no_prompt).float().mean()) == pytest.approx(0.1 + 0.7 * unedited, abs=0.03)
+
+
+def test_an_instruction_editor_starts_as_the_editor_it_continues():
+    start = PIPELINES / INSTRUCT_EDITORS["pocket-instruct"].start
+    widened = build_unet(start)
+    original = UNet2DConditionModel.from_pretrained(start, subfolder="unet", torch_dtype=torch.float32)
+    latents, given = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    words, step = torch.zeros(1, LONGEST, 128), torch.tensor([500])
+    with torch.no_grad():
+        expected = original(latents, step, words).sample
+        assert torch.allclose(widened(torch.cat([latents, given], dim=1), step, words).sample, expected, atol=1e-5)
+    assert widened.config.in_channels == 8
+
+
+def test_the_last_step_of_an_instruction_editor_has_no_signal():
+    scheduler = build_scheduler()
+    scheduler.set_timesteps(4)
+    assert int(scheduler.timesteps[0]) == 999
+    assert float(scheduler.alphas_cumprod[-1]) == pytest.approx(0, abs=1e-7)
+
+
 def test_training_goes_on_where_it_was_stopped(tmp_path: Path):
     cpu = torch.device("cpu")
     model, other = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
@@ -182,13 +248,14 @@ def train(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> None:
     training.__main__.main()
 
 
-@pytest.mark.parametrize("name", ["pocket", "pocket-editor"])
+@pytest.mark.parametrize("name", ["pocket", "pocket-editor", "pocket-instruct"])
 def test_a_model_trains_one_step_and_resumes(
     name: str, packs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     one = Schedule((Stage(1, 4, 64),), 1e-3)
     monkeypatch.setitem(VAE_SCHEDULES, "cpu", one)
     monkeypatch.setitem(EDITOR_SCHEDULES, "cpu", one)
+    monkeypatch.setitem(INSTRUCT_SCHEDULES, "cpu", one)
     for _ in range(2):
         train(monkeypatch, name, "--data", packs, "--runs", tmp_path, "--precision", "fp32")
     saved = torch.load(tmp_path / name / "last.pt", weights_only=True)
@@ -207,6 +274,6 @@ def test_universal_perturbations_are_trained_once(
     assert out.read_bytes() == first
     train(monkeypatch, *words, "concentration")
     with safe_open(out, "pt") as file:
-        assert sorted(key.rpartition("/")[2] for key in file.keys()) == ["concentration", "diffusion"]  # noqa: SIM118
+        assert sorted(key.split("-")[1] for key in file.keys()) == ["concentration", "diffusion"]  # noqa: SIM118
         assert all(file.get_tensor(key).shape == (3, 64, 64) for key in file.keys())  # noqa: SIM118
         assert len(file.metadata()) == 2

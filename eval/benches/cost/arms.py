@@ -36,8 +36,9 @@ class Arm:
     """One configuration to time.
 
     Attributes:
-        name: `bare`: forward pass and input gradient of the encoder only. `paper`, `balanced`, `fast`: a complete `protect`
-            with this preset. `published`: the authors' loop. `ours`: our loop with the preset `paper`, hence the same steps;
+        name: `bare`: forward pass and input gradient of the encoder only; `diffusers`: those of diffusers' encoder. `paper`,
+            `balanced`, `fast`: a complete `protect` with this preset. `published`: the authors' loop. `ours`: our loop with the
+            preset `paper`, hence the same steps;
             `ours-little-memory` with gradient checkpoints, `ours-compiled` with an encoder under `torch.compile`,
             `ours-fast` with the number of steps of the preset `fast`.
             Any other name is a method of `eval/arms/registry.py`, with the optimiser of published posterior collapse.

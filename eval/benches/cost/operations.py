@@ -19,38 +19,48 @@ _REPETITIONS = 10
 
 
 def operations_of_step(run: Run) -> int:
-    """Floating-point operations of matrix products and convolutions in the second step of a run.
+    """Floating-point operations of matrix products and convolutions in the last step of a run of two.
 
     An addition and a multiplication count as two (formulas of PyTorch's `FlopCounterMode`; Winograd convolutions count as direct
     ones). Excludes computations before the first step, includes recomputation in the backward pass.
     """
-    counter = _Counter()
-    totals: list[int] = []
+    return _operations(run, 2) - _operations(run, 1)
+
+
+def _operations(run: Run, steps: int) -> int:
+    """Operations up to the report that follows the last step, or of the whole run if there is none. Reports in between do not
+    tell which step is computed: on CUDA they are late."""
+    counter, reports = _Counter(), 0
 
     def on_step() -> None:
-        totals.append(counter.total)
-        if len(totals) == 2:
+        nonlocal reports
+        reports += 1
+        if reports > steps:
             raise _CountedError
 
     try:
         with counter:
-            run(2, on_step)
+            run(steps, on_step)
     except _CountedError:
         pass
-    return totals[1] - totals[0]
+    return counter.total
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations per second in the best of ten products of large square matrices, at the current thread count."""
+    """Floating-point operations per second in the best of ten products of large square matrices, at the current thread count.
+    On CUDA, float32 is measured in TF32, as an encoder's convolutions compute it, see `device.cuda_arithmetic`.
+    """
     side = _SIDES[device.type]
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    best = float("inf")
+    best, tf32 = float("inf"), torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
     for _ in range(1 + _REPETITIONS):  # the first one may choose an algorithm
         _synchronize(device)
         started = time.perf_counter()
         left @ right
         _synchronize(device)
         best = min(best, time.perf_counter() - started)
+    torch.backends.cuda.matmul.allow_tf32 = tf32
     return 2 * side**3 / best
 
 

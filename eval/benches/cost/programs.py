@@ -13,6 +13,7 @@ from pca_protect.attack.losses import posterior_collapse
 from pca_protect.attack.objectives import CollapseObjective
 from pca_protect.attack.pgd import Optimized
 from pca_protect.config import ProtectConfig
+from pca_protect.device import cuda_arithmetic
 from pca_protect.engine import run_recipe
 from pca_protect.eval.arms.denoiser import denoiser_of
 from pca_protect.eval.arms.perturb import Target, generator_for, objective_and_start, request_for
@@ -65,6 +66,22 @@ def _bare(arm: Arm) -> Prepared:
     return run, surrogate.name, surrogate.dtype
 
 
+def _diffusers(arm: Arm) -> Prepared:
+    """`bare` with the encoder of diffusers; weights are frozen in both."""
+    vae: AutoencoderKL = AutoencoderKL.from_pretrained(arm.vae).to(arm.device).eval()
+    vae.requires_grad_(False)
+    clean = to_pixels(arm.picture).to(arm.device)
+
+    def run(steps: int, on_step: Callable[[], None]) -> None:
+        for _ in range(steps):
+            pixels = clean.clone().requires_grad_()
+            posterior = vae.encode(pixels * 2 - 1).latent_dist
+            torch.autograd.grad(posterior_collapse(posterior.mean, posterior.logvar).sum(), pixels)
+            on_step()
+
+    return run, arm.vae, vae.dtype
+
+
 def _protect(arm: Arm) -> Prepared:
     surrogate = load_surrogate(arm.vae, device=arm.device, precision=arm.precision)
 
@@ -82,8 +99,9 @@ def _ours(arm: Arm) -> Prepared:
 
     def run(steps: int, on_step: Callable[[], None]) -> None:
         config = ProtectConfig(mode=MODE, preset="paper", steps=steps)
-        objective = CollapseObjective(surrogate.posterior, *config.objective, clean)
-        run_recipe(clean, objective, config, on_step=lambda done, of, values: on_step())
+        with cuda_arithmetic(clean.device, benchmark=True):
+            objective = CollapseObjective(surrogate.posterior, *config.objective, clean)
+            run_recipe(clean, objective, config, on_step=lambda done, of, values: on_step())
 
     return run, surrogate.name, surrogate.dtype
 
@@ -105,6 +123,7 @@ def _published(arm: Arm) -> Prepared:
 
 PROGRAMS: dict[str, Callable[[Arm], Prepared]] = {
     "bare": _bare,
+    "diffusers": _diffusers,
     "paper": _protect,
     "balanced": _protect,
     "fast": _protect,

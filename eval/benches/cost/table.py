@@ -42,9 +42,9 @@ COLUMNS = (
 )
 """`seconds` (of a run) and `seconds_per_step` are per picture (a batch's time divided by its size), medians over rounds.
 `first_seconds`: first step of the whole batch. `teraflop_per_step`: 10^12 operations of a step per picture; `teraflops`: 10^12
-operations per second; `matrix_teraflops`: the same for products of large matrices in the same precision on the same device and
-threads; `share_of_matrix_rate`: teraflops / matrix_teraflops. `ratio`: this arm's time over that of the arm `against`; below 1 is
-faster. `needs`: whether a method uses the encoder alone or the denoiser as well."""
+operations per second; `matrix_teraflops`: the same for products of large matrices in the same precision, or TF32 for float32 on
+CUDA, on the same device and threads; `share_of_matrix_rate`: teraflops / matrix_teraflops. `ratio`: this arm's time over that of
+the arm `against`; below 1 is faster. `needs`: whether a method uses the encoder alone or the denoiser as well."""
 
 _Place = tuple[str, int]
 """VAE and size; compared arms share both."""

@@ -1,0 +1,1 @@
+"""Training of universal perturbations on pictures: crops, steps, and the measurement on held-out pictures."""
