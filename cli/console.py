@@ -2,22 +2,63 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from pathlib import Path
 from typing import TextIO
 
 import typer
 
 from pca_protect.cli.flags import in_flags
+from pca_protect.errors import UsageError
 
 
 def result(line: str) -> None:
     """Prints a line of the result to stdout."""
+    _log(line)
     typer.echo(_printable(line, sys.stdout))
 
 
 def say(line: str) -> None:
     """Prints any other line to stderr."""
-    typer.echo(one_line(_printable(in_flags(line), sys.stderr)), err=True)
+    text = one_line(in_flags(line))
+    _log(text)
+    typer.echo(_printable(text, sys.stderr), err=True)
+
+
+def log_to(path: Path) -> None:
+    """Appends every line from here on to a file, with the time.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    handler = _handler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
+    _LOGGER.addHandler(handler)
+    _LOGGER.setLevel(logging.INFO)
+    _LOGGER.propagate = False
+
+
+def close_log() -> None:
+    """Ends `log_to`."""
+    for handler in list(_LOGGER.handlers):
+        _LOGGER.removeHandler(handler)
+        handler.close()
+
+
+_LOGGER = logging.getLogger("pca_protect.cli")
+
+
+def _handler(path: Path) -> logging.Handler:
+    try:
+        return logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise UsageError(f"--log-file {path}: cannot be written ({error.strerror}); choose another name") from error
+
+
+def _log(line: str) -> None:
+    if _LOGGER.handlers:
+        _LOGGER.info("%s", line)
 
 
 def warn(line: str) -> None:

@@ -16,7 +16,8 @@ SETTINGS_FILE = "pca-protect.toml"
 """Settings file of the current folder, used without being named."""
 _PREFIX = "PCA_PROTECT_"
 _UNGROUPED = "Other"
-_ONLY_ON_THE_COMMAND_LINE = ("config", "help", "version", "install_completion", "show_completion")
+_ONLY_ON_THE_COMMAND_LINE = ("config", "help", "version", "install_completion", "show_completion", "port")
+"""Kubernetes sets PCA_PROTECT_PORT=tcp://ADDRESS:PORT beside a service named pca-protect."""
 
 
 class GroupedCommand(TyperCommand):

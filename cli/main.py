@@ -13,8 +13,10 @@ import typer
 from pca_protect.cli import console, options
 from pca_protect.cli.bench import bench_app
 from pca_protect.cli.check import check
+from pca_protect.cli.folder import clean, status, verify
 from pca_protect.cli.grouped import GroupedCommand
 from pca_protect.cli.run import run
+from pca_protect.cli.serve import serve
 from pca_protect.cli.ui import ui
 from pca_protect.cli.universal import universal_app
 from pca_protect.cli.vaes import vaes
@@ -46,6 +48,10 @@ app.command("run", cls=GroupedCommand, no_args_is_help=True, epilog=_EXIT_CODES)
 app.command("vaes")(vaes)
 app.command("check", no_args_is_help=True)(check)
 app.command("ui")(ui)
+app.command("status", no_args_is_help=True)(status)
+app.command("verify", no_args_is_help=True)(verify)
+app.command("clean", no_args_is_help=True)(clean)
+app.command("serve", cls=GroupedCommand, epilog=_EXIT_CODES)(serve)
 app.add_typer(universal_app, name="universal")
 app.add_typer(bench_app, name="bench")
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from pca_protect.batch.request import EXISTING
 from pca_protect.cli import console
 from pca_protect.cli.grouped import SETTINGS_FILE, GroupedCommand
 from pca_protect.config import PRESETS, SURVIVE
@@ -237,14 +238,52 @@ NoFallback = Annotated[
 NoEvaluate = Annotated[
     bool, _device("--no-evaluate", help="Skip the evaluation of the result; its pixels are the same.")
 ]
-Overwrite = Annotated[
-    bool,
+Existing = Annotated[
+    str,
     _main(
-        "--overwrite",
-        help="Replace existing outputs, except those finished according to the journal. Originals are never replaced.",
+        metavar="|".join(EXISTING),
+        autocompletion=_starting(EXISTING),
+        help=(
+            "Outputs that exist and are not finished according to the ledger. refuse: their pictures fail; skip: keep them; "
+            "update: replace those that this program made; overwrite: replace all. Originals are never replaced."
+        ),
     ),
 ]
-SkipExisting = Annotated[bool, _main("--skip-existing", help="Skip pictures whose output exists.")]
+Overwrite = Annotated[bool, _many("--overwrite", help="The same as `--existing overwrite`.")]
+SkipExisting = Annotated[bool, _many("--skip-existing", help="The same as `--existing skip`.")]
+Strict = Annotated[
+    bool,
+    _many(
+        "--strict", help="Stop before any work if the output of one picture exists or belongs to two pictures as well."
+    ),
+]
+Checksum = Annotated[
+    bool,
+    _many(
+        "--checksum", help="Compare the contents of finished pictures instead of sizes and modification times or ETags."
+    ),
+]
+Include = Annotated[
+    list[str],
+    _many(
+        "--include",
+        metavar="PATTERN",
+        help=(
+            "Only files of folders, patterns and buckets that match, such as '*.jpg' (a name) or '2024/**/*.jpg' (a path). "
+            "Repeatable."
+        ),
+        show_default=_HIDDEN_DEFAULT,
+    ),
+]
+Exclude = Annotated[
+    list[str],
+    _many(
+        "--exclude",
+        metavar="PATTERN",
+        help="Leave out files and folders that match. Repeatable.",
+        show_default=_HIDDEN_DEFAULT,
+    ),
+]
 StripMetadata = Annotated[bool, _files("--strip-metadata", help="Remove EXIF, XMP, IPTC and text from the output.")]
 StripGps = Annotated[bool, _files("--strip-gps", help="Remove the place where the picture was taken from the output.")]
 ClearHidden = Annotated[
@@ -257,7 +296,7 @@ NoMarker = Annotated[
         "--no-marker",
         help=(
             "Leave out the marker (version, mode, encoder, budget). Outputs are then protected again if given as inputs; the "
-            "journal of a folder still knows its own."
+            "ledger of a folder still knows its own."
         ),
     ),
 ]
@@ -292,14 +331,40 @@ Errors = Annotated[
         show_default=_HIDDEN_DEFAULT,
     ),
 ]
+FromNull = Annotated[
+    bool, _many("-0", "--from0", help="The entries of --from-file end with a null byte, as of `find -print0`.")
+]
+MaxFailures = Annotated[
+    int | None,
+    _many(metavar="N", help="Stop after N failures. Default: no limit.", show_default=_HIDDEN_DEFAULT),
+]
+ShardOf = Annotated[
+    str | None,
+    _many(
+        "--shard",
+        metavar="I/N",
+        help="Process part I of N only, for several machines with one output folder, such as the tasks of a SLURM array.",
+        show_default=_HIDDEN_DEFAULT,
+    ),
+]
+LogFile = Annotated[
+    Path | None,
+    _printing(metavar="FILE", help="Append all output with time stamps to a file.", show_default=_HIDDEN_DEFAULT),
+]
 Engine = Annotated[
     str, _cluster(metavar="local|ray", help="Run on this machine, or on a Ray cluster (extra `cluster`).")
 ]
-Workers = Annotated[
+Jobs = Annotated[
     int | None,
-    _cluster(
+    _many(
+        "-j",
+        "--jobs",
+        "--workers",
         metavar="N",
-        help="Number of Ray workers. Default: all that the cluster has room for.",
+        help=(
+            "Number of worker processes, on this machine or on the Ray cluster. Default: one per GPU if there are several, else "
+            "one; on a cluster, all that it has room for."
+        ),
         show_default=_HIDDEN_DEFAULT,
     ),
 ]

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 import typer
 
 from pca_protect.batch.output_options import OutputOptions
-from pca_protect.batch.processes import rank_and_world
-from pca_protect.batch.request import Existing, Request
-from pca_protect.batch.run import preview
+from pca_protect.batch.preview import preview
+from pca_protect.batch.request import Existing, Request, Shard
 from pca_protect.batch.run import run as run_batch
 from pca_protect.cli import console, options
 from pca_protect.cli.run_output import Reporter, show_preview
 from pca_protect.config import Precision, ProtectConfig, parse_scales
-from pca_protect.errors import ModelError, PcaProtectError, PictureError, UsageError
+from pca_protect.errors import ModelError, PictureError, UsageError
+from pca_protect.io.filters import Filter
 from pca_protect.modes import Direction
 from pca_protect.surrogates.families import expand
 
 if TYPE_CHECKING:
     from pca_protect.batch.estimate import Estimate
-    from pca_protect.batch.outcome import Summary
 
 
 def run(
@@ -53,8 +51,11 @@ def run(
     offline: options.Offline = False,
     no_fallback: options.NoFallback = False,
     no_evaluate: options.NoEvaluate = False,
+    existing: options.Existing = Request.existing,
     overwrite: options.Overwrite = False,
     skip_existing: options.SkipExisting = False,
+    strict: options.Strict = False,
+    checksum: options.Checksum = False,
     strip_metadata: options.StripMetadata = OutputOptions.strip_metadata,
     strip_gps: options.StripGps = OutputOptions.strip_gps,
     clear_hidden: options.ClearHidden = OutputOptions.clear_hidden,
@@ -62,10 +63,16 @@ def run(
     notice: options.Notice = OutputOptions.rights_notice,
     allow_lossy: options.AllowLossy = OutputOptions.allow_lossy,
     max_megapixels: options.MaxMegapixels = None,
+    include: options.Include = [],  # noqa: B006 - typer copies it
+    exclude: options.Exclude = [],  # noqa: B006
     from_file: options.FromFile = None,
+    from0: options.FromNull = False,
     errors: options.Errors = None,
-    engine: options.Engine = "local",
-    workers: options.Workers = None,
+    max_failures: options.MaxFailures = None,
+    log_file: options.LogFile = None,
+    shard: options.ShardOf = None,
+    engine: options.Engine = Request.engine,
+    jobs: options.Jobs = None,
     ray_address: options.RayAddress = None,
     dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
@@ -77,10 +84,6 @@ def run(
     """Add a small perturbation to pictures so that diffusion editing of them fails."""
     if quiet and verbose:
         raise UsageError("--quiet and --verbose are mutually exclusive; give one")
-    if overwrite and skip_existing:
-        raise UsageError("--overwrite and --skip-existing are mutually exclusive; give one")
-    if engine not in ("local", "ray"):
-        raise UsageError(f"unknown engine {engine!r}; choose local or ray")
     if for_unknown and len(expand(vae)) < 2:
         raise UsageError("--for-unknown needs several encoders; give --vae twice or more, or a family, or leave it out")
     config = ProtectConfig(
@@ -105,17 +108,22 @@ def run(
         device=device,
         precision=cast(Precision, precision),
     )
-    remote = [name for name in (*(pictures or ()), output or "") if "://" in name]
-    if remote and engine == "local":
-        raise UsageError(f"{remote[0]}: is a URL; add --engine ray, which reads and writes URLs")
-    existing: Existing = "overwrite" if overwrite else "skip" if skip_existing else "refuse"
     request = Request(
         names=tuple(pictures or ()),
-        output=None if output is None else Path(output),
+        output=output,
         recursive=recursive,
-        existing=existing,
+        wanted=Filter(tuple(include), tuple(exclude)),
+        existing=_existing(existing, overwrite=overwrite, skip_existing=skip_existing),
+        strict=strict,
+        checksum=checksum,
         from_file=from_file,
+        null_separated=from0,
+        engine=engine,
+        jobs=jobs,
+        ray_address=ray_address,
         errors=errors,
+        max_failures=max_failures,
+        shard=None if shard is None else Shard.parse(shard),
         output_options=OutputOptions(
             strip_metadata, strip_gps, notice, allow_lossy, clear_hidden=clear_hidden, marker=not no_marker
         ),
@@ -125,72 +133,20 @@ def run(
         evaluate=not no_evaluate,
         max_pixels=None if max_megapixels is None else round(max_megapixels * 1_000_000),
     )
+    if log_file is not None:
+        console.log_to(log_file)
     if dry_run:
-        if engine == "ray":
-            raise UsageError("--dry-run works with --engine local only; omit one of them")
         _preview(request, config)
         return
-    if engine == "local" and (workers is not None or ray_address is not None):
-        raise UsageError(
-            "--workers and --ray-address need --engine ray; add it, or use `accelerate launch` on this machine"
-        )
     if "settings_file" in context.meta and not quiet:
         console.say(f"settings from {context.meta['settings_file']}")
     reporter = Reporter(config, as_json=as_json, quiet=quiet, verbose=verbose, errors=errors)
-    if engine == "ray":
-        summary = _on_cluster(request, output, config, reporter, workers, ray_address)
-    else:
-        summary = _here(request, config, reporter)
+    summary = run_batch(request, config, reporter)
     if summary.exit_code:
         raise typer.Exit(summary.exit_code)
 
 
-def _here(request: Request, config: ProtectConfig, reporter: Reporter) -> Summary:
-    try:
-        return run_batch(request, config, reporter)
-    except PcaProtectError as error:
-        if rank_and_world()[0] > 0:  # the first process reports it
-            raise typer.Exit(error.exit_code) from error
-        raise
-
-
-def _on_cluster(
-    request: Request,
-    output: str | None,
-    config: ProtectConfig,
-    reporter: Reporter,
-    workers: int | None,
-    address: str | None,
-) -> Summary:
-    if output is None:
-        raise UsageError("--engine ray needs -o with a folder or a URL for the outputs")
-    if request.from_file is not None:
-        raise UsageError("--engine ray does not support --from-file; give folders or URLs")
-    if request.mask is not None:
-        raise UsageError("--engine ray does not support --mask, which fits one picture size only; use --region")
-    from pca_protect.cluster.run import run as run_on_cluster
-
-    return run_on_cluster(
-        request.names,
-        output,
-        config,
-        observer=reporter,
-        recursive=True,  # buckets have no folders
-        existing=request.existing,
-        output_options=request.output_options,
-        errors=request.errors,
-        offline=request.offline,
-        fallback=request.fallback,
-        evaluate=request.evaluate,
-        max_pixels=request.max_pixels,
-        workers=workers,
-        address=address,
-    )
-
-
 def _preview(request: Request, config: ProtectConfig) -> None:
-    if rank_and_world()[0] > 0:
-        return
     planned = preview(request, config)
 
     def measure() -> Estimate:
@@ -206,6 +162,15 @@ def _preview(request: Request, config: ProtectConfig) -> None:
         return estimate(planned.to_do, config, surrogate=surrogate, evaluate=request.evaluate)
 
     show_preview(planned, measure)
+
+
+def _existing(existing: str, *, overwrite: bool, skip_existing: bool) -> Existing:
+    """The value of `--existing`, or of an older flag for it."""
+    given = [existing] if existing != Request.existing else []
+    given += [value for value, wanted in (("overwrite", overwrite), ("skip", skip_existing)) if wanted]
+    if len(set(given)) > 1:
+        raise UsageError("--existing, --overwrite and --skip-existing are mutually exclusive; give one")
+    return cast(Existing, given[0] if given else existing)  # the request validates it
 
 
 def _target_variance(text: str | None) -> float | Literal["posterior"] | None:

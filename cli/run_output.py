@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pca_protect.batch.outcome import Outcome, Summary
-from pca_protect.batch.processes import rank_and_world
-from pca_protect.batch.run import Preview
+from pca_protect.batch.outcome import EncoderInfo, Outcome, Summary
+from pca_protect.batch.preview import Preview
 from pca_protect.cli import console
 from pca_protect.cli.flags import in_flags
+from pca_protect.cli.progress import make_progress
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import PcaProtectError
 from pca_protect.io.plan import Job
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
     from pca_protect.batch.estimate import Estimate
     from pca_protect.record import Record
-    from pca_protect.surrogates.encoder import AnySurrogate
 
 _MAX_LISTED = 20
 """Failures listed at the end; more would scroll the summary off the screen."""
-_TITLE_WIDTH = 40
 _TEST_ONLY = "test only: "
 """Prefix of the summary if all encoders are embedded models: they protect against no real editor."""
 
@@ -45,53 +40,62 @@ class Reporter:
         self._as_json = as_json
         self._verbose = verbose
         self._errors = errors
-        self._is_first = rank_and_world()[0] == 0
-        self._bar = _Bar(shown=sys.stderr.isatty() and not quiet and self._is_first)
+        self._progress = make_progress(quiet=quiet)
         self._known_warnings: tuple[str, ...] = ()
         self._test_only = False
         self._pictures = 0
 
     def message(self, sentence: str) -> None:
-        self._bar.print_above(lambda: console.say(sentence))
+        self._progress.print_above(lambda: console.say(sentence))
 
-    def loaded(self, surrogate: AnySurrogate) -> None:
-        self._known_warnings = surrogate.warnings
-        self._test_only = surrogate.embedded
-        if not self._is_first:
-            return
-        for warning in surrogate.warnings:
+    def progress(self, what: str, done: int, total: int | None) -> None:
+        self._progress.prepare(what, done, total)
+
+    def skipped(self, job: Job, reason: str) -> None:
+        if self._as_json:
+            skipped = {"input": job.source.path, "output": job.target, "skipped": reason}
+            self._progress.print_above(lambda: console.result(json.dumps(skipped)))
+
+    def loaded(self, encoder: EncoderInfo) -> None:
+        self._known_warnings = encoder.warnings
+        self._test_only = encoder.embedded
+        for warning in encoder.warnings:
             console.warn(warning)
         if self._verbose:
-            console.say(f"{surrogate.name} from {surrogate.origin} on {surrogate.device} in {surrogate.dtype}")
-            console.say(f"encoder weights sha256 {surrogate.digest}")
+            console.say(f"{encoder.name} from {encoder.origin} on {encoder.device} in {encoder.dtype}")
+            console.say(f"encoder weights sha256 {encoder.digest}")
             console.say(f"config {json.dumps(self._config.as_dict())}")
 
     def begin(self, pictures: int) -> None:
         self._pictures = pictures
-        self._bar.begin(pictures)
+        self._progress.begin(pictures)
 
     def picture(self, job: Job) -> None:
-        self._bar.picture(Path(job.source.path).name)
+        self._progress.picture(Path(job.source.path).name)
 
     def step(self, done: int, steps: int, loss: float) -> None:
-        self._bar.step(done, steps, loss)
+        self._progress.step(done, steps, loss)
 
     def done(self, outcome: Outcome) -> None:
-        self._bar.done(failed=outcome.failure is not None)
-        self._bar.print_above(lambda: self._print(outcome))
+        self._progress.done(failed=outcome.failure is not None)
+        self._progress.print_above(lambda: self._print(outcome))
 
     def end(self, summary: Summary) -> None:
-        self._bar.end()
+        self._progress.end()
         for failure in summary.failures[:_MAX_LISTED]:
             console.error(failure.error)
         hidden = len(summary.failures) - _MAX_LISTED
         if hidden > 0:
             hint = f"all are in {self._errors}" if self._errors else "use --errors FILE to record all"
             console.say(f"and {hidden} more; {hint}")
+        if summary.left_out:
+            console.say(f"{_pictures(summary.left_out, 'file')} left out: no picture, or an output of this program")
         if summary.stopped:
             console.say(f"stopped: {summary.stopped}")
         if summary.total > 1 or summary.folder:
             console.say(f"{_TEST_ONLY if self._test_only else ''}{_totals(summary)}")
+            if self._as_json:
+                console.result(json.dumps({"summary": summary.as_dict()}))
 
     def _print(self, outcome: Outcome) -> None:
         job, record = outcome.job, outcome.record
@@ -110,8 +114,8 @@ def show_preview(preview: Preview, measure: Callable[[], Estimate]) -> None:
     """Prints the result of `--dry-run`: jobs to stdout, messages and the estimated time to stderr."""
     marks = {"to do": "", "finished": " (finished, skipped)", "exists": " (exists, skipped)"}
     for job, job_status in zip(preview.jobs, preview.statuses, strict=True):
-        if job.source.problem:
-            console.error(job.source.problem)
+        if job.problem:
+            console.error(job.problem)
         else:
             console.result(console.one_line(f"{job.source.path} -> {job.target}{marks[job_status]}"))
     for message in preview.messages:
@@ -163,6 +167,7 @@ def _totals(summary: Summary) -> str:
     for number, label in (
         (summary.finished, "finished before"),
         (summary.skipped, "skipped"),
+        (summary.left_out, "left out"),
         (len(summary.failures), "failed"),
         (summary.left, "not done"),
     ):
@@ -172,70 +177,5 @@ def _totals(summary: Summary) -> str:
     return f"{', '.join(parts)} in {console.duration(summary.seconds)}{resume}"
 
 
-def _pictures(number: int) -> str:
-    return "1 picture" if number == 1 else f"{number} pictures"
-
-
-class _Bar:
-    """Progress bar on stderr: steps and loss for one picture; name, count and time left for several."""
-
-    def __init__(self, *, shown: bool) -> None:
-        self._shown = shown
-        self._bars: Progress | None = None
-        self._task: TaskID | None = None
-        self._pictures = self._done = self._failed = 0
-
-    def begin(self, pictures: int) -> None:
-        self._pictures = pictures
-        if not self._shown:
-            return
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[count]}"),
-            TimeRemainingColumn(),
-        )
-        self._bars = Progress(
-            *columns, console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False
-        )
-        self._task = self._bars.add_task("", total=None, count="")
-        self._bars.start()
-
-    def picture(self, name: str) -> None:
-        title = console.one_line(name.encode(errors="backslashreplace").decode())
-        self._update(description=title if len(title) <= _TITLE_WIDTH else f"{title[: _TITLE_WIDTH - 1]}…")
-
-    def step(self, done: int, steps: int, loss: float) -> None:
-        if self._pictures == 1:
-            self._update(completed=done, total=steps, count=f"{done}/{steps} loss {loss:.4g}")
-        else:
-            self._update(completed=self._done + done / steps, total=self._pictures, count=self._count())
-
-    def done(self, *, failed: bool) -> None:
-        self._done += 1
-        self._failed += failed
-        if self._pictures > 1:
-            self._update(completed=self._done, total=self._pictures, count=self._count())
-
-    def end(self) -> None:
-        if self._bars is not None:
-            self._bars.stop()
-            self._bars = None
-
-    def print_above(self, output: Callable[[], None]) -> None:
-        """Runs `output`, which prints lines, with the bar hidden."""
-        if self._bars is not None:
-            self._bars.stop()
-        output()
-        if self._bars is not None:
-            self._bars.start()
-
-    def _count(self) -> str:
-        return f"{self._done}/{self._pictures}{f', {self._failed} failed' if self._failed else ''}"
-
-    def _update(self, **fields: object) -> None:
-        if self._bars is not None and self._task is not None:
-            self._bars.update(self._task, **fields)  # type: ignore[arg-type]
+def _pictures(number: int, noun: str = "picture") -> str:
+    return f"1 {noun}" if number == 1 else f"{number} {noun}s"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -191,6 +192,7 @@ def _measured(universal: Universal) -> str:
 
 
 def _plain(universal: Universal) -> dict[str, object]:
-    members = [vars(one) for one in universal.members]
-    values = {name: value for name, value in vars(universal).items() if name not in ("tile", "members")}
+    members = [asdict(one) for one in universal.members]
+    names = [field.name for field in fields(universal) if field.name not in ("tile", "members")]
+    values = {name: getattr(universal, name) for name in names}
     return {**values, "gain": universal.gain, "beats_noise": universal.beats_noise, "members": members}

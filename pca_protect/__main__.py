@@ -2,4 +2,5 @@
 
 from pca_protect.cli.main import main
 
-main()
+if __name__ == "__main__":  # worker processes import it
+    main()

@@ -21,7 +21,7 @@ from pca_protect.image.tensors import Mask, Uint8Image
 from pca_protect.image.tiling import GRID_PX
 from pca_protect.io.picture import Picture
 from pca_protect.memory import evaluated_at_once
-from pca_protect.noise_control import with_noise
+from pca_protect.noise_control import noise_draws
 from pca_protect.surrogates.encoder import AnySurrogate, Surrogate
 from pca_protect.whole_posterior import whole_posterior, window_count
 
@@ -201,15 +201,14 @@ def _weakest(pairs: Sequence[Pair], surrogate: AnySurrogate, criteria: Criteria,
     members = [member.in_fp32 for member in surrogate.members]
     seen = _sizes(pairs[0].original, criteria)
     fewest = min(window_count(size, member, tile_px) for member in members for size in seen)
-    draws = range(-(-NOISE_DRAWS // fewest))
-    pictures = [
-        [
-            pair.original.rgb,
-            pair.protected.rgb,
-            *(with_noise(pair.original, criteria.budget_levels, criteria.seed, pair.mask, draw=i).rgb for i in draws),
-        ]
-        for pair in pairs
-    ]
+    noisy = noise_draws(
+        [pair.original for pair in pairs],
+        [pair.mask for pair in pairs],
+        budget_levels=criteria.budget_levels,
+        seed=criteria.seed,
+        draws=-(-NOISE_DRAWS // fewest),
+    )
+    pictures = [[pair.original.rgb, pair.protected.rgb, *of_pair] for pair, of_pair in zip(pairs, noisy, strict=True)]
     results = [
         _shifts(resized_pictures, member, criteria, tile_px)
         for resized_pictures in ([[_at_size(levels, size) for levels in one] for one in pictures] for size in seen)

@@ -15,7 +15,7 @@ DOCUMENTS = (
     ROOT / "examples" / "README.md",
 )
 
-PROGRAMS = ("protect", "pca-protect", "python", "accelerate", "pip", "make")
+PROGRAMS = ("protect", "pca-protect", "python", "pip", "make")
 """What a command begins with where nothing but its indentation says that it is one."""
 
 _FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```", re.DOTALL | re.MULTILINE)

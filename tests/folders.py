@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from conftest import smooth_picture
 
-from pca_protect.batch.outcome import Outcome, Summary
-from pca_protect.batch.output_lock import STATE
+from pca_protect.batch.ledger import STATE
+from pca_protect.batch.outcome import EncoderInfo, Outcome, Summary
 from pca_protect.io.plan import Job
-
-if TYPE_CHECKING:
-    from pca_protect.surrogates.encoder import Surrogate
 
 
 def put_pictures(folder: Path, number: int) -> Path:
@@ -38,12 +34,19 @@ class Recorder:
         self.messages: list[str] = []
         self.outcomes: list[Outcome] = []
         self.summaries: list[Summary] = []
+        self.skips: list[tuple[Job, str]] = []
         self.loaded_times = 0
+
+    def progress(self, what: str, done: int, total: int | None) -> None:
+        pass
+
+    def skipped(self, job: Job, reason: str) -> None:
+        self.skips.append((job, reason))
 
     def message(self, sentence: str) -> None:
         self.messages.append(sentence)
 
-    def loaded(self, surrogate: Surrogate) -> None:
+    def loaded(self, encoder: EncoderInfo) -> None:
         self.loaded_times += 1
 
     def begin(self, pictures: int) -> None:

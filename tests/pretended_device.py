@@ -33,6 +33,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from pca_protect.attack import transforms
 from pca_protect.image.tensors import constant
+from pca_protect.surrogates import memory_efficient
 
 ROOT = Path(__file__).resolve().parent.parent
 FREE_BYTES = 80_000_000_000
@@ -462,6 +463,7 @@ def _answers(machine: Machine) -> Iterator[tuple[Any, str, Callable[..., Any]]]:
         machine.peak_resets += 1
 
     yield torch, "Generator", _generator_class(machine)
+    yield memory_efficient, "_has_triton", lambda: False  # its kernels need memory of the device
     yield torch.backends.mps, "is_available", lambda: machine.kind == "mps"
     yield torch.cuda, "is_available", lambda: machine.kind == "cuda"
     yield torch.cuda, "device_count", lambda: machine.count if machine.kind == "cuda" else 0

@@ -21,9 +21,10 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from pca_protect.eval.styles import STYLES
 from training.loop import optimise
 from training.pictures import EVERY, latent_crops, load_latents, load_styled_pictures, load_training_pictures
+from training.pipelines import add_editor_options, export_pipeline
 from training.prompts import LONGEST, load_captions, make_tokenizer, prompt_for
 from training.recipes import EDITOR_SCHEDULES, EDITORS, EditorRecipe, Schedule, Stage
-from training.vae import MODELS, describe
+from training.vae import MODELS
 
 PIPELINES = Path(__file__).parents[1] / "eval" / "pocket"
 PHRASES = [style.prompt for style in STYLES.values()]
@@ -134,37 +135,11 @@ def start_from(model: nn.ModuleDict, checkpoint: Path) -> None:
     model.load_state_dict({name: theirs[name] if theirs[name].shape == own[name].shape else own[name] for name in own})
 
 
-def export(
-    recipe: EditorRecipe, model: nn.ModuleDict, vae: AutoencoderKL, tokenizer: CLIPTokenizer, run: Path, folder: Path
-) -> None:
-    """Write the averaged weights as a complete pipeline in fp16, with a record of the training."""
-    saved = torch.load(run / "last.pt", weights_only=True, map_location="cpu")
-    model.load_state_dict(saved["average"])
-    vae.register_to_config(_name_or_path=recipe.vae)  # replaces a local path
-    pipeline = StableDiffusionImg2ImgPipeline(
-        vae=vae,
-        text_encoder=model["text_encoder"],
-        tokenizer=tokenizer,
-        unet=model["unet"],
-        scheduler=build_scheduler(recipe),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
-    describe(folder, saved["step"], saved["seconds"])
-
-
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, help="folder with pack-*.tar and captions.csv")
-    parser.add_argument("--schedule", choices=EDITOR_SCHEDULES, default="cpu")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="checkpoints and cached arrays")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
+    add_editor_options(parser, EDITOR_SCHEDULES)
     parser.add_argument(
         "--start-from", type=Path, help="last.pt of another editor; layers of other shapes are reinitialised"
     )
-    parser.add_argument("--export", action="store_true", help="write the checkpoint reached so far and stop")
 
 
 def run(name: str, options: argparse.Namespace) -> None:
@@ -179,7 +154,16 @@ def run(name: str, options: argparse.Namespace) -> None:
     unet = build_unet(recipe, vae.config.latent_channels)
     model = nn.ModuleDict({"unet": unet, "text_encoder": build_text_encoder(recipe, tokenizer)})
     if options.export:
-        export(recipe, model, vae, tokenizer, folder, PIPELINES / name)
+        vae.register_to_config(_name_or_path=recipe.vae)  # replaces a local path
+        export_pipeline(
+            StableDiffusionImg2ImgPipeline,
+            model,
+            vae,
+            tokenizer,
+            build_scheduler(recipe),
+            run=folder,
+            folder=PIPELINES / name,
+        )
         return
     if options.start_from:
         start_from(model, options.start_from)

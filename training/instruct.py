@@ -24,9 +24,10 @@ from pca_protect.eval.styles import STYLES
 from training.editor import PIPELINES
 from training.loop import optimise
 from training.pictures import load_latents, load_styled_pictures, load_training_pictures
+from training.pipelines import add_editor_options, export_pipeline
 from training.prompts import LONGEST
 from training.recipes import INSTRUCT_EDITORS, INSTRUCT_SCHEDULES, InstructRecipe, Stage
-from training.vae import MODELS, describe
+from training.vae import MODELS
 
 EDITS = (*STYLES.values(), *LOCAL_EDITS.values())
 """In the order of the cached latents. The first, no edit, teaches that an empty instruction returns the photograph."""
@@ -108,31 +109,8 @@ def loss(
     return (predicted - velocity).square().mean()
 
 
-def export(model: nn.ModuleDict, vae: AutoencoderKL, tokenizer: CLIPTokenizer, run: Path, folder: Path) -> None:
-    """Write the averaged weights as a complete pipeline in fp16, with a record of the training."""
-    saved = torch.load(run / "last.pt", weights_only=True, map_location="cpu")
-    model.load_state_dict(saved["average"])
-    pipeline = StableDiffusionInstructPix2PixPipeline(
-        vae=vae,
-        text_encoder=model["text_encoder"],
-        tokenizer=tokenizer,
-        unet=model["unet"],
-        scheduler=build_scheduler(),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
-    describe(folder, saved["step"], saved["seconds"])
-
-
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, help="folder with pack-*.tar and captions.csv")
-    parser.add_argument("--schedule", choices=INSTRUCT_SCHEDULES, default="cpu")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="checkpoints and cached arrays")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
-    parser.add_argument("--export", action="store_true", help="write the checkpoint reached so far and stop")
+    add_editor_options(parser, INSTRUCT_SCHEDULES)
 
 
 def run(name: str, options: argparse.Namespace) -> None:
@@ -147,7 +125,15 @@ def run(name: str, options: argparse.Namespace) -> None:
     text_encoder = CLIPTextModel.from_pretrained(start, subfolder="text_encoder", torch_dtype=torch.float32)
     model = nn.ModuleDict({"unet": build_unet(start), "text_encoder": text_encoder})
     if options.export:
-        export(model, vae, tokenizer, folder, PIPELINES / name)
+        export_pipeline(
+            StableDiffusionInstructPix2PixPipeline,
+            model,
+            vae,
+            tokenizer,
+            build_scheduler(),
+            run=folder,
+            folder=PIPELINES / name,
+        )
         return
     device = torch.device(options.device)
     precision = {"fp32": torch.float32, "bf16": torch.bfloat16}[options.precision]

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from pca_protect.batch.output_options import OutputOptions
+from pca_protect.cli.batch_progress import BatchProgress
 from pca_protect.cli.web.downloads import Downloads
 from pca_protect.cli.web.job_queue import Job
 from pca_protect.cli.web.models import Models
@@ -191,7 +192,7 @@ def _protect_one(
         if frames > 1
         else 1
     )
-    progress = _BatchProgress(math.ceil(frames / frames_at_once))
+    progress = BatchProgress(math.ceil(frames / frames_at_once))
 
     def on_step(steps_done: int, steps: int, _: float) -> None:
         done = progress.share(steps_done, steps)
@@ -219,19 +220,6 @@ def _protect_one(
         if request.mask is None
         else downloads.keep(visit, _mask_png(request.mask), media_type=_PNG, name=MASK_NAME),
     )
-
-
-class _BatchProgress:
-    """Progress over the batches of frames of an animation, each of which counts its steps from 1."""
-
-    def __init__(self, batches: int) -> None:
-        self._batches, self._finished, self._last_step = batches, 0, 0
-
-    def share(self, done: int, steps: int) -> float:
-        if done < self._last_step:
-            self._finished += 1
-        self._last_step = done
-        return min(1.0, (self._finished + done / steps) / self._batches)
 
 
 def _browser_copy(picture: Picture) -> Picture:

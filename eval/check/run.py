@@ -66,6 +66,7 @@ def check_picture(
     original: Picture | None = None,
     *,
     vaes: Sequence[str] = (),
+    surrogates: Sequence[Surrogate] = (),
     clean: Path | None = None,
     prompt: str | None = None,
     editor: str = "pocket-editor",
@@ -79,6 +80,7 @@ def check_picture(
     Args:
         original: the same picture before it was protected.
         vaes: encoders; if empty, the embedded ones and those of the registry in the local cache.
+        surrogates: loaded encoders, in place of `vaes`; measured in fp32 on their device.
         clean: a folder of clean pictures, for encoders without stored figures.
         prompt: an instruction for the editor, or the name of a style.
         editor: see `load_editor`.
@@ -102,7 +104,7 @@ def check_picture(
 
         change = change_of(picture, original)
     levels = change.max_change_levels if change else 0
-    surrogates, warnings = load_encoders(vaes, device=device, offline=offline)
+    encoders, warnings = _encoders(vaes, surrogates, device=device, offline=offline)
     part, original_part = middle(picture), middle(original) if original else None
     edits, sheet = None, None
     if prompt is not None:
@@ -112,14 +114,14 @@ def check_picture(
         instruction = instruction_for(load_editor(editor, device=device, offline=offline), prompt)
         warnings += instruction.warnings
     checked = []
-    for done, surrogate in enumerate(surrogates):
+    for done, surrogate in enumerate(encoders):
         reference, notes = _reference(surrogate, clean, report)
         warnings += notes
-        report("the picture", done, len(surrogates))
+        report("the picture", done, len(encoders))
         checked.append(
             check_with(surrogate, part, reference=reference, original=original_part, levels=levels, seed=seed)
         )
-    if clean is not None and all(stored_reference(surrogate)[0] for surrogate in surrogates):
+    if clean is not None and all(stored_reference(surrogate)[0] for surrogate in encoders):
         warnings += (f"--clean {clean} was not used: figures of clean pictures are stored for every encoder here",)
     if prompt is not None:
         edits, pictures = edit_both(
@@ -147,6 +149,15 @@ def check_picture(
         versions=versions(),
     )
     return check, sheet
+
+
+def _encoders(
+    names: Sequence[str], loaded: Sequence[Surrogate], *, device: Device, offline: bool
+) -> tuple[tuple[Surrogate, ...], tuple[str, ...]]:
+    """The encoders of a check in fp32, and warnings about them; see `load_encoders`."""
+    if loaded:
+        return tuple(surrogate.in_fp32 for surrogate in loaded), ()
+    return load_encoders(names, device=device, offline=offline)
 
 
 def _reference(

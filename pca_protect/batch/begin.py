@@ -3,25 +3,41 @@ may take several encoders."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
-from pca_protect.batch.classify import JobStatus, classify
-from pca_protect.batch.journal import read_journal
+from pca_protect.batch.bucket_ledger import RunPlan, read_plans
+from pca_protect.batch.buckets import list_bucket
+from pca_protect.batch.classify import Evidence, JobStatus, classify, refuse
+from pca_protect.batch.ledger import STATE, Ledger, read_ledger
 from pca_protect.batch.listing import check_errors_file, read_list
-from pca_protect.batch.output_lock import state_of
 from pca_protect.batch.request import Request
+from pca_protect.batch.store import Store, Stored
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
 from pca_protect.image.masks import read_mask
-from pca_protect.io.discover import Found, discover
+from pca_protect.io.discover import discover
 from pca_protect.io.limits import MAX_PIXELS
-from pca_protect.io.plan import TEST_ONLY, Job, Plan, plan
+from pca_protect.io.plan import PROTECTED, TEST_ONLY, Job, Plan, is_url, plan
+from pca_protect.io.source import Found
 from pca_protect.surrogates.resolve import Resolved, resolve_cached
 
 WeightsDigest = Callable[[Resolved], Callable[[], str] | None]
-"""Maps an encoder to the `weights_digest` argument of `classify.classify`."""
+"""Maps an encoder to the `weights_digest` of `classify.Evidence`."""
+
+
+class OnProgress(Protocol):
+    """Called often while a run is prepared."""
+
+    def __call__(self, what: str, done: int, total: int | None) -> None:
+        """`what`: "listing" or "comparing"."""
+
+
+def no_progress(what: str, done: int, total: int | None) -> None:
+    """An `OnProgress` that does nothing."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +49,28 @@ class Inputs:
     found: Found
     plan: Plan
 
+    @cached_property
+    def store(self) -> Store | None:
+        """The outputs' store if the run keeps a ledger there, else None. A single picture starts no new
+        ledger in a folder."""
+        if self.plan.folder is None:
+            return None
+        store = Store(self.plan.folder)
+        return store if self.plan.several or not store.is_local or store.path(STATE).is_dir() else None
+
     @property
-    def journalled(self) -> Path | None:
-        """The output folder if the run keeps a journal there, else None. A single picture starts no new journal."""
-        folder = self.plan.folder
-        return folder if folder is not None and (self.plan.several or state_of(folder).folder.is_dir()) else None
+    def in_folder(self) -> Path | None:
+        """The output folder if the run keeps a ledger there; None for a bucket."""
+        return self.store.path() if self.store is not None and self.store.is_local else None
+
+
+@dataclass(frozen=True)
+class Past:
+    """What earlier runs left: see `Evidence`. Read once the output is locked."""
+
+    ledger: Ledger
+    plans: Sequence[RunPlan]
+    listed: dict[str, Stored]
 
 
 @dataclass(frozen=True)
@@ -45,14 +78,19 @@ class Classified:
     """Attributes:
     jobs, statuses: one per picture, in input order.
     resolved: the encoders to load; None if no pending picture has a readable header.
+    past: what the pictures were compared with.
     """
 
     jobs: list[Job]
     statuses: list[JobStatus]
     resolved: Resolved | None
+    past: Past
+
+    def having(self, status: JobStatus) -> list[Job]:
+        return [job for job, one in zip(self.jobs, self.statuses, strict=True) if one == status]
 
 
-def find(request: Request) -> Inputs:
+def find(request: Request, on_progress: OnProgress = no_progress) -> Inputs:
     """Find the pictures and plan their outputs. Performs all checks that need no model.
 
     Raises:
@@ -60,19 +98,46 @@ def find(request: Request) -> Inputs:
     """
     if request.errors is not None:
         check_errors_file(request.errors)
+    max_pixels = request.max_pixels or MAX_PIXELS
     if request.mask is not None:
-        read_mask(request.mask, max_pixels=request.max_pixels or MAX_PIXELS)
-    listed = read_list(request.from_file) if request.from_file is not None else []
-    if request.from_file is not None and not listed and not request.names:
-        return Inputs(Found(), Plan([], None))
-    found = discover(
-        request.names,
-        listed=listed,
+        read_mask(request.mask, max_pixels=max_pixels)
+    listed = []
+    if request.from_file is not None:
+        listed = read_list(request.from_file, null_separated=request.null_separated)
+        if not listed and not request.names:
+            return Inputs(Found(), Plan([], None))
+    found = Found()
+    in_bucket = request.output is not None and is_url(request.output)
+
+    def on_listed(number: int) -> None:
+        on_progress("listing", number, None)
+
+    for url in (name for name in (*request.names, *(entry.path for entry in listed)) if is_url(name)):
+        output = str(request.output) if in_bucket else None
+        list_bucket(url, found, wanted=request.wanted, output=output, on_listed=on_listed)
+    discover(
+        [name for name in request.names if not is_url(name)],
+        listed=[entry for entry in listed if not is_url(entry.path)],
         recursive=request.recursive,
-        output=request.output,
-        max_pixels=request.max_pixels or MAX_PIXELS,
+        output=None if request.output is None or in_bucket else Path(request.output),
+        max_pixels=max_pixels,
+        wanted=request.wanted,
+        found=found,
+        on_listed=on_listed,
     )
-    return Inputs(found, plan(found, request.output, allow_lossy=request.output_options.allow_lossy))
+    return Inputs(found, _plan(found, request))
+
+
+def read_past(inputs: Inputs) -> Past:
+    """Raises:
+    UsageError: the ledger cannot be read.
+    """
+    store = inputs.store
+    if store is None:
+        return Past(Ledger(), (), {})
+    state = [stored.place for stored in store.listed(STATE)]
+    listed = {} if store.is_local else {stored.place: stored for stored in store.listed()}
+    return Past(read_ledger(store), read_plans(store, state), listed)
 
 
 def classify_inputs(
@@ -82,6 +147,7 @@ def classify_inputs(
     *,
     resolve: Callable[[], Resolved],
     weights_digest: WeightsDigest,
+    on_progress: OnProgress = no_progress,
 ) -> Classified:
     """Resolve `auto` and families, name the outputs accordingly, and find the pending pictures.
 
@@ -93,54 +159,55 @@ def classify_inputs(
         resolve: resolves the names, with downloads if necessary.
 
     Raises:
-        UsageError: see `classify.classify`.
+        UsageError: outputs are in conflict and the request is strict, or nothing else is to do.
         ModelError: from `resolve`.
     """
-    planned = inputs.plan
-    resolved = resolve_cached(config.vaes, device=config.device, precision=config.precision)
-    if resolved is None:
-        statuses = _classified(planned, request, config, None)
-        to_do = [job_status == "to do" for job_status in statuses]
-        if not any(
-            wanted and job.source.width_px and not job.source.problem
-            for job, wanted in zip(planned.jobs, to_do, strict=True)
-        ):
-            return Classified(planned.jobs, statuses, None)
-        resolved = resolve()
-        if resolved.test_only:
-            return _renamed(inputs, statuses, request, config, resolved, weights_digest)
-    return Classified(planned.jobs, _classified(planned, request, config, weights_digest(resolved)), resolved)
-
-
-def _renamed(
-    inputs: Inputs,
-    statuses: list[JobStatus],
-    request: Request,
-    config: ProtectConfig,
-    resolved: Resolved,
-    weights_digest: WeightsDigest,
-) -> Classified:
-    """Classify again with test-only names for the pending pictures."""
-    renamed = plan(inputs.found, request.output, allow_lossy=request.output_options.allow_lossy, label=TEST_ONLY)
-    to_do = [job for job, job_status in zip(renamed.jobs, statuses, strict=True) if job_status == "to do"]
-    classified = iter(_classified(replace(renamed, jobs=to_do), request, config, weights_digest(resolved)))
-    jobs = [
-        new if job_status == "to do" else old
-        for old, new, job_status in zip(inputs.plan.jobs, renamed.jobs, statuses, strict=True)
-    ]
-    return Classified(jobs, [next(classified) if status == "to do" else status for status in statuses], resolved)
-
-
-def _classified(
-    planned: Plan, request: Request, config: ProtectConfig, weights_digest: Callable[[], str] | None
-) -> list[JobStatus]:
-    journal = {}
-    if planned.folder is not None:
-        try:
-            journal = read_journal(state_of(planned.folder).folder)
-        except OSError as error:
-            raise UsageError(
-                f"{error.filename}: the journal of finished pictures cannot be read ({error.strerror}); check its permissions"
-            ) from error
+    jobs, past = inputs.plan.jobs, read_past(inputs)
     digest = request.digest(config)
-    return classify(planned, journal, existing=request.existing, config_digest=digest, weights_digest=weights_digest)
+
+    def classified(jobs: Sequence[Job], weights: Callable[[], str] | None) -> tuple[list[Job], list[JobStatus]]:
+        evidence = Evidence(
+            store=inputs.store,
+            ledger=past.ledger,
+            existing=request.existing,
+            config_digest=digest,
+            weights_digest=weights,
+            plans=past.plans,
+            listed=past.listed,
+            checksum=request.checksum,
+            marker=request.output_options.marker,
+            on_checked=lambda number: on_progress("comparing", number, len(jobs)),
+        )
+        done, statuses = classify(jobs, evidence)
+        if request.strict or "to do" not in statuses:
+            refuse(done)
+        return done, statuses
+
+    resolved = resolve_cached(config.vaes, device=config.device, precision=config.precision)
+    if resolved is not None:
+        return Classified(*classified(jobs, weights_digest(resolved)), resolved, past)
+    known = Classified(*classified(jobs, None), None, past)
+    if not any(job.source.pixels or not job.source.suffix for job in known.having("to do")):
+        return known
+    resolved = resolve()
+    if not resolved.test_only:
+        return Classified(*classified(jobs, weights_digest(resolved)), resolved, past)
+    pending = replace(inputs.found, sources=[job.source for job in known.having("to do")])
+    renamed = _plan(pending, request, label=TEST_ONLY)
+    again = zip(*classified(renamed.jobs, weights_digest(resolved)), strict=True)
+    both = [
+        next(again) if status == "to do" else (job, status)
+        for job, status in zip(known.jobs, known.statuses, strict=True)
+    ]
+    return Classified([job for job, _ in both], [status for _, status in both], resolved, past)
+
+
+def _plan(found: Found, request: Request, label: str = PROTECTED) -> Plan:
+    """The plan, reduced to the request's shard."""
+    planned = plan(found, request.output, allow_lossy=request.output_options.allow_lossy, label=label)
+    shard = request.shard
+    if shard is None:
+        return planned
+    if planned.folder is None:
+        raise UsageError("`shard` needs an output folder or URL; add -o")
+    return replace(planned, jobs=[job for job in planned.jobs if shard.owns(job.source.place)])

@@ -1,107 +1,200 @@
-"""Classifies pictures as pending, finished or existing. Digests prove an output finished; other outputs are kept by default."""
+"""Classifies pictures as pending, finished, existing or in conflict. The ledger proves an output finished; others are kept by
+default."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
-from pca_protect.batch.journal import LedgerEntry
+from pca_protect.batch.bucket_ledger import RunPlan, planned_in
+from pca_protect.batch.ledger import Known, Ledger, tag_hash
 from pca_protect.batch.request import Existing
-from pca_protect.errors import UsageError
-from pca_protect.io.plan import Job, Plan
+from pca_protect.batch.store import Store, Stored, local_info, store_at
+from pca_protect.errors import PcaProtectError, UsageError
+from pca_protect.io.header import header_of, read_header
+from pca_protect.io.plan import Job, is_url
 
-JobStatus = Literal["to do", "finished", "exists"]
+JobStatus = Literal["to do", "finished", "exists", "failed"]
 _MAX_NAMED = 3
 _CHUNK = 1 << 20
 
 
-def classify(
-    planned: Plan,
-    journal: Mapping[str, Sequence[LedgerEntry]],
-    *,
-    existing: Existing,
-    config_digest: str,
-    weights_digest: Callable[[], str] | None,
-) -> list[JobStatus]:
-    """The status of every job of a plan.
+@dataclass(frozen=True)
+class Evidence:
+    """What earlier runs left, and what this run asks for.
 
-    A picture is finished if one line of the journal has the digests of its output, its input, the settings and the weights.
-
-    Args:
-        journal: lines by output, see `read_journal`.
-        existing: treatment of outputs that exist and are not finished.
+    Attributes:
+        store: of the outputs; None if they have no folder.
+        ledger: lines of earlier runs.
+        plans: of runs into a bucket that did not end.
+        listed: objects in the bucket by place; empty for a folder.
+        existing: see `Existing`.
         config_digest: digest of this run's settings.
-        weights_digest: returns the digest of this run's encoder; called only if the other digests match. None accepts any
-            encoder.
-
-    Raises:
-        UsageError: with `existing` "refuse", an output exists that this program did not write, or whose picture or settings
-            have changed.
+        weights_digest: returns the digest of this run's encoder; called only if all else matches. None accepts any encoder.
+        checksum: compare contents instead of sizes and tags.
+        marker: this run's outputs carry the marker.
+        on_checked: called after each picture with its number.
     """
+
+    store: Store | None
+    ledger: Ledger
+    existing: Existing
+    config_digest: str
+    weights_digest: Callable[[], str] | None
+    plans: Sequence[RunPlan] = ()
+    listed: Mapping[str, Stored] = field(default_factory=dict)
+    checksum: bool = False
+    marker: bool = True
+    on_checked: Callable[[int], None] | None = None
+
+
+def classify(jobs: Iterable[Job], evidence: Evidence) -> tuple[list[Job], list[JobStatus]]:
+    """The status of every job, and the jobs with permission to replace their output, or with their conflict.
+
+    A picture is finished if one line of the ledger has the digests of its output, its input, the settings and the weights. Sizes
+    and tags (modification times, ETags) that equal those of the line stand for digests. Inputs in a bucket are compared by size
+    and ETag, and outputs by size, since digests would require downloads.
+    """
+    classified: list[Job] = []
     statuses: list[JobStatus] = []
-    foreign: list[str] = []
-    changed: list[str] = []
-    other_settings: list[str] = []
-    for job in planned.jobs:
-        job_status: JobStatus = "to do"
-        if job.source.problem or not os.path.lexists(job.target):
-            pass
-        elif existing == "skip":
-            job_status = "exists"
-        else:
-            lines = journal.get(output_key(planned.folder, job), ())
-            output_digest = digest_of(job.target) if lines else ""
-            lines = [line for line in lines if line.output_sha256 == output_digest != ""]
-            input_digest = digest_of(job.source.path) if lines else ""
-            of_input = [line for line in lines if line.input_sha256 == input_digest]
-            of_config = [line for line in of_input if line.config_sha256 == config_digest]
-            if any(weights_digest is None or line.weights_sha256 == weights_digest() for line in of_config):
-                job_status = "finished"
-            elif not lines:
-                foreign.append(job.target)
-            elif not of_input:
-                changed.append(job.source.path)
-            else:
-                other_settings.append(job.source.path)
-        statuses.append(job_status)
-    if existing == "refuse":
-        _refuse(foreign, changed, other_settings)
-    return statuses
+    for number, job in enumerate(jobs, start=1):
+        done, status = _classified(job, evidence)
+        classified.append(done)
+        statuses.append(status)
+        if evidence.on_checked is not None:
+            evidence.on_checked(number)
+    return classified, statuses
 
 
-def output_key(folder: Path | None, job: Job) -> str:
-    """The name of a job's output in the journal; empty without an output folder."""
-    return Path(os.path.relpath(job.target, folder)).as_posix() if folder is not None else ""
+def refuse(jobs: Iterable[Job]) -> None:
+    """Raises:
+    UsageError: a job has a conflict; names up to three.
+    """
+    conflicts = [(_subject(job), job.conflict) for job in jobs if job.conflict]
+    if not conflicts:
+        return
+    subjects, problems = zip(*((one, conflict.removeprefix(f"{one}: ")) for one, conflict in conflicts), strict=True)
+    rest = len(conflicts) - _MAX_NAMED
+    if len(set(problems)) == 1 and all(subjects):
+        named = ", ".join(subjects[:_MAX_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+        raise UsageError(f"{named}: {problems[0]}")
+    more = f" (and {len(conflicts) - 1} more)" if len(conflicts) > 1 else ""
+    raise UsageError(f"{conflicts[0][1]}{more}")
+
+
+def output_key(folder: str | None, target: str) -> str:
+    """The name of an output in the ledger; empty without an output folder."""
+    if folder is None:
+        return ""
+    if is_url(folder):
+        return target.removeprefix(f"{folder}/")
+    return Path(target).relative_to(folder).as_posix()
 
 
 def digest_of(path: str) -> str:
-    """SHA-256 of a file in hex; empty if it cannot be read."""
+    """SHA-256 of a file or object in hex; empty if it cannot be read."""
     digest = hashlib.sha256()
     try:
+        if is_url(path):
+            digest.update(_read(path))
+            return digest.hexdigest()
         with Path(path).open("rb") as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
-    except OSError:
+    except (OSError, PcaProtectError):
         return ""
     return digest.hexdigest()
 
 
-def _refuse(foreign: list[str], changed: list[str], other_settings: list[str]) -> None:
-    remedy = "add `existing=overwrite` to protect again or `existing=skip` to keep the output"
-    if foreign:
-        exist = "exists" if len(foreign) == 1 else "exist"
-        raise UsageError(
-            f"{_abbreviated(foreign)}: {exist} already; add `existing=overwrite` or `existing=skip`, or choose another `output`"
-        )
-    if changed:
-        raise UsageError(f"{_abbreviated(changed)}: changed since protection; {remedy}")
-    if other_settings:
-        raise UsageError(f"{_abbreviated(other_settings)}: protected with other settings before; {remedy}")
+def _classified(job: Job, evidence: Evidence) -> tuple[Job, JobStatus]:
+    if job.problem:
+        return job, "failed"
+    target, stored = _existing(job, evidence)
+    if stored is None:
+        return job, "to do"
+    if evidence.existing == "skip":
+        return job, "exists"
+    key = output_key(evidence.store.root, target) if evidence.store is not None else ""
+    lines = [known for known in evidence.ledger.of(key) if _is_output(known, target, stored, evidence)]
+    of_input = [known for known in lines if _is_input(known, job, evidence)]
+    if any(_has_settings(evidence.ledger.settings_of(known), evidence) for known in of_input):
+        return job, "finished"
+    interrupted = [] if lines else _interrupted(target, key, evidence)
+    ours = bool(lines or interrupted)
+    repeated = any(_has_settings((plan.config_sha256, plan.weights_sha256), evidence) for plan in interrupted)
+    if repeated or evidence.existing == "overwrite" or (evidence.existing == "update" and ours):
+        return replace(job, replace=True), "to do"
+    conflict = f"{target}: exists already; add `existing=overwrite` or `existing=skip`, or choose another `output`"
+    if ours:
+        problem = "changed since protection" if lines and not of_input else "protected with other settings before"
+        remedy = "add `existing=update` to protect again or `existing=skip` to keep the output"
+        conflict = f"{job.source.path}: {problem}; {remedy}"
+    return replace(job, conflict=conflict), "failed"
 
 
-def _abbreviated(paths: list[str]) -> str:
-    rest = len(paths) - _MAX_NAMED
-    return ", ".join(paths[:_MAX_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+def _existing(job: Job, evidence: Evidence) -> tuple[str, Stored | None]:
+    """The path or URL of a job's output, and what is there."""
+    store = evidence.store
+    for target in job.candidates:
+        in_bucket = store is not None and not store.is_local
+        stored = evidence.listed.get(output_key(store.root, target)) if store and in_bucket else local_info(target)
+        if stored is not None:
+            return target, stored
+    return job.target, None
+
+
+def _is_output(known: Known, target: str, stored: Stored, evidence: Evidence) -> bool:
+    if known.output_bytes and known.output_bytes != stored.size_bytes:
+        return False
+    if not evidence.checksum:
+        if is_url(target):
+            return True
+        if known.output_tag and known.output_tag == tag_hash(stored.tag):
+            return True
+    return digest_of(target) == known.output_sha256.hex()
+
+
+def _is_input(known: Known, job: Job, evidence: Evidence) -> bool:
+    source = job.source
+    if not evidence.checksum:
+        if known.input_tag and (known.input_bytes, known.input_tag) == (source.size_bytes, tag_hash(source.tag)):
+            return True
+        if is_url(source.path):
+            return False
+    return digest_of(source.path) == known.input_sha256.hex()
+
+
+def _has_settings(settings: tuple[str, str], evidence: Evidence) -> bool:
+    config_digest, weights_digest = settings
+    if config_digest != evidence.config_digest:
+        return False
+    return evidence.weights_digest is None or weights_digest == evidence.weights_digest()
+
+
+def _interrupted(target: str, key: str, evidence: Evidence) -> list[RunPlan]:
+    """The unfinished plans with this output, if it carries the marker that this run's outputs have."""
+    plans = planned_in(evidence.plans, key)
+    return plans if plans and (not evidence.marker or _is_marked(target)) else []
+
+
+def _is_marked(target: str) -> bool:
+    try:
+        header = header_of(BytesIO(_read(target)), target) if is_url(target) else read_header(Path(target))
+    except PcaProtectError:
+        return False
+    return header is not None and header.ours
+
+
+def _read(url: str) -> bytes:
+    root, _, place = url.rpartition("/")
+    return store_at(root).read(place)
+
+
+def _subject(job: Job) -> str:
+    """The path or URL that the conflict begins with; empty if it is another."""
+    paths = (*job.candidates, job.source.path)
+    return next((path for path in paths if job.conflict.startswith(f"{path}: ")), "")

@@ -1,4 +1,4 @@
-"""Estimates the duration of a run by timing a few steps on a small picture with its encoder and settings."""
+"""Estimates the duration of a run by timing a few steps on two small pictures with its encoder and settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from pca_protect.io.plan import Job
 from pca_protect.protection import protect
 from pca_protect.surrogates.encoder import AnySurrogate
 
-_SIDE_PX = 256
+_SIDES_PX = (64, 256)
+"""The difference is the cost of pixels, the rest that of a picture of any size."""
 _STEPS = (1, 3)
 
 
@@ -41,10 +42,13 @@ class Pace:
     Attributes:
         seconds_per_step_and_pixel: per pixel given to the encoder.
         seconds_per_pixel: evaluation, once per picture.
+        seconds_per_step, seconds_per_picture: what a picture of no size would take.
     """
 
     seconds_per_step_and_pixel: float
     seconds_per_pixel: float
+    seconds_per_step: float = 0.0
+    seconds_per_picture: float = 0.0
 
     def seconds(self, width_px: int, height_px: int, config: ProtectConfig) -> float:
         """Seconds for one picture; 0 if its size is unknown."""
@@ -54,33 +58,43 @@ class Pace:
         encoded = len(tiles) * encoded_pixels(
             tiles[0], height_px, width_px, sizes(height_px, width_px, config.scales, longest_px=config.posted_px)
         )  # overlaps count once per window
-        return (
-            config.recipe.steps * self.seconds_per_step_and_pixel * encoded
-            + self.seconds_per_pixel * width_px * height_px
-        )
+        per_step = self.seconds_per_step + self.seconds_per_step_and_pixel * encoded
+        return config.recipe.steps * per_step + self.seconds_per_picture + self.seconds_per_pixel * width_px * height_px
 
 
 def measure_pace(config: ProtectConfig, *, surrogate: AnySurrogate, evaluate: bool = True) -> Pace:
-    """Time a few steps on a picture of noise; writes nothing.
+    """Time a few steps on pictures of noise; writes nothing.
 
     Args:
         evaluate: see `protect`.
 
     Raises:
-        PictureError, DeviceError: the noise picture cannot be protected.
+        PictureError, DeviceError: the noise pictures cannot be protected.
     """
-    noise = Picture(np.random.default_rng(0).integers(0, 256, (_SIDE_PX, _SIDE_PX, 3), dtype=np.uint8))
-    quick = replace(config, region=None, scales=("native",))  # regions and scales may not fit the small picture
+    quick = replace(config, region=None, scales=("native",))  # regions and scales may not fit the small pictures
 
-    def seconds(steps: int) -> float:
+    def seconds(side_px: int, steps: int) -> float:
+        noise = Picture(np.random.default_rng(0).integers(0, 256, (side_px, side_px, 3), dtype=np.uint8))
         started = time.perf_counter()
         protect(noise, replace(quick, steps=steps), surrogate=surrogate, evaluate=evaluate)
         return time.perf_counter() - started
 
-    seconds(_STEPS[0])  # warm-up
-    few, more = (seconds(steps) for steps in _STEPS)
-    per_step = max(more - few, 0.0) / (_STEPS[1] - _STEPS[0])
-    return Pace(per_step / _SIDE_PX**2, max(few - per_step, 0.0) / _SIDE_PX**2)
+    def per_step_and_rest(side_px: int) -> tuple[float, float]:
+        few, more = (seconds(side_px, steps) for steps in _STEPS)
+        per_step = max(more - few, 0.0) / (_STEPS[1] - _STEPS[0])
+        return per_step, max(few - _STEPS[0] * per_step, 0.0)
+
+    small_px, large_px = (side**2 for side in _SIDES_PX)
+    seconds(_SIDES_PX[1], _STEPS[0])  # warm-up
+    (small_step, small_rest), (large_step, large_rest) = map(per_step_and_rest, _SIDES_PX)
+    per_step_and_pixel = max(large_step - small_step, 0.0) / (large_px - small_px)
+    per_pixel = max(large_rest - small_rest, 0.0) / (large_px - small_px)
+    return Pace(
+        per_step_and_pixel,
+        per_pixel,
+        max(small_step - per_step_and_pixel * small_px, 0.0),
+        max(small_rest - per_pixel * small_px, 0.0),
+    )
 
 
 def estimate(jobs: Iterable[Job], config: ProtectConfig, *, surrogate: AnySurrogate, evaluate: bool = True) -> Estimate:

@@ -11,15 +11,16 @@ from pathlib import Path
 
 from pca_protect.batch.outcome import Failure
 from pca_protect.errors import UsageError
-from pca_protect.io.discover import Listed
 from pca_protect.io.plan import check_folder
+from pca_protect.io.source import Listed
 
 
-def read_list(path: Path) -> list[Listed]:
+def read_list(path: Path, *, null_separated: bool = False) -> list[Listed]:
     """Read a list of pictures, one per line: a path, or a JSON object with `input` and optionally `root`, see `Listed`.
 
     Args:
         path: the list; `-` is standard input.
+        null_separated: the list is of paths that end with a null byte, as `find -print0` writes it.
 
     Raises:
         UsageError: the list cannot be read, or a line is not a path.
@@ -28,6 +29,8 @@ def read_list(path: Path) -> list[Listed]:
         data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
     except OSError as error:
         raise UsageError(f"`from_file={path}`: cannot be read ({error.strerror}); check the name") from error
+    if null_separated:
+        return [Listed(os.fsdecode(name)) for name in data.split(b"\0") if name]
     listed = []
     for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         text = os.fsdecode(line.removesuffix(b"\r"))

@@ -105,7 +105,7 @@ def _text(image: Image.Image) -> tuple[Text, ...]:
 
 
 def _comments(image: Image.Image) -> tuple[Text, ...]:
-    """The comment of GIF and other formats."""
+    """The comment field of GIF and other formats."""
     comment = image.info.get("comment")
     if isinstance(comment, bytes):
         comment = comment.decode("utf-8", "replace")

@@ -27,7 +27,7 @@ KNOWN = "PNG, JPEG, WebP, GIF, TIFF, BMP, AVIF, HEIC, JPEG 2000 and others"
 PICTURE_SUFFIXES = frozenset(
     {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif",
      ".jp2", ".j2k", ".psd", ".tga", ".ico", ".jxl", ".jxr", ".exr", ".hdr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf",
-     ".raf", ".rw2", ".pef"}
+     ".raf", ".rw2", ".pef", ".ppm", ".pgm", ".pbm", ".pnm", ".pcx", ".qoi", ".dds"}
 )  # fmt: skip
 """Extensions of picture files, readable here or not. A file so named that cannot be read is a failure."""
 

@@ -13,7 +13,7 @@ from PIL import Image
 from pca_protect.errors import PictureError
 from pca_protect.io.containers import PNG_SIGNATURE
 from pca_protect.io.exif import software_of
-from pca_protect.io.formats import ANIMATED, DECODER_ERRORS, PAGED, PICTURE_SUFFIXES, damaged, open_image
+from pca_protect.io.formats import ANIMATED, DECODER_ERRORS, KNOWN, PAGED, PICTURE_SUFFIXES, damaged, open_image
 from pca_protect.io.limits import MAX_PIXELS, bomb, check_size, pillow_limited_to
 from pca_protect.io.marker import MARKER_KEY, SOFTWARE, is_marker
 from pca_protect.io.png import LARGEST_PROFILE
@@ -46,17 +46,19 @@ class Header:
 
 
 def read_header(path: Path, *, max_pixels: int = MAX_PIXELS) -> Header | None:
-    """Read the header of a picture file, recognised by content; None if no known format matches.
+    """Read the header of a picture file, recognised by content; None if no known format matches and its name is not a picture's.
 
     Raises:
-        PictureError: the file cannot be read, is empty although its name is a picture's, is of a picture format that cannot
-            be read here, or the picture is damaged, too small or too large.
+        PictureError: the file cannot be read, is no picture although its name is one's, is of a picture format that cannot be
+            read here, or the picture is damaged, too small or too large.
     """
     try:
         with path.open("rb") as file:
             header = header_of(file, str(path), max_pixels=max_pixels)
-            if header is None and path.suffix.lower() in PICTURE_SUFFIXES and file.seek(0, os.SEEK_END) == 0:
-                raise PictureError(f"{path}: is empty (0 bytes); copy or download it again")
+            if header is None and path.suffix.lower() in PICTURE_SUFFIXES:
+                if file.seek(0, os.SEEK_END) == 0:
+                    raise PictureError(f"{path}: is empty (0 bytes); copy or download it again")
+                raise PictureError(f"{path}: is not in a recognised image format ({KNOWN}); check the file")
             return header
     except OSError as error:
         raise PictureError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from error

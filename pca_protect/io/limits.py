@@ -51,8 +51,12 @@ def bomb(error: Image.DecompressionBombError, source: str, max_pixels: int) -> P
     return over_limit(f"{source}: {size}", max_pixels)
 
 
-def over_limit(what: str, max_pixels: int) -> PictureError:
-    return PictureError(f"{what} over the limit of {max_pixels / 1e6:g} megapixels; raise it with `max_pixels`")
+def over_limit(what: str, max_pixels: int) -> OverLimitError:
+    return OverLimitError(f"{what} over the limit of {max_pixels / 1e6:g} megapixels; raise it with `max_pixels`")
+
+
+class OverLimitError(PictureError):
+    """The picture has more pixels than the limit."""
 
 
 _LARGEST_CHUNK = 8 * 2**20

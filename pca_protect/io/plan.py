@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import unicodedata
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from pca_protect.errors import UsageError
-from pca_protect.io.discover import Found, Source, identity_of
+from pca_protect.io.discover import identity_of
+from pca_protect.io.name_case import ignores_case
+from pca_protect.io.source import Found, Source
 from pca_protect.io.write import output_format
 
 LONGEST_NAME = 255
@@ -22,55 +24,82 @@ PROTECTED = "protected"
 TEST_ONLY = "test-only"
 """Replaces `PROTECTED` if `auto` fell back to an embedded model, which protects against no real editor."""
 
+SUFFIXES = (".png", ".tiff")
+"""Possible suffixes of an output in an output folder."""
+
 _PICTURE_SUFFIXES = {".png", ".webp", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif"}
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A picture and the path of its output."""
+    """A picture and the path or URL of its output.
+
+    Attributes:
+        target: path or URL of the output; without its suffix if `source.suffix` is empty.
+        replace: permit replacing an existing output.
+        conflict: why the output cannot be written although the picture is not at fault; empty if it can.
+    """
 
     source: Source
     target: str
+    replace: bool = False
+    conflict: str = ""
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """All paths that the output may have. The content decides, if its suffix is unknown."""
+        return (self.target,) if self.source.suffix else tuple(self.target + suffix for suffix in SUFFIXES)
+
+    @property
+    def problem(self) -> str:
+        """Why the picture cannot be processed; empty if no reason is known."""
+        return self.source.problem or self.conflict
 
 
 @dataclass(frozen=True)
 class Plan:
     """Attributes:
     jobs: in the order of the inputs.
-    folder: the output folder; None if outputs go beside the originals or `-o` names one file.
+    folder: the output folder or URL; None if outputs go beside the originals or `-o` names one file.
     several: there are several pictures, or an input folder, pattern or list.
     """
 
     jobs: list[Job]
-    folder: Path | None
+    folder: str | None
     several: bool = True
 
 
-def plan(found: Found, output: Path | None, *, allow_lossy: bool = False, label: str = PROTECTED) -> Plan:
+def is_url(name: str | Path) -> bool:
+    """Whether a name has a URL scheme, such as `s3://`."""
+    scheme, separator, _ = str(name).partition("://")
+    return bool(separator) and len(scheme) > 1 and scheme.replace("+", "").isalnum()
+
+
+def plan(found: Found, output: str | Path | None, *, allow_lossy: bool = False, label: str = PROTECTED) -> Plan:
     """Pair every picture with its output path. Writes nothing, and does not check which outputs exist.
 
-    Without `output`, the path is `NAME.protected.png` beside the picture. In an output folder, that name is kept and the
-    tree of the input folder is mirrored. Otherwise `output` is the path for the single picture.
+    Without `output`, the path is `NAME.protected.png` beside the picture. In an output folder or URL, that name is kept and the
+    tree of the input folder is mirrored. Otherwise `output` is the path for the single picture. Jobs with the same output, and
+    jobs whose output is an input, get a `conflict`.
 
     Args:
         label: `PROTECTED` or `TEST_ONLY`.
 
     Raises:
-        UsageError: there is no picture, an input folder has no output folder, or an output would replace an input or
-            another output, is in a missing folder, or is lossy without permission.
+        UsageError: there is no picture, an input folder has no output folder, no output is free of conflicts, or an output is in
+            a missing folder, or is lossy without permission.
     """
     _require_pictures(found)
     folder = _output_folder(found, output, allow_lossy=allow_lossy)
     jobs = []
     for source in found.sources:
-        if output is not None and folder is None:
-            target = str(output)
-        else:
-            beside = Path(source.path).parent if folder is None else folder / Path(source.place).parent
-            target = str(beside / f"{Path(source.place).stem}.{label}{source.suffix}")
+        target = str(output) if output is not None and folder is None else _target(source, folder, label)
         jobs.append(Job(_checked(source, target), target))
-    jobs = list(_without_collisions(jobs))
-    _keep_originals(jobs)
+    jobs, conflicts = _resolve_collisions(jobs)
+    conflicts.update(_originals(jobs))
+    if conflicts and len(conflicts) == sum(not job.source.problem for job in jobs):
+        raise UsageError(next(iter(conflicts.values())))
+    jobs = [replace(job, conflict=conflicts.get(index, "")) for index, job in enumerate(jobs)]
     if folder is None:
         for parent in {Path(job.target).parent for job in jobs if not job.source.problem}:
             check_folder(parent)
@@ -99,14 +128,30 @@ def _require_pictures(found: Found) -> None:
     raise UsageError("no picture given; name one or more files or folders")
 
 
-def _output_folder(found: Found, output: Path | None, *, allow_lossy: bool) -> Path | None:
+def _target(source: Source, folder: str | None, label: str) -> str:
+    place = Path(source.place)
+    name = f"{place.stem}.{label}{source.suffix}"
+    if folder is None:
+        return str(Path(source.path).parent / name)
+    return f"{folder}/{(place.parent / name).as_posix()}" if is_url(folder) else str(Path(folder, place.parent, name))
+
+
+def _output_folder(found: Found, output: str | Path | None, *, allow_lossy: bool) -> str | None:
+    if output is not None and is_url(output):
+        return str(output).rstrip("/")
     if output is None:
+        for source in found.sources:
+            if is_url(source.path):
+                raise UsageError(f"{source.path}: is a URL, which needs an output folder or URL; add -o")
         if found.folders:
             raise UsageError(f"{found.folders[0]}: is a folder, which needs an output folder; add -o FOLDER")
         return None
+    if not str(output):
+        raise UsageError("-o is empty; name a file or a folder, or unset the variable")
+    output = Path(output)
     if output.is_dir():
         check_folder(output)
-        return output
+        return str(output)
     if not found.several:
         if len(found.sources) > 1:
             raise UsageError(f"-o {output}: several pictures need an existing folder; create it first")
@@ -121,7 +166,7 @@ def _output_folder(found: Found, output: Path | None, *, allow_lossy: bool) -> P
     existing = next(parent for parent in output.absolute().parents if parent.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise UsageError(f"-o {output}: cannot be created in {existing}; choose another folder")
-    return output
+    return str(output)
 
 
 def _checked(source: Source, target: str) -> Source:
@@ -135,50 +180,63 @@ def _checked(source: Source, target: str) -> Source:
     return replace(source, problem=f"{problem}shorten the picture's name by {excess} bytes")
 
 
-def _without_collisions(jobs: list[Job]) -> Iterator[Job]:
-    """Remove repeated pictures.
-
-    Raises:
-        UsageError: two pictures have the same output.
-    """
-    seen: dict[str, Job] = {}
-    folders: dict[Path, str] = {}
-    for job in jobs:
-        if job.source.problem:
-            yield job
-            continue
-        target = Path(job.target)
-        if target.parent not in folders:
-            folders[target.parent] = os.path.realpath(target.parent)
-        key = _normalised(f"{folders[target.parent]}{os.sep}{target.name}")
-        other = seen.setdefault(key, job)
-        if other is job:
-            yield job
-        elif not _same_file(other.source.path, job.source.path):
-            raise UsageError(
-                f"{other.source.path} and {job.source.path} would both be written to {job.target}; "
-                "rename one of them, or protect them in separate runs with different -o"
-            )
+def _resolve_collisions(jobs: list[Job]) -> tuple[list[Job], dict[int, str]]:
+    """The jobs without repeated pictures, and by index the conflicts of different pictures with the same output."""
+    kept: list[Job] = []
+    first: dict[str, int] = {}
+    conflicts: dict[int, str] = {}
+    for job, name in zip(jobs, _file_names(jobs), strict=True):
+        if not job.source.problem:
+            index = first.setdefault(name, len(kept))
+            if index < len(kept):
+                other = kept[index].source.path
+                if _same_file(other, job.source.path):
+                    continue
+                conflicts[len(kept)] = (
+                    f"{other} and {job.source.path} would both be written to {job.target}; "
+                    "rename one of them, or protect them in separate runs with different -o"
+                )
+                conflicts.setdefault(index, conflicts[len(kept)])
+        kept.append(job)
+    return kept, conflicts
 
 
-def _normalised(path: str) -> str:
-    """Normalise a path so that names of one file on this system's default file system are equal."""
-    if sys.platform == "darwin":
-        return unicodedata.normalize("NFC", path).casefold()
-    return os.path.normcase(path)
+def _file_names(jobs: list[Job]) -> list[str]:
+    """The targets, spelled so that names of one file are equal. A disk is asked about case if names differ in nothing else."""
+
+    @cache
+    def folder_of(parent: str) -> str:
+        return parent if is_url(parent) else os.path.realpath(parent)
+
+    @cache
+    def folds(parent: str) -> bool:
+        return not is_url(parent) and ignores_case(Path(parent))
+
+    split = [os.path.split(job.target) for job in jobs]
+    exact = [f"{folder_of(parent)}/{name}" for parent, name in split]
+    folded = [unicodedata.normalize("NFC", name).casefold() for name in exact]
+    spellings: dict[str, set[str]] = {}
+    for name, key in zip(exact, folded, strict=True):
+        spellings.setdefault(key, set()).add(name)
+    return [
+        key if len(spellings[key]) > 1 and folds(parent) else name
+        for name, key, (parent, _) in zip(exact, folded, split, strict=True)
+    ]
 
 
-def _keep_originals(jobs: list[Job]) -> None:
-    existing_targets = [(job, identity) for job in jobs if (identity := identity_of(job.target)) is not None]
-    if not existing_targets:
-        return
-    originals = {identity_of(job.source.path) for job in jobs}
-    for job, identity in existing_targets:
-        if identity in originals:
-            raise UsageError(
-                f"-o {job.target}: is one of the pictures to protect, and originals are never replaced; "
-                "choose another name"
-            )
+def _originals(jobs: list[Job]) -> dict[int, str]:
+    """Conflicts of outputs that are inputs, by index."""
+    existing = [(index, identity_of(job.target)) for index, job in enumerate(jobs) if not is_url(job.target)]
+    existing = [(index, identity) for index, identity in existing if identity is not None]
+    originals = {identity_of(job.source.path) for job in jobs} if existing else set()
+    return {
+        index: (
+            f"-o {jobs[index].target}: is one of the pictures to protect, and originals are never replaced; "
+            "choose another name"
+        )
+        for index, identity in existing
+        if identity in originals
+    }
 
 
 def _same_file(first: str, second: str) -> bool:

@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import os
-import struct
 import subprocess
-import sys
-import time
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import ROOT, smooth_picture
+from conftest import smooth_picture
 from folders import Recorder, outputs, put_pictures
 from PIL import Image
 from small_disk import small_disk
 
-from pca_protect.batch import work as work_module
-from pca_protect.batch.journal import read_journal
+from pca_protect.batch import worker as worker_module
+from pca_protect.batch.ledger import read_ledger
 from pca_protect.batch.listing import read_list
-from pca_protect.batch.outcome import Failure, Outcome
-from pca_protect.batch.output_lock import output_lock, state_of
+from pca_protect.batch.outcome import Outcome, Summary
+from pca_protect.batch.output_lock import output_lock
 from pca_protect.batch.output_options import OutputOptions
-from pca_protect.batch.pipeline import Stages, group_by_size, run_pipeline
-from pca_protect.batch.request import Request
-from pca_protect.batch.run import preview, run
+from pca_protect.batch.preview import preview
+from pca_protect.batch.request import Request, Shard
+from pca_protect.batch.run import run
+from pca_protect.batch.store import Store
 from pca_protect.config import ProtectConfig
-from pca_protect.errors import Cancelled, DeviceError, ModelError, PictureError, UsageError
-from pca_protect.io.discover import Source
-from pca_protect.io.picture import Picture
-from pca_protect.io.plan import Job
+from pca_protect.errors import ModelError, UsageError
 from pca_protect.io.read import read_picture
 
 
@@ -69,8 +60,8 @@ def test_a_folder_is_mirrored_and_resumed(tmp_path: Path, photos: Path, config: 
             saved = read_picture(Path(str(outcome.record.output)))
             assert saved.digest == outcome.record.output_sha256
             assert 0 < outcome.record.max_change_levels <= config.budget_levels
-    (line,) = read_journal(state_of(out).folder)["deeper/002.protected.png"]
-    assert line.input == "deeper/002.png"
+    (known,) = read_ledger(Store(str(out))).of("deeper/002.protected.png")
+    assert known.output_sha256.hex() == read_picture(out / "deeper/002.protected.png").digest
     (again,) = read_list(errors)
     assert (again.path, again.root) == (str(photos / "broken.png"), str(photos))
 
@@ -105,12 +96,95 @@ def test_what_changed_since_is_refused_before_any_work(tmp_path: Path, photos: P
 
 
 def test_files_of_others_are_never_replaced(tmp_path: Path, photos: Path, config: ProtectConfig):
+    """One of them does not stop the others, unless the request is strict or nothing else is to do."""
     out = tmp_path / "out"
     out.mkdir()
     (out / "000.protected.png").write_bytes(b"someone's")
-    with pytest.raises(UsageError, match="exists already"):
-        run(ask(photos, output=out), config, Recorder())
+    request = ask(photos, output=out)
+    with pytest.raises(UsageError, match=r"000\.protected\.png: exists already"):
+        run(replace(request, strict=True), config, Recorder())
     assert outputs(out) == {"000.protected.png": b"someone's"}
+    for existing in ("refuse", "update"):
+        with pytest.raises(UsageError, match="exists already"):
+            run(replace(request, names=(str(photos / "000.png"),), existing=existing), config, Recorder())
+    summary = run(request, config, Recorder())
+    assert (summary.protected, len(summary.failures), summary.total) == (5, 1, 6)
+    assert "exists already" in summary.failures[0].error
+    with pytest.raises(UsageError, match="exists already"):
+        run(request, config, Recorder())
+    assert outputs(out)["000.protected.png"] == b"someone's"
+
+
+def test_update_makes_again_what_changed(tmp_path: Path, photos: Path, config: ProtectConfig):
+    request = ask(photos, output=tmp_path / "out", existing="update")
+    assert run(request, config, Recorder()).protected == 6
+    before = outputs(tmp_path / "out")
+    smooth_picture(16, 24, seed=99).save(photos / "000.png")
+    (tmp_path / "out" / "001.protected.png").write_bytes(b"someone's")
+    summary = run(request, config, Recorder())
+    assert (summary.protected, summary.finished, len(summary.failures)) == (1, 4, 1)
+    after = outputs(tmp_path / "out")
+    assert {place for place in before if before[place] != after[place]} == {"000.protected.png", "001.protected.png"}
+    assert after["001.protected.png"] == b"someone's"
+    assert run(request, replace(config, seed=1), Recorder()).protected == 5
+
+
+def test_two_pictures_with_one_output_fail_and_the_others_go_on(tmp_path: Path, photos: Path, config: ProtectConfig):
+    smooth_picture(16, 24).save(photos / "000.jpg")
+    request = ask(photos, output=tmp_path / "out")
+    summary = run(request, config, Recorder())
+    assert (summary.protected, len(summary.failures), summary.total) == (5, 2, 7)
+    assert all("would both be written" in failure.error for failure in summary.failures)
+    with pytest.raises(UsageError, match="would both be written"):
+        run(replace(request, strict=True), config, Recorder())
+
+
+def test_the_failures_that_are_allowed_are_limited(tmp_path: Path, photos: Path, config: ProtectConfig):
+    for name in ("002.png", "005.png"):
+        (photos / "deeper" / name).write_bytes(b"no picture")
+    for number in range(100, 140):
+        smooth_picture(16, 24, seed=number).save(photos / "deeper" / f"{number}.png")
+    observer = Recorder()
+    summary = run(ask(photos, output=tmp_path / "out", max_failures=2), config, observer)
+    assert (len(summary.failures), summary.exit_code) == (2, 1)
+    assert "`max_failures=2`" in summary.stopped
+    assert summary.left > 20
+    assert summary.total == 46
+    assert len(outputs(tmp_path / "out")) == summary.protected
+
+
+def test_two_shards_at_once_make_what_one_run_makes(tmp_path: Path, config: ProtectConfig):
+    photos = put_pictures(tmp_path / "photos", 9)
+    shards = [ask(photos, output=tmp_path / "out", shard=Shard(index, 2)) for index in (1, 2)]
+
+    class Other(Recorder):
+        """Runs the second shard in the middle of the first."""
+
+        def done(self, outcome: Outcome) -> None:
+            super().done(outcome)
+            if len(self.outcomes) == 1:
+                summaries.append(run(shards[1], config, Recorder()))
+                with pytest.raises(UsageError, match="is in use by another run"):
+                    run(ask(photos, output=tmp_path / "out"), config, Recorder())
+
+    summaries: list[Summary] = []
+    summaries.append(run(shards[0], config, Other()))
+    assert sum(summary.protected for summary in summaries) == sum(summary.total for summary in summaries) == 9
+    assert all(summary.protected for summary in summaries)
+    run(ask(photos, output=tmp_path / "whole"), config, Recorder())
+    assert outputs(tmp_path / "out") == outputs(tmp_path / "whole")
+    assert run(ask(photos, output=tmp_path / "out"), config, Recorder()).finished == 9
+
+
+def test_what_is_skipped_is_told(tmp_path: Path, photos: Path, config: ProtectConfig):
+    request = ask(photos, output=tmp_path / "out")
+    run(request, config, Recorder())
+    observer = Recorder()
+    run(request, config, observer)
+    assert [reason for _, reason in observer.skips] == ["finished"] * 6
+    observer = Recorder()
+    assert run(replace(request, existing="skip"), config, observer).skipped == 6
+    assert [reason for _, reason in observer.skips] == ["exists"] * 6
 
 
 def test_a_preview_changes_nothing_and_loads_nothing(tmp_path: Path, photos: Path, config: ProtectConfig):
@@ -196,141 +270,6 @@ def test_a_full_disk_ends_the_run_and_the_rest_is_done_later(tmp_path: Path, con
         assert outputs(disk / "out") == outputs(tmp_path / "out")
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="forking is a POSIX thing")
-def test_twenty_kills_change_nothing(tmp_path: Path, config: ProtectConfig):
-    photos = put_pictures(tmp_path / "photos", 200)
-
-    def attempt(kills: int, longest_seconds: float, output: str) -> tuple[float, list[int]]:
-        program = [
-            sys.executable,
-            str(ROOT / "tests" / "kill_program.py"),
-            str(kills),
-            str(longest_seconds),
-            "0",
-            output,
-        ]
-        arguments = ["photos", "-r", "--vae", config.vae, "--steps", "1", "--preset", "paper"]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [*program, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False, env=environment
-        )
-        assert done.returncode == 0, done.stderr
-        result = json.loads(done.stdout)
-        assert result["exit_code"] == 0, done.stderr
-        return result["seconds"], result["lines"]
-
-    seconds, _ = attempt(0, 0, "whole")
-    _, lines = attempt(20, seconds / 7, "killed")
-    assert len({number for number in lines if 0 < number < 200}) >= 5, f"killed at the wrong moments: {lines}"
-    whole = outputs(tmp_path / "whole")
-    assert len(whole) == len(outputs(photos)) == 200
-    assert outputs(tmp_path / "killed") == whole
-    assert list((tmp_path / "killed" / ".pca_protect" / "tmp").iterdir()) == []
-
-
-# The pipeline alone, with stages that are easy to steer.
-
-
-def jobs(number: int, size: tuple[int, int] = (16, 24)) -> list[Job]:
-    return [Job(Source(f"{index}.png", "", f"{index}.png", ".png", *size), f"{index}.out") for index in range(number)]
-
-
-def blank(job: Job) -> Picture:
-    return Picture(np.zeros((24, 16, 3), np.uint8), source=job.source.path)
-
-
-def stages(**values: object) -> Stages:
-    def echo(pictures: Sequence[tuple[Job, Picture]]) -> list[object]:
-        return [SimpleNamespace(source=picture.source) for _, picture in pictures]
-
-    given = {"read": blank, "together": lambda job: 1, "optimise": echo, "write": lambda job, protected: protected}
-    return Stages(**{**given, **values})
-
-
-def test_order_is_kept_and_each_fails_for_itself():
-    def read(job: Job) -> Picture:
-        if job.target == "3.out":
-            raise PictureError("3.png: is bad")
-        if job.target == "5.out":
-            raise MemoryError
-        return blank(job)
-
-    def write(job: Job, protected: object) -> object:
-        if job.target == "6.out":
-            raise OSError(5, "Input/output error", "6.out")
-        return protected
-
-    seen: list[Outcome] = []
-    run_pipeline(jobs(9), stages(read=read, write=write), seen.append)
-    assert [outcome.job.target for outcome in seen] == [f"{index}.out" for index in range(9)]
-    failed = {outcome.job.target: outcome.failure.error for outcome in seen if outcome.failure}
-    assert failed["3.out"] == "3.png: is bad"
-    assert "more memory" in failed["5.out"]
-    assert "Input/output error" in failed["6.out"]
-    assert len(failed) == 3
-
-
-def test_pictures_of_one_size_go_together():
-    mixed = [job for pair in zip(jobs(200), jobs(200, (8, 8)), strict=True) for job in pair]
-    groups = list(group_by_size(mixed, lambda job: 8))
-    assert sorted(job.source.path + str(job.source.width_px) for group in groups for job in group) == sorted(
-        job.source.path + str(job.source.width_px) for job in mixed
-    )
-    assert all(len(group) == 8 and len({job.source.width_px for job in group}) == 1 for group in groups)
-    looked_at: list[int] = []
-
-    def all_different() -> Iterator[Job]:
-        for index, job in enumerate(jobs(500)):
-            looked_at.append(index)
-            yield Job(replace(job.source, width_px=index), job.target)
-
-    for index, group in enumerate(group_by_size(all_different(), lambda job: 8)):
-        assert [job.source.width_px for job in group] == [index]
-        assert len(looked_at) <= index + 64
-
-
-def test_a_bad_picture_does_not_take_its_batch_along():
-    sizes: list[int] = []
-
-    def optimise(pictures: Sequence[tuple[Job, Picture]]) -> list[object]:
-        sizes.append(len(pictures))
-        if any(job.target == "2.out" for job, _ in pictures):
-            raise PictureError("2.png: does not fit")
-        return [object() for _ in pictures]
-
-    seen: list[Outcome] = []
-    run_pipeline(jobs(8), stages(together=lambda job: 4, optimise=optimise), seen.append)
-    assert sizes == [4, 1, 1, 1, 1, 4]
-    assert [outcome.failure for outcome in seen if outcome.failure] == [Failure("2.png", "", "2.png: does not fit")]
-
-
-def test_a_rotated_picture_leaves_its_batch():
-    def read(job: Job) -> Picture:
-        shape = (16, 24, 3) if job.target == "1.out" else (24, 16, 3)
-        return Picture(np.zeros(shape, np.uint8))
-
-    shapes: list[set[int]] = []
-
-    def optimise(pictures: Sequence[tuple[Job, Picture]]) -> list[object]:
-        shapes.append({picture.width for _, picture in pictures})
-        return [object() for _ in pictures]
-
-    run_pipeline(jobs(4), stages(together=lambda job: 4, read=read, optimise=optimise), lambda outcome: None)
-    assert shapes == [{16}, {24}]
-
-
-def test_what_was_optimised_is_written_even_if_the_run_breaks_off():
-    def optimise(pictures: Sequence[tuple[Job, Picture]]) -> list[object]:
-        if pictures[0][0].target == "3.out":
-            raise DeviceError("gone")
-        return [object()]
-
-    seen: list[Outcome] = []
-    with pytest.raises(DeviceError, match="gone"):
-        run_pipeline(jobs(9), stages(optimise=optimise), seen.append)
-    assert [outcome.job.target for outcome in seen] == ["0.out", "1.out", "2.out"]
-
-
 class _Interrupted(SystemExit):
     pass
 
@@ -338,7 +277,7 @@ class _Interrupted(SystemExit):
 def test_an_interrupt_goes_through_and_says_what_is_done(
     tmp_path: Path, photos: Path, config: ProtectConfig, monkeypatch: pytest.MonkeyPatch
 ):
-    real, calls = work_module.protect_batch, []
+    real, calls = worker_module.protect_batch, []
 
     def interrupted(*arguments: object, **values: object) -> object:
         calls.append(1)
@@ -346,73 +285,12 @@ def test_an_interrupt_goes_through_and_says_what_is_done(
             raise _Interrupted(130)
         return real(*arguments, **values)
 
-    monkeypatch.setattr(work_module, "protect_batch", interrupted)
+    monkeypatch.setattr(worker_module, "protect_batch", interrupted)
     observer = Recorder()
     with pytest.raises(_Interrupted):
         run(ask(photos, output=tmp_path / "out"), config, observer)
     (summary,) = observer.summaries
     assert (summary.protected, summary.left) == (2, 4)
     assert len(outputs(tmp_path / "out")) == 2
-    monkeypatch.setattr(work_module, "protect_batch", real)
+    monkeypatch.setattr(worker_module, "protect_batch", real)
     assert run(ask(photos, output=tmp_path / "out"), config, Recorder()).finished == 2
-
-
-def test_only_a_few_pictures_are_in_memory_at_once():
-    alive = [0]
-    most = [0]
-
-    def read(job: Job) -> Picture:
-        alive[0] += 1
-        most[0] = max(most[0], alive[0])
-        return blank(job)
-
-    def write(job: Job, protected: object) -> object:
-        alive[0] -= 1
-        return protected
-
-    run_pipeline(jobs(300), stages(read=read, write=write), lambda outcome: None)
-    assert most[0] <= 8
-
-
-@pytest.mark.parametrize(("side_px", "most"), [(100, 3), (6000, 2)])
-def test_of_large_pictures_fewer_are_in_memory(side_px: int, most: int):
-    """Read, and not yet given up by the optimiser: the one in hand and those that wait."""
-    held, seen = [0], []
-
-    def read(job: Job) -> Picture:
-        held[0] += 1
-        return blank(job)
-
-    def optimise(pictures: Sequence[tuple[Job, Picture]]) -> list[object]:
-        time.sleep(0.02)  # the reader gets as far as it may
-        seen.append(held[0])
-        held[0] -= 1
-        raise PictureError("enough")
-
-    run_pipeline(jobs(8, (side_px, side_px)), stages(read=read, optimise=optimise), lambda outcome: None)
-    assert len(seen) == 8
-    assert max(seen) == most
-
-
-@pytest.mark.parametrize("error", [UsageError("means nothing"), Cancelled("enough"), ModelError("is not there")])
-def test_what_is_not_a_pictures_fault_ends_the_run(error: Exception):
-    def optimise(pictures: Sequence[tuple[Job, Picture]]) -> list[object]:
-        raise error
-
-    with pytest.raises(type(error)):
-        run_pipeline(jobs(3), stages(optimise=optimise), lambda outcome: None)
-
-
-def test_a_surprise_is_one_pictures_alone():
-    def read(job: Job) -> Picture:
-        if job.target == "1.out":
-            raise struct.error("of some decoder")
-        return blank(job)
-
-    seen: list[Outcome] = []
-    run_pipeline(jobs(3), stages(read=read), seen.append)
-    assert [outcome.failure is None for outcome in seen] == [True, False, True]
-    assert seen[1].failure is not None
-    assert (
-        seen[1].failure.error == "1.png: cannot be read (error: of some decoder); please report this with the picture"
-    )

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from pca_protect import UsageError, __version__
 from pca_protect.cli import console
 from pca_protect.cli.main import protect_app
-from pca_protect.cli.run_output import _Bar
+from pca_protect.cli.progress import Bar
 from pca_protect.modes import MODES
 
 
@@ -47,7 +47,12 @@ def test_protects_several_pictures_and_survives_a_bad_one(tmp_path: Path, photo:
         "run", "photo.png", "bad.png", "second.webp", "--vae", "pocket", "--steps", 2, "--json", cwd=tmp_path
     )
     assert done.returncode == 1
-    first, bad, second = map(json.loads, done.stdout.splitlines())
+    first, bad, second, last = map(json.loads, done.stdout.splitlines())
+    assert {name: last["summary"][name] for name in ("protected", "failed", "total")} == {
+        "protected": 2,
+        "failed": 1,
+        "total": 3,
+    }
     assert (first["output"], second["output"]) == ("photo.protected.png", "second.protected.png")
     assert bad["input"] == "bad.png"
     assert "recognised image format" in bad["error"]
@@ -229,7 +234,7 @@ def test_odd_names_are_one_line_each(tmp_path: Path, tiny_folder: Path, monkeypa
     assert "in/new\\nline.png -> out/new\\nline.protected.png" in planned.stdout.splitlines()
     assert "4 pictures, 0.00154 megapixels: about 1 s" in planned.stderr
     done = run("--json")
-    lines = list(map(json.loads, done.stdout.splitlines()))
+    *lines, _ = map(json.loads, done.stdout.splitlines())
     assert {line["input"] for line in lines} == {f"in/{name}" for name in (*names, "bad\nname.png")}
     assert [line for line in done.stderr.splitlines() if line.startswith("error: in/bad\\nname.png: is truncated")]
     assert "\x1b" not in done.stderr + done.stdout
@@ -286,7 +291,7 @@ def test_the_bar_counts_pictures_and_keeps_results_on_stdout(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal, as far as rich is concerned
-    bar = _Bar(shown=True)
+    bar = Bar(shown=True)
     bar.begin(3)
     bar.picture("new\nline.png")
     bar.step(1, 2, 5.0)

@@ -191,7 +191,7 @@ def test_planning_of_folders_is_measured(tmp_path: Path):
         (["check", "--images", "IMAGES", "--reference"], "needs --source"),
         (["scales", "--images", "IMAGES", "--pictures", "0"], "must be 1 or more"),
         (["grid", "--images", "IMAGES", "--steps", "0"], "steps 0"),
-        (["cost", "--what", "power"], "choose from time, memory, scale, folders"),
+        (["cost", "--what", "power"], "choose from time, step, memory, scale, folders"),
         (["cost", "--what", "memory"], "give a folder with --images"),
     ],
 )

@@ -10,9 +10,11 @@ import pytest
 from conftest import smooth_picture
 
 from pca_protect.errors import UsageError
-from pca_protect.io.discover import Found, Listed, discover
+from pca_protect.io.discover import discover
+from pca_protect.io.filters import Filter
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import from_pil
+from pca_protect.io.source import Found, Listed
 from pca_protect.io.write import encode_picture
 
 NOTE = '{"version": "1", "mode": "diffusion", "vae": "pocket", "budget_levels": 16, "warnings": []}'
@@ -40,9 +42,12 @@ def test_content_decides_what_is_a_picture(tmp_path: Path):
     put(tmp_path / ".folder" / "photo.png")
     (tmp_path / "text.png").write_text("hello")
     (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "newer.jxl").write_bytes(b"hello" * 10)
+    (tmp_path / "notes.md").write_text("hello")
     found = discover([str(tmp_path)], recursive=True)
-    assert set(places(found)) - {"empty.png"} == {"no extension", "photo.txt"}
-    assert found.not_pictures >= 1
+    named_as_pictures = {"text.png", "empty.png", "newer.jxl"}
+    assert set(places(found)) == {"no extension", "photo.txt"} | named_as_pictures
+    assert (found.listed, found.not_pictures, found.hidden) == (8, 1, 2)
     assert "not in a recognised image format" in " ".join(found.messages())
     assert {(source.width_px, source.height_px) for source in found.sources if source.place == "photo.txt"} == {
         (16, 24)
@@ -102,7 +107,9 @@ def test_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert sorted(places(found)) == ["b/y.png", "x.png"]
     assert found.several
     assert {source.root for source in found.sources} == {"a"}
-    assert places(discover(["a/*"])) == ["b/y.png", "x.png"]  # a folder that matches is a folder that was given
+    assert places(discover(["a/*"])) == ["x.png", "b/y.png"]  # a folder that matches is a folder that was given
+    assert places(discover(["a/*.png", "a/b/*.png"])) == ["x.png", "y.png"]
+    assert places(discover(["a/*"], wanted=Filter(exclude=("b",)))) == ["x.png"]
     assert sorted(places(discover([str(tmp_path / "*" / "*.png")]))) == ["a/x.png"]
     with pytest.raises(UsageError, match="matches nothing"):
         discover(["b/*.png"])
@@ -132,10 +139,47 @@ def test_odd_names(tmp_path: Path):
     assert sorted(map(os.fsencode, places(discover([str(tmp_path)])))) == sorted(names)
 
 
+def test_what_is_named_as_a_picture_fails_by_name(tmp_path: Path):
+    (tmp_path / "text.png").write_text("hello")
+    (tmp_path / "empty.png").touch()
+    found = discover([str(tmp_path)])
+    assert (places(found), found.not_pictures) == (["empty.png", "text.png"], 0)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes are a POSIX thing")
 def test_pipes_are_not_waited_for(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe.png")
-    assert discover([str(tmp_path)]).not_pictures == 1
+    (source,) = discover([str(tmp_path)]).sources
+    assert "is a pipe, a socket or a device" in source.problem
+
+
+def test_patterns_follow_no_loops(tmp_path: Path):
+    """Two links to their own folder have 2^40 paths."""
+    put(tmp_path / "photos" / "a.png")
+    for name in ("loop", "twin"):
+        (tmp_path / "photos" / name).symlink_to(tmp_path / "photos", target_is_directory=True)
+    assert places(discover([str(tmp_path / "photos" / "**" / "*.png")])) == ["a.png"]
+
+
+def test_filters(tmp_path: Path):
+    for place in ("a.png", "b.jpg", "raw/c.png", "raw/deep/d.png", "e/raw.png", "e/f.png"):
+        put(tmp_path / place)
+
+    def found(include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> set[str]:
+        result = discover([str(tmp_path)], recursive=True, wanted=Filter(include, exclude))
+        assert result.listed == len(result.sources) + result.excluded
+        return {Path(place).as_posix() for place in places(result)}
+
+    assert found(include=("*.png",)) == {"a.png", "raw/c.png", "raw/deep/d.png", "e/raw.png", "e/f.png"}
+    assert found(exclude=("raw",)) == {"a.png", "b.jpg", "e/raw.png", "e/f.png"}
+    assert found(include=("*.png",), exclude=("raw/deep", "e/f.*")) == {"a.png", "raw/c.png", "e/raw.png"}
+    assert found(include=("**/deep/*",)) == {"raw/deep/d.png"}
+    assert places(discover([str(tmp_path / "b.jpg")], wanted=Filter(("*.png",)))) == ["b.jpg"], "was named"
+
+
+def test_empty_names_are_refused():
+    with pytest.raises(UsageError, match="an input is empty"):
+        discover([""])
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read anything")

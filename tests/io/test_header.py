@@ -85,10 +85,12 @@ def test_someone_elses_software_is_not_ours(tmp_path: Path):
         b"RIFF\x24\0\0\0WAVEfmt ", b"\0\0\0\x18ftypmp42\0\0\0\0isommp42",
     ],
 )  # fmt: skip
-def test_what_is_no_picture_is_none(tmp_path: Path, data: bytes):
-    path = tmp_path / "photo.jpg"
-    path.write_bytes(data)
-    assert read_header(path) is None
+def test_what_is_no_picture_is_none_unless_its_name_is_one(tmp_path: Path, data: bytes):
+    (tmp_path / "file").write_bytes(data)
+    assert read_header(tmp_path / "file") is None
+    (tmp_path / "photo.JPG").write_bytes(data)
+    with pytest.raises(PictureError, match=r"photo\.JPG: is not in a recognised image format"):
+        read_header(tmp_path / "photo.JPG")
 
 
 def test_damaged_too_large_and_unreadable_are_said(tmp_path: Path):

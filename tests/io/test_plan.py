@@ -12,12 +12,13 @@ from small_disk import small_disk
 
 from pca_protect.errors import UsageError
 from pca_protect.io.discover import discover
-from pca_protect.io.plan import Plan, plan
+from pca_protect.io.plan import Plan, is_url, plan
 from pca_protect.io.write import output_format
 
 
-def planned(*names: Path | str, output: Path | None = None, recursive: bool = False) -> Plan:
-    return plan(discover([str(name) for name in names], recursive=recursive, output=output), output)
+def planned(*names: Path | str, output: Path | str | None = None, recursive: bool = False) -> Plan:
+    folder = output if isinstance(output, Path) else None
+    return plan(discover([str(name) for name in names], recursive=recursive, output=folder), output)
 
 
 def tree(folder: Path) -> list[str]:
@@ -37,7 +38,7 @@ def test_outputs_in_a_folder(tmp_path: Path, photo: Path):
     smooth_picture(16, 16).save(other)
     found = planned(photo, other, output=folder)
     assert [Path(job.target).name for job in found.jobs] == ["photo.protected.png", "other.protected.png"]
-    assert found.folder == folder
+    assert found.folder == str(folder)
 
 
 def test_folders_and_patterns_are_mirrored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -104,6 +105,27 @@ def test_refuses_two_pictures_with_one_output(tmp_path: Path):
         planned(*pictures, output=tmp_path / "out.png")
 
 
+def test_a_collision_leaves_the_other_pictures(tmp_path: Path):
+    for name in ("a.png", "a.jpg", "b.png"):
+        smooth_picture(16, 16).save(tmp_path / name)
+    jobs = planned(tmp_path, output=tmp_path / "out").jobs
+    assert [bool(job.conflict) for job in jobs] == [True, True, False]
+    with pytest.raises(UsageError, match="-o is empty"):
+        planned(tmp_path / "b.png", output="")
+
+
+def test_outputs_in_a_bucket(tmp_path: Path, photo: Path):
+    (job,) = planned(photo, output="s3://bucket/out/").jobs
+    assert job.target == "s3://bucket/out/photo.protected.png"
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"), [("s3://a/b", True), ("gs://a", True), ("/a/b", False), ("a:b/c.png", False), ("C://x", False)]
+)
+def test_urls(name: str, answer: bool):
+    assert is_url(name) is answer
+
+
 def test_nothing_to_protect_says_what_there_was(tmp_path: Path):
     (tmp_path / "notes.txt").write_text("hello")
     (tmp_path / "deeper").mkdir()
@@ -148,3 +170,25 @@ def test_a_read_only_folder_is_refused(tmp_path: Path, photo: Path):
     folder.mkdir(mode=0o500)
     with pytest.raises(UsageError, match="cannot be written to"):
         planned(photo, output=folder)
+
+
+def test_names_that_differ_in_case_collide_where_the_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "in").mkdir()
+    for name in ("IMG.jpg", "img.jpg", "other.jpg"):
+        smooth_picture(16, 16).save(tmp_path / "in" / name)
+    if len(list((tmp_path / "in").iterdir())) < 3:
+        pytest.skip("this disk has one file of the two")
+    asked: list[Path] = []
+
+    def answer(folder: Path) -> bool:
+        asked.append(folder)
+        return is_exfat
+
+    monkeypatch.setattr("pca_protect.io.plan.ignores_case", answer)
+    for is_exfat in (False, True):
+        jobs = planned(tmp_path / "in", output=tmp_path / "out").jobs
+        assert [bool(job.conflict) for job in jobs] == [is_exfat, is_exfat, False]
+    assert asked == [tmp_path / "out"] * 2
+    asked.clear()
+    planned(tmp_path / "in" / "other.jpg")
+    assert asked == [], "nothing differs in case alone"

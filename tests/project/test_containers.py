@@ -56,10 +56,11 @@ def test_what_the_wheel_is_made_of_is_copied():
     assert {path.rstrip("/") for path in COPIED} == folders | files
 
 
-def test_port_is_the_program_s():
+def test_ports_are_the_program_s():
+    from pca_protect.cli.serve import PORT as API_PORT
     from pca_protect.cli.ui import PORT
 
-    assert f"\nEXPOSE {PORT}\n" in FILE
+    assert f"\nEXPOSE {PORT} {API_PORT}\n" in FILE
     assert f"-p 127.0.0.1:{PORT}:{PORT}" in (ROOT / "docs" / "containers.md").read_text()
 
 

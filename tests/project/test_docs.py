@@ -30,7 +30,6 @@ from pca_protect.cli.main import app, protect_app
 from pca_protect.config import PRESETS
 
 NOT_RUN = {
-    "accelerate config": "asks questions",
     "cd": "moves the reader, not the program",
     "docker": "needs a container engine",
     "git": "fetches this repository",
@@ -40,8 +39,8 @@ NOT_RUN = {
 }
 """Beginnings of commands that nothing here runs, and why. A block may say `<!-- not run: WHY -->` instead."""
 
-OTHERS_OPTIONS = {"--build-arg", "--gpus", "--help", "--multi_gpu", "--user", "--userns"}
-"""Of container engines, accelerate, and every program."""
+OTHERS_OPTIONS = {"--build-arg", "--gpus", "--help", "--user", "--userns"}
+"""Of container engines, and every program."""
 
 WORK = (
     ("pca_protect.eval.benches.editing", "measure_editing"),
@@ -58,7 +57,9 @@ WORK = (
     ("pca_protect.eval.benches.testbed", "measure_testbed"),
     ("pca_protect.eval.check.run", "check_picture"),
     ("pca_protect.eval.report.page", "write_report"),
-    ("pca_protect.cluster.run", "run"),
+    ("pca_protect.batch.inspect", "status"),
+    ("pca_protect.batch.inspect", "verify"),
+    ("pca_protect.batch.inspect", "clean"),
 )
 """Where the work of commands begins that take minutes to hours, or a cluster: they are run up to there, so that every option is
 parsed and every setting validated. What they do then has tests of its own. `protect` is run with --dry-run, scripts until they
@@ -149,15 +150,9 @@ def try_out(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     words = list(expanded(shlex.split(re.sub(r" *[|>].*", "", command))))
     match words:
         case ["protect", *rest]:
-            protect_app([*rest, "--dry-run"], standalone_mode=False)
+            try_protect(typer.main.get_command(protect_app), rest)
         case ["pca-protect", *rest] | ["python", "-m", "pca_protect", *rest]:
             try_pca_protect(rest)
-        case ["accelerate", "launch", *rest]:
-            from accelerate.commands.launch import launch_command_parser
-
-            launched = launch_command_parser().parse_args(rest)
-            assert (launched.module, launched.training_script) == (True, "pca_protect")
-            try_pca_protect(launched.training_script_args)
         case ["python", "-m", "training", *rest]:
             try_training(rest)
         case ["python", script, *rest]:
@@ -198,16 +193,24 @@ def example_record() -> str:
 def try_pca_protect(words: list[str]) -> None:
     """`run` as far as a preview, `vaes` all the way, `check` and `bench` until the work begins; of all others the options are
     parsed."""
-    if words[0] == "run" and "ray" not in words:
-        app([*words, "--dry-run"], standalone_mode=False)
+    if words[0] == "run":
+        try_protect(*command_named(words))
     elif words[0] == "vaes" or "--help" in words:
         app(words, standalone_mode=False)
-    elif words[0] in ("run", "check", "bench"):
+    elif words[0] in ("check", "bench", "status", "verify", "clean"):
         with pytest.raises(Begins):
             app(words, standalone_mode=False)
     else:
         command, rest = command_named(words)
         command.make_context(words[0], rest)
+
+
+def try_protect(command: click.Command, words: list[str]) -> None:
+    """As far as a preview; of a bucket, which is not there, the options are parsed."""
+    if any("://" in word for word in words):
+        command.make_context("protect", words)
+    else:
+        command.main([*words, "--dry-run"], standalone_mode=False)
 
 
 def command_named(words: list[str]):
@@ -276,9 +279,6 @@ def assert_exists(command: str) -> None:
         text = (ROOT / words[0]).read_text(encoding="utf-8")
         assert all(f'"{word}"' in text for word in words if word.startswith("--"))
     else:
-        if program == "accelerate":
-            assert words[:3] == ["launch", "-m", "pca_protect"]
-            words = words[3:]
         found = typer.main.get_command(protect_app) if program == "protect" else command_named(words)[0]
         known = {name for parameter in found.params for name in (*parameter.opts, *parameter.secondary_opts)}
         assert {word for word in words if word.startswith("-")} <= known

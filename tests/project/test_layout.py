@@ -19,7 +19,7 @@ else:
     tomllib = pytest.importorskip("tomli")
 
 FOLDERS = {"pca_protect": ROOT / "pca_protect", "pca_protect.cli": ROOT / "cli", "pca_protect.eval": ROOT / "eval"}
-HEAVY = {"torch", "diffusers", "transformers", "huggingface_hub", "gradio", "ray", "numpy", "PIL"}
+HEAVY = {"torch", "diffusers", "transformers", "huggingface_hub", "gradio", "ray", "numpy", "PIL", "fastapi", "uvicorn"}
 
 
 def modules() -> dict[str, Path]:
@@ -60,11 +60,13 @@ def forbidden_to(module: str) -> tuple[str, ...]:
         forbidden += ("pca_protect.cli",)
     elif not belongs_to(module, ("pca_protect.cli", "pca_protect.__main__")):
         forbidden += ("pca_protect.cli", "pca_protect.eval", "typer", "rich", "gradio")
-        if not belongs_to(module, ("pca_protect.cluster",)):
-            forbidden += ("ray", "fsspec")
+        if module != "pca_protect.batch.executors.ray":
+            forbidden += ("ray",)
+        if module != "pca_protect.batch.store":
+            forbidden += ("fsspec",)
     if belongs_to(module, ("pca_protect.attack", "pca_protect.image")):
         forbidden += ("pca_protect.surrogates", "pca_protect.protection", "pca_protect.engine")
-    if not belongs_to(module, ("pca_protect.batch", "pca_protect.cluster", "pca_protect.cli", "pca_protect.eval")):
+    if not belongs_to(module, ("pca_protect.batch", "pca_protect.cli", "pca_protect.eval")):
         forbidden += ("pca_protect.batch",)
         if not belongs_to(module, ("pca_protect.universal_training",)):
             forbidden += ("pca_protect.universal_training",)
@@ -76,8 +78,10 @@ def forbidden_to(module: str) -> tuple[str, ...]:
         forbidden += ("torch", "diffusers", "pca_protect.surrogates.load", "pca_protect.surrogates.encoder")
     if module in ("pca_protect.surrogates.kl_encoder", "pca_protect.surrogates.winograd"):
         forbidden += ("diffusers", "accelerate", "pca_protect.surrogates.load", "pca_protect.surrogates.encoder")
-    if not belongs_to(module, ("pca_protect.cluster", "pca_protect.cli")):
-        forbidden += ("pca_protect.cluster",)
+    if module != "pca_protect.batch.run" and not belongs_to(module, ("pca_protect.batch.executors",)):
+        forbidden += ("pca_protect.batch.executors",)
+    if belongs_to(module, ("pca_protect.cli.api",)):
+        forbidden += ("pca_protect.cli.web", "gradio")
     return forbidden
 
 
@@ -107,13 +111,14 @@ def test_the_lightest_modules_import_the_standard_library_only(module: str):
 
 
 def test_the_command_line_imports_heavy_things_in_command_bodies_only():
-    """The parts of the web page are such a body: nobody imports them but the command that serves it."""
+    """The parts of the web page and of the HTTP API are such bodies: nobody imports them but the commands that serve them."""
+    bodies = ("pca_protect.cli.web", "pca_protect.cli.api")
     heavy = {
         f"{module} imports {name}"
         for module, path in MODULES.items()
-        if belongs_to(module, ("pca_protect.cli",)) and not belongs_to(module, ("pca_protect.cli.web",))
+        if belongs_to(module, ("pca_protect.cli",)) and not belongs_to(module, bodies)
         for name in imports(path, top_level_only=True)
-        if name.split(".")[0] in HEAVY or belongs_to(name, ("pca_protect.cli.web",))
+        if name.split(".")[0] in HEAVY or belongs_to(name, bodies)
     }
     assert heavy == set()
 
@@ -138,7 +143,7 @@ def test_below_protection_the_engine_alone_reads_the_request():
         name
         for name, path in MODULES.items()
         if "pca_protect.config.ProtectConfig" in imports(path, top_level_only=False)
-        and not belongs_to(name, ("pca_protect.cli", "pca_protect.eval", "pca_protect.batch", "pca_protect.cluster"))
+        and not belongs_to(name, ("pca_protect.cli", "pca_protect.eval", "pca_protect.batch"))
     }
     assert readers == {"pca_protect", "pca_protect.protection", "pca_protect.frames", "pca_protect.engine"}
 

@@ -20,8 +20,9 @@ from pretended_device import pretending
 from typer.testing import CliRunner
 
 from pca_protect import FallbackWarning, ModelError, ProtectConfig, UsageError, load_surrogate, protect
+from pca_protect.batch.preview import preview
 from pca_protect.batch.request import Request
-from pca_protect.batch.run import preview, run
+from pca_protect.batch.run import run
 from pca_protect.cli.main import protect_app
 from pca_protect.surrogates.families import AUTO, FAMILIES, PROGRAMS, expand, explain, scales_of
 from pca_protect.surrogates.load import load_surrogates

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pca_protect import load_surrogate
 from pca_protect.image.tensors import to_tensor
-from pca_protect.surrogates import self_test
+from pca_protect.surrogates import memory_efficient, self_test
 from pca_protect.surrogates.memory_efficient import use_kernels
 
 if not os.environ.get("TRITON_INTERPRET"):
@@ -104,6 +104,7 @@ def test_kernels_that_fail_are_replaced_with_a_warning(folder: Path, monkeypatch
         raise RuntimeError("Failed to find C compiler")
 
     with pretending("cuda"):
+        monkeypatch.setattr(memory_efficient, "_has_triton", lambda: True)
         for kernel, said in ((works, None), (is_wrong, "computes .* wrongly"), (has_no_compiler, "find C compiler")):
             monkeypatch.setattr(norm_silu, "norm_silu", kernel)
             warnings = load_surrogate(str(folder), device="cuda", precision="fp32").warnings

@@ -1,7 +1,7 @@
 """`pca-protect bench cost --what folders`: time and memory of planning a large folder, without outputs (`look`) and with every
 picture finished (`prove`).
 
-A subprocess runs `preview` on tiny pictures in a temporary folder; in `prove` it verifies the digests of a journal. Peak memory
+A subprocess runs `preview` on tiny pictures in a temporary folder; in `prove` it verifies a ledger. Peak memory
 is that of the subprocess; `empty_megabytes` is that of its imports alone.
 """
 
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,7 @@ import torch
 from PIL import Image
 
 from pca_protect.batch.classify import digest_of
-from pca_protect.batch.journal import Journal, LedgerEntry
-from pca_protect.batch.output_lock import state_of
+from pca_protect.batch.ledger import HEADER, SEGMENTS, LedgerEntry
 from pca_protect.batch.output_options import OutputOptions
 from pca_protect.config import ProtectConfig
 from pca_protect.eval.environment import environment
@@ -33,7 +33,7 @@ _PREVIEW = """
 import json, sys, time
 from pathlib import Path
 from pca_protect.batch.request import Request
-from pca_protect.batch.run import preview
+from pca_protect.batch.preview import preview
 from pca_protect.config import ProtectConfig
 
 def peak_megabytes():
@@ -86,7 +86,7 @@ def make_pictures(folder: Path, number: int) -> None:
 
 
 def pretend_finished(photos: Path, output: Path) -> None:
-    """Write copies of the pictures as outputs, and a journal with their digests, as after a finished run."""
+    """Write copies of the pictures as outputs, and a ledger with their digests, sizes and times, as after a finished run."""
     asked = OutputOptions().digest(ProtectConfig())
     lines = []
     for path in photos.rglob("*.png"):
@@ -95,10 +95,14 @@ def pretend_finished(photos: Path, output: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
         digest = digest_of(str(path))
-        lines.append(LedgerEntry(str(path), digest, asked, "weights", place.as_posix(), digest, "0", 0.0))
-    state = state_of(output).folder
-    state.mkdir()
-    Journal(state).append(*lines)
+        stored, written = (file.stat() for file in (path, target))
+        entry = LedgerEntry(
+            str(path), digest, asked, "weights", place.as_posix(), digest, "0", 0.0, stored.st_size, str(stored.st_mtime_ns),
+            written.st_size, str(written.st_mtime_ns), written=True,
+        )  # fmt: skip
+        lines.append(json.dumps(asdict(entry)) + "\n")
+    (output / SEGMENTS).mkdir(parents=True)
+    (output / SEGMENTS / "finished.jsonl").write_text(HEADER + "".join(lines))
 
 
 def _measure(photos: Path, output: Path) -> Json:

@@ -1,0 +1,58 @@
+"""`pca-protect status`, `verify` and `clean`: look into an output folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pca_protect.batch import inspect
+from pca_protect.cli import console, options
+from pca_protect.cli.progress import make_progress
+from pca_protect.errors import PictureError
+
+OutputFolder = Annotated[str, typer.Argument(metavar="FOLDER", help="Output folder or URL of earlier runs.")]
+
+
+def status(folder: OutputFolder, as_json: options.AsJson = False) -> None:
+    """Print how many pictures of an output folder are finished."""
+    found = inspect.status(folder)
+    if as_json:
+        console.result(json.dumps(found.as_dict()))
+        return
+    parts = [f"{found.finished} finished"]
+    if found.missing:
+        parts.append(f"{found.missing} in the ledger and missing")
+    if found.temporary:
+        parts.append(f"{found.temporary} incomplete files of killed runs; `pca-protect clean` removes them")
+    if found.in_use:
+        parts.append("a run is writing here")
+    console.result(console.one_line(f"{folder}: {', '.join(parts)}"))
+
+
+def verify(folder: OutputFolder, as_json: options.AsJson = False, quiet: options.Quiet = False) -> None:
+    """Compare every output with the ledger. Exit code 1 if one is changed or missing."""
+    progress = make_progress(quiet=quiet)
+    counts = {"intact": 0, "changed": 0, "missing": 0}
+
+    def show(checked: inspect.Checked) -> None:
+        if as_json:
+            console.result(json.dumps({"output": checked.output, "state": checked.state}))
+        elif checked.state != "intact":
+            console.result(console.one_line(f"{checked.output}: {checked.state}"))
+
+    for checked in inspect.verify(folder, lambda done, total: progress.prepare("comparing", done, total)):
+        counts[checked.state] += 1
+        progress.print_above(lambda checked=checked: show(checked))  # type: ignore[misc]
+    progress.end()
+    console.say(", ".join(f"{number} {state}" for state, number in counts.items()))
+    if counts["changed"] or counts["missing"]:
+        raise typer.Exit(PictureError.exit_code)
+
+
+def clean(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Output folder of earlier runs.")]) -> None:
+    """Remove incomplete files of killed runs from an output folder, and merge its ledger. Outputs are never removed."""
+    removed = inspect.clean(folder)
+    console.say(f"{folder}: {removed} incomplete file{'' if removed == 1 else 's'} removed")

@@ -1,0 +1,148 @@
+"""Progress of a run: a bar on a terminal, a line a minute elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pca_protect.cli import console
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+_TITLE_WIDTH = 40
+_LINE_SECONDS = 60.0
+_PATIENCE_SECONDS = 1.0
+"""Preparations that are shorter show nothing."""
+_REFRESH_SECONDS = 0.1
+
+
+def make_progress(*, quiet: bool) -> Bar | Lines:
+    """A bar on a terminal, else lines; nothing is shown if `quiet`."""
+    return Bar(shown=not quiet) if sys.stderr.isatty() else Lines(shown=not quiet)
+
+
+class Lines:
+    """Prints a line with the number of pictures and the time left once a minute."""
+
+    def __init__(self, *, shown: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self._shown = shown
+        self._clock = clock
+        self._last = self._started = clock()
+        self._pictures = self._done = self._failed = 0
+
+    def prepare(self, what: str, done: int, total: int | None) -> None:
+        self._print(lambda: f"{what}: {done}{f' of {total}' if total else ''} files")
+
+    def begin(self, pictures: int) -> None:
+        self._pictures = pictures
+        self._started = self._clock()
+
+    def picture(self, name: str) -> None:
+        """A picture begins."""
+
+    def step(self, done: int, steps: int, loss: float) -> None:
+        self._print(self._line)
+
+    def done(self, *, failed: bool) -> None:
+        self._done += 1
+        self._failed += failed
+        self._print(self._line)
+
+    def end(self) -> None:
+        """The run ends."""
+
+    def print_above(self, output: Callable[[], None]) -> None:
+        output()
+
+    def _line(self) -> str:
+        failed = f", {self._failed} failed" if self._failed else ""
+        left = (self._clock() - self._started) / self._done * (self._pictures - self._done) if self._done else None
+        estimate = "" if left is None else f", about {console.duration(left)} left"
+        return f"{self._done} of {self._pictures} pictures{failed}{estimate}"
+
+    def _print(self, line: Callable[[], str]) -> None:
+        now = self._clock()
+        if self._shown and now - self._last >= _LINE_SECONDS:
+            self._last = now
+            console.say(line())
+
+
+class Bar:
+    """Progress bar on stderr: steps and loss for one picture; name, count and time left for several."""
+
+    def __init__(self, *, shown: bool) -> None:
+        self._shown = shown
+        self._bars: Progress | None = None
+        self._task: TaskID | None = None
+        self._pictures = self._done = self._failed = 0
+        self._started = self._refreshed = time.monotonic()
+
+    def prepare(self, what: str, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        if now - self._started < _PATIENCE_SECONDS or now - self._refreshed < _REFRESH_SECONDS:
+            return
+        self._refreshed = now
+        self._start()
+        self._update(description=what, completed=done, total=total, count=f"{done}{f'/{total}' if total else ''}")
+
+    def begin(self, pictures: int) -> None:
+        self._pictures = pictures
+        self._start()
+        self._update(description="", completed=0, total=None, count="")
+
+    def _start(self) -> None:
+        if not self._shown or self._bars is not None:
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[count]}"),
+            TimeRemainingColumn(),
+        )
+        self._bars = Progress(
+            *columns, console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False
+        )
+        self._task = self._bars.add_task("", total=None, count="")
+        self._bars.start()
+
+    def picture(self, name: str) -> None:
+        title = console.one_line(name.encode(errors="backslashreplace").decode())
+        self._update(description=title if len(title) <= _TITLE_WIDTH else f"{title[: _TITLE_WIDTH - 1]}…")
+
+    def step(self, done: int, steps: int, loss: float) -> None:
+        if self._pictures == 1:
+            self._update(completed=done, total=steps, count=f"{done}/{steps} loss {loss:.4g}")
+        else:
+            self._update(completed=self._done + done / steps, total=self._pictures, count=self._count())
+
+    def done(self, *, failed: bool) -> None:
+        self._done += 1
+        self._failed += failed
+        if self._pictures > 1:
+            self._update(completed=self._done, total=self._pictures, count=self._count())
+
+    def end(self) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+
+    def print_above(self, output: Callable[[], None]) -> None:
+        """Runs `output`, which prints lines, with the bar hidden."""
+        if self._bars is not None:
+            self._bars.stop()
+        output()
+        if self._bars is not None:
+            self._bars.start()
+
+    def _count(self) -> str:
+        return f"{self._done}/{self._pictures}{f', {self._failed} failed' if self._failed else ''}"
+
+    def _update(self, **fields: object) -> None:
+        if self._bars is not None and self._task is not None:
+            self._bars.update(self._task, **fields)  # type: ignore[arg-type]

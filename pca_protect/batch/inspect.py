@@ -1,0 +1,128 @@
+"""Looks into an output folder without its inputs: how far it is, whether its outputs are intact, and what killed runs left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pca_protect.batch.classify import digest_of
+from pca_protect.batch.ledger import STATE, Ledger, merge_segments, read_ledger, segments_of
+from pca_protect.batch.output_lock import output_lock
+from pca_protect.batch.store import Store, Stored, local_info
+from pca_protect.errors import UsageError
+
+_TEMPORARY = ".pca-*.tmp"
+"""Incomplete outputs, see `io.write.write_bytes`."""
+
+
+@dataclass(frozen=True)
+class FolderStatus:
+    """Attributes:
+    finished: outputs in the ledger that are there.
+    missing: outputs in the ledger that are not.
+    segments: number of the ledger's files.
+    temporary: incomplete outputs of killed runs; None for a bucket.
+    in_use: a run writes into the folder; None for a bucket.
+    """
+
+    finished: int
+    missing: int
+    segments: int
+    temporary: int | None
+    in_use: bool | None
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """An output of the ledger, and whether it is "intact", "changed" or "missing"."""
+
+    output: str
+    state: str
+
+
+def status(root: str) -> FolderStatus:
+    """The state of an output folder or URL.
+
+    Raises:
+        UsageError: it is not accessible, or has no ledger.
+    """
+    store, ledger = _opened(root)
+    there = _existing(store)
+    finished = sum(there(output) is not None for output in ledger)
+    segments = len(segments_of(store))
+    if not store.is_local:
+        return FolderStatus(finished, len(ledger) - finished, segments, None, None)
+    temporary = sum(1 for _ in _leftovers(store.path()))
+    return FolderStatus(finished, len(ledger) - finished, segments, temporary, _in_use(store.path()))
+
+
+def verify(root: str, on_checked: Callable[[int, int], None] = lambda done, total: None) -> Iterator[Checked]:
+    """Compare the digest of every output with the ledger.
+
+    Args:
+        on_checked: called with the number of outputs checked and their total.
+
+    Raises:
+        UsageError: as for `status`.
+    """
+    store, ledger = _opened(root)
+    there = _existing(store)
+    for number, output in enumerate(sorted(ledger), start=1):
+        if there(output) is None:
+            yield Checked(output, "missing")
+        else:
+            digest = digest_of(store.url(output))
+            known = {known.output_sha256.hex() for known in ledger.of(output)}
+            yield Checked(output, "intact" if digest in known else "changed")
+        on_checked(number, len(ledger))
+
+
+def clean(folder: Path) -> int:
+    """Remove the incomplete outputs of killed runs and merge the ledger. Returns the number of files removed.
+
+    Raises:
+        UsageError: as for `status`, or a run writes into the folder.
+    """
+    store, _ = _opened(str(folder))
+    removed = 0
+    leftovers = list(_leftovers(folder))
+    with output_lock(folder):
+        for path in leftovers:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+                removed += 1
+        merge_segments(store)
+    return removed
+
+
+def _opened(root: str) -> tuple[Store, Ledger]:
+    store = Store(root)
+    ledger = read_ledger(store)
+    if not len(ledger) and not segments_of(store):
+        raise UsageError(f"{root}: has no ledger of finished pictures; name the folder that was given with -o")
+    return store, ledger
+
+
+def _existing(store: Store) -> Callable[[str], Stored | None]:
+    if store.is_local:
+        return lambda output: local_info(store.path(output))
+    return {stored.place: stored for stored in store.listed()}.get
+
+
+def _leftovers(folder: Path) -> Iterator[Path]:
+    yield from folder.rglob(_TEMPORARY)
+
+
+def _in_use(folder: Path) -> bool:
+    if not (folder / STATE / "lock").exists():
+        return False
+    try:
+        with output_lock(folder, wait=0):
+            return False
+    except UsageError:
+        return True

@@ -1,0 +1,39 @@
+"""The events of a run, for those who show them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from pca_protect.batch.outcome import EncoderInfo, Outcome, Summary
+from pca_protect.io.plan import Job
+
+
+class RunObserver(Protocol):
+    """Receives the events of a run, in its main thread. `picture` and `step` come from runs in this process only."""
+
+    def progress(self, what: str, done: int, total: int | None) -> None:
+        """Progress of the preparation, see `begin.OnProgress`; called often."""
+
+    def message(self, sentence: str) -> None:
+        """A notice, before the work begins or at its end."""
+
+    def loaded(self, encoder: EncoderInfo) -> None:
+        """The encoder is loaded; called once."""
+
+    def skipped(self, job: Job, reason: str) -> None:
+        """A picture is skipped: it is "finished", its output "exists", or why it was left out."""
+
+    def begin(self, pictures: int) -> None:
+        """The work begins; `pictures` is the number of pending ones."""
+
+    def picture(self, job: Job) -> None:
+        """The optimisation of a picture begins."""
+
+    def step(self, done: int, steps: int, loss: float) -> None:
+        """Progress of the optimisation; the loss is in its own unit, see `engine.Progress`."""
+
+    def done(self, outcome: Outcome) -> None:
+        """A picture is finished or has failed."""
+
+    def end(self, summary: Summary) -> None:
+        """The run ends, completely or early."""

@@ -1,1 +1,0 @@
-"""Runs on a Ray cluster, with files and records in any fsspec storage. Needs the extra `cluster`."""
