@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import smooth_picture
+from conftest import ROOT, smooth_picture
 from hub_server import GATED, MISSING, HubServer, Repository, hub_server
 from tiny_editors import save, stable_diffusion
 from typer.testing import CliRunner
@@ -188,3 +189,14 @@ def test_what_is_refused(photographs: Path, tmp_path: Path):
     command = ["bench", "real", "--images", str(photographs), "--out", str(tmp_path)]
     assert isinstance(CliRunner().invoke(app, [*command, "--profile", "12"]).exception, UsageError)
     assert isinstance(CliRunner().invoke(app, [*command, "--device", "cpu"]).exception, DeviceError)
+
+
+def test_the_commands_of_the_notebook(photographs: Path):
+    notebook = json.loads((ROOT / "examples" / "bench_real.ipynb").read_text())
+    lines = [line.strip() for cell in notebook["cells"] if cell["cell_type"] == "code" for line in cell["source"]]
+    commands = [shlex.split(line.removeprefix("!pca-protect ")) for line in lines if line.startswith("!pca-protect ")]
+    assert len(commands) == 3
+    for command in commands:
+        arguments = [str(photographs) if word == "photos" else word for word in command]
+        result = CliRunner().invoke(app, [*arguments, *(() if "--dry-run" in arguments else ("--dry-run",))])
+        assert result.exit_code == 0, result.output
