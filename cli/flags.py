@@ -24,6 +24,8 @@ _FLAGS = {
     "mode": "--mode",
     "offline": "--offline",
     "output": "-o",
+    "output_format": "--format",
+    "output_name": "--name",
     "precision": "--precision",
     "preset": "--preset",
     "ray_address": "--ray-address",

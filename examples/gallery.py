@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pca_protect import ProtectConfig, protect
 from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.load import load_editor
+from pca_protect.eval.editors.registry import SHOWN_EDITOR
 from pca_protect.eval.metrics.load import visibility
 from pca_protect.eval.pictures import Rgb, square_picture
 from pca_protect.eval.trial import EditPrompt, prompts_for
@@ -121,7 +122,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
     parser.add_argument("--budget", type=int, default=ProtectConfig.budget_levels, help="largest change in levels")
     parser.add_argument("--steps", type=int, help="default: those of the preset")
-    parser.add_argument("--editor", default="pocket-instruct", help="see `pca-protect bench editing --help`")
+    parser.add_argument("--editor", default=SHOWN_EDITOR, help="see `pca-protect bench editing --help`")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--output", type=Path, default=Path("gallery.png"), help="PNG, JPEG or WebP")

@@ -47,8 +47,9 @@ from pca_protect.modes import Mode
 from pca_protect.surrogates.encoder import AnySurrogate, Surrogate
 
 Progress = Callable[[int, int, float], None]
-"""Called with (steps done, total steps, loss of the first encoder at the first scale, in its own unit); on CUDA, when the
-device has done the step. An exception from it ends the run; no file is left behind."""
+"""Called with (steps done, total steps, loss of the first encoder at the first scale, in its own unit): after every step, on CUDA
+when the device has done it; after every window of a recipe without steps; and with all steps done before every window of the
+evaluation. An exception from it ends the run; no file is left behind."""
 
 
 @dataclass(frozen=True)
@@ -250,6 +251,8 @@ def perturb(
         after = to_uint8(pixels)
         for levels, result in zip(changed, after, strict=True):
             levels[window.kept] = result[window.kept_of_seen]
+        if on_step is not None and config.recipe.steps == 0:
+            on_step(number + 1, len(tiles), float(objectives[0][0].latest.mean()))
         if smaller:
             kept = torch.zeros_like(before, device="cpu")
             place = (..., *window.kept_of_seen)

@@ -86,10 +86,11 @@ class Store:
             UsageError: the root cannot be listed, or the bucket does not exist.
         """
         if self._remote is None:
-            for path in self.path(below).rglob("*"):
-                stored = local_info(path)
-                if stored is not None and path.is_file():
-                    yield replace(stored, place=path.relative_to(self.root).as_posix())
+            for folder, _, names in os.walk(self.path(below), onerror=self._not_listed):
+                for path in (Path(folder, name) for name in names):
+                    stored = local_info(path)
+                    if stored is not None and path.is_file():
+                        yield replace(stored, place=path.relative_to(self.root).as_posix())
             return
         top = f"{self._prefix}/{below}".rstrip("/")
         with explained(self.root):
@@ -162,6 +163,11 @@ class Store:
                 self.path(place).unlink()
             else:
                 self._remote.rm_file(self._full(place))
+
+    def _not_listed(self, error: OSError) -> None:
+        """Pass over folders that do not exist: a run removes its temporary folder while others list it."""
+        if not isinstance(error, FileNotFoundError):
+            raise UsageError(f"{error.filename}: cannot be listed ({error.strerror}); check its permissions") from error
 
     def _full(self, place: str) -> str:
         return f"{self._prefix}/{place}"
