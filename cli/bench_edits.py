@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from pca_protect.cli import bench_options, options
 from pca_protect.cli import bench_output as output
 from pca_protect.cli.extras import needs_extra
 from pca_protect.config import ProtectConfig
+from pca_protect.errors import UsageError
 from pca_protect.eval.benches import configs
 from pca_protect.eval.metrics.registry import VISIBILITY
+
+NO_EDITOR = "none"
 
 
 def editing(
@@ -22,7 +26,8 @@ def editing(
     budget: bench_options.Budgets = [],  # noqa: B006
     prompt: bench_options.Prompts = [],  # noqa: B006
     seeds: bench_options.Seeds = None,
-    strength: bench_options.Strength = None,
+    own_controls: bench_options.OwnControls = [],  # noqa: B006
+    strength: bench_options.Strengths = [],  # noqa: B006
     guidance: bench_options.Guidance = None,
     steps: bench_options.EditSteps = None,
     size: bench_options.EditSize = None,
@@ -33,10 +38,13 @@ def editing(
     precision: bench_options.Precision = configs.EditingConfig.precision,
     seed: bench_options.Seed = configs.EditingConfig.seed,
 ) -> None:
-    """Do edits of protected pictures fail? Every method on every picture, edited with every prompt and seed, compared with the
-    edit of the original and two noise controls.
+    """Do edits of protected pictures move, and do they fail? Every method on every picture, edited with every prompt and seed.
 
-    With an embedded editor on two CPU cores --quick takes about 7 minutes and the full run on 24 pictures about 90. A rerun
+    Controls: clean edits with other seeds; noise of the same levels, visibility and spectrum; another picture's perturbation. An
+    edit moves if it is further from the clean edit than other seeds are, and fails if it follows the prompt less or is of less
+    quality.
+
+    With an embedded editor on two CPU cores --quick takes about 15 minutes and the full run on 24 pictures about 4 hours. A rerun
     adds only missing measurements.
     """
     config = output.configured(
@@ -45,7 +53,8 @@ def editing(
         precision=precision,
         batch=batch,
         seed=seed,
-        strength=strength,
+        own_controls=own_controls,
+        strengths=strength,
         guidance=guidance,
         steps=steps,
         size_px=size,
@@ -62,15 +71,10 @@ def editing(
         from pca_protect.eval.benches.editing import measure_editing
     finished = measure_editing(config, out, on_progress=output.progress())
     columns = (
-        *("editor", "arm", "budget_levels", "objective", "effect", "control", "noise_effect"),
-        *("difference", "ci_low", "ci_high", "p_holm", "n", "kept"),
+        *("editor", "arm", "budget_levels", "effect", "seed_line", "difference", "p_holm"),
+        *("moves", "beyond_noise", "own_picture", "fails", "fails_in", "n"),
     )
-    output.finish(
-        finished,
-        "editing",
-        columns,
-        only=lambda row: bool(row["metric"] == VISIBILITY and row["control"] and row["objective"] in ("1", "2")),
-    )
+    output.finish(finished, "outcomes", columns)
 
 
 def prompts(
@@ -115,10 +119,12 @@ def prompts(
         "budget_levels",
         "prompt",
         "effect",
+        "control",
         "noise_effect",
         "difference",
         "ci_low",
         "ci_high",
+        "p_holm",
         "spread",
     )
     output.finish(finished, "prompts", columns)
@@ -130,7 +136,7 @@ def transfer(
     out: bench_options.Out = Path("results/transfer"),
     quick: bench_options.Quick = False,
     vae: bench_options.Vaes = [],  # noqa: B006
-    editor: bench_options.Editors = [],  # noqa: B006
+    editor: bench_options.EditorsOrNone = [],  # noqa: B006
     preset: bench_options.Preset = configs.TransferConfig.preset,
     mode: bench_options.Modes = [],  # noqa: B006
     budget: bench_options.Budget = configs.TransferConfig.budget_levels,
@@ -159,11 +165,15 @@ def transfer(
         seed=seed,
         pictures=pictures,
         vaes=vae,
-        editors=editor,
+        editors=[name for name in editor if name != NO_EDITOR],
         modes=mode,
         prompts=prompt,
         seeds=seeds,
     )
+    if NO_EDITOR in editor:
+        if len(editor) > 1:
+            raise UsageError(f"editors {', '.join(editor)}: `{NO_EDITOR}` excludes all others; leave one out")
+        config = replace(config, editors=())
     with needs_extra():
         from pca_protect.eval.benches.transfer import measure_transfer
     finished = measure_transfer(config, out, on_progress=output.progress())
@@ -176,8 +186,10 @@ def transfer(
         "effect",
         "noise_effect",
         "ratio",
-        "ci_low",
-        "ci_high",
+        "p_holm",
+        "seed_line",
+        "above_seed",
+        "seed_p_holm",
         "n",
     )
     output.finish(finished, "transfer", columns, only=lambda row: row["metric"] in ("latent", VISIBILITY))
@@ -221,5 +233,8 @@ def purify(
     with needs_extra():
         from pca_protect.eval.benches.purify import measure_purify
     finished = measure_purify(config, out, on_progress=output.progress())
-    columns = ("purifier", "arm", "effect", "retained", "ci_low", "ci_high", "noise_retained", "changes_picture", "n")
+    columns = (
+        *("purifier", "arm", "effect", "noise_effect", "retained_above_noise", "above_ci_low", "above_ci_high"),
+        *("p_holm", "retained", "changes_picture", "n"),
+    )
     output.finish(finished, "purify", columns)

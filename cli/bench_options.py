@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pca_protect.eval.arms.registry import ARMS
+from pca_protect.eval.arms.registry import ARMS, DECIDED_ARMS
 from pca_protect.eval.benches.configs import ALL_PROMPTS, FILTER_NAMES, LOCAL_PROMPTS
 from pca_protect.eval.editors.registry import EDITORS
 from pca_protect.eval.metrics.registry import METRICS
@@ -50,8 +50,33 @@ Prompts = Annotated[
 Seeds = Annotated[
     int | None, typer.Option(metavar="N", help="Number of edits per picture and prompt.", show_default=False)
 ]
-Strength = Annotated[
-    float | None, typer.Option(metavar="S", help="Edit strength.  [default: the editor's]", show_default=False)
+OwnControls = Annotated[
+    list[str],
+    typer.Option(
+        "--own-controls",
+        metavar="NAME",
+        help="Methods with two controls made from their own perturbation: shuffled between pictures, and noise of its spectrum. "
+        f"May be repeated.  [default: {', '.join(DECIDED_ARMS)}]",
+        show_default=False,
+    ),
+]
+Strengths = Annotated[
+    list[float],
+    typer.Option(
+        "--strength",
+        metavar="S",
+        help="Edit strength. May be repeated: measures each. Editors without a strength skip it.  [default: the editor's]",
+        show_default=False,
+    ),
+]
+EditorsOrNone = Annotated[
+    list[str],
+    typer.Option(
+        "--editor",
+        metavar="NAME",
+        help=f"May be repeated; `none` measures posteriors alone. {_EDITOR_HELP}",
+        show_default=False,
+    ),
 ]
 Guidance = Annotated[
     float | None, typer.Option(metavar="G", help="Guidance scale.  [default: the editor's]", show_default=False)

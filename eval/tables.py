@@ -1,303 +1,220 @@
-"""The tables `editing`, `rivals`, `prompts` and `frontier`: effects of arms on edits, compared with noise and with each other.
+"""The tables `editing`, `outcomes` and `prompts`: effects of arms on edits beside their controls.
 
-Larger values mean more protection. "Edit" is the edit of the protected picture, "clean edit" that of the original:
-    objective 1   distance(clean edit, original) - distance(edit, original)     the aim of `diffusion`
-    objective 2   distance(edit, clean edit)                                    the aim of `concentration`
-    adherence     loss of match with the prompt, relative to the clean edit
-    quality       loss of image quality, relative to the clean edit
+See `measured` for the objectives.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from pca_protect.eval.arms.registry import ARMS, CONTROLS, NOISE_VISIBLE
+from pca_protect.eval.arms.controls import CONTROL, REFERENCES, SEED, UNRELATED
+from pca_protect.eval.arms.registry import ARMS, CONTROLS, NOISE_LINF, NOISE_VISIBLE
 from pca_protect.eval.benches.configs import EditingConfig
-from pca_protect.eval.metrics.registry import METRICS, VISIBILITY
-from pca_protect.eval.results import Json, Row
-from pca_protect.eval.stats import comparison, holm, ratio_of_means
-from pca_protect.eval.trial import EditPrompt, kept_edits
+from pca_protect.eval.measured import SUCCESS, Measured, Values, variant_of
+from pca_protect.eval.metrics.registry import VISIBILITY
+from pca_protect.eval.results import Row
+from pca_protect.eval.stats import SIGNIFICANT, comparison, with_holm
 
+COLUMNS = (
+    *("editor", "arm", "mode", "needs", "budget_levels", "visibility", "objective", "metric", "effect", "control"),
+    *("control_visibility", "noise_effect", "ratio", "difference", "ci_low", "ci_high", "p", "p_holm", "win_rate"),
+    *("n", "kept"),
+)
+"""`effect` is the arm's mean, `noise_effect` that of the control. `difference`, its interval, `p` and `win_rate` are paired.
+`p_holm` is adjusted over all arms with the same editor, budget, objective, metric and control. Rows of controls have no
+comparison."""
 
-@dataclass(frozen=True)
-class Measured:
-    """The measurements with one editor.
-
-    Attributes:
-        pictures: those with complete measurements.
-        entries: picture -> variant -> measurement, see `Trial`.
-    """
-
-    editor: str
-    prompts: tuple[EditPrompt, ...]
-    pictures: list[str]
-    entries: Mapping[str, Mapping[str, Json]]
-
-    def kept(self, prompts: Sequence[EditPrompt]) -> dict[str, list[str]]:
-        """Picture -> the edits that count, see `kept_edits`."""
-        return {picture: kept_edits(self.entries[picture]["clean"], prompts) for picture in self.pictures}
-
-
-Values = dict[str, float]
-"""Picture -> mean over its kept edits."""
+EQUIVALENT = 0.1
+"""Two methods are called alike if their effects differ by less than this share of the distance that another seed makes (TOST)."""
 
 
 def editing_rows(measured: Measured, config: EditingConfig) -> list[Row]:
-    """A row for every arm, budget, objective, metric and control. The rows of controls hold no comparison."""
-    kept = measured.kept(measured.prompts)
-    pictures = [picture for picture in measured.pictures if kept[picture]]
-    if not pictures:
-        return []
-    share = sum(map(len, kept.values())) / (len(kept) * len(measured.prompts) * config.seeds)
-    rows = []
-    for budget in config.budgets:
-        for objective, metric in _questions(measured, pictures[0]):
-            values = {
-                arm: _values(measured, pictures, kept, f"{arm} {budget}", objective, metric)
-                for arm in config.arm_names()
-            }
-            common = {
-                "editor": measured.editor,
-                "budget_levels": budget,
-                "objective": objective,
-                "metric": metric,
-                "n": len(pictures),
-                "kept": share,
-            }
-            rows += [_control_row(arm, values[arm]) | common for arm in CONTROLS]
-            for control in CONTROLS:
-                rows += [row | common for row in _compared(values, control)]
-            for row in rows[-len(CONTROLS) * (len(values) - 1) :]:
-                row["visibility"] = _visibility(measured, pictures, f"{row['arm']} {budget}")
-    return [{column: row.get(column) for column in COLUMNS} for row in rows]
-
-
-COLUMNS = (
-    *("editor", "arm", "mode", "needs", "budget_levels", "visibility", "objective", "metric"),
-    *(
-        "effect",
-        "control",
-        "noise_effect",
-        "ratio",
-        "difference",
-        "ci_low",
-        "ci_high",
-        "p",
-        "p_holm",
-        "win_rate",
-        "n",
-        "kept",
-    ),
-)
-"""`effect` is the arm's mean, `noise_effect` the control's. `difference`, its interval, `p` and `win_rate` are paired.
-`p_holm` is adjusted over all arms with the same editor, budget, objective, metric and control."""
-
-
-def prompt_rows(measured: Measured, config: EditingConfig) -> list[Row]:
-    """Objective 2 by prompt, and for each arm the spread over prompts of the effect beyond noise."""
+    """A row for every arm, budget, objective, metric and control, and one without a comparison for every control with edits
+    of its own."""
+    kept = measured.kept()
     rows: list[Row] = []
-    for budget in config.budgets:
-        for arm in config.arm_names():
-            if arm in CONTROLS:
-                continue
-            by_prompt: list[Row] = []
-            for prompt in measured.prompts:
-                kept = measured.kept([prompt])
-                pictures = [picture for picture in measured.pictures if kept[picture]]
-                if not pictures:
-                    continue
-                one, noise = (
-                    _values(measured, pictures, kept, f"{name} {budget}", "2", VISIBILITY)
-                    for name in (arm, CONTROLS[0])
-                )
-                by_prompt.append(
-                    {
-                        **_compared_row(arm, one, CONTROLS[0], noise),
-                        "prompt": prompt.name,
-                        "kept": sum(map(len, kept.values())) / (len(kept) * config.seeds),
-                    }
-                )
-            differences = [float(str(row["difference"])) for row in by_prompt]
-            if len(differences) > 1:
-                mean = statistics.fmean(differences)
-                spread = statistics.stdev(differences) / abs(mean) if mean else None
-                by_prompt.append(
-                    {"arm": arm, "mode": ARMS[arm].mode, "prompt": "spread", "difference": mean, "spread": spread}
-                )
-            common = {"editor": measured.editor, "budget_levels": budget, "objective": "2", "metric": VISIBILITY}
-            rows += [{column: (row | common).get(column) for column in PROMPT_COLUMNS} for row in by_prompt]
-    return rows
-
-
-def rival_rows(measured: Measured, config: EditingConfig) -> list[Row]:
-    """Paired comparison of every arm of this program (and the published loop) with every method from the literature.
-
-    Both objectives, in the metric of visibility.
-    """
-    kept = measured.kept(measured.prompts)
-    pictures = [picture for picture in measured.pictures if kept[picture]]
-    ours = [arm for arm in config.arm_names() if ARMS[arm].mode]
-    rivals = [arm for arm in config.arm_names() if not ARMS[arm].mode and arm not in CONTROLS]
-    rows: list[Row] = []
-    if not pictures:
+    if not kept:
         return rows
+    methods = [arm for arm in measured.arms if arm not in CONTROLS]
     for budget in config.budgets:
-        for objective in ("2", "1"):
-            values = {
-                arm: _values(measured, pictures, kept, f"{arm} {budget}", objective, VISIBILITY)
-                for arm in (*ours, *rivals)
-            }
-            common = {"editor": measured.editor, "budget_levels": budget, "objective": objective, "metric": VISIBILITY}
-            for arm in ours:
-                compared = {rival: comparison(values[arm], values[rival]) for rival in rivals}
-                adjusted = holm(
-                    {rival: float(str(row["p"])) for rival, row in compared.items() if row["p"] is not None}
-                )
-                for rival, row in compared.items():
-                    about = {"arm": arm, "mode": ARMS[arm].mode, "rival": rival, "needs": ARMS[rival].needs}
+        for objective, metric in measured.questions():
+            common = {"budget_levels": budget, "objective": objective, "metric": metric}
+            values = {arm: measured.values(kept, arm, budget, objective, metric) for arm in (NOISE_LINF, *methods)}
+            beyond = _alone(measured, kept, budget, objective, metric, methods)
+            for name, found in {NOISE_LINF: values[NOISE_LINF], **beyond}.items():
+                if found:
                     rows.append(
-                        {**common, **about, **row, "rival_effect": row["noise_effect"], "p_holm": adjusted.get(rival)}
+                        {
+                            **common,
+                            "arm": name,
+                            "mode": "",
+                            "needs": "nothing",
+                            "visibility": _visibility_alone(measured, found, name, budget, methods),
+                            "effect": statistics.fmean(found.values()),
+                            "n": len(found),
+                        }
                     )
-    return [{column: row[column] for column in RIVAL_COLUMNS} for row in rows]
+            for control in CONTROL:
+                for arm in methods:
+                    if not values[arm] or not measured.has(control, arm, budget):
+                        continue
+                    against = measured.values(kept, arm, budget, objective, metric, control)
+                    if against:
+                        rows.append(
+                            {
+                                **common,
+                                "arm": arm,
+                                "mode": ARMS[arm].mode,
+                                "needs": ARMS[arm].needs,
+                                "visibility": measured.visibility(values[arm], arm, budget),
+                                "control": control,
+                                "control_visibility": None
+                                if control == SEED
+                                else measured.visibility(values[arm], arm, budget, control),
+                                **comparison(values[arm], against),
+                            }
+                        )
+    rows = with_holm(rows, ("budget_levels", "objective", "metric", "control"))
+    about = {"editor": measured.editor, "kept": measured.kept_share()}
+    return [{column: (row | about).get(column) for column in COLUMNS} for row in rows]
 
 
-RIVAL_COLUMNS = (
-    *("editor", "arm", "mode", "rival", "needs", "budget_levels", "objective", "metric", "effect", "rival_effect"),
-    *("difference", "ci_low", "ci_high", "p", "p_holm", "win_rate", "n"),
+OUTCOME_COLUMNS = (
+    *("editor", "arm", "mode", "budget_levels", "visibility", "effect", "seed_line", "difference", "p_holm"),
+    *("moves", "beyond_noise", "own_picture", "fails", "fails_in", "carried", "success", "n"),
 )
-"""As in `COLUMNS`, with a method from the literature in place of a control. `needs` names the part of the model that this
-method uses; `p_holm` is adjusted over the rivals of one arm."""
+"""`effect` and `difference`: FLIP between edit and clean edit, and minus the `seed_line`, the FLIP between clean edits with other
+seeds. `moves`: the difference is above 0. `beyond_noise`: the effect exceeds noise of the same levels and of the same visibility.
+`own_picture`: it exceeds the shuffled perturbation; None if not measured. `fails`: adherence, success or quality falls
+further than another seed changes it, in the metrics `fails_in`. `carried`: share of the effect that vanishes with the
+perturbation's copy. `success`: share of edits nearer to the known target than an edit without a prompt; None if no target is
+known. All tests at 5 %, adjusted by Holm over arms, and for `fails` over metrics too."""
+
+FAILURES = ("adherence", SUCCESS, "quality")
+"""Objectives whose fall makes an edit fail. A different edit alone is no failed edit."""
+
+
+def outcome_rows(measured: Measured, config: EditingConfig) -> list[Row]:
+    """What an arm does to edits in two words, `moves` and `fails`, from the rows of the table `editing`."""
+    found = editing_rows(measured, config)
+    losses = with_holm(
+        [row for row in found if row["control"] == SEED and row["objective"] in FAILURES], ("budget_levels",)
+    )
+    rows: list[Row] = []
+    for budget in config.budgets:
+        here = [row for row in found if row["budget_levels"] == budget]
+        for arm in (arm for arm in measured.arms if arm not in CONTROLS):
+            asked = [row for row in here if row["arm"] == arm]
+            two = {str(row["control"]): row for row in asked if (row["objective"], row["metric"]) == ("2", VISIBILITY)}
+            if SEED not in two:
+                continue
+            without = [row["effect"] for row in asked if row["objective"] == "2-without"]
+            lost = [row["effect"] for row in asked if row["objective"] == SUCCESS]
+            effect, line = (float(str(two[SEED][column])) for column in ("effect", "noise_effect"))
+            tests = [row for row in losses if row["arm"] == arm and row["budget_levels"] == budget]
+            fails = [f"{row['objective']} ({row['metric']})" for row in tests if above(row)]
+            untested = two[SEED]["p_holm"] is None
+            rows.append(
+                {
+                    "editor": measured.editor,
+                    "arm": arm,
+                    "mode": ARMS[arm].mode,
+                    "budget_levels": budget,
+                    "visibility": two[SEED]["visibility"],
+                    "effect": effect,
+                    "seed_line": line,
+                    "difference": two[SEED]["difference"],
+                    "p_holm": two[SEED]["p_holm"],
+                    "moves": None if untested else above(two[SEED]),
+                    "beyond_noise": None if untested else all(above(two[control]) for control in CONTROLS),
+                    "own_picture": None if untested or "shuffled" not in two else above(two["shuffled"]),
+                    "fails": None if untested or not tests else bool(fails),
+                    "fails_in": ", ".join(fails),
+                    "carried": 1 - float(str(without[0])) / effect if without and effect else None,
+                    "success": 1 - float(str(lost[0])) if lost else None,
+                    "n": two[SEED]["n"],
+                }
+            )
+    return [{column: row[column] for column in OUTCOME_COLUMNS} for row in rows]
+
+
+def above(row: Mapping[str, object]) -> bool:
+    """Whether the difference is positive and significant after the adjustment; False without a test."""
+    return row["p_holm"] is not None and float(str(row["p_holm"])) < SIGNIFICANT and float(str(row["difference"])) > 0
+
 
 PROMPT_COLUMNS = (
     *("editor", "arm", "mode", "budget_levels", "prompt", "objective", "metric", "effect", "control", "noise_effect"),
-    *("ratio", "difference", "ci_low", "ci_high", "p", "win_rate", "n", "kept", "spread"),
+    *("ratio", "difference", "ci_low", "ci_high", "p", "p_holm", "win_rate", "n", "kept", "spread"),
 )
-"""As in `COLUMNS`. The row `spread` has the mean of the differences over prompts, and their standard deviation divided by
-that mean; 0 is an effect independent of the prompt."""
+"""As in `COLUMNS`, against noise of the same levels and against other seeds; `p_holm` is adjusted over the prompts of one arm and
+control. The rows `spread` have the mean of the differences over prompts, and their standard deviation divided by that mean; 0
+is an effect independent of the prompt."""
 
 
-def mean_effects(measured: Measured, variant: str) -> Values:
-    """Objective 2 in the metric of visibility, for the pictures with a kept edit."""
-    kept = measured.kept(measured.prompts)
-    pictures = [picture for picture in measured.pictures if kept[picture]]
-    return _values(measured, pictures, kept, variant, "2", VISIBILITY)
+def prompt_rows(measured: Measured, config: EditingConfig) -> list[Row]:
+    """Objective 2 by prompt, and for each arm the spread over prompts of the effect beyond each control."""
+    rows: list[Row] = []
+    for budget in config.budgets:
+        for arm in (arm for arm in measured.arms if arm not in CONTROLS):
+            for control in (NOISE_LINF, SEED):
+                by_prompt: list[Row] = []
+                for prompt in measured.prompts:
+                    kept = measured.kept([prompt])
+                    if not kept:
+                        continue
+                    one = measured.values(kept, arm, budget, "2", VISIBILITY)
+                    against = measured.values(kept, arm, budget, "2", VISIBILITY, control)
+                    row = {**comparison(one, against), "prompt": prompt.name, "kept": measured.kept_share([prompt])}
+                    by_prompt.append(row)
+                by_prompt = with_holm(by_prompt, ())
+                differences = [float(str(row["difference"])) for row in by_prompt]
+                if len(differences) > 1:
+                    mean = statistics.fmean(differences)
+                    spread = statistics.stdev(differences) / abs(mean) if mean else None
+                    by_prompt.append({"prompt": "spread", "difference": mean, "spread": spread})
+                common = {"editor": measured.editor, "budget_levels": budget, "objective": "2", "metric": VISIBILITY}
+                common |= {"arm": arm, "mode": ARMS[arm].mode, "control": control}
+                rows += [{column: (row | common).get(column) for column in PROMPT_COLUMNS} for row in by_prompt]
+    return rows
 
 
-def _questions(measured: Measured, picture: str) -> list[tuple[str, str]]:
-    """All measured pairs (objective, metric)."""
-    edit = next(iter(measured.entries[picture]["clean"]["edits"].values()))
-    adherence = [VISIBILITY] if any(prompt.target for prompt in measured.prompts) else []
-    return [
-        *(("2", metric) for metric in edit["to_original"]),
-        *(("1", metric) for metric in edit["to_original"]),
-        *(("adherence", metric) for metric in [*adherence, *edit["prompt"]]),
-        *(("quality", metric) for metric in edit["picture"]),
-    ]
-
-
-def _values(
+def _alone(
     measured: Measured,
-    pictures: Sequence[str],
     kept: Mapping[str, Sequence[str]],
-    variant: str,
+    budget: int,
     objective: str,
     metric: str,
-) -> Values:
-    values = {}
-    for picture in pictures:
-        clean, changed = (measured.entries[picture][name]["edits"] for name in ("clean", variant))
-        values[picture] = statistics.fmean(
-            _value(clean[edit], changed[edit], objective, metric) for edit in kept[picture]
-        )
-    return values
-
-
-def _value(clean: Json, changed: Json, objective: str, metric: str) -> float:
-    if objective == "2":
-        return float(changed["to_clean"][metric])
-    if objective == "1":
-        return float(clean["to_original"][metric] - changed["to_original"][metric])
-    if objective == "adherence" and metric not in clean["prompt"]:
-        return float(changed.get("to_target", 0.0) - clean.get("to_target", 0.0))
-    where = "prompt" if objective == "adherence" else "picture"
-    worse = float(changed[where][metric] - clean[where][metric])
-    return worse if METRICS[metric].better == "lower" else -worse
-
-
-def _visibility(measured: Measured, pictures: Sequence[str], variant: str) -> float:
-    return statistics.fmean(float(measured.entries[picture][variant]["visible"][VISIBILITY]) for picture in pictures)
-
-
-def _control_row(arm: str, values: Values) -> Row:
-    return {"arm": arm, "mode": "", "needs": ARMS[arm].needs, "effect": statistics.fmean(values.values())}
-
-
-def _compared(values: Mapping[str, Values], control: str) -> list[Row]:
-    rows = [_compared_row(arm, one, control, values[control]) for arm, one in values.items() if arm not in CONTROLS]
-    adjusted = holm({str(row["arm"]): float(str(row["p"])) for row in rows if row["p"] is not None})
-    return [{**row, "p_holm": adjusted.get(str(row["arm"]))} for row in rows]
-
-
-def _compared_row(arm: str, values: Values, control: str, noise: Values) -> Row:
-    about = {"arm": arm, "mode": ARMS[arm].mode, "needs": ARMS[arm].needs, "control": control}
-    return {**about, **comparison(values, noise)}
-
-
-PUBLISHED = "pca-diffusion"
-
-FRONTIER_COLUMNS = (
-    *("editor", "arm", "budget_levels", "metric", "visibility", "share", "ci_low", "ci_high"),
-    *("effect", "effect_share", "effect_ci_low", "effect_ci_high", "seconds", "seconds_share", "n"),
-)
-"""`visibility` is the mean distance between protected and original in `metric`, `effect` that between edits (objective 2, FLIP),
-`seconds` the time to protect. Shares are ratios of means to the published loop at the largest budget, with 95 % bootstrap
-intervals over pictures; the share of seconds is a ratio of medians, which other load on the machine affects less."""
-
-
-def frontier_rows(measured: Measured, config: EditingConfig) -> list[Row]:
-    """A row for every arm, budget and paired metric; empty if the published loop was not measured."""
-    effects = {
-        (arm, budget): mean_effects(measured, f"{arm} {budget}")
-        for arm in config.arm_names()
-        for budget in config.budgets
-    }
-    reference = (PUBLISHED, max(config.budgets))
-    if not effects.get(reference):
-        return []
-    pictures = list(effects[reference])
-    rows: list[Row] = []
-    for (arm, budget), values in effects.items():
-        entries, published = (
-            [measured.entries[picture][f"{name} {levels}"] for picture in pictures]
-            for name, levels in ((arm, budget), reference)
-        )
-        seconds, yardstick = (statistics.median(entry["seconds"] for entry in some) for some in (entries, published))
-        effect = ratio_of_means(list(values.values()), list(effects[reference].values()))
-        common = {
-            "editor": measured.editor,
-            "arm": arm,
-            "budget_levels": budget,
-            "effect": statistics.fmean(values.values()),
-            "effect_share": effect.value,
-            "effect_ci_low": effect.ci_low,
-            "effect_ci_high": effect.ci_high,
-            "seconds": None if arm == NOISE_VISIBLE else seconds,  # the amplitude search is not protection time
-            "seconds_share": None if arm == NOISE_VISIBLE else seconds / yardstick,
-            "n": len(pictures),
+    methods: Sequence[str],
+) -> dict[str, Values]:
+    """Values of the controls that have a row of their own: noise as visible as the most visible method, and the references."""
+    found = {SEED: measured.values(kept, "", budget, objective, metric, SEED)}
+    if methods:
+        most = {picture: _most_visible(measured, picture, budget, methods) for picture in kept}
+        found[NOISE_VISIBLE] = {
+            picture: value
+            for picture, edits in kept.items()
+            for value in measured.values(
+                {picture: edits}, most[picture], budget, objective, metric, NOISE_VISIBLE
+            ).values()
         }
-        for metric in (name for name in entries[0]["visible"] if name in METRICS):
-            visible, theirs = ([float(entry["visible"][metric]) for entry in some] for some in (entries, published))
-            share = ratio_of_means(visible, theirs)
-            rows.append(
-                common
-                | {
-                    "metric": metric,
-                    "visibility": statistics.fmean(visible),
-                    "share": share.value,
-                    "ci_low": share.ci_low,
-                    "ci_high": share.ci_high,
-                }
-            )
-    return [{column: row[column] for column in FRONTIER_COLUMNS} for row in rows]
+    if all(UNRELATED in measured.entries[picture] for picture in kept):
+        found[UNRELATED] = measured.values(kept, UNRELATED, budget, objective, metric)
+    return {name: found[name] for name in (NOISE_VISIBLE, *REFERENCES) if name in found}
+
+
+def _visibility_alone(
+    measured: Measured, values: Values, name: str, budget: int, methods: Sequence[str]
+) -> float | None:
+    if name == NOISE_VISIBLE:
+        return statistics.fmean(
+            measured.visibility([picture], _most_visible(measured, picture, budget, methods), budget, NOISE_VISIBLE)
+            for picture in values
+        )
+    return None if name in REFERENCES else measured.visibility(values, name, budget)
+
+
+def _most_visible(measured: Measured, picture: str, budget: int, methods: Sequence[str]) -> str:
+    entries = measured.entries[picture]
+    return max(methods, key=lambda arm: float(entries[variant_of("", arm, budget, entries)]["visible"][VISIBILITY]))

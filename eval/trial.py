@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
 from pca_protect.errors import UsageError
+from pca_protect.eval.carried import carried_through
 from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.registry import EditSettings
 from pca_protect.eval.known_edits import KNOWN_EDITS, edits_of
-from pca_protect.eval.metrics.load import Metrics, visibility
+from pca_protect.eval.metrics.classical import rms_levels
+from pca_protect.eval.metrics.load import Metrics
 from pca_protect.eval.pictures import Rgb
 from pca_protect.eval.results import Json
 from pca_protect.eval.styles import Style
 
 _EDIT_OF_PROMPT = {edit.prompt: edit for edit in KNOWN_EDITS.values() if edit.prompt}
 
+RMS = "rms"
+"""Root mean square difference in levels: the Euclidean distance, for which an energy distance of sets is 0 only if they are equal
+(Szekely & Rizzo 2013)."""
+
 Edits = dict[str, Rgb]
-"""`PROMPT/SEED` -> edit, where PROMPT is the short name."""
+"""`PROMPT/NUMBER` -> edit, where PROMPT is the short name."""
 
 
 @dataclass(frozen=True)
@@ -55,28 +63,18 @@ def prompts_for(editor: Editor, words: Sequence[str]) -> list[EditPrompt]:
     return found
 
 
-def kept_edits(clean: Json, prompts: Sequence[EditPrompt]) -> list[str]:
-    """The edits `PROMPT/SEED` at which the editor follows the prompt: the clean edit is closer to the target than an edit without
-    a prompt. Edits without a known target are all kept.
-
-    Args:
-        clean: the measurements of `Trial.clean`.
-        prompts: restrict to these.
-    """
-    by_name = {prompt.name: prompt for prompt in prompts}
-    kept = []
-    for name, edit in clean["edits"].items():
-        prompt = by_name.get(name.rpartition("/")[0])
-        if prompt and (prompt.target is None or edit["to_target"] < edit["to_target_without"]):
-            kept.append(name)
-    return kept
+def edit_seed(original: Rgb, prompt: str, number: int) -> int:
+    """Seed of the noise of one edit. Edits of a picture and of its protected versions share it; no two pictures, prompts or
+    numbers do, so that their edits are independent draws."""
+    key = hashlib.sha256(np.ascontiguousarray(original).tobytes() + f"{prompt}\n{number}".encode()).digest()
+    return int.from_bytes(key[:6], "big")
 
 
 @dataclass(frozen=True)
 class Trial:
     """Attributes:
     prompts: the instructions.
-    seeds: one edit for each; shared by all arms, so that edits are paired.
+    seeds: edits per prompt, with the noise of `edit_seed`. All arms share it, so that edits are paired.
     batch: edits per call of the editor. Larger is faster, takes more memory and changes floating-point rounding.
     visible: further metrics for the visibility of the protection; None for none.
     """
@@ -84,32 +82,51 @@ class Trial:
     editor: Editor
     settings: EditSettings
     prompts: tuple[EditPrompt, ...]
-    seeds: tuple[int, ...]
+    seeds: int
     metrics: Metrics
     batch: int
     visible: Metrics | None = None
 
-    def edits(self, picture: Rgb) -> Edits:
-        """Edits with every prompt and seed. Raises the errors of `Editor.edit`."""
-        return self._edited(picture, self.prompts)
+    def edits(self, picture: Rgb, original: Rgb) -> Edits:
+        """Edits of a picture with every prompt and the noise of its original. Raises the errors of `Editor.edit`."""
+        return self._edited(picture, original, [prompt.text for prompt in self.prompts], self.seeds)
 
     def clean(self, picture: Rgb) -> tuple[Edits, Json]:
-        """Edits of the original with their measurements: distance to the original, distance to the known target with and without
-        the prompt, match with the prompt, and image quality."""
-        edits = self.edits(picture)
-        without = self._edited(picture, (EditPrompt("", "", None),)) if any(p.target for p in self.prompts) else {}
-        measured = self._measured(picture, edits, {})
-        for prompt in self.prompts:
-            for seed in self.seeds:
-                if prompt.target:
-                    wanted = prompt.target.render(picture)
-                    measured[f"{prompt.name}/{seed}"]["to_target_without"] = visibility(wanted, without[f"/{seed}"])
-        return edits, {"edits": measured}
+        """Edits of the original and their measurements: `edits` by name, with distance to the original, distance to the known
+        target with and without the prompt, match with the prompt, and image quality; `pairs`: distances between edits with
+        the same prompt and other noise, with `RMS` among the metrics.
+
+        There are at least two edits for each prompt: their distance is what other noise does.
+        """
+        count = max(2, self.seeds)
+        edits = self._edited(picture, picture, [prompt.text for prompt in self.prompts], count)
+        measured = self._measured(picture, edits)
+        # The noise is that of the edit with the prompt.
+        known = [prompt for prompt in self.prompts if prompt.target]
+        without = self._edited(picture, picture, [prompt.text for prompt in known], count, instead="")
+        for name, value in self._to_target(picture, without).items():
+            measured[name]["to_target_without"] = value
+        numbers = list(combinations(range(count), 2))
+        both = {
+            (prompt.name, f"{one}/{other}"): (edits[f"{prompt.name}/{one}"], edits[f"{prompt.name}/{other}"])
+            for prompt in self.prompts
+            for one, other in numbers
+        }
+        pairs: dict[str, Json] = {prompt.name: {} for prompt in self.prompts}
+        for ((prompt_name, pair), (one, other)), found in zip(
+            both.items(), self.metrics.distances_of(list(both.values())), strict=True
+        ):
+            pairs[prompt_name][pair] = {RMS: rms_levels(one, other), **found}
+        return edits, {"edits": measured, "pairs": pairs}
 
     def changed(self, picture: Rgb, changed: Rgb, clean: Edits) -> tuple[Edits, Json]:
         """Edits of a changed picture with their measurements: those of `clean`, the distances to the clean edits, and the
         visibility of the change."""
-        edits = self.edits(changed)
+        edits = self.edits(changed, picture)
+        measured = self._measured(picture, edits)
+        to_clean = self.metrics.distances_of([(clean[name], edit) for name, edit in edits.items()])
+        for name, distances in zip(edits, to_clean, strict=True):
+            measured[name]["to_clean"] = distances
         difference = changed.astype(np.int16) - picture.astype(np.int16)
         visible = {
             "max_change_levels": int(np.abs(difference).max()),
@@ -117,35 +134,82 @@ class Trial:
             **self.metrics.distances(picture, changed),
             **(self.visible.distances(picture, changed) if self.visible else {}),
         }
-        return edits, {"visible": visible, "edits": self._measured(picture, edits, clean)}
+        return edits, {"visible": visible, "edits": measured}
 
-    def _measured(self, picture: Rgb, edits: Edits, clean: Edits) -> dict[str, Json]:
-        measured: dict[str, Json] = {}
+    def carried(self, picture: Rgb, changed: Rgb, clean: Edits, edits: Edits) -> Json:
+        """The perturbation in every edit of a changed picture: its share, and the distances from the clean edit to the two
+        pictures of `Carried`."""
+        found = {name: carried_through(picture, changed, clean[name], edit) for name, edit in edits.items()}
+        pasted = self.metrics.visibilities([(clean[name], one.pasted) for name, one in found.items()])
+        without = self.metrics.visibilities([(clean[name], one.without) for name, one in found.items()])
+        return {
+            name: {"share": one.share, "pasted": with_it, "without": without_it}
+            for (name, one), with_it, without_it in zip(found.items(), pasted, without, strict=True)
+        }
+
+    def sets(self, clean: Edits, edits: Edits) -> Json:
+        """RMS differences by prompt, for an energy distance between sets of edits: `to_clean` between every edit and the
+        clean edits with other noise, `within` between the edits."""
+        sets: Json = {}
         for prompt in self.prompts:
-            wanted = prompt.target.render(picture) if prompt.target else None
-            for seed in self.seeds:
-                name = f"{prompt.name}/{seed}"
-                edit = edits[name]
-                found: Json = {"to_original": self.metrics.distances(picture, edit)}
-                if clean:
-                    found["to_clean"] = self.metrics.distances(clean[name], edit)
-                if wanted is not None:
-                    found["to_target"] = visibility(wanted, edit)
-                found["prompt"] = {key: measure(edit, prompt.text) for key, measure in self.metrics.prompts.items()}
-                found["picture"] = {key: measure(edit) for key, measure in self.metrics.pictures.items()}
-                measured[name] = found
+            named = {number: edits[f"{prompt.name}/{number}"] for number in range(self.seeds)}
+            originals = {number: clean[f"{prompt.name}/{number}"] for number in range(max(2, self.seeds))}
+            sets[prompt.name] = {
+                "to_clean": {
+                    f"{one}/{other}": rms_levels(originals[other], named[one])
+                    for one in named
+                    for other in originals
+                    if one != other
+                },
+                "within": {
+                    f"{one}/{other}": rms_levels(named[one], named[other]) for one, other in combinations(named, 2)
+                },
+            }
+        return sets
+
+    def _measured(self, picture: Rgb, edits: Mapping[str, Rgb]) -> dict[str, Json]:
+        texts = {prompt.name: prompt.text for prompt in self.prompts}
+        to_original = self.metrics.distances_of([(picture, edit) for edit in edits.values()])
+        measured: dict[str, Json] = {}
+        for (name, edit), distances in zip(edits.items(), to_original, strict=True):
+            text = texts[name.rpartition("/")[0]]
+            measured[name] = {
+                "to_original": distances,
+                "prompt": {key: measure(picture, edit, text) for key, measure in self.metrics.prompts.items()},
+                "picture": {key: measure(edit) for key, measure in self.metrics.pictures.items()},
+            }
+        for name, value in self._to_target(picture, edits).items():
+            measured[name]["to_target"] = value
         return measured
 
-    def _edited(self, picture: Rgb, prompts: Sequence[EditPrompt]) -> Edits:
-        jobs = [(prompt, seed) for prompt in prompts for seed in self.seeds]
+    def _to_target(self, picture: Rgb, edits: Mapping[str, Rgb]) -> dict[str, float]:
+        """Name of every edit with a known target -> FLIP to it."""
+        targets = {prompt.name: prompt.target.render(picture) for prompt in self.prompts if prompt.target}
+        pairs = {
+            name: (targets[prompt], edit)
+            for name, edit in edits.items()
+            if (prompt := name.rpartition("/")[0]) in targets
+        }
+        return dict(zip(pairs, self.metrics.visibilities(list(pairs.values())), strict=True))
+
+    def _edited(
+        self, picture: Rgb, original: Rgb, texts: Sequence[str], count: int, *, instead: str | None = None
+    ) -> Edits:
+        """Args:
+        texts: of prompts of this trial.
+        count: edits per prompt.
+        instead: replaces the texts, with the same noise.
+        """
+        names = {prompt.text: prompt.name for prompt in self.prompts}
+        jobs = [(text, number) for text in texts for number in range(count)]
         edits: Edits = {}
         for start in range(0, len(jobs), self.batch):
             part = jobs[start : start + self.batch]
             made = self.editor.edit(
                 [picture] * len(part),
-                [prompt.text for prompt, _ in part],
+                [text if instead is None else instead for text, _ in part],
                 self.settings,
-                seeds=[seed for _, seed in part],
+                seeds=[edit_seed(original, text, number) for text, number in part],
             )
-            edits |= {f"{prompt.name}/{seed}": edit for (prompt, seed), edit in zip(part, made, strict=True)}
+            edits |= {f"{names[text]}/{number}": edit for (text, number), edit in zip(part, made, strict=True)}
         return edits

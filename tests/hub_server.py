@@ -1,13 +1,15 @@
 """A model hub on this machine, for downloads that can be broken on purpose.
 
 It answers what `huggingface_hub.hf_hub_download` asks when HF_ENDPOINT points here: HEAD for the file's hash, commit
-and size, then GET for the bytes. Written against huggingface_hub 2.4; the names of headers and error codes are those
-that its `hf_raise_for_status` reads. Xet storage and redirects to a CDN are left out.
+and size, then GET for the bytes; and what `model_info` and `snapshot_download` ask: the files of a repository with their
+sizes, which it refuses for gated ones, unlike the real hub. Written against huggingface_hub 2.4; the names of headers and
+error codes are those that its `hf_raise_for_status` reads. Xet storage and redirects to a CDN are left out.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import socket
 import struct
@@ -18,6 +20,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 
+_INFO = re.compile(r"/api/models/(?P<repo>[^/]+/[^/?]+)(/(?P<what>revision|tree)/[^/?]+)?(\?.*)?")
 _FILE = re.compile(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
 
 
@@ -139,7 +142,10 @@ class _Handler(BaseHTTPRequestHandler):
         """Silent: `HubServer.asked` is the log."""
 
     def _answer(self) -> None:
-        file = _FILE.fullmatch(self.path)
+        info, file = _INFO.fullmatch(self.path), _FILE.fullmatch(self.path)
+        if info is not None and info["repo"] in self.hub.repositories:
+            self._send_info(info["repo"], self.hub.repositories[info["repo"]], tree=info["what"] == "tree")
+            return
         if file is None:
             self._send(HTTPStatus.OK, {}, b"")
             return
@@ -152,6 +158,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.NOT_FOUND, headers, b"")
         else:
             self._send_file(content, repository.commit)
+
+    def _send_info(self, name: str, repository: Repository, *, tree: bool) -> None:
+        if repository.refusal is not None:
+            self._send(*repository.refusal, b"")
+            return
+        sizes = {path: len(content) for path, content in repository.files.items()}
+        files = [{"type": "file", "oid": "", "path": path, "size": size} for path, size in sizes.items()]
+        siblings = [{"rfilename": path, "size": size} for path, size in sizes.items()]
+        answer = files if tree else {"id": name, "sha": repository.commit, "siblings": siblings}
+        self._send(HTTPStatus.OK, {"Content-Type": "application/json"}, json.dumps(answer).encode())
 
     def _send_file(self, content: bytes, commit: str) -> None:
         etag = hashlib.sha256(content).hexdigest()

@@ -20,11 +20,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TREE = ROOT / "build" / "mutants"
-MUTATED = ("attack/*.py", "eval/stat*.py", "eval/tables.py")
+MUTATED = (
+    "attack/*.py",
+    "eval/stat*.py",
+    "eval/tables.py",
+    "eval/measured.py",
+    "eval/comparisons.py",
+    "eval/claims.py",
+)
 """Mutated modules, relative to the package."""
 TESTS = (
     *("losses", "posterior", "pgd", "objectives", "ensemble", "eot", "transforms", "visibility", "visibility_penalty"),
-    *("universal", "collapse", "properties", "until", "stat*", "tables"),
+    *("universal", "collapse", "properties", "until", "stat*", "tables", "bench_tables", "claims"),
 )
 """NAME of each test file `test_NAME.py`, anywhere in `tests/`, to run."""
 SEED = 0

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from pca_protect.eval.arms.registry import ARMS
+from pca_protect.eval.arms.registry import ARMS, CONTROLS
 from pca_protect.eval.claims import claims_about, unseen_rows
-from pca_protect.eval.report import figures
-from pca_protect.eval.report.sections import difference
+from pca_protect.eval.metrics.registry import VISIBILITY
+from pca_protect.eval.report import drawing, figures
+from pca_protect.eval.report.section import cell, difference, percent
 from pca_protect.eval.report.strips import strips_in
 from pca_protect.eval.sheet import contact_sheet
+from pca_protect.eval.stats import LEAST_PICTURES
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLES = ("editing", "transfer", "purify", "prompts", "cost")
@@ -71,7 +74,7 @@ def write(docs: Path) -> None:
     """Write the document and its figures from docs/measurements."""
     for name, figure in _figures(docs).items():
         (docs / "figures").mkdir(exist_ok=True)
-        (docs / "figures" / f"{name}.png").write_bytes(figures.png(figure))
+        (docs / "figures" / f"{name}.png").write_bytes(drawing.png(figure))
     (docs / "results.md").write_text(document(docs), encoding="utf-8")
 
 
@@ -79,6 +82,9 @@ def document(docs: Path) -> str:
     """The text of results.md, from the measurements in `docs`."""
     summaries = {name: _read(docs / "measurements", name) for name in TABLES}
     beyond = {name: _read(docs / "measurements", name) for name in BEYOND}
+    stale = former(docs)
+    if stale:
+        raise SystemExit(f"{', '.join(stale)}: measured with former controls; run these benchmarks again")
     tables = {name: rows for summary in summaries.values() for name, rows in summary["tables"].items()}
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -88,17 +94,42 @@ def document(docs: Path) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["difference"] = difference
+    environment.filters["cell"] = cell
+    environment.filters["above_noise"] = lambda row: percent(
+        row["retained_above_noise"], row["above_ci_low"], row["above_ci_high"]
+    )
     return environment.get_template("results.md.jinja").render(
         summaries=summaries,
         beyond=beyond,
         unseen=unseen_rows(beyond["ensembles"]["tables"]["transfer"]),
         tables=tables,
         claims=claims_about(tables),
-        findings=(Path(__file__).parent / "findings.md").read_text(encoding="utf-8").strip(),
+        rows=defaultdict(
+            lambda: None,
+            {
+                (row["arm"], row["objective"], row["control"]): row
+                for row in tables["editing"]
+                if row["metric"] == VISIBILITY
+            },
+        ),
+        washed_arms=[arm for arm in summaries["purify"]["config"]["arms"] if arm not in CONTROLS],
+        least=LEAST_PICTURES,
         at={f"{row['arm']}/{row['metric']}": row for row in beyond["frontier"]["tables"]["frontier"]},
         objectives=[(name, ARMS[name].what) for name in OBJECTIVES],
         large=_read(docs / "measurements", "cost512"),
     )
+
+
+def former(docs: Path) -> list[str]:
+    """Measurements of edits without the line of other seeds: made before these tables had it."""
+    needed = {"editing": "outcomes", "transfer": "seed_line", "purify": "seed_line", "prompts": "p_holm"}
+    needed |= {"frontier": "seed_line", "survival": "seed_line", "ensembles": "seed_line", "concentration": "seed_line"}
+    found = []
+    for name, word in needed.items():
+        tables = _read(docs / "measurements", name)["tables"]
+        if word not in tables and not any(word in row for rows in tables.values() for row in rows):
+            found.append(name)
+    return found
 
 
 def _figures(docs: Path) -> dict[str, Any]:

@@ -14,12 +14,14 @@ from pca_protect.attack.pgd import Objective
 from pca_protect.config import ProtectConfig
 from pca_protect.engine import latent_objective, run_recipe
 from pca_protect.engine import perturb as perturb_batch
+from pca_protect.errors import UsageError
 from pca_protect.eval.arms.denoiser import Denoiser, denoising_error, score_distillation
 from pca_protect.eval.arms.encoder import mean_away, mean_to_target, mean_to_zero, moments_away, pattern
 from pca_protect.eval.arms.noise import uniform_noise
 from pca_protect.eval.arms.registry import NOISE_LINF, NOISE_VISIBLE, Arm
 from pca_protect.eval.pictures import Rgb, to_pixels, with_pixels
 from pca_protect.image.batch import Batch
+from pca_protect.initialisation import init_for
 from pca_protect.io.picture import Picture
 from pca_protect.surrogates.encoder import AnySurrogate, Surrogate
 
@@ -59,6 +61,19 @@ def perturb(arm: Arm, picture: Rgb, target: Target, *, budget_levels: int, seed:
     objective, start = objective_and_start(arm, clean, target, config=config, generator=generator_for(picture, seed))
     optimized = run_recipe(clean, objective, config, init=start)
     return with_pixels(original, optimized.pixels).rgb
+
+
+def refusal(arm: Arm, surrogate: Surrogate) -> str:
+    """Reason why an encoder cannot have an arm that needs no denoiser; empty if it can."""
+    if arm.name in _NEEDS_VARIANCE and not surrogate.has_variance:
+        return f"{surrogate.name} has no variance"
+    if not arm.mode:
+        return ""
+    try:
+        init_for(surrogate, request_for(arm))
+    except UsageError as error:
+        return str(error)
+    return ""
 
 
 def protected(picture: Rgb, config: ProtectConfig, surrogate: AnySurrogate) -> Rgb:
@@ -132,6 +147,8 @@ _METHODS: dict[str, Callable[[Target, Tensor, torch.Generator], Objective]] = {
     "sds-plus": lambda target, clean, generator: score_distillation(_denoiser(target), [generator], "up"),
     "sds-minus": lambda target, clean, generator: score_distillation(_denoiser(target), [generator], "down"),
 }
+
+_NEEDS_VARIANCE = ("pid",)
 
 _RANDOM_START = ("latent-distance", "pid")
 """Methods with zero gradient at the clean picture. They start from uniform noise inside the budget."""

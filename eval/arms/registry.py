@@ -124,6 +124,8 @@ _RENAMED = {
 DEFAULT_ARMS = tuple(name for name, arm in ARMS.items() if not arm.asked_only)
 CHIEF_ARMS = (*CONTROLS, "pca-diffusion", "pca-concentration")
 """The paper's two modes and the controls that they have to beat."""
+DECIDED_ARMS = ("pca-diffusion", "pca-concentration", *(f"{ProtectConfig.preset}-{mode}" for mode in MODES))
+"""The paper's two modes and this program's: with controls made from their own perturbation, see `controls`."""
 
 
 def arms_named(names: Sequence[str]) -> list[Arm]:

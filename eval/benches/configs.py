@@ -10,7 +10,14 @@ from dataclasses import asdict, dataclass, replace
 
 from pca_protect.config import Device, Precision, ProtectConfig
 from pca_protect.errors import UsageError
-from pca_protect.eval.arms.registry import CHIEF_ARMS, CONTROLS, DEFAULT_ARMS, NOISE_LINF, NOISE_VISIBLE, arms_named
+from pca_protect.eval.arms.registry import (
+    CHIEF_ARMS,
+    DECIDED_ARMS,
+    DEFAULT_ARMS,
+    NOISE_LINF,
+    NOISE_VISIBLE,
+    arms_named,
+)
 from pca_protect.eval.metrics.registry import DEFAULT_METRICS, QUICK_METRICS, metrics_named
 from pca_protect.modes import PUBLISHED_MODES
 
@@ -96,7 +103,7 @@ class EditsConfig(BenchConfig):
 
     Attributes:
         prompts: names of styles, or free text.
-        seeds: number of edits of each picture with each prompt, with seeds 0, 1, ...
+        seeds: number of edits of each picture with each prompt. Clean edits have at least two, see `Trial.clean`.
         batch: edits per call of the editor.
         precision: of the editors; protections run in fp32.
     """
@@ -119,8 +126,10 @@ class EditingConfig(EditsConfig):
     Attributes:
         editors: see `load_editor`.
         arms: names of `ARMS`; the two noise controls are always measured.
+        own_controls: those of `arms` with controls made from their own perturbation, see `controls.OWN_CONTROLS`.
         budgets: in 8-bit levels.
-        strength, guidance, steps: of the editor; None for the editor's default.
+        strengths: of the editor, each measured; empty for the editor's default. Editors without a strength ignore them.
+        guidance, steps: of the editor; None for the editor's default.
         size_px: side of the pictures; None for the side that each editor was trained for.
         metrics: names of `METRICS`.
         visible: further metrics, for the visibility of the protection only.
@@ -129,8 +138,9 @@ class EditingConfig(EditsConfig):
     seeds: int = 3
     editors: tuple[str, ...] = ("pocket-editor",)
     arms: tuple[str, ...] = DEFAULT_ARMS
+    own_controls: tuple[str, ...] = DECIDED_ARMS
     budgets: tuple[int, ...] = (16,)
-    strength: float | None = None
+    strengths: tuple[float, ...] = ()
     guidance: float | None = None
     steps: int | None = None
     size_px: int | None = None
@@ -139,18 +149,25 @@ class EditingConfig(EditsConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        arms_named(self.arms)
+        arms_named((*self.arms, *self.own_controls))
         metrics_named((*self.metrics, *self.visible))
         distinct(editor=self.editors, budget=self.budgets)
+        if self.strengths:
+            distinct(strength=self.strengths)
         for budget in self.budgets:
             ProtectConfig(budget_levels=budget)
 
     def arm_names(self) -> tuple[str, ...]:
-        """The given arms and the controls, in the order of the table."""
-        return tuple(arm.name for arm in arms_named((*CONTROLS, *self.arms)))
+        """The given arms and noise of the same levels, in the order of the table."""
+        return tuple(arm.name for arm in arms_named((NOISE_LINF, *self.arms)) if arm.name != NOISE_VISIBLE)
+
+    def decided_arms(self) -> tuple[str, ...]:
+        """The arms with controls of their own, in the order of the table."""
+        named = {arm.name for arm in arms_named(self.own_controls)}
+        return tuple(name for name in self.arm_names() if name in named)
 
     def as_dict(self) -> dict[str, object]:
-        return {**super().as_dict(), "arms": self.arm_names()}
+        return {**super().as_dict(), "arms": self.arm_names(), "own_controls": self.decided_arms()}
 
 
 QUICK_ARMS = (*CHIEF_ARMS, "photoguard", "advdm", "balanced-diffusion", "balanced-concentration")

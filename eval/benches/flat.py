@@ -20,12 +20,13 @@ from pca_protect.eval.arms.perturb import Target, perturb
 from pca_protect.eval.arms.registry import ARMS, arms_named
 from pca_protect.eval.bench import Bench
 from pca_protect.eval.benches.protection_configs import FlatConfig
+from pca_protect.eval.comparisons import PUBLISHED
+from pca_protect.eval.metrics.classical import rms_levels
 from pca_protect.eval.metrics.load import visibility
 from pca_protect.eval.pictures import Rgb, square_picture
 from pca_protect.eval.results import Finished, Json, OnProgress, Row
 from pca_protect.eval.sheet import contact_sheet
 from pca_protect.eval.stats import by_column, mean_row
-from pca_protect.eval.tables import PUBLISHED
 from pca_protect.surrogates.load import load_surrogate
 
 STRIDE_PX = 8
@@ -87,7 +88,7 @@ def measure_flat(config: FlatConfig, folder: Path, *, on_progress: OnProgress | 
             yield (
                 name,
                 {
-                    "rms_levels": root_mean_square(changed[place], picture[place]),
+                    "rms_levels": rms_levels(picture[place], changed[place]),
                     "flip": visibility(picture[place], changed[place]),
                 },
             )
@@ -118,11 +119,6 @@ def flattest(picture: Rgb, patch_px: int) -> Patch | None:
             if ((luma[place] < BLACK) | (luma[place] > WHITE)).mean() < CLIPPED:
                 found.append(Patch(float(luma[place].std()), place))
     return min(found, key=lambda patch: patch.deviation) if found else None
-
-
-def root_mean_square(changed: Rgb, clean: Rgb) -> float:
-    """RMS of the change, in 8-bit levels."""
-    return float(np.sqrt(np.square(changed.astype(np.float64) - clean).mean()))
 
 
 def _save(patch: Rgb, folder: Path | None, name: str) -> None:

@@ -60,21 +60,22 @@ def measure_scales(config: ScalesConfig, folder: Path, *, on_progress: OnProgres
     editor = load_editor(config.editor, device=config.device)
     side = editor.size_px
     prompts = tuple(prompts_for(editor, config.prompts))
-    trial = Trial(editor, editor.settings, prompts, (0,), load_metrics((), size_px=side), batch=3)
+    trial = Trial(editor, editor.settings, prompts, 1, load_metrics((), size_px=side), batch=3)
     bench.open(budget_levels=ProtectConfig.budget_levels, editor_weights=editor.digest)
     variants = {f"{mode} | {arm}": (mode, arm) for mode in PUBLISHED_MODES for arm in config.arms}
 
     def measure(path: Path, missing: Sequence[str]) -> Iterator[tuple[str, Json]]:
         picture = read_picture(path)
         views = {name: view for name, view in _views(picture, config.tile_px, side).items() if name in config.views}
-        clean = {name: trial.edits(view(picture.rgb)) for name, view in views.items()}
+        seen = {name: view(picture.rgb) for name, view in views.items()}
+        clean = {name: trial.edits(square, square) for name, square in seen.items()}
         for key in missing:
             if key == NOISE:
                 changed = with_noise(picture, ProtectConfig.budget_levels, config.seed).rgb
             else:
                 request = _request(*variants[key], config, side)
                 changed = protected(picture.rgb, request, editor.surrogate)
-            moved = {name: _moved(clean[name], trial.edits(view(changed))) for name, view in views.items()}
+            moved = {name: _moved(clean[name], trial.edits(view(changed), seen[name])) for name, view in views.items()}
             yield key, {"moved": moved, "seam": seam(picture.rgb, changed, config.tile_px)}
 
     entries = bench.entries(editor.name, [NOISE, *variants], measure)
@@ -194,7 +195,7 @@ def scale_rows(effects: Mapping[tuple[str, str, str], Sequence[float]], mode: st
                 continue
             found, native = effects[mode, arm, view], effects[mode, "windows", view]
             ratio = ratio_of_means(found, native)
-            pairs = paired_effect(found, native) if len(found) > 1 else None
+            pairs = paired_effect(found, native)
             yield {
                 "mode": mode,
                 "view": view,
@@ -204,8 +205,8 @@ def scale_rows(effects: Mapping[tuple[str, str, str], Sequence[float]], mode: st
                 "ratio_ci_low": ratio.ci_low,
                 "ratio_ci_high": ratio.ci_high,
                 "difference": statistics.fmean(found) - statistics.fmean(native),
-                "ci_low": pairs.ci_low if pairs else None,
-                "ci_high": pairs.ci_high if pairs else None,
-                "p": pairs.p if pairs else None,
+                "ci_low": pairs.ci_low,
+                "ci_high": pairs.ci_high,
+                "p": pairs.p,
                 "n": len(found),
             }

@@ -18,12 +18,13 @@ from pca_protect.eval.benches.configs import TransferConfig
 from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.load import load_editor
 from pca_protect.eval.latent_shift import LatentShift, latent_shift
+from pca_protect.eval.measured import kept_edits, seed_line
 from pca_protect.eval.metrics.load import load_metrics
 from pca_protect.eval.metrics.registry import VISIBILITY
 from pca_protect.eval.pictures import Rgb, square_picture
 from pca_protect.eval.results import Finished, Json, OnProgress, Row
-from pca_protect.eval.stats import comparison
-from pca_protect.eval.trial import EditPrompt, Trial, kept_edits, prompts_for
+from pca_protect.eval.stats import comparison, with_holm
+from pca_protect.eval.trial import EditPrompt, Trial, prompts_for
 from pca_protect.surrogates.encoder import Surrogate, ensemble
 from pca_protect.surrogates.load import load_surrogate
 
@@ -75,14 +76,22 @@ COLUMNS = (
         "ci_low",
         "ci_high",
         "p",
+        "p_holm",
         "win_rate",
         "n",
         "kept",
+        "seed_line",
+        "above_seed",
+        "seed_ci_low",
+        "seed_ci_high",
+        "seed_p_holm",
         "names",
     ),
 )
 """`same_encoder`: the target is among the surrogates (white-box). `objective`: `posterior`, or 2 for the distance between edit
-and clean edit. `names`: all given names with the target's weights."""
+and clean edit. `control`: noise of the same levels; `p_holm` is adjusted over the pairs of one mode, objective and metric.
+For edits, `seed_line` is the distance between clean edits with other seeds, and the next columns are the difference to it.
+`names`: all given names with the target's weights."""
 
 
 def transfer_rows(matrix: Matrix, config: TransferConfig) -> list[Row]:
@@ -109,14 +118,20 @@ def transfer_rows(matrix: Matrix, config: TransferConfig) -> list[Row]:
                     rows.append(common | _row("posterior", metric, effects, noise))
                 for editor, vae in matrix.editors.items():
                     if vae == target:
-                        rows.append(common | _edit_row(matrix, editor, source.variant(mode)))
+                        rows.append(common | _edit_row(matrix, editor, source.variant(mode), config.seeds))
+    family = ("mode", "objective", "metric")
+    of_seeds = with_holm([{**row, "p": row.get("seed_p")} for row in rows], family)
+    rows = [
+        {**row, "seed_p_holm": other["p_holm"]} for row, other in zip(with_holm(rows, family), of_seeds, strict=True)
+    ]
     return [{column: row.get(column) for column in COLUMNS} for row in rows]
 
 
-def _edit_row(matrix: Matrix, editor: str, variant: str) -> Row:
+def _edit_row(matrix: Matrix, editor: str, variant: str, seeds: int) -> Row:
     prompts = matrix.prompts[editor]
-    kept = {picture: kept_edits(entry["clean"][EDITS][editor], prompts) for picture, entry in matrix.entries.items()}
-    in_all = sum(len(entry["clean"][EDITS][editor]["edits"]) for entry in matrix.entries.values())
+    clean = {picture: entry["clean"][EDITS][editor] for picture, entry in matrix.entries.items()}
+    kept = {picture: kept_edits(edits, prompts, seeds) for picture, edits in clean.items()}
+    in_all = len(clean) * len(prompts) * seeds
     effects, noise = (
         {
             picture: statistics.fmean(
@@ -128,7 +143,17 @@ def _edit_row(matrix: Matrix, editor: str, variant: str) -> Row:
         for name in (variant, NOISE)
     )
     share = sum(map(len, kept.values())) / in_all if in_all else None
-    return {**_row("2", VISIBILITY, effects, noise), "editor": editor, "kept": share}
+    beyond = comparison(effects, {picture: seed_line(clean[picture], kept[picture]) for picture in effects})
+    return {
+        **_row("2", VISIBILITY, effects, noise),
+        "editor": editor,
+        "kept": share,
+        "seed_line": beyond["noise_effect"],
+        "above_seed": beyond["difference"],
+        "seed_ci_low": beyond["ci_low"],
+        "seed_ci_high": beyond["ci_high"],
+        "seed_p": beyond["p"],
+    }
 
 
 def _row(objective: str, metric: str, effects: Mapping[str, float], noise: Mapping[str, float]) -> Row:
@@ -197,7 +222,7 @@ def _trial(editor: Editor, config: TransferConfig) -> Trial:
         editor=editor,
         settings=editor.settings,
         prompts=tuple(prompts_for(editor, config.prompts)),
-        seeds=tuple(range(config.seeds)),
+        seeds=config.seeds,
         metrics=load_metrics([VISIBILITY], size_px=editor.size_px),
         batch=config.batch,
     )

@@ -41,7 +41,7 @@ def measure_uploads(config: UploadsConfig, folder: Path, *, on_progress: OnProgr
     editor = load_editor(config.editor, device=config.device)
     side = editor.size_px
     prompts = tuple(prompts_for(editor, config.prompts))
-    trial = Trial(editor, editor.settings, prompts, (0,), load_metrics((), size_px=side), batch=1)
+    trial = Trial(editor, editor.settings, prompts, 1, load_metrics((), size_px=side), batch=1)
     requests = {
         PUBLISHED: ProtectConfig(preset="paper", steps=config.steps),
         "mode subtle": ProtectConfig(mode="subtle", steps=config.steps),
@@ -57,14 +57,15 @@ def measure_uploads(config: UploadsConfig, folder: Path, *, on_progress: OnProgr
             raise PictureError(
                 f"{path}: after the upload, the shorter side is below the editor's {side} px; leave it out"
             )
-        clean_edits = trial.edits(middle(clean, side))
+        square = middle(clean, side)
+        clean_edits = trial.edits(square, square)
         for name in missing:
             if name == NOISE:
                 changed = uniform_noise(picture, ProtectConfig.budget_levels, generator_for(picture, config.seed))
             else:
                 changed = protected(picture, requests[name], editor.surrogate)
             stored = posted(changed, config.posted_px)
-            edits = trial.edits(middle(stored, side))
+            edits = trial.edits(middle(stored, side), square)
             yield (
                 name,
                 {

@@ -44,7 +44,7 @@ def load_editor(
         ModelError: files are missing, damaged, pickled, of another format version, or not those of an editor.
         DeviceError: the device is not available.
     """
-    source, entry = _source(name), EDITORS.get(name)
+    source, entry = source_of(name), EDITORS.get(name)
     torch_device = resolve_device(device)
     dtype = resolve_dtype(precision, torch_device, overflows_fp16=False, model=name)
     kind, pipeline = load_pipeline(source, entry.kind if entry else None, offline=offline)
@@ -102,8 +102,12 @@ def editor_of(
     )
 
 
-def _source(name: str) -> Path | str:
-    """The editor's folder or hub id."""
+def source_of(name: str) -> Path | str:
+    """The editor's folder or hub id.
+
+    Raises:
+        UsageError: the name is unknown.
+    """
     if name in EMBEDDED:
         return Path(str(resources.files("pca_protect.eval.pocket"))) / name
     if name in EDITORS:

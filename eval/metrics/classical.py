@@ -52,6 +52,11 @@ def psnr(reference: Rgb, test: Rgb) -> float:
     return MOST_DB if mse == 0 else min(MOST_DB, 10 * math.log10(255**2 / mse))
 
 
+def rms_levels(reference: Rgb, test: Rgb) -> float:
+    """Root mean square difference in 8-bit levels."""
+    return math.sqrt(float(np.square(reference.astype(np.float64) - test).mean()))
+
+
 def gmsd(reference: Rgb, test: Rgb) -> float:
     """Gradient magnitude similarity deviation, mean over the channels; 0 for equal pictures, lower is closer
     (Xue et al., IEEE TIP 23, 2014, doi 10.1109/TIP.2013.2293423)."""

@@ -21,7 +21,7 @@ class Metric:
         what: description, one phrase with the source.
         low, high: smallest and largest value.
         better: direction of more similar pictures, or of a better edit.
-        of: `pair`: edit against another picture; `prompt`: edit against its prompt; `picture`: edit alone.
+        of: `pair`: edit against another picture; `prompt`: edit, and original, against the prompt; `picture`: edit alone.
         weights: source of its weights; empty if it has none.
         needs: optional program or package that it needs; empty if none.
         smallest_px: smallest accepted side of a picture.
@@ -104,9 +104,36 @@ _ENTRIES = (
     Metric(
         "dists", "DISTS (Ding et al. 2020)", 0, 1, "lower", weights="torchvision VGG-16, github.com/dingkeyan93/DISTS"
     ),
+    Metric(
+        "clip-image",
+        "CLIP similarity of pictures",
+        -1,
+        1,
+        "higher",
+        weights="openai/clip-vit-base-patch32",
+        distance=_one_minus,
+    ),
+    Metric(
+        "dino",
+        "DINOv2 similarity of pictures (Oquab et al. 2023)",
+        -1,
+        1,
+        "higher",
+        weights="facebook/dinov2-small",
+        distance=_one_minus,
+    ),
     Metric("blur", "perceptual blur (Crete et al. 2007)", 0, 1, "lower", of="picture"),
     Metric(
         "clip", "CLIP similarity to the prompt", -1, 1, "higher", of="prompt", weights="openai/clip-vit-base-patch32"
+    ),
+    Metric(
+        "clip-direction",
+        "CLIP similarity of the change of the picture and the change of its description (Gal et al. 2021)",
+        -1,
+        1,
+        "higher",
+        of="prompt",
+        weights="openai/clip-vit-base-patch32",
     ),
     Metric(
         "siglip",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,61 +9,62 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from pca_protect.eval.arms.controls import CONTROL, NOISE_SPECTRUM, REFERENCES, SEED, SHUFFLED, UNRELATED
 from pca_protect.eval.arms.registry import ARMS, CONTROLS, NOISE_LINF, NOISE_VISIBLE
 from pca_protect.eval.metrics.registry import VISIBILITY
+from pca_protect.eval.report.drawing import (
+    BLUE,
+    FONT_SIZE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PINK,
+    RED,
+    STYLE,
+    WIDTH,
+    drawn,
+    line,
+)
 
 Row = Mapping[str, Any]
 
-_INK = "#010203"
-"""Placeholder for the text colour; replaced by `currentColor` in SVG."""
-
-_GREY, _BLUE, _ORANGE, _PINK = "#8c8c8c", "#4189d6", "#dd8420", "#c25c9b"
-_FONT_SIZE = 10
-_WIDTH = 8.0
+_CONTROL_COLOURS = {
+    SEED: RED,
+    NOISE_LINF: BLUE,
+    NOISE_VISIBLE: ORANGE,
+    NOISE_SPECTRUM: PINK,
+    SHUFFLED: GREEN,
+}
 _NEAR = 0.006
 """Points closer than this, in FLIP, share a label."""
 
-_STYLE: dict[Any, Any] = {
-    "font.size": _FONT_SIZE,
-    "font.family": "sans-serif",
-    "svg.fonttype": "none",
-    "svg.hashsalt": "pca_protect",
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": _INK,
-    "axes.titlesize": _FONT_SIZE,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "legend.frameon": False,
-}
-
 
 def forest(rows: Sequence[Row], objective: str) -> Figure:
-    """Difference between every arm and each noise control, with 95 % intervals; right of the line is above noise."""
+    """Difference between every arm and each control, with 95 % intervals; right of the line is above the control."""
     asked = [row for row in rows if row["objective"] == objective and row["metric"] == VISIBILITY and row["control"]]
     arms = list(dict.fromkeys(_label(row) for row in asked))
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(0.42 * len(arms) + 1.3)
-        for offset, (control, colour) in zip(
-            (-0.13, 0.13), ((NOISE_LINF, _BLUE), (NOISE_VISIBLE, _ORANGE)), strict=True
-        ):
+    controls = [control for control in CONTROL if any(row["control"] == control for row in asked)]
+    with mpl.rc_context(STYLE):
+        figure, axes = drawn((0.14 + 0.14 * len(controls)) * len(arms) + 1.5)
+        for number, control in enumerate(controls):
+            offset, colour = (number - (len(controls) - 1) / 2) * 0.8 / len(controls), _CONTROL_COLOURS[control]
             for row in asked:
                 if row["control"] != control:
                     continue
                 height = arms.index(_label(row)) + offset
                 if row["ci_low"] is not None:
                     axes.plot([row["ci_low"], row["ci_high"]], [height, height], color=colour, linewidth=2)
-                axes.plot(row["difference"], height, "o", color=colour, markersize=5)
-            axes.plot([], [], "o-", color=colour, label=ARMS[control].what)
-        axes.axvline(0, color=_INK, linewidth=0.8)
+                axes.plot(row["difference"], height, "o", color=colour, markersize=4)
+            axes.plot([], [], "o-", color=colour, label=CONTROL[control].what)
+        axes.axvline(0, color=INK, linewidth=0.8)
         axes.set_yticks(range(len(arms)), arms)
-        axes.invert_yaxis()
-        axes.set_xlabel("FLIP above the noise control, mean over pictures and 95 % interval")
-        axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=1)
+        axes.set_ylim(len(arms) - 0.5, -0.5)
+        axes.set_xlabel("FLIP above the control, mean over pictures and 95 % interval")
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.1, 1.0), ncols=2, fontsize=FONT_SIZE - 2)
     return figure
 
 
@@ -75,12 +75,16 @@ def effect_by_visibility(rows: Sequence[Row], objective: str) -> Figure:
         for row in rows
         if row["objective"] == objective and row["metric"] == VISIBILITY and row["control"] in (None, NOISE_LINF)
     ]
+    lines = {row["arm"]: row["effect"] for row in asked if row["arm"] in REFERENCES}
+    asked = [row for row in asked if row["arm"] not in REFERENCES]
     several = len({row["budget_levels"] for row in asked}) > 1
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(4.8)
+    with mpl.rc_context(STYLE):
+        figure, axes = drawn(4.8)
+        for name, effect in lines.items():
+            line(axes, effect, _REFERENCE_LABELS[name])
         names: dict[tuple[float, float], list[str]] = {}
         for row in asked:
-            colour = _GREY if row["arm"] in CONTROLS else _BLUE if row["mode"] else _ORANGE
+            colour = GREY if row["arm"] in CONTROLS else BLUE if row["mode"] else ORANGE
             axes.plot(row["visibility"], row["effect"], "o", color=colour, markersize=6)
             place = (row["visibility"], row["effect"])
             near = next(
@@ -88,16 +92,17 @@ def effect_by_visibility(rows: Sequence[Row], objective: str) -> Figure:
             )
             names.setdefault(near, []).append(f"{row['arm']} {row['budget_levels']}" if several else row["arm"])
         for place, together in names.items():
-            axes.annotate(
-                ", ".join(together), place, xytext=(5, 4), textcoords="offset points", fontsize=_FONT_SIZE - 2
-            )
-        for name, colour in (("noise", _GREY), ("methods from the literature", _ORANGE), ("posterior collapse", _BLUE)):
+            axes.annotate(", ".join(together), place, xytext=(5, 4), textcoords="offset points", fontsize=FONT_SIZE - 2)
+        for name, colour in (("noise", GREY), ("methods from the literature", ORANGE), ("posterior collapse", BLUE)):
             axes.plot([], [], "o", color=colour, label=name)
         axes.margins(x=0.16, y=0.1)
         axes.set_xlabel("how visible the protection is: FLIP between protected and original")
         axes.set_ylabel(f"effect on edits, objective {objective} (FLIP)")
-        axes.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=3, fontsize=_FONT_SIZE - 1)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=3, fontsize=FONT_SIZE - 1)
     return figure
+
+
+_REFERENCE_LABELS = {SEED: "clean edits with other seeds", UNRELATED: "edits of an unrelated picture"}
 
 
 def frontier(rows: Sequence[Row], across: str, metric: str = VISIBILITY) -> Figure:
@@ -111,27 +116,29 @@ def frontier(rows: Sequence[Row], across: str, metric: str = VISIBILITY) -> Figu
     if across == "seconds":
         asked = [row for row in asked if row["arm"] not in CONTROLS]
     several = len({row["budget_levels"] for row in asked}) > 1
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(5.2)
+    with mpl.rc_context(STYLE):
+        figure, axes = drawn(5.2)
         if across == "seconds":
             axes.set_xscale("log")
         axes.margins(x=0.16, y=0.1)
+        if asked[0].get("seed_line") is not None:
+            line(axes, asked[0]["seed_line"], _REFERENCE_LABELS[SEED])
         for row in asked:
             axes.plot(row[across], row["effect"], "o", color=_KINDS[_kind(row)], markersize=6)
         for place, together in _grouped(asked, across).items():
             names = [f"{row['arm']} {row['budget_levels']}" if several else row["arm"] for row in together]
-            axes.annotate(", ".join(names), place, xytext=(5, 3), textcoords="offset points", fontsize=_FONT_SIZE - 2)
+            axes.annotate(", ".join(names), place, xytext=(5, 3), textcoords="offset points", fontsize=FONT_SIZE - 2)
         edge: list[tuple[float, float]] = []
         for row in sorted(asked, key=lambda row: (row[across], -row["effect"])):
             if not edge or row["effect"] > edge[-1][1]:
                 edge.append((row[across], row["effect"]))
-        axes.plot(*zip(*edge, strict=True), color=_INK, linewidth=0.8, linestyle=":")
+        axes.plot(*zip(*edge, strict=True), color=INK, linewidth=0.8, linestyle=":")
         for kind in dict.fromkeys(_kind(row) for row in asked):
             axes.plot([], [], "o", color=_KINDS[kind], label=kind)
         what = "seconds for a protection" if across == "seconds" else f"visibility: {metric} distance to the original"
         axes.set_xlabel(what)
         axes.set_ylabel("effect on edits, objective 2 (FLIP)")
-        axes.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=4, fontsize=_FONT_SIZE - 1)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=4, fontsize=FONT_SIZE - 1)
     return figure
 
 
@@ -167,10 +174,10 @@ _LABEL = (0.12, 0.03)
 """Points closer than this fraction of the axes' range share a label."""
 
 _KINDS = {
-    "noise": _GREY,
-    "methods from the literature": _ORANGE,
-    "posterior collapse as published": _BLUE,
-    "this program": _PINK,
+    "noise": GREY,
+    "methods from the literature": ORANGE,
+    "posterior collapse as published": BLUE,
+    "this program": PINK,
 }
 
 
@@ -180,88 +187,66 @@ def heat_map(rows: Sequence[Row], objective: str) -> Figure:
     metric = "latent" if objective == "posterior" else VISIBILITY
     asked = [row for row in rows if row["objective"] == objective and row["metric"] == metric]
     modes = list(dict.fromkeys(row["mode"] for row in asked))
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         surrogates = list(dict.fromkeys(row["surrogate"] for row in asked))
-        figure = Figure(figsize=(_WIDTH, 0.42 * len(surrogates) + 1.6), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 0.42 * len(surrogates) + 1.6), layout="constrained")
         for axes, mode in zip(figure.subplots(1, len(modes), sharey=True, squeeze=False)[0], modes, strict=True):
             _heat_panel(axes, [row for row in asked if row["mode"] == mode], surrogates, mode)
     return figure
 
 
 def purifier_bars(rows: Sequence[Row]) -> Figure:
-    """Retained share of each mode's effect after each purifier, with 95 % intervals; a tick marks the share of noise."""
+    """Share of each arm's effect above noise that is left after each purifier, with 95 % intervals."""
     arms = [arm for arm in dict.fromkeys(row["arm"] for row in rows) if arm not in CONTROLS]
     purifiers = list(dict.fromkeys(row["purifier"] for row in rows if row["purifier"] != "none"))
-    colours = dict(zip(arms, (_BLUE, _ORANGE, _PINK, _GREY), strict=False))
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(0.42 * len(purifiers) + 1.2)
+    colours = dict(zip(arms, (BLUE, ORANGE, PINK, GREY), strict=False))
+    with mpl.rc_context(STYLE):
+        figure, axes = drawn(0.42 * len(purifiers) + 1.2)
         thickness = 0.8 / len(arms)
         for place, arm in enumerate(arms):
+            colour = colours.get(arm, GREY)
             for row in rows:
-                if row["arm"] != arm or row["purifier"] not in purifiers or row["retained"] is None:
+                if row["arm"] != arm or row["purifier"] not in purifiers or row["retained_above_noise"] is None:
                     continue
                 height = purifiers.index(row["purifier"]) + (place - (len(arms) - 1) / 2) * thickness
-                axes.barh(height, row["retained"], height=thickness * 0.9, color=colours[arm])
-                if row["ci_low"] is not None:
-                    axes.plot([row["ci_low"], row["ci_high"]], [height, height], color=_INK, linewidth=1)
-                if row["noise_retained"] is not None:
-                    axes.plot(row["noise_retained"], height, "|", color=_INK, markersize=9, markeredgewidth=1.5)
-            axes.plot([], [], "s", color=colours[arm], label=arm)
-        axes.plot([], [], "|", color=_INK, markersize=9, markeredgewidth=1.5, label="noise")
-        axes.axvline(1, color=_INK, linewidth=0.8, linestyle=":")
+                axes.barh(height, row["retained_above_noise"], height=thickness * 0.9, color=colour)
+                if row.get("above_ci_low") is not None:
+                    axes.plot([row["above_ci_low"], row["above_ci_high"]], [height, height], color=INK, linewidth=1)
+            axes.plot([], [], "s", color=colour, label=arm)
+        axes.axvline(0, color=INK, linewidth=0.8)
+        axes.axvline(1, color=INK, linewidth=0.8, linestyle=":")
         axes.set_yticks(range(len(purifiers)), purifiers)
         axes.invert_yaxis()
-        axes.set_xlabel("share of the effect on edits that is left")
-        axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=len(arms) + 1)
+        axes.set_xlabel("share of the effect above noise of the same budget that is left; 0: no more than noise")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=len(arms))
     return figure
 
 
 def prompt_dots(rows: Sequence[Row]) -> Figure:
-    """Effect of each arm above noise, by prompt, with 95 % intervals."""
+    """Effect of each arm by prompt, above noise and above other seeds, with 95 % intervals."""
     asked = [row for row in rows if row["prompt"] != "spread"]
-    arms, prompts = ([*dict.fromkeys(row[name] for row in asked)] for name in ("arm", "prompt"))
-    colours = dict(zip(arms, (_BLUE, _ORANGE, _PINK, _GREY), strict=False))
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(0.55 * len(prompts) + 1.2)
-        for row in asked:
-            height = prompts.index(row["prompt"]) + (arms.index(row["arm"]) - (len(arms) - 1) / 2) * 0.18
-            colour = colours.get(row["arm"], _GREY)
-            if row["ci_low"] is not None:
-                axes.plot([row["ci_low"], row["ci_high"]], [height, height], color=colour, linewidth=2)
-            axes.plot(row["difference"], height, "o", color=colour, markersize=5)
-        for arm in arms:
-            axes.plot([], [], "o-", color=colours.get(arm, _GREY), label=arm)
-        axes.axvline(0, color=_INK, linewidth=0.8)
-        axes.set_yticks(range(len(prompts)), prompts)
-        axes.invert_yaxis()
-        axes.set_xlabel("FLIP above noise of the same budget, objective 2")
-        axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=min(3, len(arms)))
+    arms, prompts, controls = ([*dict.fromkeys(row[name] for row in asked)] for name in ("arm", "prompt", "control"))
+    colours = dict(zip(arms, (BLUE, ORANGE, PINK, GREY), strict=False))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 0.55 * len(prompts) + 1.4), layout="constrained")
+        for axes, control in zip(
+            figure.subplots(1, len(controls), sharey=True, squeeze=False)[0], controls, strict=True
+        ):
+            for row in asked:
+                if row["control"] != control:
+                    continue
+                height = prompts.index(row["prompt"]) + (arms.index(row["arm"]) - (len(arms) - 1) / 2) * 0.18
+                colour = colours.get(row["arm"], GREY)
+                if row["ci_low"] is not None:
+                    axes.plot([row["ci_low"], row["ci_high"]], [height, height], color=colour, linewidth=2)
+                axes.plot(row["difference"], height, "o", color=colour, markersize=5)
+            axes.axvline(0, color=INK, linewidth=0.8)
+            axes.set_yticks(range(len(prompts)), prompts)
+            axes.set_ylim(len(prompts) - 0.5, -0.5)
+            axes.set_xlabel(f"FLIP above {CONTROL[control].what}", fontsize=FONT_SIZE - 1)
+        handles = [Line2D([], [], marker="o", color=colours.get(arm, GREY), label=arm) for arm in arms]
+        figure.legend(handles=handles, loc="outside upper center", ncols=min(3, len(arms)))
     return figure
-
-
-def svg(figure: Figure) -> str:
-    """Inline SVG for a page: scales with its column, uses the page's text colour, and has deterministic bytes."""
-    text = io.StringIO()
-    with mpl.rc_context(_STYLE):
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    drawing = text.getvalue()
-    drawing = drawing[drawing.index("<svg") :].replace(_INK, "currentColor")
-    width, height = (round(inches * 72) for inches in figure.get_size_inches())
-    head = f'<svg role="img" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
-    return head + drawing[drawing.index(">") + 1 :]
-
-
-def png(figure: Figure) -> bytes:
-    """PNG on a white background, for documents without SVG support."""
-    data = io.BytesIO()
-    with mpl.rc_context(_STYLE):
-        figure.savefig(data, format="png", dpi=110, facecolor="white", metadata={"Software": None})
-    return data.getvalue()
-
-
-def _figure(height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-    return figure, figure.subplots()
 
 
 def _label(row: Row) -> str:
@@ -290,3 +275,7 @@ def _heat_panel(axes: Axes, rows: Sequence[Row], surrogates: Sequence[str], mode
     axes.set_yticks([place + 0.5 for place in range(len(surrogates))], surrogates)
     axes.set_ylim(len(surrogates), 0)
     axes.set_title(f"{mode}: times the effect of noise")
+    if rows[0].get("seed_line"):
+        lines = {row[key]: row["seed_line"] / row["noise_effect"] for row in rows if row["noise_effect"]}
+        told = ", ".join(f"{target} {line:.1f}" for target, line in lines.items())
+        axes.set_xlabel(f"other seeds: {told}", fontsize=FONT_SIZE - 2)

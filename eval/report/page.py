@@ -14,7 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from pca_protect.errors import UsageError
-from pca_protect.eval.report.sections import Section, sections_of
+from pca_protect.eval.report.section import Section
+from pca_protect.eval.report.sections import sections_of
 from pca_protect.eval.report.strips import Strip, strips_in
 
 _IMAGE_QUALITY = 80

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-_ARMS = ("noise-visible", "photoguard", "sds-plus", "pca-diffusion", "pca-concentration")
-"""Shown if measured; other arms stay in the folder."""
+_SHOWN = (
+    *("noise-visible", "photoguard", "sds-plus", "pca-diffusion", "pca-diffusion shuffled"),
+    *("pca-concentration", "pca-concentration shuffled"),
+)
+"""Arms and controls, shown if measured; others stay in the folder."""
+
+OTHER_SEED = "clean-other-seed"
+"""File name of the second clean edit."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +50,21 @@ def strips_in(folder: Path) -> list[Strip]:
 
 def _cells(folder: Path) -> list[Cell]:
     cells = [Cell("not protected", folder / "original.png", folder / "clean.png")]
-    for arm in _ARMS:
-        edits = sorted(folder.glob(f"{arm}-[0-9]*.png"), key=lambda path: len(path.name))
-        edits = [path for path in edits if not path.stem.endswith("-protected")]
+    if (folder / f"{OTHER_SEED}.png").exists():
+        cells.append(Cell("not protected, another seed", folder / "original.png", folder / f"{OTHER_SEED}.png"))
+    for shown in _SHOWN:
+        arm, _, control = shown.partition(" ")
+        pattern = re.compile(rf"{arm}-([0-9.]+){f'-{control}' if control else ''}")
+        edits = {
+            float(match[1]): path
+            for path in folder.glob("*.png")
+            if (match := pattern.fullmatch(path.stem)) is not None
+        }
         if edits:
-            strongest = max(edits, key=lambda path: int(path.stem.rpartition("-")[2]))
-            given = strongest.with_name(f"{strongest.stem}-protected.png")
+            levels = max(edits)
+            given = edits[levels].with_name(f"{edits[levels].stem}-protected.png")
             if given.exists():
-                cells.append(Cell(f"{arm}, {strongest.stem.rpartition('-')[2]} levels", given, strongest))
+                cells.append(Cell(f"{shown}, {levels:g} levels", given, edits[levels]))
     return cells
 
 

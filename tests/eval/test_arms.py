@@ -29,9 +29,10 @@ from pca_protect.attack.visibility import visible_levels
 from pca_protect.errors import RenamedWarning
 from pca_protect.eval.arms.denoiser import Denoiser, denoiser_of, denoising_error, score_distillation
 from pca_protect.eval.arms.encoder import mean_away, mean_to_target, mean_to_zero, moments_away, pattern
-from pca_protect.eval.arms.noise import levels_as_visible, uniform_noise
-from pca_protect.eval.arms.perturb import Target, generator_for, perturb
+from pca_protect.eval.arms.noise import RUNGS, NoiseLadder, shuffled, spectrum_noise, uniform_noise
+from pca_protect.eval.arms.perturb import Target, generator_for, perturb, refusal
 from pca_protect.eval.arms.registry import ARMS, CONTROLS, NOISE_LINF, NOISE_VISIBLE, arms_named
+from pca_protect.eval.carried import carried_through
 from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.load import load_editor
 from pca_protect.eval.editors.registry import EditSettings
@@ -389,26 +390,89 @@ def test_noise_is_uniform_rounded_and_clipped():
 @pytest.mark.parametrize("levels", [3.0, 16.5, 60.0])
 def test_noise_can_be_as_visible_as_something_else(picture: Rgb, levels: float):
     asked = visibility(picture, uniform_noise(picture, levels, torch.Generator().manual_seed(7)))
-
-    def at(amplitude: float) -> float:
-        return visibility(picture, uniform_noise(picture, amplitude, torch.Generator().manual_seed(9)))
-
-    found = levels_as_visible(picture, asked, visibility, 9)
-    assert found == pytest.approx(levels, rel=0.1), "another draw of the noise is about as visible"
-    assert at(found - 0.05) <= asked <= at(found + 0.05)
-    assert found == levels_as_visible(picture, asked, visibility, 9)
-
-
-def test_noise_of_the_visibility_of_a_method(made: dict[str, Rgb], picture: Rgb):
-    asked = visibility(picture, made["pca-diffusion"])
-    levels = levels_as_visible(picture, asked, visibility, 0)
-    noise = uniform_noise(picture, levels, torch.Generator().manual_seed(0))
-    assert visibility(picture, noise) == pytest.approx(asked, rel=0.02)
+    ladder = NoiseLadder(picture, visibility, 9)
+    found = ladder.nearest(asked)
+    assert found in RUNGS
+    assert found == pytest.approx(levels, rel=0.15), "within half a rung, with another draw of the noise"
+    apart = {rung: abs(visibility(picture, ladder.noisy(rung)) - asked) for rung in RUNGS}
+    assert apart[found] == min(apart.values())
 
 
 def test_noise_that_no_amplitude_makes_visible_enough(picture: Rgb):
-    assert levels_as_visible(picture, 0.0, visibility, 0) < 0.5
-    assert levels_as_visible(picture, 1.0, visibility, 0) > 254.9
+    ladder = NoiseLadder(picture, visibility, 0)
+    assert (ladder.nearest(0.0), ladder.nearest(1.0)) == (RUNGS[0], RUNGS[-1])
+
+
+def test_a_ladder_measures_few_rungs(picture: Rgb):
+    asked: list[Rgb] = []
+
+    def counted(original: Rgb, changed: Rgb) -> float:
+        asked.append(changed)
+        return visibility(original, changed)
+
+    ladder = NoiseLadder(picture, counted, 0)
+    ladder.nearest(0.1)
+    assert len(asked) <= 6
+    ladder.nearest(0.1)
+    assert len(asked) <= 6
+
+
+def test_noise_has_the_spectrum_of_a_perturbation(made: dict[str, Rgb], picture: Rgb):
+    """Compared as power per frequency; rounding and clipping at black and white change it a little."""
+    grey = (picture.astype(int) // 4 + 96).astype(np.uint8)
+    perturbation = made["pca-diffusion"].astype(int) - picture
+    changed = (grey + perturbation).astype(np.uint8)
+    noise = spectrum_noise(grey, changed, torch.Generator().manual_seed(0)).astype(int) - grey
+    powers = [np.abs(np.fft.rfft2(change, axes=(0, 1))) ** 2 for change in (perturbation, noise)]
+    assert np.sum(powers[1]) == pytest.approx(np.sum(powers[0]), rel=0.02)
+    assert np.corrcoef(powers[0].ravel(), powers[1].ravel())[0, 1] > 0.98
+    channels = [np.corrcoef(change.reshape(-1, 3).T) for change in (perturbation, noise)]
+    assert np.allclose(*channels, atol=0.03)
+    assert abs(np.corrcoef(perturbation.ravel(), noise.ravel())[0, 1]) < 0.1, "it is another perturbation"
+    again = spectrum_noise(grey, changed, torch.Generator().manual_seed(0)).astype(int) - grey
+    assert np.array_equal(noise, again)
+    assert np.array_equal(spectrum_noise(grey, grey, torch.Generator().manual_seed(0)), grey)
+
+
+def test_a_perturbation_moves_to_another_picture(made: dict[str, Rgb], picture: Rgb):
+    grey = np.full_like(picture, 128)
+    moved = shuffled(grey, picture, made["photoguard"])
+    assert np.array_equal(moved.astype(int) - 128, made["photoguard"].astype(int) - picture)
+    white = np.full_like(picture, 255)
+    assert shuffled(white, picture, made["photoguard"]).min() >= 239, "it would wrap around to black"
+
+
+def test_what_a_perturbation_leaves_in_an_edit(picture: Rgb):
+    """An edit with half of the perturbation, shifted by a constant that the perturbation knows nothing of."""
+    generator = np.random.default_rng(0)
+    middle = np.full_like(picture, 120)
+    signs = generator.choice((-16, 16), picture.shape)
+    changed = (middle + signs).astype(np.uint8)
+
+    found = carried_through(middle, changed, middle, (middle + signs // 2).astype(np.uint8))
+    assert found.share == pytest.approx(0.5)
+    assert np.array_equal(found.pasted, changed)
+    assert np.array_equal(found.without, middle)
+    moved = carried_through(middle, changed, middle, (middle + 20).astype(np.uint8))
+    assert moved.share == pytest.approx(20 * signs.mean() / 256)
+    assert np.abs(moved.without.astype(int) - 140).max() <= 1
+    assert carried_through(middle, middle, middle, changed).share == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"), [("instant-diffusion", "universal"), ("photoguard", ""), ("pid", ""), ("noise-linf", "")]
+)
+def test_an_arm_that_an_encoder_cannot_have(tiny: Surrogate, name: str, refused: str):
+    (arm,) = arms_named([name])
+    reason = refusal(arm, tiny)
+    assert refused in reason
+    assert bool(reason) == bool(refused)
+
+
+def test_pid_is_refused_for_an_encoder_without_a_variance():
+    encoder = Surrogate.from_module(torch.nn.Conv2d(3, 4, 8, 8), multiple=8)
+    (pid,) = arms_named(["pid"])
+    assert "has no variance" in refusal(pid, encoder)
 
 
 def test_arms_come_in_the_order_of_the_table_each_once():

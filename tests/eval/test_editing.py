@@ -22,13 +22,16 @@ from tiny_editors import SIDE, instruct_pix2pix, stable_diffusion
 
 from pca_protect import UsageError
 from pca_protect.cli.main import app
-from pca_protect.eval.arms.registry import CONTROLS, NOISE_VISIBLE
+from pca_protect.eval.arms.controls import OWN_CONTROLS, SEED, UNRELATED
+from pca_protect.eval.arms.registry import CONTROLS
 from pca_protect.eval.benches.configs import EditingConfig
 from pca_protect.eval.benches.editing import measure_editing
 from pca_protect.eval.editors.load import load_editor
 from pca_protect.eval.local_edits import LOCAL_EDITS
+from pca_protect.eval.metrics.load import visibility
+from pca_protect.eval.pictures import square_picture
 from pca_protect.eval.results import Finished
-from pca_protect.eval.trial import prompts_for
+from pca_protect.eval.trial import edit_seed, prompts_for
 
 ARMS = ("photoguard", "pca-diffusion", "pca-concentration")
 
@@ -63,7 +66,7 @@ def config(images: Path, editor_folder: Path) -> EditingConfig:
         prompts=("snow", "sunset"),
         seeds=2,
         steps=2,
-        strength=0.5,
+        strengths=(0.5,),
         metrics=("flip", "ssim", "blur"),
         device="cpu",
     )
@@ -74,16 +77,44 @@ def finished(config: EditingConfig, tmp_path_factory: pytest.TempPathFactory) ->
     return measure_editing(config, tmp_path_factory.mktemp("results") / "editing")
 
 
-def test_every_arm_is_compared_with_both_controls(finished: Finished):
+def test_every_arm_is_compared_with_every_control(finished: Finished):
     rows = finished.tables["editing"]
-    for objective, metric in (("1", "flip"), ("2", "flip"), ("2", "ssim"), ("quality", "blur")):
+    for objective, metric in (("1", "flip"), ("2", "flip"), ("2", "ssim"), ("sets", "rms"), ("quality", "blur")):
         asked = [row for row in rows if (row["objective"], row["metric"]) == (objective, metric)]
         assert {(row["arm"], row["control"]) for row in asked} == {
-            *((arm, control) for arm in ARMS for control in CONTROLS),
-            *((control, None) for control in CONTROLS),
+            *((arm, control) for arm in ARMS for control in (SEED, *CONTROLS)),
+            *((arm, control) for arm in ARMS[1:] for control in OWN_CONTROLS),
+            *((control, None) for control in (*CONTROLS, SEED, UNRELATED)),
         }
         assert all(row["n"] == 3 and row["kept"] == 1.0 for row in asked), "no target is known, so every edit counts"
-    assert "failures" not in finished.tables
+    assert not {"failures", "skipped"} & set(finished.tables)
+    assert {row["arm"] for row in finished.tables["outcomes"]} == set(ARMS)
+
+
+def test_the_line_of_other_seeds_is_the_distance_of_clean_edits(finished: Finished, images: Path, editor_folder: Path):
+    """Made again with the editor alone: edits of a picture with one prompt and both seeds."""
+    editor = load_editor(str(editor_folder), device="cpu")
+    settings = replace(editor.settings, strength=0.5, steps=2)
+    distances = []
+    for path in sorted(images.iterdir()):
+        picture = square_picture(path, SIDE).rgb
+        for text in ("add some snow", "apply sunset lighting"):
+            seeds = [edit_seed(picture, text, number) for number in range(2)]
+            assert len(set(seeds)) == 2
+            distances.append(visibility(*editor.edit([picture] * 2, text, settings, seeds=seeds)))
+    (row,) = [
+        row
+        for row in finished.tables["editing"]
+        if (row["arm"], row["objective"], row["metric"], row["control"]) == (SEED, "2", "flip", None)
+    ]
+    assert row["effect"] == pytest.approx(np.mean(distances), abs=2e-3), "batches round differently"
+
+
+def test_no_two_edits_share_noise_but_those_of_one_picture_under_different_arms():
+    one, other = (np.asarray(smooth_picture(8, 8, seed=seed)) for seed in range(2))
+    seeds = {edit_seed(picture, prompt, number) for picture in (one, other) for prompt in "ab" for number in range(3)}
+    assert len(seeds) == 12
+    assert edit_seed(one, "a", 0) == edit_seed(one.copy(), "a", 0)
 
 
 def test_rows_are_what_the_log_says(finished: Finished):
@@ -105,22 +136,41 @@ def test_rows_are_what_the_log_says(finished: Finished):
     differences = np.subtract(values["pca-diffusion"], values["noise-linf"])
     assert row["effect"] == pytest.approx(np.mean(values["pca-diffusion"]))
     assert row["difference"] == pytest.approx(differences.mean())
-    assert differences.min() <= row["ci_low"] <= row["difference"] <= row["ci_high"] <= differences.max()
+    assert (row["ci_low"], row["n"]) == (None, 3)
 
 
-def test_budgets_hold_and_noise_is_as_visible_as_the_most_visible_method(finished: Finished):
+def test_budgets_hold_and_noise_is_as_visible_as_each_method(finished: Finished):
     folder = finished.paths[0].parent
-    visible = {}
+    found = {}
     for entry in map(json.loads, (folder / "results.jsonl").read_text().splitlines()):
-        if "visible" in entry["measured"]:
-            _, picture, variant = entry["key"].split(" | ")
-            visible[picture, variant.rpartition(" ")[0]] = entry["measured"]["visible"]
-    for (picture, arm), found in visible.items():
-        if arm == NOISE_VISIBLE:
-            most = max(visible[picture, method]["flip"] for method in ARMS)
-            assert found["flip"] == pytest.approx(most, abs=0.005), "levels are found within a twentieth of a level"
-        else:
-            assert 0 < found["max_change_levels"] <= 16
+        _, picture, variant = entry["key"].split(" | ")
+        found[picture, variant] = entry["measured"]
+    methods = [(picture, variant) for picture, variant in found if variant in {f"{arm} 16" for arm in ARMS}]
+    assert len(methods) == 9
+    for picture, variant in methods:
+        measured = found[picture, variant]
+        assert 0 < measured["visible"]["max_change_levels"] <= 16
+        noise = found[picture, measured["as_visible"]]
+        assert noise["visible"]["flip"] == pytest.approx(measured["visible"]["flip"], rel=0.15), "within half a rung"
+        for control in OWN_CONTROLS:
+            if variant == "photoguard 16":
+                assert (picture, f"{variant} {control}") not in found
+            else:
+                beside = found[picture, f"{variant} {control}"]["visible"]
+                assert beside["rms_levels"] == pytest.approx(measured["visible"]["rms_levels"], rel=0.1)
+
+
+def test_the_shuffled_perturbation_is_that_of_the_picture_before(finished: Finished, editor_folder: Path):
+    kept = finished.paths[0].parent / "pictures" / str(editor_folder).lstrip("/").replace("/", "_")
+    for number, before in ((0, 2), (1, 0), (2, 1)):
+        original, moved = (
+            rgb(kept / f"picture-{number}" / f"{name}.png")
+            for name in ("original", "pca-diffusion-16-shuffled-protected")
+        )
+        other, protected = (
+            rgb(kept / f"picture-{before}" / f"{name}.png") for name in ("original", "pca-diffusion-16-protected")
+        )
+        assert np.array_equal(moved, (original + protected - other).clip(0, 255))
 
 
 def test_pictures_of_the_first_edits_are_kept(finished: Finished, editor_folder: Path):
@@ -143,7 +193,7 @@ measure_editing(eval(sys.argv[1]), Path(sys.argv[2]))
 
 
 def test_a_killed_run_goes_on_to_the_same_tables(config: EditingConfig, tmp_path: Path):
-    small = replace(config, pictures=2, seeds=1, prompts=("snow",))
+    small = replace(config, pictures=2, seeds=1, prompts=("snow",), own_controls=("pca-diffusion",))
     folder = tmp_path / "killed"
     command = [sys.executable, "-c", RUN, repr(small), str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -156,7 +206,7 @@ def test_a_killed_run_goes_on_to_the_same_tables(config: EditingConfig, tmp_path
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert lines <= log.read_bytes().count(b"\n") < 2 * (1 + len(ARMS) + len(CONTROLS)), "killed before its end"
+        assert lines <= log.read_bytes().count(b"\n") < 2 * (3 + len(ARMS)), "killed before its end"
         with log.open("ab") as torn:
             torn.write(b'{"key": "half a li')
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
@@ -166,19 +216,18 @@ def test_a_killed_run_goes_on_to_the_same_tables(config: EditingConfig, tmp_path
         json.loads((tmp_path / name / "summary.json").read_text())["tables"] for name in ("killed", "undisturbed")
     ]
     for row in [row for each in tables for row in each["frontier"]]:
-        assert row.pop("seconds") is None or row["arm"] != NOISE_VISIBLE
-        row.pop("seconds_share")  # times are those of the run
+        del row["seconds"], row["seconds_share"]  # times are those of the run
     assert tables[0] == tables[1]
     assert tables[0]["editing"]
 
 
-def test_one_picture_has_means_and_no_statistics(config: EditingConfig, tmp_path: Path):
-    small = replace(config, pictures=1, seeds=1, prompts=("snow",), arms=("photoguard",))
+def test_one_picture_has_means_and_neither_statistics_nor_another_picture(config: EditingConfig, tmp_path: Path):
+    small = replace(config, pictures=1, seeds=1, prompts=("snow",), arms=("pca-diffusion",))
     rows = measure_editing(small, tmp_path / "one").tables["editing"]
     compared = [row for row in rows if row["control"]]
-    assert compared
+    assert {row["control"] for row in compared} == {SEED, *CONTROLS, "noise-spectrum"}
     assert all(row["n"] == 1 and row["difference"] is not None for row in compared)
-    assert all(row[name] is None for row in compared for name in ("ci_low", "ci_high", "p", "p_holm", "win_rate"))
+    assert all(row[name] is None for row in compared for name in ("ci_low", "ci_high", "p", "p_holm"))
 
 
 def test_a_picture_that_cannot_be_read_is_named_and_the_others_are_measured(config: EditingConfig, tmp_path: Path):
@@ -231,6 +280,61 @@ def test_an_edited_result_is_refused(config: EditingConfig, finished: Finished, 
         measure_editing(config, tmp_path)
 
 
+def test_what_an_editor_cannot_have_is_skipped_and_named(config: EditingConfig, editor_folder: Path, tmp_path: Path):
+    """An instruction editor has neither a strength nor a plain UNet; the other editor has both, and all arms."""
+    instruct = tmp_path / "instruct"
+    instruct_pix2pix().save_pretrained(instruct)
+    arms = ("photoguard", "advdm", "instant-diffusion")
+    small = replace(
+        config, editors=(str(editor_folder), str(instruct)), pictures=1, seeds=1, prompts=("snow",), arms=arms
+    )
+    tables = measure_editing(small, tmp_path / "out").tables
+    assert [(row["editor"], row["arm"], row["setting"]) for row in tables["skipped"]] == [
+        (str(editor_folder), "instant-diffusion", None),
+        (str(instruct), None, "strength 0.5"),
+        (str(instruct), "advdm", None),
+        (str(instruct), "instant-diffusion", None),
+    ]
+    measured = {(row["editor"], row["arm"]) for row in tables["outcomes"]}
+    assert measured == {
+        (str(editor_folder), "photoguard"),
+        (str(editor_folder), "advdm"),
+        (str(instruct), "photoguard"),
+    }
+
+
+def test_every_strength_is_measured(config: EditingConfig, editor_folder: Path, tmp_path: Path):
+    small = replace(config, strengths=(0.5, 1.0), pictures=1, seeds=1, prompts=("snow",), arms=("photoguard",))
+    rows = measure_editing(small, tmp_path / "out").tables["outcomes"]
+    labels = [f"{editor_folder}, strength {strength}" for strength in ("0.5", "1")]
+    assert [row["editor"] for row in rows] == labels
+    assert rows[0]["effect"] != rows[1]["effect"]
+
+
+def test_an_editor_that_can_have_no_arm_is_refused_before_the_first_edit(config: EditingConfig, tmp_path: Path):
+    with pytest.raises(UsageError, match="can have none of the arms"):
+        measure_editing(replace(config, arms=("instant-diffusion",)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_tables_are_written_after_each_editor(config: EditingConfig, editor_folder: Path, tmp_path: Path):
+    """The second editor's measurements are interrupted."""
+    second = tmp_path / "second"
+    stable_diffusion().save_pretrained(second)
+    small = replace(
+        config, editors=(str(editor_folder), str(second)), pictures=1, seeds=1, prompts=("snow",), arms=("photoguard",)
+    )
+
+    def interrupt(label: str, done: int, units: int) -> None:
+        if label == str(second):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure_editing(small, tmp_path / "out", on_progress=interrupt)
+    tables = json.loads((tmp_path / "out" / "summary.json").read_text())["tables"]
+    assert {row["editor"] for row in tables["editing"]} == {str(editor_folder)}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -258,19 +362,8 @@ def instruct_config(config: EditingConfig, tmp_path_factory: pytest.TempPathFact
     """One picture, one prompt, one seed, and an editor whose UNet takes more than latents."""
     folder = tmp_path_factory.mktemp("instruct") / "tiny"
     instruct_pix2pix().save_pretrained(folder)
-    small = replace(config, pictures=1, prompts=("snow",), seeds=1, strength=None, metrics=("flip",))
+    small = replace(config, pictures=1, prompts=("snow",), seeds=1, strengths=(), metrics=("flip",))
     return replace(small, editors=(str(folder),), arms=("photoguard", "advdm", "sds-plus"))
-
-
-def test_arms_that_an_editor_cannot_have_are_skipped_and_named(instruct_config: EditingConfig, tmp_path: Path):
-    tables = measure_editing(instruct_config, tmp_path / "out").tables
-    assert [(row["editor"], row["arm"]) for row in tables["skipped"]] == [
-        (instruct_config.editors[0], arm) for arm in ("advdm", "sds-plus")
-    ]
-    assert {row["arm"] for row in tables["editing"]} == {"photoguard", *CONTROLS}
-    with pytest.raises(UsageError, match="has no plain UNet, which advdm need; name another arm"):
-        measure_editing(replace(instruct_config, arms=("advdm",)), tmp_path / "none")
-    assert not (tmp_path / "none").exists()
 
 
 def test_pictures_have_the_given_size(instruct_config: EditingConfig, tmp_path: Path):
@@ -342,7 +435,8 @@ def test_prompts_ask_how_much_the_effect_depends_on_the_prompt(
         standalone_mode=False,
     )
     table = json.loads((out / "summary.json").read_text())["tables"]["prompts"]
-    assert [row["prompt"] for row in table] == ["snow", "a red door", "spread"]
+    assert [row["prompt"] for row in table] == ["snow", "a red door", "spread"] * 2
+    assert [row["control"] for row in table] == ["noise-linf"] * 3 + ["seed"] * 3
     by_prompt = [row["difference"] for row in table[:2]]
     assert table[2]["difference"] == pytest.approx(np.mean(by_prompt))
     assert table[2]["spread"] == pytest.approx(np.std(by_prompt, ddof=1) / abs(np.mean(by_prompt)))

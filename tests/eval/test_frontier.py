@@ -8,18 +8,20 @@ pytest.importorskip("matplotlib")
 
 from pca_protect.eval.benches.configs import EditingConfig
 from pca_protect.eval.claims import unseen_rows
+from pca_protect.eval.comparisons import FRONTIER_COLUMNS, frontier_rows
+from pca_protect.eval.measured import Measured
 from pca_protect.eval.report import figures
 from pca_protect.eval.report.sections import sections_of
-from pca_protect.eval.tables import FRONTIER_COLUMNS, Measured, frontier_rows
 from pca_protect.eval.trial import EditPrompt
 
 ARMS = ("pca-diffusion", "balanced-subtle")
-PICTURES = ("one.png", "two.png", "three.png")
+PICTURES = tuple(f"{number}.png" for number in range(8))
 
 
 def edit(apart: float) -> dict[str, object]:
     distances = {"flip": apart}
-    return {"edits": {"snow/0": {"to_original": distances, "to_clean": distances, "prompt": {}, "picture": {}}}}
+    edits = {"snow/0": {"to_original": distances, "to_clean": distances, "prompt": {}, "picture": {}}}
+    return {"edits": edits, "pairs": {"snow": {"0/1": {"flip": 0.25}}}}
 
 
 def changed(apart: float, flip: float, haarpsi: float, seconds: float) -> dict[str, object]:
@@ -30,12 +32,12 @@ def changed(apart: float, flip: float, haarpsi: float, seconds: float) -> dict[s
 def measured(arms: tuple[str, ...] = ARMS) -> Measured:
     published, ours = changed(0.3, 0.16, 0.2, 8.0), changed(0.33, 0.08, 0.05, 4.0)
     noise = changed(0.1, 0.08, 0.1, 0.001)
-    of = {"noise-linf": noise, "noise-visible": noise, "pca-diffusion": published, "balanced-subtle": ours}
+    of = {"noise-linf": noise, "pca-diffusion": published, "balanced-subtle": ours}
     entries = {
-        picture: {"clean": edit(0.2), **{f"{arm} 16": of[arm] for arm in ("noise-linf", "noise-visible", *arms)}}
-        for picture in PICTURES
+        picture: {"clean": edit(0.2), **{f"{arm} 16": of[arm] for arm in ("noise-linf", *arms)}} for picture in PICTURES
     }
-    return Measured("an editor", (EditPrompt("snow", "add snow", None),), list(PICTURES), entries)
+    prompts = (EditPrompt("snow", "add snow", None),)
+    return Measured("an editor", prompts, list(PICTURES), entries, ("noise-linf", *arms), 1)
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +51,14 @@ def test_shares_are_those_of_the_published_loop(rows: list[dict[str, object]]):
     assert ours["ci_low"] == pytest.approx(ours["ci_high"]) == pytest.approx(0.25), "all pictures alike"
     assert ours["effect_share"] == pytest.approx(1.1)
     assert ours["seconds_share"] == pytest.approx(0.5)
-    assert (ours["visibility"], ours["effect"], ours["n"]) == (pytest.approx(0.05), pytest.approx(0.33), 3)
+    assert (ours["visibility"], ours["effect"], ours["n"]) == (pytest.approx(0.05), pytest.approx(0.33), 8)
 
 
 def test_every_arm_has_a_row_for_every_metric_of_visibility(rows: list[dict[str, object]]):
     assert {row["metric"] for row in rows} == {"flip", "haarpsi"}, "levels are no metric"
-    assert len(rows) == 2 * 4
+    assert len(rows) == 2 * 3
     assert all(tuple(row) == FRONTIER_COLUMNS for row in rows)
-    assert all((row["seconds"] is None) == (row["arm"] == "noise-visible") for row in rows)
+    assert all(row["seconds"] is not None and row["seed_line"] == pytest.approx(0.25) for row in rows)
 
 
 def test_there_is_no_frontier_without_the_published_loop():
@@ -70,12 +72,12 @@ def test_the_edge_joins_what_nothing_is_better_than(rows: list[dict[str, object]
     assert list(edge.get_xdata()) == pytest.approx([0.05]), "the published loop is more visible and does less"
     (axes,) = figures.frontier(rows, "seconds").axes
     names = {text.get_text() for text in axes.texts}
-    assert names == set(ARMS), "noise costs no time worth showing"
+    assert names == {*ARMS, "clean edits with other seeds"}, "noise costs no time worth showing"
 
 
 def test_the_report_shows_every_arm(rows: list[dict[str, object]]):
     (section,) = sections_of({"tables": {"frontier": rows}})
-    assert [line[0] for line in section.rows] == ["noise-linf", "noise-visible", *ARMS]
+    assert [line[0] for line in section.rows] == ["noise-linf", *ARMS]
     assert all(len(line) == len(section.head) for line in section.rows)
     assert len(section.figures) == 3
     ours = dict(zip(section.head, section.rows[-1], strict=True))

@@ -22,10 +22,13 @@ from safetensors.torch import load_file, save_file
 from scipy.ndimage import gaussian_filter
 from tiny_editors import clip_tokenizer, t5_tokenizer
 from transformers import (
+    BitImageProcessorPil,
     CLIPConfig,
     CLIPImageProcessorPil,
     CLIPModel,
     CLIPProcessor,
+    Dinov2Config,
+    Dinov2Model,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     SiglipConfig,
@@ -36,8 +39,9 @@ from transformers import (
 
 from pca_protect import ModelError, UsageError
 from pca_protect.eval.metrics import classical, jpegxl
-from pca_protect.eval.metrics.hub import load_prompt_metric
+from pca_protect.eval.metrics.embeddings import SOURCE_TEXT, load_image_metric, load_prompt_metric
 from pca_protect.eval.metrics.load import load_metrics, visibility
+from pca_protect.eval.metrics.pool import metric_pool, workers_beside
 from pca_protect.eval.metrics.registry import DEFAULT_METRICS, METRICS, MOST_DB, VISIBILITY, metrics_named
 from pca_protect.eval.pictures import Rgb
 
@@ -412,7 +416,9 @@ MODELS: dict[str, tuple[type[PreTrainedModel], Callable[[Path], None]]] = {
 
 
 def load(name: str, weights: object) -> Callable[[Rgb, str], float]:
-    return load_prompt_metric(replace(METRICS[name], weights=str(weights)), CPU, offline=True)
+    """(edit, prompt) -> value; the original has no influence."""
+    measure = load_prompt_metric(replace(METRICS[name], weights=str(weights)), CPU, offline=True)
+    return lambda edit, prompt: measure(255 - edit, edit, prompt)
 
 
 @pytest.fixture(params=MODELS)
@@ -516,3 +522,77 @@ def test_a_missing_library_is_named(tmp_path: Path):
     path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer_class": "SiglipTokenizer"}))
     with pytest.raises(ModelError, match=r"needs a library that is not installed \(.*SentencePiece.*\); install it$"):
         load("siglip", tmp_path)
+
+
+def embeddings(folder: Path, picture: Rgb, text: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """By transformers itself."""
+    inputs = CLIPProcessor.from_pretrained(folder)(
+        text=[text], images=[Image.fromarray(picture)], padding="max_length", max_length=24, return_tensors="pt"
+    )
+    with torch.no_grad():
+        output = CLIPModel.from_pretrained(folder)(input_ids=inputs["input_ids"], pixel_values=inputs["pixel_values"])
+    return output.image_embeds[0], output.text_embeds[0]
+
+
+def test_the_direction_of_an_edit_is_a_cosine_of_differences(tmp_path: Path):
+    save_clip(tmp_path)
+    measure = load_prompt_metric(replace(METRICS["clip-direction"], weights=str(tmp_path)), CPU, offline=True)
+    original, edit = (np.asarray(smooth_picture(40, 40, seed=seed)) for seed in (0, 1))
+    (before, source), (after, wanted) = (
+        embeddings(tmp_path, original, SOURCE_TEXT),
+        embeddings(tmp_path, edit, "at night"),
+    )
+    cosine = torch.nn.functional.cosine_similarity(after - before, wanted - source, dim=0)
+    assert measure(original, edit, "at night") == pytest.approx(float(cosine), abs=1e-4)
+    assert measure(original, original, "at night") == 0
+
+
+def test_clip_compares_pictures(tmp_path: Path):
+    save_clip(tmp_path)
+    measure = load_image_metric(replace(METRICS["clip-image"], weights=str(tmp_path)), CPU, offline=True)
+    one, other = (np.asarray(smooth_picture(40, 40, seed=seed)) for seed in (0, 1))
+    cosine = torch.dot(*(embeddings(tmp_path, picture, "at night")[0] for picture in (one, other)))
+    assert measure(one, other) == pytest.approx(float(cosine), abs=1e-5)
+    assert METRICS["clip-image"].distance(measure(one, one)) == pytest.approx(0, abs=1e-6)
+
+
+def test_dino_compares_pictures(tmp_path: Path):
+    torch.manual_seed(0)
+    model = Dinov2Model(Dinov2Config(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28))
+    model.save_pretrained(tmp_path)
+    sides = {"height": 28, "width": 28}
+    processor = BitImageProcessorPil(size={"shortest_edge": 28}, crop_size=sides)
+    processor.save_pretrained(tmp_path)
+    measure = load_image_metric(replace(METRICS["dino"], weights=str(tmp_path)), CPU, offline=True)
+    one, other = (np.asarray(smooth_picture(40, 40, seed=seed)) for seed in (0, 1))
+    with torch.no_grad():
+        pooled = [
+            model(**processor(images=[Image.fromarray(picture)], return_tensors="pt")).pooler_output[0]
+            for picture in (one, other)
+        ]
+    cosine = torch.nn.functional.cosine_similarity(*pooled, dim=0)
+    assert measure(one, other) == pytest.approx(float(cosine), abs=1e-5)
+    assert measure(one, one) == pytest.approx(1, abs=1e-6)
+
+
+def test_an_image_metric_without_its_weights_is_named(tmp_path: Path):
+    with pytest.raises(ModelError, match=r"dino: .*does not load"):
+        load_image_metric(replace(METRICS["dino"], weights=str(tmp_path)), CPU, offline=True)
+
+
+def test_a_pool_measures_the_same():
+    pairs = [(picture("flip"), noisy(picture("flip"), sigma)) for sigma in (2, 20)]
+    alone = load_metrics(["flip", "gmsd", "blur"], size_px=64)
+    with metric_pool(1) as pool:
+        shared = load_metrics(["flip", "gmsd", "blur"], size_px=64, pool=pool)
+        assert shared.pool is not None
+        assert shared.distances_of(pairs) == alone.distances_of(pairs)
+        assert shared.visibilities(pairs) == [visibility(*pair) for pair in pairs]
+        assert shared.visibilities([]) == []
+    assert list(alone.distances(*pairs[0])) == ["flip", "gmsd"]
+
+
+def test_no_process_measures_while_the_cpu_edits():
+    assert workers_beside(torch.device("cpu")) == 0
+    with metric_pool(0) as pool:
+        assert pool is None

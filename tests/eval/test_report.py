@@ -14,19 +14,30 @@ from PIL import Image
 
 from pca_protect import UsageError
 from pca_protect.cli.main import app
+from pca_protect.eval.arms.controls import CONTROL, OWN_CONTROLS, REFERENCES, SEED, UNRELATED
 from pca_protect.eval.arms.registry import ARMS, CONTROLS
-from pca_protect.eval.report import figures
+from pca_protect.eval.report import drawing, figures
 from pca_protect.eval.report.page import write_report
-from pca_protect.eval.report.sections import difference
+from pca_protect.eval.report.section import difference
+
+ALONE = (*CONTROLS, SEED, UNRELATED)
+OWN = ("pca-diffusion", "pca-concentration")
+
+
+def controls_of(arm: str) -> tuple[str | None, ...]:
+    if arm in ALONE:
+        return (None,)
+    return tuple(control for control in CONTROL if arm in OWN or control not in OWN_CONTROLS)
+
 
 EDITING = [
     {
         "editor": "an <editor>",
         "arm": arm,
-        "mode": ARMS[arm].mode,
-        "needs": ARMS[arm].needs,
+        "mode": ARMS[arm].mode if arm in ARMS else "",
+        "needs": ARMS[arm].needs if arm in ARMS else "nothing",
         "budget_levels": 16,
-        "visibility": 0.1 + 0.01 * number,
+        "visibility": None if arm in REFERENCES else 0.1 + 0.01 * number,
         "objective": objective,
         "metric": metric,
         "effect": 0.2 + 0.01 * number,
@@ -42,9 +53,21 @@ EDITING = [
         "n": 24,
         "kept": 0.85,
     }
-    for objective, metric in (("2", "flip"), ("1", "flip"), ("adherence", "flip"), ("quality", "blur"))
-    for number, arm in enumerate(("noise-linf", "noise-visible", "photoguard", "pca-diffusion", "pca-concentration"))
-    for control in ((None,) if arm in CONTROLS else CONTROLS)
+    for objective, metric in (
+        *(("2", "flip"), ("2-without", "flip"), ("sets", "rms"), ("1", "flip")),
+        *(("adherence", "flip"), ("quality", "blur")),
+    )
+    for number, arm in enumerate(("noise-linf", "noise-visible", "photoguard", *OWN, SEED, UNRELATED))
+    for control in controls_of(arm)
+]
+
+OUTCOMES = [
+    {
+        **{"editor": "an <editor>", "arm": arm, "mode": "", "budget_levels": 16, "visibility": 0.1, "effect": effect},
+        **{"seed_line": 0.2, "difference": effect - 0.2, "p_holm": 0.01, "moves": effect > 0.2, "beyond_noise": True},
+        **{"own_picture": False, "fails": bool(fails), "fails_in": fails, "carried": 0.1, "success": 0.6, "n": 24},
+    }
+    for arm, effect, fails in (("pca-diffusion", 0.33, "adherence (flip)"), ("pca-concentration", 0.19, ""))
 ]
 
 TRANSFER = [
@@ -52,14 +75,10 @@ TRANSFER = [
         **{"surrogate": source, "target": target, "mode": mode, "same_encoder": source == target, "budget_levels": 16},
         **{"objective": objective, "editor": None if objective == "posterior" else f"{target}-editor"},
         **{"metric": "latent" if objective == "posterior" else "flip", "effect": 0.9, "control": "noise-linf"},
-        **{
-            "noise_effect": 0.3,
-            "ratio": 3.0 if source == target else 1.5,
-            "difference": 0.6,
-            "ci_low": 0.5,
-            "ci_high": 0.7,
-        },
-        **{"p": 0.01, "win_rate": 1.0, "n": 9, "kept": 0.8, "names": target},
+        **{"noise_effect": 0.3, "ratio": 3.0 if source == target else 1.5, "difference": 0.6},
+        **{"ci_low": 0.5, "ci_high": 0.7, "p": 0.01, "p_holm": 0.02, "win_rate": 1.0, "n": 9, "kept": 0.8},
+        **{"seed_line": None if objective == "posterior" else 0.25, "above_seed": 0.65, "seed_ci_low": 0.5},
+        **{"seed_ci_high": 0.8, "seed_p_holm": 0.01, "names": target},
     }
     for source in ("one", "two")
     for target in ("one", "two")
@@ -69,41 +88,31 @@ TRANSFER = [
 
 PURIFY = [
     {
-        **{
-            "purifier": purifier,
-            "what": f"by {purifier}",
-            "arm": arm,
-            "mode": "",
-            "budget_levels": 16,
-            "objective": "2",
-        },
-        **{"metric": "flip", "effect": 0.2, "before": 0.4, "retained": 0.5, "ci_low": 0.4, "ci_high": 0.6},
-        **{"retained_above_noise": 0.45, "noise_effect": 0.1, "noise_retained": 0.3, "difference": 0.1, "p": 0.01},
-        **{"changes_picture": 0.07, "n": 9, "kept": 0.8},
+        **{"purifier": purifier, "what": f"by {purifier}", "arm": arm, "mode": "", "budget_levels": 16},
+        **{"objective": "2", "metric": "flip", "effect": 0.2, "before": 0.4, "retained": 0.5, "ci_low": 0.4},
+        **{"ci_high": 0.6, "retained_above_noise": 0.45, "above_ci_low": 0.3, "above_ci_high": 0.6},
+        **{"noise_effect": 0.1, "noise_retained": 0.3, "difference": 0.1, "difference_ci_low": 0.05},
+        **{"difference_ci_high": 0.15, "p": 0.01, "p_holm": 0.02, "seed_line": 0.25, "changes_picture": 0.07},
+        **{"n": 9, "kept": 0.8},
     }
-    for purifier in ("none", "jpeg-75", "blur-1")
+    for purifier in ("none", "jpeg-75", "blur-1", "worst")
     for arm in ("pca-diffusion", "pca-concentration")
 ]
 
 PROMPTS = [
     {
         **{"editor": "e", "arm": "pca-diffusion", "mode": "diffusion", "budget_levels": 16, "prompt": prompt},
-        **{
-            "objective": "2",
-            "metric": "flip",
-            "effect": effect,
-            "control": "noise-linf",
-            "noise_effect": 0.1,
-            "ratio": 2.0,
-        },
-        **{"difference": 0.1, "ci_low": None, "ci_high": None, "p": None, "win_rate": None, "n": 1, "kept": 1.0},
-        "spread": 0.2 if prompt == "spread" else None,
+        **{"objective": "2", "metric": "flip", "effect": effect, "control": control, "noise_effect": 0.1},
+        **{"ratio": 2.0, "difference": 0.1, "ci_low": None, "ci_high": None, "p": None, "p_holm": None},
+        **{"win_rate": None, "n": 1, "kept": 1.0, "spread": 0.2 if prompt == "spread" else None},
     }
+    for control in ("noise-linf", "seed")
     for prompt, effect in (("snow", 0.2), ("a & b", 0.25), ("spread", None))
 ]
 
 TABLES = {
     "editing": EDITING,
+    "outcomes": OUTCOMES,
     "transfer": TRANSFER,
     "purify": PURIFY,
     "prompts": PROMPTS,
@@ -124,7 +133,8 @@ def page(tmp_path: Path) -> str:
     kept = folder / "pictures" / "editor" / "photo"
     kept.mkdir(parents=True)
     for name in ("original", "clean", "pca-diffusion-8", "pca-diffusion-8-protected", "pca-diffusion-16",
-                 "pca-diffusion-16-protected", "secret-arm-16"):  # fmt: skip
+                 "pca-diffusion-16-protected", "pca-diffusion-16-shuffled", "pca-diffusion-16-shuffled-protected",
+                 "clean-other-seed", "pca-diffusion-16-noise-spectrum", "secret-arm-16"):  # fmt: skip
         Image.fromarray(np.full((8, 8, 3), 90, np.uint8)).save(kept / f"{name}.png")
     return write_report([folder], tmp_path / "page.html").read_text()
 
@@ -166,8 +176,9 @@ def test_it_reads_on_a_phone_and_in_the_dark(page: str):
 def test_it_says_what_the_tables_say_and_escapes_names(page: str):
     assert "an &lt;editor&gt;" in page
     assert "<editor>" not in page
-    assert "pca-diffusion at 16 levels moves edits 0.230 from the clean edit" in page
-    assert "95 % interval +0.020 to +0.090: more than noise" in page
+    assert "pca-diffusion at 16 levels: edits are 0.330 from the clean edit" in page
+    assert "it moves edits and makes them fail (adherence (flip))" in page
+    assert "it does not move edits further than another seed does and does not make them fail" in page
     assert "24 pictures; 85% of the clean edits follow the prompt" in page
     assert "a &amp; b" in page
     assert "test bed, not Stable Diffusion" in page
@@ -175,7 +186,9 @@ def test_it_says_what_the_tables_say_and_escapes_names(page: str):
 
 
 def test_strips_show_the_largest_budget_and_known_arms(page: str):
-    assert page.count("data:image/webp") == 4, "given and edit, not protected and by one arm"
+    assert page.count("data:image/webp") == 8, "given and edit: not protected with two seeds, one arm, its control"
+    assert "not protected, another seed" in page
+    assert "pca-diffusion shuffled, 16 levels" in page
     assert "pca-diffusion, 16 levels" in page
     assert "secret-arm" not in page
 
@@ -211,19 +224,25 @@ def test_a_star_is_for_the_adjusted_test():
 @pytest.mark.parametrize(
     ("draw", "wanted"),
     [
-        (lambda: figures.forest(EDITING, "2"), ["photoguard (16)", "pca-concentration (16)"]),
-        (lambda: figures.effect_by_visibility(EDITING, "2"), ["photoguard", "noise-linf"]),
+        (
+            lambda: figures.forest(EDITING, "2"),
+            ["photoguard (16)", "pca-concentration (16)", "clean edits with other seeds"],
+        ),
+        (
+            lambda: figures.effect_by_visibility(EDITING, "2"),
+            ["photoguard", "noise-linf", "clean edits with other seeds"],
+        ),
         (lambda: figures.heat_map(TRANSFER, "posterior"), ["3.0", "1.5", "one"]),
-        (lambda: figures.heat_map(TRANSFER, "2"), ["one-editor"]),
-        (lambda: figures.purifier_bars(PURIFY), ["jpeg-75", "blur-1"]),
-        (lambda: figures.prompt_dots(PROMPTS), ["snow"]),
+        (lambda: figures.heat_map(TRANSFER, "2"), ["one-editor", "other seeds"]),
+        (lambda: figures.purifier_bars(PURIFY), ["jpeg-75", "blur-1", "worst"]),
+        (lambda: figures.prompt_dots(PROMPTS), ["snow", "clean edits with other seeds"]),
     ],
 )
 def test_figures_are_drawings_with_text_and_the_same_every_time(draw, wanted: list[str]):
-    drawing = figures.svg(draw())
-    texts = " ".join(ElementTree.fromstring(drawing).itertext())
+    svg = drawing.svg(draw())
+    texts = " ".join(ElementTree.fromstring(svg).itertext())
     for word in wanted:
         assert word in texts
     assert "spread" not in texts
-    assert figures.svg(draw()) == drawing
-    assert figures.png(draw())[:8] == b"\x89PNG\r\n\x1a\n"
+    assert drawing.svg(draw()) == svg
+    assert drawing.png(draw())[:8] == b"\x89PNG\r\n\x1a\n"

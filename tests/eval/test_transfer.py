@@ -86,7 +86,9 @@ def test_edits_belong_to_the_target_whose_encoder_the_editor_shares(finished: Fi
     edits = [row for row in finished.tables["transfer"] if row["objective"] == "2"]
     assert {named(row, "target", models) for row in edits} == {"one"}
     assert len(edits) == 6 * 2, "six sources, two modes"
-    assert all(row["kept"] == 1 and row["n"] == 2 and row["ci_low"] is not None for row in edits)
+    assert all(row["kept"] == 1 and row["n"] == 2 and row["ci_low"] is None for row in edits)
+    assert len({row["seed_line"] for row in edits}) == 1
+    assert all(row["above_seed"] == pytest.approx(row["effect"] - row["seed_line"]) for row in edits)
 
 
 def test_a_rerun_measures_nothing_and_says_the_same(config: TransferConfig, finished: Finished):
@@ -116,3 +118,9 @@ def test_an_ensemble_moves_every_member(models: Path):
     moved = run_recipe(pixels, mean_of(members), ProtectConfig(preset="fast")).pixels
     for member in members:
         assert float(member(moved)[0]) < float(member(pixels)[0])
+
+
+def test_posteriors_can_be_measured_without_an_editor(models: Path, config: TransferConfig, tmp_path: Path):
+    small = replace(config, editors=(), pictures=1, vaes=config.vaes[:2], modes=("diffusion",))
+    rows = measure_transfer(small, tmp_path).tables["transfer"]
+    assert {(row["objective"], row["n"]) for row in rows} == {("posterior", 1)}

@@ -1,0 +1,1 @@
+"""`pca-protect bench real`: `bench editing` on published editors, planned for a GPU of a given size."""

@@ -1,0 +1,112 @@
+"""The tables `rivals` and `frontier`: methods beside each other."""
+
+from __future__ import annotations
+
+import statistics
+
+from pca_protect.eval.arms.registry import ARMS, CONTROLS, NOISE_VISIBLE
+from pca_protect.eval.benches.configs import EditingConfig
+from pca_protect.eval.measured import Measured, seed_line
+from pca_protect.eval.metrics.registry import METRICS, VISIBILITY
+from pca_protect.eval.results import Row
+from pca_protect.eval.stats import comparison, equivalence_p, ratio_of_means, with_holm
+from pca_protect.eval.tables import EQUIVALENT
+
+PUBLISHED = "pca-diffusion"
+
+RIVAL_COLUMNS = (
+    *("editor", "arm", "mode", "rival", "needs", "budget_levels", "objective", "metric", "effect", "rival_effect"),
+    *("difference", "ci_low", "ci_high", "p", "p_holm", "margin", "p_alike", "win_rate", "n"),
+)
+"""As in `tables.COLUMNS`, with a method from the literature in place of a control. `needs` names the part of the model that this
+method uses; `p_holm` is adjusted over the rivals of one arm. `p_alike`: of the test that the difference lies within +-`margin`
+(TOST), adjusted in the same way."""
+
+
+def rival_rows(measured: Measured, config: EditingConfig) -> list[Row]:
+    """Paired comparison of every arm of this program (and the published loop) with every method from the literature.
+
+    Both objectives, in the metric of visibility.
+    """
+    kept = measured.kept()
+    ours = [arm for arm in measured.arms if ARMS[arm].mode]
+    rivals = [arm for arm in measured.arms if not ARMS[arm].mode and arm not in CONTROLS]
+    rows: list[Row] = []
+    if not kept:
+        return rows
+    margin = EQUIVALENT * statistics.fmean(
+        seed_line(measured.entries[picture]["clean"], edits) for picture, edits in kept.items()
+    )
+    for budget in config.budgets:
+        for objective in ("2", "1"):
+            values = {arm: measured.values(kept, arm, budget, objective, VISIBILITY) for arm in (*ours, *rivals)}
+            for arm in ours:
+                found: list[Row] = []
+                for rival in rivals:
+                    row = comparison(values[arm], values[rival])
+                    pairs = list(values[arm].values()), list(values[rival].values())
+                    about: Row = {"arm": arm, "mode": ARMS[arm].mode, "rival": rival, "needs": ARMS[rival].needs}
+                    about |= {"budget_levels": budget, "objective": objective, "metric": VISIBILITY}
+                    alike: Row = {"margin": margin, "p_alike": equivalence_p(*pairs, margin)}
+                    found.append({**about, **row, **alike, "rival_effect": row["noise_effect"]})
+                found = with_holm(found, ())
+                adjusted = with_holm([{"p": row["p_alike"]} for row in found], ())
+                rows += [
+                    {**row, "editor": measured.editor, "p_alike": other["p_holm"]}
+                    for row, other in zip(found, adjusted, strict=True)
+                ]
+    return [{column: row[column] for column in RIVAL_COLUMNS} for row in rows]
+
+
+FRONTIER_COLUMNS = (
+    *("editor", "arm", "budget_levels", "metric", "visibility", "share", "ci_low", "ci_high", "effect", "seed_line"),
+    *("effect_share", "effect_ci_low", "effect_ci_high", "seconds", "seconds_share", "n"),
+)
+"""`visibility` is the mean distance between protected and original in `metric`, `effect` that between edits (objective 2, FLIP),
+`seed_line` that between clean edits with other seeds, `seconds` the time to protect. Shares are ratios of means to the
+published loop at the largest budget, with 95 % intervals over pictures; the share of seconds is a ratio of medians, which
+other load on the machine affects less."""
+
+
+def frontier_rows(measured: Measured, config: EditingConfig) -> list[Row]:
+    """A row for every arm, budget and paired metric; empty if the published loop was not measured."""
+    kept = measured.kept()
+    reference = f"{PUBLISHED} {max(config.budgets)}"
+    if not kept or PUBLISHED not in measured.arms:
+        return []
+    effects = {
+        (arm, budget): measured.values(kept, arm, budget, "2", VISIBILITY)
+        for arm in measured.arms
+        for budget in config.budgets
+        if arm != NOISE_VISIBLE
+    }
+    line = statistics.fmean(seed_line(measured.entries[picture]["clean"], edits) for picture, edits in kept.items())
+    theirs = effects[PUBLISHED, max(config.budgets)]
+    rows: list[Row] = []
+    for (arm, budget), values in effects.items():
+        entries, published = (
+            [measured.entries[picture][variant] for picture in kept] for variant in (f"{arm} {budget}", reference)
+        )
+        seconds, yardstick = (statistics.median(entry["seconds"] for entry in some) for some in (entries, published))
+        effect = ratio_of_means(list(values.values()), list(theirs.values()))
+        common = {
+            "editor": measured.editor,
+            "arm": arm,
+            "budget_levels": budget,
+            "effect": statistics.fmean(values.values()),
+            "seed_line": line,
+            "effect_share": effect.value,
+            "effect_ci_low": effect.ci_low,
+            "effect_ci_high": effect.ci_high,
+            "seconds": seconds,
+            "seconds_share": seconds / yardstick,
+            "n": len(kept),
+        }
+        for metric in (name for name in entries[0]["visible"] if name in METRICS):
+            visible, published_visible = (
+                [float(entry["visible"][metric]) for entry in some] for some in (entries, published)
+            )
+            share = ratio_of_means(visible, published_visible)
+            about = {"metric": metric, "visibility": statistics.fmean(visible), "share": share.value}
+            rows.append(common | about | {"ci_low": share.ci_low, "ci_high": share.ci_high})
+    return [{column: row[column] for column in FRONTIER_COLUMNS} for row in rows]

@@ -1,0 +1,145 @@
+"""Metrics in the space of a downloaded model: CLIP, SigLIP, DINOv2. They are used only if named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pca_protect.errors import ModelError, first_line
+from pca_protect.eval.metrics.registry import Metric
+from pca_protect.eval.pictures import Rgb
+
+SOURCE_TEXT = "a photo"
+"""Description of every original, for the direction of an edit."""
+
+Embed = Callable[[Rgb, str], tuple[Tensor, Tensor]]
+"""(picture, text) -> their embeddings, each `(1, D)` of length 1."""
+
+
+def load_prompt_metric(metric: Metric, device: torch.device, *, offline: bool) -> Callable[[Rgb, Rgb, str], float]:
+    """(original, edit, prompt) -> cosine similarity in the space of CLIP (Radford et al. 2021) or SigLIP (Zhai et al. 2023),
+    of edit and prompt, or for `clip-direction` of the step from original to edit and the step from `SOURCE_TEXT` to the
+    prompt (Gal et al. 2021, arXiv 2108.00946); 0 for an edit that equals the original.
+
+    Args:
+        metric: its `weights` are a hub id or a folder.
+        offline: touch no network.
+
+    Raises:
+        ModelError: the weights are missing or incomplete, or a library that they need is not installed.
+    """
+    embed = _text_and_image(metric.name, metric.weights, device, offline)
+
+    def match(original: Rgb, edit: Rgb, prompt: str) -> float:
+        return _cosine(*embed(edit, prompt))
+
+    def direction(original: Rgb, edit: Rgb, prompt: str) -> float:
+        (before, source), (after, wanted) = embed(original, SOURCE_TEXT), embed(edit, prompt)
+        return _cosine(after - before, wanted - source)
+
+    return direction if metric.name == "clip-direction" else match
+
+
+def load_image_metric(metric: Metric, device: torch.device, *, offline: bool) -> Callable[[Rgb, Rgb], float]:
+    """(reference, test) -> cosine similarity of the pictures in the space of CLIP, or of DINOv2 (Oquab et al. 2023, arXiv
+    2304.07193).
+
+    Args, Raises:
+        see `load_prompt_metric`.
+    """
+    if metric.name == "dino":
+        of_picture = _image_only(metric.name, metric.weights, device, offline)
+    else:
+        embed = _text_and_image(metric.name, metric.weights, device, offline)
+
+        def of_picture(picture: Rgb) -> Tensor:
+            return embed(picture, SOURCE_TEXT)[0]
+
+    return lambda reference, test: _cosine(of_picture(reference), of_picture(test))
+
+
+def _text_and_image(name: str, weights: str, device: torch.device, offline: bool) -> Embed:
+    from transformers import AutoModel, AutoProcessor  # noqa: PLC0415
+
+    what = f"{name}: {weights}"
+    model = _model(what, AutoModel, weights, offline)
+    try:
+        processor = AutoProcessor.from_pretrained(weights, local_files_only=offline)  # type: ignore[no-untyped-call]
+        token_ids = [processor.tokenizer(word).input_ids for word in ("day", "sky")]
+    except ImportError as error:
+        raise ModelError(f"{what} needs a library that is not installed ({first_line(error)}); install it") from error
+    except (OSError, ValueError, TypeError, LookupError, RuntimeError) as error:
+        raise ModelError(f"{what} does not load ({first_line(error)}); go online once") from error
+    if token_ids[0] == token_ids[1]:  # transformers accepts a missing vocabulary
+        raise _incomplete(what)
+    model = model.to(device, torch.float32).eval()
+    tokens = model.config.text_config.max_position_embeddings
+
+    def embed(picture: Rgb, text: str) -> tuple[Tensor, Tensor]:
+        # SigLIP was trained on prompts padded to full length without a mask; CLIP ignores the padding.
+        inputs = processor(
+            text=[text],
+            images=[Image.fromarray(np.ascontiguousarray(picture))],
+            padding="max_length",
+            max_length=tokens,
+            truncation=True,
+            return_tensors="pt",
+        ).to(device)
+        with torch.no_grad():
+            output = model(input_ids=inputs["input_ids"], pixel_values=inputs["pixel_values"])
+        return output.image_embeds, output.text_embeds
+
+    return embed
+
+
+def _image_only(name: str, weights: str, device: torch.device, offline: bool) -> Callable[[Rgb], Tensor]:
+    from transformers import AutoImageProcessor, AutoModel  # noqa: PLC0415
+
+    what = f"{name}: {weights}"
+    model = _model(what, AutoModel, weights, offline).to(device, torch.float32).eval()
+    try:
+        processor = AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
+            weights, local_files_only=offline
+        )
+    except (OSError, ValueError, ImportError) as error:
+        raise ModelError(f"{what} does not load ({first_line(error)}); go online once") from error
+
+    def embed(picture: Rgb) -> Tensor:
+        inputs = processor(images=[Image.fromarray(np.ascontiguousarray(picture))], return_tensors="pt").to(device)
+        with torch.no_grad():
+            pooled: Tensor = model(pixel_values=inputs["pixel_values"]).pooler_output
+        return pooled
+
+    return embed
+
+
+def _model(what: str, loader: Any, weights: str, offline: bool) -> Any:  # noqa: ANN401 - of many classes
+    """The model with complete weights: transformers would initialise missing ones at random."""
+    from huggingface_hub.errors import StrictDataclassError  # noqa: PLC0415
+    from safetensors import SafetensorError  # noqa: PLC0415
+
+    damage = (OSError, ValueError, TypeError, LookupError, RuntimeError, SafetensorError, StrictDataclassError)
+    try:
+        model, loaded = loader.from_pretrained(
+            weights, use_safetensors=True, local_files_only=offline, output_loading_info=True
+        )
+    except ImportError as error:
+        raise ModelError(f"{what} needs a library that is not installed ({first_line(error)}); install it") from error
+    except damage as error:
+        raise ModelError(f"{what} does not load ({first_line(error)}); go online once") from error
+    if loaded["missing_keys"]:
+        raise _incomplete(what)
+    return model
+
+
+def _incomplete(what: str) -> ModelError:
+    return ModelError(f"{what} does not load (weights or vocabulary are missing); delete it and go online once")
+
+
+def _cosine(one: Tensor, other: Tensor) -> float:
+    return float(torch.nn.functional.cosine_similarity(one, other)[0])
