@@ -38,6 +38,7 @@ _TABLES: dict[str, dict[str, Callable[[Measured, EditingConfig], list[Row]]]] = 
         "outcomes": outcome_rows,
         "rivals": rival_rows,
         "frontier": frontier_rows,
+        "prompts": prompt_rows,
     },
     "prompts": {"prompts": prompt_rows},
 }
