@@ -11,7 +11,7 @@ import pytest
 import write_results
 from conftest import ROOT
 
-from pca_protect.eval.claims import claims_about
+from pca_protect.eval.claims import claims_about_edits, further_claims
 
 Tables = dict[str, list[dict[str, Any]]]
 
@@ -116,7 +116,7 @@ def tables() -> Tables:
 
 
 def test_verdicts_follow_from_adjusted_tests(tables: Tables):
-    claims = claims_about(tables)
+    claims = [*claims_about_edits(tables), *further_claims(tables)]
     assert [claim.holds for claim in claims] == [
         "in part",  # diffusion on objective 1: above one control
         "yes",  # diffusion moves edits further than seeds and noise
@@ -127,13 +127,13 @@ def test_verdicts_follow_from_adjusted_tests(tables: Tables):
         "no",  # concentration moves them only
         "in part",  # diffusion above one rival
         "no",  # concentration above none
+        "yes",  # diffusion with every prompt and a steady effect
+        "in part",  # concentration with one of two
         "yes",  # cost
         "in part",  # diffusion transfers to both beyond noise, to one beyond other seeds
         "no",  # concentration to none
-        "yes",  # diffusion with every prompt and a steady effect
-        "in part",  # concentration with one of two
     ]
-    aim, moves, _, own, _, fails, only_moves, rivals, _, costs, away, _, steady, _ = claims
+    aim, moves, _, own, _, fails, only_moves, rivals, _, steady, _, costs, away, _ = claims
     assert aim.measured.startswith("+0.100 [+0.080, +0.120] above same levels (0.100); -0.100")
     assert "+0.100 [+0.080, +0.120] above other seeds (0.100)" in moves.measured
     assert "above shuffled" in own.measured
@@ -157,16 +157,16 @@ def test_verdicts_follow_from_adjusted_tests(tables: Tables):
         ("editing", {"p_holm": None}, 1, "too few pictures"),
         ("outcomes", {"fails": None}, 5, "too few pictures"),
         ("rivals", {"difference": 0.1, "p_holm": SURE}, 7, "yes"),
-        ("cost", {"met": False}, 9, "no"),
-        ("transfer", {"p_holm": UNSURE, "above_seed": -0.1}, 10, "no"),
-        ("transfer", {"above_seed": 0.1}, 10, "yes"),
-        ("prompts", {"p_holm": UNSURE}, 12, "no"),
-        ("prompts", {"spread": 0.25}, 12, "in part"),
+        ("cost", {"met": False}, 11, "no"),
+        ("transfer", {"p_holm": UNSURE, "above_seed": -0.1}, 12, "no"),
+        ("transfer", {"above_seed": 0.1}, 12, "yes"),
+        ("prompts", {"p_holm": UNSURE}, 9, "no"),
+        ("prompts", {"spread": 0.25}, 9, "in part"),
     ],
 )
 def test_a_verdict_turns_with_its_table(tables: Tables, table: str, change: dict[str, Any], claim: int, holds: str):
     changed = {**tables, table: [{**row, **change} for row in tables[table]]}
-    assert claims_about(changed)[claim].holds == holds
+    assert [*claims_about_edits(changed), *further_claims(changed)][claim].holds == holds
 
 
 def test_the_published_document_is_what_its_measurements_say():
