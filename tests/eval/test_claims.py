@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import table_entries
 import write_results
 from conftest import ROOT
 
+from pca_protect.eval.benches.editing import _TABLES
 from pca_protect.eval.claims import claims_about_edits, further_claims
 
 Tables = dict[str, list[dict[str, Any]]]
@@ -175,37 +177,40 @@ def test_the_published_document_is_what_its_measurements_say():
     assert write_results.document(ROOT / "docs") == (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 
 
-def with_todays_columns(name: str, tables: Tables) -> Tables:
-    """Tables of an old measurement with the columns and controls of today, whose values mean nothing."""
-    seeds = {"seed_line": 0.25, "above_seed": 0.1, "seed_ci_low": 0.05, "seed_ci_high": 0.15, "seed_p_holm": 0.01}
-    new = {**seeds, "p_holm": 0.01, "margin": 0.025, "p_alike": 0.5, "above_ci_low": 0.1, "above_ci_high": 0.2}
-    new |= {"difference_ci_low": 0.05, "difference_ci_high": 0.15}
-    changed = {table: [{**new, **row} for row in rows] for table, rows in tables.items()}
-    if name == "editing":
-        same = [row for row in changed["editing"] if row["control"] == "noise-linf"]
-        changed["editing"] += [{**row, "control": control} for row in same for control in ("seed", "shuffled")]
-        changed["outcomes"] = [
-            {
-                **{"arm": arm, "budget_levels": 16, "visibility": 0.1, "effect": 0.3, "moves": True, "success": 0.5},
-                **{"beyond_noise": True, "own_picture": None, "fails": False, "fails_in": "", "carried": 0.1, "n": 24},
-                "seed_line": 0.25,
-            }
-            for arm in dict.fromkeys(row["arm"] for row in same)
-        ]
-    if name == "prompts":
-        changed["prompts"] += [{**row, "control": "seed"} for row in changed["prompts"]]
-        changed["prompts"] = [{**row, "control": row["control"] or "noise-linf"} for row in changed["prompts"]]
-    return changed
+def edited(editor: str) -> Tables:
+    """Tables of a run of `bench editing` with the paper's modes."""
+    one = table_entries.measured()
+    entries = {
+        picture: {**found, "pca-concentration 16": found["photoguard 16"]} for picture, found in one.entries.items()
+    }
+    arms = (*one.arms, "pca-concentration")
+    both = replace(one, editor=editor, entries=entries, arms=arms)
+    config = replace(table_entries.CONFIG, arms=arms)
+    rows = {name: make(both, config) for name, make in _TABLES["editing"].items()}
+    return json.loads(json.dumps(rows))
+
+
+def with_todays_columns(tables: Tables) -> Tables:
+    """Tables of an old measurement with the columns of today, whose values mean nothing."""
+    new = {"seed_line": 0.25, "above_seed": 0.1, "seed_ci_low": 0.05, "seed_ci_high": 0.15, "seed_p_holm": 0.01}
+    new |= {"p_holm": 0.01, "above_ci_low": 0.1, "above_ci_high": 0.2}
+    return {table: [{**new, **row} for row in rows] for table, rows in tables.items()}
 
 
 def test_the_document_is_made_from_todays_tables(tmp_path: Path):
     measurements = tmp_path / "measurements"
     measurements.mkdir()
-    for path in (ROOT / "docs" / "measurements").glob("*.json"):
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        name = path.stem.removesuffix("-cpu")
-        tables = with_todays_columns(name, summary["tables"]) if "tables" in summary else {}
-        (measurements / path.name).write_text(json.dumps({**summary, "tables": tables}))
+    pictures = dict.fromkeys(table_entries.PICTURES)
+    for name in write_results.NEEDED:
+        source = name if name in ("transfer", "purify", "cost", "cost512") else "cost"
+        summary = json.loads((ROOT / "docs" / "measurements" / f"{source}-cpu.json").read_text(encoding="utf-8"))
+        if source == name:
+            summary["tables"] = with_todays_columns(summary["tables"])
+        else:
+            editor = name.removeprefix("editing-")
+            config = json.loads(json.dumps(table_entries.CONFIG.as_dict()))
+            summary |= {"tables": edited(editor), "config": {**config, "pictures": pictures}}
+        (measurements / f"{name}-cpu.json").write_text(json.dumps(summary))
     assert write_results.former(tmp_path) == []
     write_results.write(tmp_path)
     text = (tmp_path / "results.md").read_text(encoding="utf-8")
@@ -215,29 +220,15 @@ def test_the_document_is_made_from_todays_tables(tmp_path: Path):
     assert (tmp_path / "figures" / "objective-2.png").is_file()
 
 
-def test_measurements_with_former_controls_are_refused(tmp_path: Path):
-    measurements = tmp_path / "measurements"
-    shutil.copytree(ROOT / "docs" / "measurements", measurements)
-    summary = json.loads((measurements / "purify-cpu.json").read_text(encoding="utf-8"))
-    rows = [{key: value for key, value in row.items() if key != "seed_line"} for row in summary["tables"]["purify"]]
-    (measurements / "purify-cpu.json").write_text(json.dumps({**summary, "tables": {"purify": rows}}))
-    with pytest.raises(SystemExit, match=r"purify.*measured with former controls; run these benchmarks again"):
-        write_results.document(tmp_path)
+def test_a_missing_measurement_is_named(tmp_path: Path):
+    (tmp_path / "measurements").mkdir()
+    assert write_results.former(tmp_path) == list(write_results.NEEDED)
 
 
-def test_a_finished_benchmark_is_taken_by_its_table_and_device(tmp_path: Path):
-    folder, docs = tmp_path / "results", tmp_path / "docs"
-    folder.mkdir()
-    docs.mkdir()
-    summary = {"environment": {"device": "NVIDIA H100"}, "tables": {"editing": [], "rivals": [], "failures": []}}
-    (folder / "summary.json").write_text(json.dumps(summary))
-    write_results.take(folder, docs)
-    write_results.take(folder, docs, "frontier")
-    assert {path.name for path in (docs / "measurements").iterdir()} == {
-        "editing-nvidia-h100.json",
-        "frontier-nvidia-h100.json",
-    }
-    (docs / "measurements" / "editing-cpu.json").write_text("{}")
-    assert write_results._read(docs / "measurements", "editing") == summary, "a GPU goes before a CPU"
-    with pytest.raises(SystemExit, match=r"no purify-\*\.json"):
-        write_results._read(docs / "measurements", "purify")
+def test_measurements_on_a_gpu_come_first_and_names_are_whole(tmp_path: Path):
+    for name, device in (("a", "cpu"), ("a", "big gpu"), ("a-16", "cpu")):
+        text = json.dumps({"environment": {"device": device}, "name": name})
+        (tmp_path / f"{name}-{device.replace(' ', '-')}.json").write_text(text)
+    found = write_results._found(tmp_path, "a")
+    assert found is not None
+    assert (found["name"], found["environment"]["device"]) == ("a", "big gpu")
