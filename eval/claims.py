@@ -51,8 +51,9 @@ def claims_about_edits(tables: Mapping[str, Rows]) -> list[Claim]:
 
 
 def further_claims(tables: Mapping[str, Rows]) -> list[Claim]:
-    """From the tables of `bench cost` and `bench transfer`."""
-    return [*_cost(tables["cost"]), *(_transfer(tables["transfer"], mode) for mode in PUBLISHED)]
+    """From the tables of `bench cost` and, if it was run, `bench transfer`."""
+    away = tables.get("transfer")
+    return [*_cost(tables["cost"]), *(_transfer(away, mode) for mode in PUBLISHED if away)]
 
 
 def _verdict(above: Sequence[bool | None]) -> str:

@@ -23,6 +23,7 @@ from pca_protect.eval.arms.controls import CONTROL
 from pca_protect.eval.arms.registry import CONTROLS
 from pca_protect.eval.claims import claims_about_edits, further_claims
 from pca_protect.eval.comparisons import rank_rows
+from pca_protect.eval.measured import SUCCESS
 from pca_protect.eval.metrics.registry import VISIBILITY
 from pca_protect.eval.report import drawing, figures
 from pca_protect.eval.report.section import cell, difference, interval, percent, share
@@ -35,13 +36,12 @@ EDITORS = ("pocket-instruct", "pocket-editor", "pocket-editor-16")
 """Editors with a run of `bench editing`, called `editing-EDITOR`; the first one's edits are shown."""
 NEEDED = {
     **{f"editing-{editor}": "outcomes" for editor in EDITORS},
-    "budgets": "outcomes",
-    "transfer": "seed_line",
-    "purify": "seed_line",
     "cost": "needs",
     "cost512": "needs",
 }
 """Measurement -> a table or column that it has if it was made with today's controls."""
+FURTHER = {"budgets": "outcomes", "transfer": "seed_line", "purify": "seed_line"}
+"""The same for measurements without which their sections are left out."""
 SHEET_PICTURES = 3
 
 
@@ -82,10 +82,9 @@ def write(docs: Path) -> None:
 
 def document(docs: Path) -> str:
     """The text of results.md, from the measurements in `docs`."""
-    stale = former(docs)
-    if stale:
+    if stale := former(docs):
         raise SystemExit(f"{', '.join(stale)}: missing or measured with former controls; run these benchmarks again")
-    of = {name: _read(docs / "measurements", name) for name in NEEDED}
+    of = _all(docs)
     runs = {editor: of[f"editing-{editor}"] for editor in EDITORS}
     claims = {editor: claims_about_edits(run["tables"]) for editor, run in runs.items()}
     environment = Environment(
@@ -96,12 +95,18 @@ def document(docs: Path) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {"difference": difference, "cell": cell}
+    environment.tests["names_success"] = lambda fails_in: SUCCESS in fails_in
     environment.globals |= {"interval": interval, "percent": percent, "share": share}
     return environment.get_template("results.md.jinja").render(
         of=of,
         runs=runs,
         claims=claims,
-        further=further_claims({**of["cost"]["tables"], **of["transfer"]["tables"]}),
+        further=further_claims(
+            {
+                "cost": [*of["cost"]["tables"]["cost"], *of["cost512"]["tables"]["cost"]],
+                "transfer": of["transfer"]["tables"]["transfer"] if "transfer" in of else [],
+            }
+        ),
         beside={editor: _beside(run["tables"]["editing"]) for editor, run in runs.items()},
         controls=CONTROL,
         noise=CONTROLS,
@@ -119,10 +124,10 @@ def _beside(rows: list[dict[str, Any]]) -> dict[tuple[str, str, str | None], dic
     }
 
 
-def former(docs: Path) -> list[str]:
+def former(docs: Path, asked: Mapping[str, str] = NEEDED) -> list[str]:
     """Measurements that are missing, or were made before today's controls."""
     found = []
-    for name, word in NEEDED.items():
+    for name, word in asked.items():
         summary = _found(docs / "measurements", name)
         tables: Mapping[str, Any] = summary["tables"] if summary else {}
         if word not in tables and not any(word in row for rows in tables.values() for row in rows):
@@ -130,17 +135,26 @@ def former(docs: Path) -> list[str]:
     return found
 
 
+def _all(docs: Path) -> dict[str, dict[str, Any]]:
+    """The measurements of the document by name, without those of `FURTHER` that are missing."""
+    further = [name for name in FURTHER if name not in former(docs, FURTHER)]
+    return {name: _read(docs / "measurements", name) for name in (*NEEDED, *further)}
+
+
 def _figures(docs: Path) -> dict[str, Any]:
     """File name -> matplotlib figure."""
-    of = {name: _read(docs / "measurements", name)["tables"] for name in NEEDED}
+    of = {name: summary["tables"] for name, summary in _all(docs).items()}
     shown = of[f"editing-{EDITORS[0]}"]
-    return {
+    found = {
         "objective-2": figures.forest(shown["editing"], "2"),
         "visibility": figures.effect_by_visibility(shown["editing"], "2"),
         "prompts": figures.prompt_dots(shown["prompts"]),
-        "transfer-edits": figures.heat_map(of["transfer"]["transfer"], "2"),
-        "purify": figures.purifier_bars(of["purify"]["purify"]),
     }
+    if "transfer" in of:
+        found["transfer-edits"] = figures.heat_map(of["transfer"]["transfer"], "2")
+    if "purify" in of:
+        found["purify"] = figures.purifier_bars(of["purify"]["purify"])
+    return found
 
 
 def _device(summary: dict[str, Any]) -> str:

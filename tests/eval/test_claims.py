@@ -181,7 +181,8 @@ def edited(editor: str) -> Tables:
     """Tables of a run of `bench editing` with the paper's modes."""
     one = table_entries.measured()
     entries = {
-        picture: {**found, "pca-concentration 16": found["photoguard 16"]} for picture, found in one.entries.items()
+        picture: found | {key.replace("diffusion", "concentration"): found[key] for key in found if "diffusion" in key}
+        for picture, found in one.entries.items()
     }
     arms = (*one.arms, "pca-concentration")
     both = replace(one, editor=editor, entries=entries, arms=arms)
@@ -201,7 +202,7 @@ def test_the_document_is_made_from_todays_tables(tmp_path: Path):
     measurements = tmp_path / "measurements"
     measurements.mkdir()
     pictures = dict.fromkeys(table_entries.PICTURES)
-    for name in write_results.NEEDED:
+    for name in (*write_results.NEEDED, *write_results.FURTHER):
         source = name if name in ("transfer", "purify", "cost", "cost512") else "cost"
         summary = json.loads((ROOT / "docs" / "measurements" / f"{source}-cpu.json").read_text(encoding="utf-8"))
         if source == name:
@@ -211,18 +212,26 @@ def test_the_document_is_made_from_todays_tables(tmp_path: Path):
             config = json.loads(json.dumps(table_entries.CONFIG.as_dict()))
             summary |= {"tables": edited(editor), "config": {**config, "pictures": pictures}}
         (measurements / f"{name}-cpu.json").write_text(json.dumps(summary))
-    assert write_results.former(tmp_path) == []
+    assert write_results.former(tmp_path, write_results.NEEDED | write_results.FURTHER) == []
     write_results.write(tmp_path)
     text = (tmp_path / "results.md").read_text(encoding="utf-8")
     assert "| mode diffusion makes edits fail (prompt or quality) |" in text
     assert "| `photoguard` |" in text
     assert "None" not in text
     assert (tmp_path / "figures" / "objective-2.png").is_file()
+    for name in write_results.FURTHER:
+        (measurements / f"{name}-cpu.json").unlink()
+    without = write_results.document(tmp_path)
+    assert "## Transfer" in text
+    assert "## Transfer" not in without
+    assert "| `photoguard` |" in without
 
 
 def test_a_missing_measurement_is_named(tmp_path: Path):
     (tmp_path / "measurements").mkdir()
     assert write_results.former(tmp_path) == list(write_results.NEEDED)
+    with pytest.raises(SystemExit, match=r"editing-pocket-instruct, .*: missing"):
+        write_results.document(tmp_path)
 
 
 def test_measurements_on_a_gpu_come_first_and_names_are_whole(tmp_path: Path):

@@ -374,9 +374,9 @@ def ranked(editor: str, effects: dict[str, tuple[float, float]]) -> list[Row]:
     return [
         noise,
         *(
-            {**common, "arm": arm, "control": control, "effect": effect, "difference": beyond}
+            {**common, "arm": arm, "control": control, "effect": effect, "difference": difference}
             for arm, (effect, beyond) in effects.items()
-            for control in ("noise-linf", "noise-visible")
+            for control, difference in (("noise-linf", effect), ("noise-visible", beyond))
         ),
     ]
 
