@@ -6,7 +6,7 @@ PIP_FLAGS ?=
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_FLAGS)
 
-.PHONY: demo ui test odd kills mutants check format clean
+.PHONY: demo ui test odd kills mutants pythons floors check format clean
 
 # Protect the astronaut in both published modes with the embedded VAE; the pictures land in demo/.
 demo: $(VENV)/.installed
@@ -31,6 +31,13 @@ kills: $(VENV)/.tested
 # How many of a seeded sample of mutants the tests notice.
 mutants: $(VENV)/.checked
 	OMP_NUM_THREADS=1 $(BIN)/python tools/mutants.py
+
+# The tests with Python 3.10 to 3.13, and with the lowest versions of the dependencies; fetches Pythons and gigabytes of packages.
+pythons: $(VENV)/.checked
+	$(BIN)/python tools/environments.py
+
+floors: $(VENV)/.checked
+	$(BIN)/python tools/environments.py --lowest --python 3.10
 
 check: $(VENV)/.checked
 	$(BIN)/ruff format --check .

@@ -13,7 +13,7 @@ from pca_protect.cli import bench_output, console, options
 from pca_protect.cli.extras import needs_extra
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
-from pca_protect.eval.editors.registry import EDITORS
+from pca_protect.eval.editors.registry import EDITORS, SHOWN_EDITOR
 from pca_protect.io.plan import check_folder
 from pca_protect.io.read import read_picture
 from pca_protect.io.write import encode_picture, write_bytes
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from pca_protect.eval.check.encoders import EncoderCheck
     from pca_protect.eval.check.run import Check
-
-_EDITOR = "pocket-editor"
 
 Picture = Annotated[
     Path, typer.Argument(metavar="IMAGE", help="Picture to check: PNG, JPEG, WebP, BMP or TIFF.", show_default=False)
@@ -53,7 +51,7 @@ Editor = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help=f"Editor: {', '.join(EDITORS)}, a hub id or a pipeline folder.  [default: {_EDITOR}]",
+        help=f"Editor: {', '.join(EDITORS)}, a hub id or a pipeline folder.  [default: {SHOWN_EDITOR}]",
         show_default=False,
     ),
 ]
@@ -111,7 +109,7 @@ def check(
             vaes=vae,
             clean=clean,
             prompt=edit,
-            editor=editor or _EDITOR,
+            editor=editor or SHOWN_EDITOR,
             seed=seed,
             device=device,
             offline=offline,

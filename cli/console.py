@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -13,17 +16,45 @@ from pca_protect.cli.flags import in_flags
 from pca_protect.errors import UsageError
 
 
-def result(line: str) -> None:
-    """Prints a line of the result to stdout."""
+class ReaderGoneError(SystemExit):
+    """The program that reads standard output has ended: exit code 141, as after SIGPIPE. Like an interrupt, it runs every
+    `finally` and is not caught by `except Exception`."""
+
+
+def result(line: str, *, shown: bool = True) -> None:
+    """Prints a line of the result to stdout; `shown=False` only logs it. Raises `ReaderGoneError`."""
     _log(line)
-    typer.echo(_printable(line, sys.stdout))
+    if shown:
+        with _reader():
+            typer.echo(_printable(line, sys.stdout))
 
 
-def say(line: str) -> None:
-    """Prints any other line to stderr."""
+def send(data: bytes) -> None:
+    """Writes a file to stdout. Raises `ReaderGoneError`."""
+    with _reader():
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+
+@contextmanager
+def _reader() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is buffered would fail again at exit
+        raise ReaderGoneError(128 + _SIGPIPE) from None
+
+
+_SIGPIPE = 13
+"""Not in `signal` on Windows."""
+
+
+def say(line: str, *, shown: bool = True) -> None:
+    """Prints any other line to stderr; `shown=False` only logs it."""
     text = one_line(in_flags(line))
     _log(text)
-    typer.echo(_printable(text, sys.stderr), err=True)
+    if shown:
+        typer.echo(_printable(text, sys.stderr), err=True)
 
 
 def log_to(path: Path) -> None:

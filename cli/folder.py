@@ -41,13 +41,13 @@ def verify(folder: OutputFolder, as_json: options.AsJson = False, quiet: options
         if as_json:
             console.result(json.dumps({"output": checked.output, "state": checked.state}))
         elif checked.state != "intact":
-            console.result(console.one_line(f"{checked.output}: {checked.state}"))
+            console.result(console.one_line(f"{checked.output}: {checked.state}"), shown=not quiet)
 
     for checked in inspect.verify(folder, lambda done, total: progress.prepare("comparing", done, total)):
         counts[checked.state] += 1
         progress.print_above(lambda checked=checked: show(checked))  # type: ignore[misc]
     progress.end()
-    console.say(", ".join(f"{number} {state}" for state, number in counts.items()))
+    console.say(", ".join(f"{number} {state}" for state, number in counts.items()), shown=not quiet)
     if counts["changed"] or counts["missing"]:
         raise typer.Exit(PictureError.exit_code)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import warnings
@@ -25,7 +26,7 @@ from pca_protect.errors import PcaProtectError, ProtectionWarning, RenamedWarnin
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 _EXIT_CODES = (
     "Exit codes: 0 done, 1 some pictures failed, 2 invalid usage, 3 model or device unavailable, 129, 130 or 143 interrupted by "
-    "a closed terminal, Ctrl-C or a termination signal."
+    "a closed terminal, Ctrl-C or a termination signal, 141 the reader of standard output ended."
 )
 
 
@@ -73,6 +74,9 @@ def main() -> NoReturn:
 
 def _run(application: typer.Typer) -> NoReturn:
     """Runs a command and exits with its code. Errors and deprecation warnings become messages here only."""
+    for name in ("stdin", "stdout", "stderr"):  # None if the parent process closed it
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115, PTH123 - until the exit
     warnings.showwarning = _show_warning
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # SIGHUP: the terminal was closed; not on Windows
         number = getattr(signal, name, None)

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from pca_protect.batch.request import EXISTING
+from pca_protect.batch.device_choice import AUTO_PRESET
+from pca_protect.batch.request import EXISTING, OUTPUT_FORMATS
 from pca_protect.cli import console
 from pca_protect.cli.grouped import SETTINGS_FILE, GroupedCommand
 from pca_protect.config import PRESETS, SURVIVE
@@ -61,7 +62,10 @@ Pictures = Annotated[
     typer.Argument(
         metavar="PICTURE",
         rich_help_panel="Pictures",
-        help="Pictures to protect, folders of them, or quoted patterns such as 'photos/**/*.jpg'.",
+        help=(
+            "Pictures to protect, folders of them, or quoted patterns such as 'photos/**/*.jpg'. `-` is a picture on standard "
+            "input."
+        ),
         show_default=_HIDDEN_DEFAULT,
     ),
 ]
@@ -72,16 +76,47 @@ Output = Annotated[
         "--output",
         metavar="PATH",
         help=(
-            "Output file (.png, .webp or .tiff), or folder, in which the same command resumes a stopped run. Default: "
-            "NAME.protected.png beside the picture."
+            "Output file (.png, .webp or .tiff), or folder, in which the same command resumes a stopped run; `-` is standard "
+            "output. Default: NAME.protected.png beside the picture."
         ),
+        show_default=_HIDDEN_DEFAULT,
+    ),
+]
+Name = Annotated[
+    str | None,
+    _many(
+        "--name",
+        metavar="TEMPLATE",
+        help=(
+            "Names of outputs: {stem}, {name} (with extension) or {number:04} of the picture, and {ext} of the output, last. "
+            "With a /, the path below the output folder, where {parent} is the picture's folder. Default: "
+            "{stem}.protected{ext}."
+        ),
+        show_default=_HIDDEN_DEFAULT,
+    ),
+]
+Format = Annotated[
+    str | None,
+    _files(
+        "--format",
+        metavar="|".join(OUTPUT_FORMATS),
+        autocompletion=_starting(OUTPUT_FORMATS),
+        help="Format of the outputs, all lossless. Default: tiff for several pages or a colour profile over 1 MiB, else png.",
         show_default=_HIDDEN_DEFAULT,
     ),
 ]
 Recursive = Annotated[bool, _main("-r", "--recursive", help="Include subfolders.")]
 ModeName = Annotated[str, _main(metavar="NAME", help=f"Objective. {_MODES}.", autocompletion=_starting(MODES))]
 Preset = Annotated[
-    str, _main(metavar="NAME", help=f"Speed against strength: {', '.join(PRESETS)}.", autocompletion=_starting(PRESETS))
+    str,
+    _main(
+        metavar="NAME",
+        help=(
+            f"Speed against strength: {', '.join(PRESETS)}. `auto`: thorough on CUDA, balanced on MPS, fast on the CPU and "
+            "there at the size at which editors work."
+        ),
+        autocompletion=_starting((AUTO_PRESET, *PRESETS)),
+    ),
 ]
 Budget = Annotated[
     int, _main(metavar="LEVELS", help="Largest change of any channel of any pixel, in levels of 255 (L-inf).")
@@ -92,9 +127,9 @@ Vaes = Annotated[
         "--vae",
         metavar="NAME",
         help=(
-            "Encoder of the editors to protect against: a family (editors, classic, today), another name from "
-            "`pca-protect vaes`, a hub id or a file. Repeatable. `auto` is the Stable Diffusion VAE; without it, an embedded "
-            "test model, and the output NAME.test-only.png is not protected.  [default: auto]"
+            "Encoder of the editors to protect against: a name from `pca-protect vaes`, such as classic or today, a hub id or a "
+            "file. Repeatable. `auto`: the Stable Diffusion VAE; without it, a test model, and NAME.test-only.png is not "
+            "protected.  [default: auto]"
         ),
         autocompletion=_vaes,
         show_default=_HIDDEN_DEFAULT,
@@ -311,6 +346,9 @@ Notice = Annotated[
 AllowLossy = Annotated[
     bool, _files("--allow-lossy", help="Allow a .jpg output; compression removes part of the protection.")
 ]
+PreserveTimes = Annotated[
+    bool, _files("-p", "--preserve-times", help="Give outputs the modification times of their pictures.")
+]
 MaxMegapixels = Annotated[
     float | None,
     _many(metavar="N", min=0.001, help="Refuse larger pictures before decoding.", show_default=_HIDDEN_DEFAULT),
@@ -380,7 +418,12 @@ DryRun = Annotated[
     bool, _main("--dry-run", help="Print the planned outputs and the estimated time, and write nothing.")
 ]
 AsJson = Annotated[bool, _printing("--json", help="Print one JSON object per line on stdout.")]
-Quiet = Annotated[bool, _printing("-q", "--quiet", help="Hide the progress bar; keep warnings and errors.")]
+Quiet = Annotated[
+    bool,
+    _printing(
+        "-q", "--quiet", help="Print warnings and errors only, and what --json asks for; no results, no progress."
+    ),
+]
 Verbose = Annotated[
     bool,
     _printing("-v", "--verbose", help="Also print the encoder, its digest, all settings, loss and gain over noise."),

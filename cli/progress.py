@@ -32,6 +32,7 @@ class Lines:
         self._clock = clock
         self._last = self._started = clock()
         self._pictures = self._done = self._failed = 0
+        self._steps = (0, 1)
 
     def prepare(self, what: str, done: int, total: int | None) -> None:
         self._print(lambda: f"{what}: {done}{f' of {total}' if total else ''} files")
@@ -44,12 +45,15 @@ class Lines:
         """A picture begins."""
 
     def step(self, done: int, steps: int, loss: float) -> None:
+        self._steps = (done, steps)
         self._print(self._line)
 
     def done(self, *, failed: bool) -> None:
         self._done += 1
         self._failed += failed
-        self._print(self._line)
+        self._steps = (0, 1)
+        if self._done < self._pictures:
+            self._print(self._line)
 
     def end(self) -> None:
         """The run ends."""
@@ -58,9 +62,13 @@ class Lines:
         output()
 
     def _line(self) -> str:
-        failed = f", {self._failed} failed" if self._failed else ""
-        left = (self._clock() - self._started) / self._done * (self._pictures - self._done) if self._done else None
+        done, steps = self._steps
+        share = self._done + done / steps
+        left = (self._clock() - self._started) / share * (self._pictures - share) if share else None
         estimate = "" if left is None else f", about {console.duration(left)} left"
+        if self._pictures == 1:
+            return f"step {done} of {steps}{estimate}"
+        failed = f", {self._failed} failed" if self._failed else ""
         return f"{self._done} of {self._pictures} pictures{failed}{estimate}"
 
     def _print(self, line: Callable[[], str]) -> None:

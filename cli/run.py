@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import typer
 
+from pca_protect.batch.device_choice import AUTO_PRESET, DeviceChoice
 from pca_protect.batch.output_options import OutputOptions
 from pca_protect.batch.preview import preview
 from pca_protect.batch.request import Existing, Request, Shard
 from pca_protect.batch.run import run as run_batch
 from pca_protect.cli import console, options
+from pca_protect.cli.pipe import STREAM, is_pipe, run_pipe
 from pca_protect.cli.run_output import Reporter, show_preview
 from pca_protect.config import Precision, ProtectConfig, parse_scales
 from pca_protect.errors import ModelError, PictureError, UsageError
 from pca_protect.io.filters import Filter
+from pca_protect.io.naming import NameTemplate
 from pca_protect.modes import Direction
 from pca_protect.surrogates.families import expand
 
@@ -26,9 +29,11 @@ def run(
     context: typer.Context,
     pictures: options.Pictures = None,
     output: options.Output = None,
+    name: options.Name = None,
+    output_format: options.Format = None,
     recursive: options.Recursive = False,
     mode: options.ModeName = ProtectConfig.mode,
-    preset: options.Preset = ProtectConfig.preset,
+    preset: options.Preset = AUTO_PRESET,
     budget: options.Budget = ProtectConfig.budget_levels,
     max_visibility: options.MaxVisibility = None,
     until: options.Until = None,
@@ -62,6 +67,7 @@ def run(
     no_marker: options.NoMarker = not OutputOptions.marker,
     notice: options.Notice = OutputOptions.rights_notice,
     allow_lossy: options.AllowLossy = OutputOptions.allow_lossy,
+    preserve_times: options.PreserveTimes = Request.preserve_times,
     max_megapixels: options.MaxMegapixels = None,
     include: options.Include = [],  # noqa: B006 - typer copies it
     exclude: options.Exclude = [],  # noqa: B006
@@ -88,7 +94,7 @@ def run(
         raise UsageError("--for-unknown needs several encoders; give --vae twice or more, or a family, or leave it out")
     config = ProtectConfig(
         mode=mode,
-        preset=preset,
+        preset=ProtectConfig.preset if preset == AUTO_PRESET else preset,
         budget_levels=budget,
         max_visibility=max_visibility,
         until=_until(until),
@@ -111,6 +117,8 @@ def run(
     request = Request(
         names=tuple(pictures or ()),
         output=output,
+        output_name=NameTemplate() if name is None else NameTemplate(name),
+        output_format=output_format,
         recursive=recursive,
         wanted=Filter(tuple(include), tuple(exclude)),
         existing=_existing(existing, overwrite=overwrite, skip_existing=skip_existing),
@@ -124,9 +132,11 @@ def run(
         errors=errors,
         max_failures=max_failures,
         shard=None if shard is None else Shard.parse(shard),
+        device_choice=_device_choice(preset, scales, tile),
         output_options=OutputOptions(
             strip_metadata, strip_gps, notice, allow_lossy, clear_hidden=clear_hidden, marker=not no_marker
         ),
+        preserve_times=preserve_times,
         mask=mask,
         offline=offline,
         fallback=not no_fallback,
@@ -135,15 +145,27 @@ def run(
     )
     if log_file is not None:
         console.log_to(log_file)
+    to_stdout = output == STREAM
+    piped = is_pipe(request)
+    refused = {
+        "--json": as_json and to_stdout,
+        "--dry-run": dry_run and piped,
+        "--preserve-times": preserve_times and piped,
+    }
+    for flag, given in refused.items():
+        if given:
+            raise UsageError(f"{flag} and a picture on a standard stream are mutually exclusive; leave one of them out")
     if dry_run:
         _preview(request, config)
         return
-    if "settings_file" in context.meta and not quiet:
-        console.say(f"settings from {context.meta['settings_file']}")
-    reporter = Reporter(config, as_json=as_json, quiet=quiet, verbose=verbose, errors=errors)
-    summary = run_batch(request, config, reporter)
-    if summary.exit_code:
-        raise typer.Exit(summary.exit_code)
+    if "settings_file" in context.meta:
+        console.say(f"settings from {context.meta['settings_file']}", shown=not quiet)
+    reporter = Reporter(
+        config, as_json=as_json, quiet=quiet, verbose=verbose, errors=errors, results_to_stderr=to_stdout
+    )
+    code = run_pipe(request, config, reporter) if is_pipe(request) else run_batch(request, config, reporter).exit_code
+    if code:
+        raise typer.Exit(code)
 
 
 def _preview(request: Request, config: ProtectConfig) -> None:
@@ -158,10 +180,17 @@ def _preview(request: Request, config: ProtectConfig) -> None:
         if planned.downloads:
             verb = "has" if len(planned.downloads) == 1 else "have"
             raise ModelError(f"{', '.join(planned.downloads)} {verb} to be downloaded first")
-        surrogate = load_resolved(planned.resolved, device=config.device, precision=config.precision, offline=True)
-        return estimate(planned.to_do, config, surrogate=surrogate, evaluate=request.evaluate)
+        chosen = planned.config
+        surrogate = load_resolved(planned.resolved, device=chosen.device, precision=chosen.precision, offline=True)
+        return estimate(planned.to_do, chosen, surrogate=surrogate, evaluate=request.evaluate)
 
     show_preview(planned, measure)
+
+
+def _device_choice(preset: str, scales: str | None, tile_px: int) -> DeviceChoice | None:
+    if preset != AUTO_PRESET:
+        return None
+    return DeviceChoice(scales=scales is None, tile_px=tile_px == ProtectConfig.tile_px)
 
 
 def _existing(existing: str, *, overwrite: bool, skip_existing: bool) -> Existing:

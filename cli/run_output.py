@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +14,7 @@ from pca_protect.batch.outcome import EncoderInfo, Outcome, Summary
 from pca_protect.batch.preview import Preview
 from pca_protect.cli import console
 from pca_protect.cli.flags import in_flags
+from pca_protect.cli.picture_summary import TEST_ONLY, summary_line
 from pca_protect.cli.progress import make_progress
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import PcaProtectError
@@ -22,21 +26,32 @@ if TYPE_CHECKING:
 
 _MAX_LISTED = 20
 """Failures listed at the end; more would scroll the summary off the screen."""
-_TEST_ONLY = "test only: "
-"""Prefix of the summary if all encoders are embedded models: they protect against no real editor."""
 
 
 class Reporter:
     """Prints the events of a run as text or as JSON, see `batch.run.RunObserver`.
 
     Args:
+        quiet: print warnings, errors and JSON only. A log file gets everything.
         errors: the file that failures are written to, for the hint; None for no file.
+        results_to_stderr: stdout is the output picture's.
     """
 
     def __init__(
-        self, config: ProtectConfig, *, as_json: bool, quiet: bool, verbose: bool, errors: Path | None
+        self,
+        config: ProtectConfig,
+        *,
+        as_json: bool,
+        quiet: bool,
+        verbose: bool,
+        errors: Path | None,
+        results_to_stderr: bool = False,
     ) -> None:
-        self._config = config
+        self._asked = self._config = config
+        self._full_seconds = 0.0
+        self._first_step = self._last_step = (0, 0.0)
+        self._quiet = quiet
+        self._result = console.say if results_to_stderr else console.result
         self._as_json = as_json
         self._verbose = verbose
         self._errors = errors
@@ -46,7 +61,7 @@ class Reporter:
         self._pictures = 0
 
     def message(self, sentence: str) -> None:
-        self._progress.print_above(lambda: console.say(sentence))
+        self._progress.print_above(lambda: self._say(sentence))
 
     def progress(self, what: str, done: int, total: int | None) -> None:
         self._progress.prepare(what, done, total)
@@ -56,24 +71,31 @@ class Reporter:
             skipped = {"input": job.source.path, "output": job.target, "skipped": reason}
             self._progress.print_above(lambda: console.result(json.dumps(skipped)))
 
+    def configured(self, config: ProtectConfig) -> None:
+        self._config = config
+
     def loaded(self, encoder: EncoderInfo) -> None:
         self._known_warnings = encoder.warnings
         self._test_only = encoder.embedded
         for warning in encoder.warnings:
             console.warn(warning)
         if self._verbose:
-            console.say(f"{encoder.name} from {encoder.origin} on {encoder.device} in {encoder.dtype}")
-            console.say(f"encoder weights sha256 {encoder.digest}")
-            console.say(f"config {json.dumps(self._config.as_dict())}")
+            self._say(f"{encoder.name} from {encoder.origin} on {encoder.device} in {encoder.dtype}")
+            self._say(f"encoder weights sha256 {encoder.digest}")
+            self._say(f"config {json.dumps(self._config.as_dict())}")
 
     def begin(self, pictures: int) -> None:
         self._pictures = pictures
         self._progress.begin(pictures)
 
     def picture(self, job: Job) -> None:
+        self._first_step = self._last_step = (0, 0.0)
         self._progress.picture(Path(job.source.path).name)
 
     def step(self, done: int, steps: int, loss: float) -> None:
+        self._last_step = (done, time.monotonic())
+        if done <= 1:
+            self._first_step = self._last_step
         self._progress.step(done, steps, loss)
 
     def done(self, outcome: Outcome) -> None:
@@ -89,11 +111,13 @@ class Reporter:
             hint = f"all are in {self._errors}" if self._errors else "use --errors FILE to record all"
             console.say(f"and {hidden} more; {hint}")
         if summary.left_out:
-            console.say(f"{_pictures(summary.left_out, 'file')} left out: no picture, or an output of this program")
+            self._say(f"{_pictures(summary.left_out, 'file')} left out: no picture, or an output of this program")
         if summary.stopped:
             console.say(f"stopped: {summary.stopped}")
+        if self._full_seconds:
+            self._say(f"`preset=thorough` would take about {console.duration(self._full_seconds)} at this pace")
         if summary.total > 1 or summary.folder:
-            console.say(f"{_TEST_ONLY if self._test_only else ''}{_totals(summary)}")
+            self._say(f"{TEST_ONLY if self._test_only else ''}{_totals(summary)}")
             if self._as_json:
                 console.result(json.dumps({"summary": summary.as_dict()}))
 
@@ -107,7 +131,31 @@ class Reporter:
         for warning in record.warnings:
             if warning not in self._known_warnings:
                 console.warn(f"{prefix}{warning}")
-        console.result(record.as_json() if self._as_json else _one_picture(record, verbose=self._verbose))
+        if self._as_json:
+            console.result(record.as_json())
+        else:
+            sizes = {"input_bytes": job.source.size_bytes, "output_bytes": _size(record.output)}
+            self._result(summary_line(record, **sizes, verbose=self._verbose), shown=not self._quiet)
+        self._full_seconds += self._thorough_seconds(record)
+
+    def _thorough_seconds(self, record: Record) -> float:
+        """About how long the preset `thorough` takes for a picture, from the pace of the steps just seen; 0 if the device did not
+        decide, the encoder is a test model, or no steps were seen, as from other processes."""
+        (first, started), (last, ended) = self._first_step, self._last_step
+        if self._config == self._asked or last <= first or record.test_only:
+            return 0.0
+        from pca_protect.batch.estimate import encoded_per_step
+
+        thorough = replace(self._asked, preset="thorough")
+        here, there = (
+            config.recipe.steps * encoded_per_step(record.width_px, record.height_px, config)
+            for config in (self._config, thorough)
+        )
+        steps_seconds = (ended - started) * last / (last - first)
+        return max(0.0, record.seconds - steps_seconds) + steps_seconds * there / here
+
+    def _say(self, line: str) -> None:
+        console.say(line, shown=not self._quiet)
 
 
 def show_preview(preview: Preview, measure: Callable[[], Estimate]) -> None:
@@ -134,32 +182,11 @@ def show_preview(preview: Preview, measure: Callable[[], Estimate]) -> None:
     )
 
 
-def _one_picture(record: Record, *, verbose: bool) -> str:
-    """The summary of a picture on one line."""
-    line = ", ".join(
-        (
-            f"{record.output}: {record.config['mode']} against {record.vae['name']}",
-            f"largest change {record.max_change_levels} levels",
-            *([] if record.bytes_added is None else [f"{record.bytes_added / 1000:+.0f} kB"]),
-            *_evaluation(record, verbose=verbose),
-            f"{record.seconds:.1f} s",
-            f"peak {record.peak_megabytes:.0f} MB",
-        )
-    )
-    return console.one_line(f"{_TEST_ONLY if record.test_only else ''}{line}")
-
-
-def _evaluation(record: Record, *, verbose: bool) -> Iterator[str]:
-    if record.protected is None or record.noise is None:
-        yield "not evaluated"
-        return
-    yield "unchanged" if record.psnr_db is None else f"PSNR {record.psnr_db:.1f} dB"
-    yield f"visibility {record.visible_levels:.2g} levels"
-    sample = f", in a square of {record.evaluation_sample_px} px" if record.evaluation_sample_px else ""
-    yield f"latent shift {record.protected.latent:.0%} (random noise: {record.noise.latent:.0%}{sample})"
-    if verbose:
-        yield f"loss {record.loss_clean:.4g} to {record.protected.loss:.4g}"
-        yield f"gain over noise {record.gain_over_noise:.3g}"
+def _size(path: str | None) -> int:
+    """Size of a file in bytes; 0 if it is none on this machine."""
+    with suppress(OSError, ValueError):
+        return Path(path or "").stat().st_size
+    return 0
 
 
 def _totals(summary: Summary) -> str:

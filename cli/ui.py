@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 from pca_protect.cli import console, options
 from pca_protect.cli.extras import needs_extra
 from pca_protect.config import ProtectConfig
+from pca_protect.errors import UsageError
 from pca_protect.io.limits import MAX_PIXELS
 
 HOST, PORT = "127.0.0.1", 7860
@@ -22,7 +24,23 @@ Host = Annotated[
 ]
 Port = Annotated[int, typer.Option(metavar="N", min=1, max=65535, help="Port to listen on.")]
 Open = Annotated[bool, typer.Option("--open", help="Open the page in this machine's browser.")]
+AllowedHosts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allowed-host", metavar="NAME", help="Host name of a proxy in front of the page; may be given several times."
+    ),
+]
+RootPath = Annotated[
+    str, typer.Option(metavar="PATH", help="Path of the page behind a proxy that removes it: /protect, for instance.")
+]
 MaxUpload = Annotated[int, typer.Option(metavar="MB", min=1, help="Largest uploaded file.")]
+
+JobSeconds = Annotated[
+    float | None,
+    typer.Option(
+        metavar="S", min=1, help="Time limit of a job; finished pictures are kept.  [default: none]", show_default=False
+    ),
+]
 
 
 def ui(
@@ -33,17 +51,27 @@ def ui(
     offline: options.Offline = False,
     max_megapixels: options.MaxMegapixels = None,
     max_upload: MaxUpload = 200,
+    job_seconds: JobSeconds = None,
+    allowed_host: AllowedHosts = None,
+    root_path: RootPath = "",
 ) -> None:
     """Serve a web page that protects pictures on this machine and compares before and after. Pictures are sent nowhere else."""
     ProtectConfig(device=device)  # validates it
+    if root_path and not root_path.startswith("/"):
+        raise UsageError(f"root path {root_path!r} does not start with a slash; give /{root_path}")
+    from pca_protect.cli.web.address import check_address, is_public, public_warning
+
+    check_address(host, port)
+    console.say("starting the page; this takes some seconds")
     # gradio and huggingface_hub read these on import.
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
     with needs_extra("ui"):
-        from pca_protect.cli.web.server import PageServer, is_public, public_warning
-        from pca_protect.cli.web.service import Limits
+        from pca_protect.cli.web.server import PageServer
+        from pca_protect.cli.web.state import Limits
     limits = Limits(
         max_pixels=MAX_PIXELS if max_megapixels is None else round(max_megapixels * 1_000_000),
         max_megabytes=max_upload,
+        job_seconds=math.inf if job_seconds is None else job_seconds,
     )
     visible_host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     address = f"http://{visible_host}:{port}"
@@ -56,4 +84,13 @@ def ui(
         if open_page:
             typer.launch(address)
 
-    PageServer(host=host, port=port, device=device, offline=offline, limits=limits, on_ready=ready).run()
+    PageServer(
+        host=host,
+        port=port,
+        device=device,
+        offline=offline,
+        limits=limits,
+        on_ready=ready,
+        allowed_hosts=allowed_host or (),
+        root_path=root_path.rstrip("/"),
+    ).run()

@@ -188,6 +188,7 @@ def _measured(universal: Universal) -> str:
         for one in universal.members
     )
     weak = "" if universal.beats_noise else "; too weak for preset instant"
+    weak += "" if universal.helps_steps else "; preset fast goes further without it"
     return f"latent shift on {universal.held_out} other crops: {shifts}; visibility {universal.visible_levels:.2g} levels{weak}"
 
 

@@ -1,11 +1,12 @@
-"""Edits pictures without protection, with random noise and with protection, and shows the results in one picture.
+"""Edits pictures without protection, with another seed, with random noise and with protection, and shows them in one picture.
 
     python examples/gallery.py --output gallery.png
-    python examples/gallery.py --images one.jpg two.jpg --prompts sunset "add some snow" --modes subtle --output gallery.png
+    python examples/gallery.py --images one.jpg two.jpg --prompts "at night" "add some snow" --modes subtle --output gallery.png
 
 Each picture has a block of two lines: the inputs of the editor above, its edits below. The number under a picture is its mean
-FLIP error from the first picture of its line; 0 means identical. The noise is uniform over the budget. On the CPU the result is
-deterministic for a fixed number of threads.
+FLIP error from the first picture of its line; 0 means identical. "Another seed" is the original, edited a second time: how much
+edits differ without any protection. The noise is uniform over the budget. On the CPU the result is deterministic for a fixed
+number of threads.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pca_protect import ProtectConfig, protect
 from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.load import load_editor
+from pca_protect.eval.editors.registry import SHOWN_EDITOR
 from pca_protect.eval.metrics.load import visibility
 from pca_protect.eval.pictures import Rgb, square_picture
 from pca_protect.eval.trial import EditPrompt, prompts_for
@@ -27,6 +29,7 @@ from pca_protect.noise_control import with_noise
 
 ASTRONAUT = Path(__file__).parent / "astronaut.png"
 LINES = ("input of the editor", "edit")
+SECOND_TRY = "another seed"
 MARGIN, SIDE_TEXT, TITLE, CAPTION, FOOT = 10, 40, 56, 36, 84
 CAPTION_SIZE, SMALL, LARGE = 21, 24, 29
 INK, PAPER = (25, 25, 25), (255, 255, 255)
@@ -49,17 +52,16 @@ class Block:
 
 
 def block_for(path: Path, prompt: EditPrompt, editor: Editor, configs: list[ProtectConfig]) -> Block:
-    """Protects a picture at the editor's size, and edits all inputs with one prompt and seed."""
+    """Protects a picture at the editor's size, and edits all inputs with one prompt."""
     original, control = square_picture(path, editor.size_px), configs[0]
-    given = {"original": original.rgb, "noise": with_noise(original, control.budget_levels, control.seed).rgb}
+    noise = with_noise(original, control.budget_levels, control.seed)
+    given = {"original": original.rgb, SECOND_TRY: original.rgb, "noise": noise.rgb}
     for config in configs:
         given[config.mode] = protect(original, config, surrogate=editor.surrogate).picture.rgb
-    edits = {
-        name: editor.edit([picture], prompt.text, seeds=[control.seed])[
-            0
-        ]  # one by one: rounding depends on the batch size
-        for name, picture in given.items()
-    }
+    edits = {}
+    for name, picture in given.items():  # one by one: rounding depends on the batch size
+        seed = control.seed + (name == SECOND_TRY)
+        (edits[name],) = editor.edit([picture], prompt.text, seeds=[seed])
     if prompt.target:
         wanted = prompt.target.render(original.rgb)
         (without,) = editor.edit([original.rgb], "", seeds=[control.seed])
@@ -91,7 +93,8 @@ def gallery(blocks: list[Block], foot: list[str]) -> Image.Image:
             sheet.paste(_upright(label, side), (0, top))
             for column, name in enumerate(names):
                 sheet.paste(Image.fromarray(line[name]), (SIDE_TEXT + column * cell, top))
-                error = "" if name == "original" else f"FLIP error {visibility(line['original'], line[name]):.2f}"
+                same = name == "original" or line[name] is line["original"]
+                error = "" if same else f"FLIP error {visibility(line['original'], line[name]):.2f}"
                 draw.text((_middle(column, side), top + side + CAPTION // 2), error, INK, small, anchor="mm")
             top += side + CAPTION
     for number, text in enumerate(foot):
@@ -113,11 +116,13 @@ def _upright(text: str, length: int) -> Image.Image:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, nargs="+", default=[ASTRONAUT])
-    parser.add_argument("--prompts", nargs="+", default=["sunset"], help="one for all pictures, or one per picture")
+    parser.add_argument(
+        "--prompts", nargs="+", default=["apply sunset lighting"], help="one for all pictures, or one per picture"
+    )
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
     parser.add_argument("--budget", type=int, default=ProtectConfig.budget_levels, help="largest change in levels")
     parser.add_argument("--steps", type=int, help="default: those of the preset")
-    parser.add_argument("--editor", default="pocket-editor", help="see `pca-protect bench editing --help`")
+    parser.add_argument("--editor", default=SHOWN_EDITOR, help="see `pca-protect bench editing --help`")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--output", type=Path, default=Path("gallery.png"), help="PNG, JPEG or WebP")

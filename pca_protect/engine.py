@@ -1,13 +1,12 @@
 """Turns a request into an attack: perturbs pictures of any size window by window, at every scale. 8-bit levels in and out.
 
-Below `protection`, only this module reads `ProtectConfig`; the functions it calls take plain arguments.
+Below `protection`, only this module and `initialisation` read `ProtectConfig`; the functions they call take plain arguments.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -34,7 +33,7 @@ from pca_protect.attack.readback import Readback
 from pca_protect.attack.stopping import LatentView, Stop, moved_enough
 from pca_protect.attack.transforms import Transform, eot_transform
 from pca_protect.attack.visibility import STEP_PER_VISIBLE_LEVEL, VisibilityPenalty, scale_to_visibility
-from pca_protect.config import PRESETS, ProtectConfig
+from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
 from pca_protect.evaluation import Criteria
 from pca_protect.image.batch import Batch
@@ -42,15 +41,15 @@ from pca_protect.image.resize import sizes
 from pca_protect.image.scales import SmallerPictures, WindowView
 from pca_protect.image.tensors import Uint8Image, to_tensor, to_uint8
 from pca_protect.image.tiling import window_grid, windows
+from pca_protect.initialisation import init_for
 from pca_protect.memory import Demand
 from pca_protect.modes import Mode
 from pca_protect.surrogates.encoder import AnySurrogate, Surrogate
-from pca_protect.universals.files import Universal, read_universals
-from pca_protect.universals.store import find_universal, mean_of_members, misfit
 
 Progress = Callable[[int, int, float], None]
-"""Called with (steps done, total steps, loss of the first encoder at the first scale, in its own unit); on CUDA, when the
-device has done the step. An exception from it ends the run; no file is left behind."""
+"""Called with (steps done, total steps, loss of the first encoder at the first scale, in its own unit): after every step, on CUDA
+when the device has done it; after every window of a recipe without steps; and with all steps done before every window of the
+evaluation. An exception from it ends the run; no file is left behind."""
 
 
 @dataclass(frozen=True)
@@ -252,6 +251,8 @@ def perturb(
         after = to_uint8(pixels)
         for levels, result in zip(changed, after, strict=True):
             levels[window.kept] = result[window.kept_of_seen]
+        if on_step is not None and config.recipe.steps == 0:
+            on_step(number + 1, len(tiles), float(objectives[0][0].latest.mean()))
         if smaller:
             kept = torch.zeros_like(before, device="cpu")
             place = (..., *window.kept_of_seen)
@@ -334,74 +335,3 @@ def _total_progress(on_step: Progress | None, window: int, of: int, objective: L
             on_step(window * steps + step, of * steps, float(loss))
 
     return report
-
-
-def init_for(surrogate: AnySurrogate, config: ProtectConfig) -> Universal | None:
-    """The universal perturbation to initialise with; None initialises with zero.
-
-    Raises:
-        UsageError: no universal perturbation fits the request and the preset takes no steps, or the file that the request
-            names does not fit.
-        ModelError: a file of universal perturbations is damaged.
-    """
-    if config.recipe.init == "zero":
-        return None
-    reason = _excluded(config)
-    universal = _chosen(surrogate, config) if reason is None else None
-    if reason is None and universal is None:
-        reason = (
-            f"none is trained for {surrogate.name} in mode {config.mode} at {config.budget_levels} levels (pca-protect universal "
-            "train trains one)"
-        )
-    if universal is not None and config.recipe.steps == 0 and not universal.beats_noise:
-        reason = (
-            f"that of {surrogate.name} in mode {config.mode} moves the latent only {universal.gain:.2g} times as far as noise "
-            "that is as visible"
-        )
-    if reason is not None and PRESETS[config.preset].steps == 0:
-        raise UsageError(f"preset {config.preset} is a universal perturbation, and {reason}; use `preset=fast`")
-    return universal
-
-
-def lacks_universal(surrogate: AnySurrogate, config: ProtectConfig) -> bool:
-    """Whether a request would use a universal perturbation if one were trained."""
-    return (
-        config.recipe.init == "universal"
-        and config.universal == "auto"
-        and _excluded(config) is None
-        and _chosen(surrogate, config) is None
-    )
-
-
-def _excluded(config: ProtectConfig) -> str | None:
-    """Why no universal perturbation can fit a request, whatever the encoder, for messages; None if one can."""
-    if config.universal == "never":
-        return "`universal=never` excludes it"
-    if config.mode_label == "custom":
-        return "none is trained for another target variance or direction than the mode's"
-    if config.scales and ("native" not in config.scales or (config.recipe.steps == 0 and len(config.scales) > 1)):
-        return "it supports only the picture's own size, `scales=native`"
-    if config.survive is not None:
-        return f"`survive={config.survive}` needs gradient steps"
-    return None
-
-
-def _chosen(surrogate: AnySurrogate, config: ProtectConfig) -> Universal | None:
-    """The fitting tile of the file that the request names, or the best that is embedded or cached. Steps against several
-    encoders without a common tile start from the mean of their own.
-
-    Raises:
-        UsageError: no tile of the named file fits.
-    """
-    if config.universal == "auto":
-        universal = find_universal(surrogate, mode=config.mode, budget_levels=config.budget_levels)
-        if universal is None and config.recipe.steps:
-            universal = mean_of_members(surrogate, mode=config.mode, budget_levels=config.budget_levels)
-        return universal
-    path = Path(config.universal)
-    universals = read_universals(path)
-    reasons = [misfit(one, surrogate, mode=config.mode, budget_levels=config.budget_levels) for one in universals]
-    for universal, reason in zip(universals, reasons, strict=True):
-        if reason is None:
-            return universal
-    raise UsageError(f"{path}: {reasons[0]}; use `universal=auto`, or train one with pca-protect universal train")

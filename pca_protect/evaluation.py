@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -143,7 +143,12 @@ def evaluate(
 
 
 def evaluate_batch(
-    pairs: Sequence[Pair], *, surrogate: AnySurrogate, criteria: Criteria, sample_px: int | None = None
+    pairs: Sequence[Pair],
+    *,
+    surrogate: AnySurrogate,
+    criteria: Criteria,
+    sample_px: int | None = None,
+    on_window: Callable[[], None] | None = None,
 ) -> list[Evaluation]:
     """Evaluate protected pictures of one size with every encoder and at every scale they were protected for. Returns, for each,
     the figures of the encoder and scale with the lowest `gain_over_noise`. Encoders compute in fp32, on their device.
@@ -151,6 +156,7 @@ def evaluate_batch(
     Args:
         criteria: see `Criteria`.
         sample_px: evaluate a square of this side in the middle of the mask; None evaluates the whole picture.
+        on_window: see `whole_posterior`.
 
     Raises:
         ModelError: an encoder returns non-finite values.
@@ -159,13 +165,13 @@ def evaluate_batch(
         pairs = [_sample(pair, sample_px) for pair in pairs]
     tile = None if _fits_whole(pairs[0].original, surrogate, criteria) else criteria.tile_px
     try:
-        weakest = _weakest(pairs, surrogate, criteria, tile)
+        weakest = _weakest(pairs, surrogate, criteria, tile, on_window)
     except RuntimeError as error:
         if tile is not None or not is_out_of_memory(error):
             raise
         empty_cache(surrogate.device)
         tile = criteria.tile_px
-        weakest = _weakest(pairs, surrogate, criteria, tile)
+        weakest = _weakest(pairs, surrogate, criteria, tile, on_window)
     return [
         Evaluation(
             psnr_db=_psnr_db(pair.original.rgb, pair.protected.rgb),
@@ -196,7 +202,13 @@ def _fits_whole(original: Picture, surrogate: AnySurrogate, criteria: Criteria) 
     )
 
 
-def _weakest(pairs: Sequence[Pair], surrogate: AnySurrogate, criteria: Criteria, tile_px: int | None) -> list[_Shifts]:
+def _weakest(
+    pairs: Sequence[Pair],
+    surrogate: AnySurrogate,
+    criteria: Criteria,
+    tile_px: int | None,
+    on_window: Callable[[], None] | None,
+) -> list[_Shifts]:
     """For each picture, the shifts for the encoder and scale with the lowest gain."""
     members = [member.in_fp32 for member in surrogate.members]
     seen = _sizes(pairs[0].original, criteria)
@@ -210,7 +222,7 @@ def _weakest(pairs: Sequence[Pair], surrogate: AnySurrogate, criteria: Criteria,
     )
     pictures = [[pair.original.rgb, pair.protected.rgb, *of_pair] for pair, of_pair in zip(pairs, noisy, strict=True)]
     results = [
-        _shifts(resized_pictures, member, criteria, tile_px)
+        _shifts(resized_pictures, member, criteria, tile_px, on_window)
         for resized_pictures in ([[_at_size(levels, size) for levels in one] for one in pictures] for size in seen)
         for member in members
     ]
@@ -239,7 +251,11 @@ def largest_change(clean: Uint8Image, changed: Uint8Image) -> int:
 
 
 def _shifts(
-    pictures: Sequence[Sequence[Uint8Image]], surrogate: Surrogate, criteria: Criteria, tile_px: int | None
+    pictures: Sequence[Sequence[Uint8Image]],
+    surrogate: Surrogate,
+    criteria: Criteria,
+    tile_px: int | None,
+    on_window: Callable[[], None] | None,
 ) -> list[_Shifts]:
     """Shifts of pictures of one size, in one pass of the encoder if memory allows, and one copy from the device.
 
@@ -254,7 +270,7 @@ def _shifts(
     at_once = evaluated_at_once(
         surrogate, height=height, width=width, pictures=len(flat), max_megabytes=criteria.max_megabytes
     )
-    posteriors = whole_posterior(flat, surrogate, tile_px=tile_px, at_once=max(1, at_once)).each()
+    posteriors = whole_posterior(flat, surrogate, tile_px=tile_px, at_once=max(1, at_once), on_window=on_window).each()
     each = len(pictures[0])
     figures = torch.stack(
         [_figures(posteriors[first : first + each], criteria.loss) for first in range(0, len(flat), each)]

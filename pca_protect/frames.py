@@ -140,7 +140,7 @@ def _attempt(
                 evaluation.Pair(part.picture, picture, part.mask)
                 for part, picture in zip(parts, protected, strict=True)
             ]
-            results = _evaluated(pairs, config, surrogate, plan)
+            results = _evaluated(pairs, config, surrogate, plan, on_step)
             return [(*result, steps) for result, steps in zip(results, changed.steps, strict=True)]
     except RuntimeError as error:
         if not is_out_of_memory(error):
@@ -149,7 +149,11 @@ def _attempt(
 
 
 def _evaluated(
-    pairs: list[evaluation.Pair], config: ProtectConfig, surrogate: AnySurrogate, plan: MemoryPlan
+    pairs: list[evaluation.Pair],
+    config: ProtectConfig,
+    surrogate: AnySurrogate,
+    plan: MemoryPlan,
+    on_step: Progress | None,
 ) -> list[tuple[Picture, Evaluation]]:
     """The protected pictures and their evaluations; with `until`, of the smallest share of the change that suffices.
 
@@ -157,12 +161,18 @@ def _evaluated(
         PictureError: the whole change does not suffice.
     """
 
+    def on_window() -> None:
+        if on_step is not None:
+            steps = max(1, config.recipe.steps)
+            on_step(steps, steps, math.nan)
+
     def measured(pairs: list[evaluation.Pair]) -> list[Evaluation]:
         return evaluation.evaluate_batch(
             pairs,
             surrogate=surrogate,
             criteria=criteria(config, tile_px=plan.tile_px),
             sample_px=None if config.recipe.steps or config.until else evaluation.SAMPLE_PX,
+            on_window=on_window,
         )
 
     whole = measured(pairs)

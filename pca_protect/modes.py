@@ -79,14 +79,14 @@ MODES: dict[str, Mode] = {
         "edits change the picture as little as possible (PCA+)",
         "up",
         target_variance=1.0,
-        label="Keep my picture unchanged by edits",
+        label="Disturb edits (published method)",
         note="The published aim. On the built-in test editors, edits came out different but did not stay close to the picture.",
     ),
     "concentration": Mode(
         "edits come out ruined (PCA-)",
         "down",
         target_variance=1e-8,
-        label="Make edits fail",
+        label="Spoil edits (published method)",
         note="The published aim: ruined edits. On the built-in test editors they still followed the prompt about as well.",
     ),
     # The largest weight with hardly any loss of effect, chosen on photographs that no result is reported on.
@@ -96,7 +96,7 @@ MODES: dict[str, Mode] = {
         loss="pca_protect.attack.objectives:power",
         logarithmic=True,
         visibility_weight=15.0,
-        label="Make edits fail, with less to see",
+        label="Spoil edits, less visible",
         note="Our own: at least the published effect on the built-in test editors at about half the visibility. Downscaling "
         "the picture removes most of the effect; choose where it will be posted.",
     ),

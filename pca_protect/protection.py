@@ -16,12 +16,13 @@ from torch import Tensor
 
 from pca_protect.config import ProtectConfig
 from pca_protect.device import peak_megabytes, reset_peak
-from pca_protect.engine import Progress, demand, init_for
+from pca_protect.engine import Progress, demand
 from pca_protect.errors import PictureError, ProtectionWarning, UsageError
 from pca_protect.evaluation import Evaluation
 from pca_protect.frames import Frame, OutOfReachError, chunks, parts_of, protected_frames
 from pca_protect.image.masks import as_mask
 from pca_protect.image.tensors import Mask, to_uint8
+from pca_protect.initialisation import init_for
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import from_pil, read_picture
 from pca_protect.memory import batch_size

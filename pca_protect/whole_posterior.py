@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 
 import torch
@@ -16,7 +16,12 @@ from pca_protect.surrogates.encoder import Surrogate
 
 @torch.no_grad()
 def whole_posterior(
-    pictures: Sequence[Uint8Image], surrogate: Surrogate, *, tile_px: int | None, at_once: int
+    pictures: Sequence[Uint8Image],
+    surrogate: Surrogate,
+    *,
+    tile_px: int | None,
+    at_once: int,
+    on_window: Callable[[], None] | None = None,
 ) -> Posterior:
     """Posterior of whole pictures, computed whole or window by window. Each latent position comes from the window that keeps
     it.
@@ -25,13 +30,18 @@ def whole_posterior(
         pictures: of one size, `(H, W, 3)` each.
         tile_px: longest side of a window, in pixels; None is one window.
         at_once: batch size.
+        on_window: called before each window is encoded; an exception from it ends the work.
 
     Returns:
         Moments `(B, C, h, w)` in float32, on the encoder's device.
     """
     rows = []
     for _, row in groupby(_windows_of(pictures[0].shape[:2], surrogate, tile_px), key=lambda window: window.rows):
-        parts = [_kept_moments(pictures, window, surrogate, at_once) for window in row]
+        parts = []
+        for window in row:
+            if on_window is not None:
+                on_window()
+            parts.append(_kept_moments(pictures, window, surrogate, at_once))
         rows.append(concatenate(parts, dim=-1))
     return concatenate(rows, dim=-2)
 

@@ -8,6 +8,7 @@ from conftest import smooth_picture
 
 from pca_protect.batch.ledger import STATE
 from pca_protect.batch.outcome import EncoderInfo, Outcome, Summary
+from pca_protect.config import ProtectConfig
 from pca_protect.io.plan import Job
 
 
@@ -45,6 +46,9 @@ class Recorder:
 
     def message(self, sentence: str) -> None:
         self.messages.append(sentence)
+
+    def configured(self, config: ProtectConfig) -> None:
+        self.config = config
 
     def loaded(self, encoder: EncoderInfo) -> None:
         self.loaded_times += 1

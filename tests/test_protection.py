@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -169,6 +170,29 @@ def test_cancelling_leaves_nothing(tmp_path: Path, photo: Path, tiny: Surrogate)
     with pytest.raises(Cancelled):
         protect(photo, surrogate=tiny, on_step=stop).save(tmp_path / "out.png")
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_windows_of_a_recipe_without_steps_and_the_evaluation_report(pocket: Surrogate):
+    calls: list[tuple[int, int]] = []
+    config = ProtectConfig(preset="instant", tile_px=128)
+    picture = smooth_picture(300, 100)
+    protect(picture, config, surrogate=pocket, on_step=lambda done, of, loss: calls.append((done, of)))
+    windows = max(of for _, of in calls)
+    assert windows > 1
+    assert calls[:windows] == [(number, windows) for number in range(1, windows + 1)]
+    assert calls[windows:] == [(1, 1)], "the evaluated sample is one window"
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+def test_the_evaluation_is_cancelled_at_a_window(pocket: Surrogate, steps: int):
+    def stop(done: int, of: int, loss: float) -> None:
+        if math.isnan(loss):
+            raise Cancelled("enough")
+
+    preset = "fast" if steps else "instant"
+    config = ProtectConfig(preset=preset, tile_px=128, steps=steps)
+    with pytest.raises(Cancelled):
+        protect(smooth_picture(300, 100), config, surrogate=pocket, on_step=stop)
 
 
 def test_rounding_not_truncating():

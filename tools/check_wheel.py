@@ -1,4 +1,4 @@
-"""Build the wheel, install it into an empty environment, and run its commands outside this folder."""
+"""Build the sdist and from it the wheel, install that into an empty environment, and run its commands outside this folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         elsewhere = Path(temporary)
         subprocess.run(
-            [sys.executable, "-m", "build", "--wheel", "--outdir", elsewhere, ROOT],
+            [sys.executable, "-m", "build", "--outdir", elsewhere, ROOT],
             check=True,
             stdout=subprocess.DEVNULL,
         )
@@ -50,7 +50,9 @@ def main() -> None:
             elsewhere / "out.png",
         ]
         subprocess.run(protect, cwd=elsewhere, check=True)
-    print("the wheel works on its own")
+        demo: list[str | Path] = [bin_folder / "python", ROOT / "examples" / "demo.py", "--output", elsewhere / "demo"]
+        subprocess.run(demo, cwd=elsewhere, check=True)
+    print("the wheel from the sdist works on its own")
 
 
 if __name__ == "__main__":

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from pca_protect.cli.web.choices import Selection
-from pca_protect.cli.web.protecting import MASK_NAME
+from pca_protect.cli.web.form import FormState
+from pca_protect.cli.web.protected_file import MASK_NAME
 
 
 def command(
-    selection: Selection,
+    form: FormState,
     names: Sequence[str],
     *,
     device: str = "auto",
@@ -23,31 +23,35 @@ def command(
         names: file names of the pictures; `PICTURE` is the placeholder for an empty list.
         device, offline, max_megapixels: options of `pca-protect ui`.
     """
-    defaults = Selection()
+    defaults = FormState()
     words = ["protect", *(names or ["PICTURE"])]
     for option, value, default in (
         ("--max-megapixels", max_megapixels, None),
-        ("--mode", selection.mode, defaults.mode),
-        ("--preset", selection.preset, defaults.preset),
-        ("--budget", selection.budget_levels, defaults.budget_levels),
-        ("--max-visibility", selection.max_visibility, defaults.max_visibility),
-        ("--survive", selection.survive, defaults.survive),
-        ("--scales", selection.scales, defaults.scales),
+        ("--mode", form.mode, defaults.mode),
+        ("--preset", form.preset, defaults.preset),
+        ("--budget", form.budget_levels, defaults.budget_levels),
+        ("--max-visibility", form.max_visibility, defaults.max_visibility),
+        ("--survive", form.survive, defaults.survive),
+        ("--scales", form.scales, defaults.scales),
         ("--device", device, "auto"),
     ):
         if value != default:
             words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
-    if selection.vaes != defaults.vaes:
-        for name in selection.vaes:
+    if form.vaes != defaults.vaes:
+        for name in form.vaes:
             words += ["--vae", name]
-    if selection.region == "paint":
+    if form.region == "paint":
         words += ["--mask", MASK_NAME]
-    elif selection.region:
-        words += ["--region", selection.region]
-    if selection.strip_metadata:
+    elif form.region:
+        words += ["--region", form.region]
+    if form.strip_metadata:
         words.append("--strip-metadata")
-    if selection.strip_gps:
+    if form.strip_gps:
         words.append("--strip-gps")
+    if form.clear_hidden:
+        words.append("--clear-hidden")
+    if form.rights_notice:
+        words += ["--notice", form.rights_notice]
     if offline:
         words.append("--offline")
     return shlex.join(words)

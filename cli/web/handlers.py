@@ -1,268 +1,245 @@
-"""Event handlers of the page."""
+"""Handlers of the page's buttons and of its start."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import gradio as gr
-import numpy as np
-from PIL import Image
 
-from pca_protect.cli import console
-from pca_protect.cli.web import html
-from pca_protect.cli.web.choices import Selection, local_encoders, remote_encoders
-from pca_protect.cli.web.command import command
+from pca_protect.cli.web import templates
+from pca_protect.cli.web.edit_preview import EditPreview, local_editors, preview_edits
+from pca_protect.cli.web.form import EDITOR_SIZES, local_encoders, remote_encoders
+from pca_protect.cli.web.form_handlers import form_of, session_of
 from pca_protect.cli.web.job_queue import Job
-from pca_protect.cli.web.names import safe_name
-from pca_protect.cli.web.protecting import ProtectRequest, Results, protect_all
-from pca_protect.cli.web.proving import Proof, local_editors, prove_edits
-from pca_protect.cli.web.service import EDITING, PROTECTING, Service
-from pca_protect.cli.web.uploads import Upload, Uploads
+from pca_protect.cli.web.model_download import missing_encoders
+from pca_protect.cli.web.painting import painted_mask
+from pca_protect.cli.web.protect_job import JobResult, ProtectRequest, protect_all
+from pca_protect.cli.web.sessions import Session
+from pca_protect.cli.web.state import DOWNLOADING, EDITING, MEASURING, PROTECTING, AppState
 from pca_protect.errors import PcaProtectError, UsageError
-from pca_protect.image.tensors import Mask
-from pca_protect.io.limits import MAX_PIXELS
+from pca_protect.surrogates.registry import FALLBACK
 
-Anything = TypeVar("Anything")
+Result = TypeVar("Result")
 _POLL_SECONDS = 0.3
-_CANVAS_PX = 1024
-"""Longer side of the canvas for painting a mask."""
-_PAINTED_ALPHA = 40
-"""Alpha above which a pixel counts as painted; antialiased edges have less."""
+_SAMPLE = Path(__file__).parent / "sample.jpg"
+_ON, _OFF = gr.update(interactive=True), gr.update(interactive=False)
 
 
 class Handlers:
-    """Handlers shared by all visits. A method takes the values of its event's inputs and returns those of its outputs."""
+    """Handlers shared by all sessions. A method takes the values of its event's inputs and returns those of its outputs.
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    The outputs of a run are status, announcement, results, the buttons Protect and Cancel, the group of the edit preview and
+    its list of pictures.
+    """
 
-    def begin(self, request: gr.Request) -> tuple[Any, ...]:
-        """Registers a visit and updates the choices: models may have been downloaded since the page was built."""
-        self._service.begin(_visit(request))
-        offline = self._service.offline
-        choices = local_encoders(offline=offline), remote_encoders(offline=offline), local_editors()
-        return tuple(gr.update(choices=options) for options in choices)
+    def __init__(self, state: AppState) -> None:
+        self._state = state
 
-    def end(self, request: gr.Request) -> None:
-        """Ends a visit and removes its files."""
-        self._service.end(_visit(request))
-
-    def stop_protecting(self, request: gr.Request) -> None:
-        self._service.cancel(_visit(request), PROTECTING)
-
-    def stop_editing(self, request: gr.Request) -> None:
-        self._service.cancel(_visit(request), EDITING)
-
-    def command_line(self, files: list[str] | None, *chosen: object) -> str:
-        """The equivalent command."""
-        names = [safe_name(Path(path).name) for path in files or []]
-        pixels = self._service.limits.max_pixels
-        return command(
-            _selection(*chosen),
-            names,
-            device=self._service.device,
-            offline=self._service.offline,
-            max_megapixels=None if pixels == MAX_PIXELS else pixels / 1_000_000,
-        )
-
-    async def cost(self, request: gr.Request, files: list[str] | None, *chosen: object) -> AsyncIterator[str]:
-        """The expected time, measured first if necessary."""
-        selection = _selection(*chosen)
-        try:
-            config = selection.config(self._service.device)
-            uploads = self._service.uploads.of(_visit(request), files)
-        except UsageError as error:
-            yield html.errors([str(error)])
-            return
-        effort = f"{config.recipe.steps} steps, no channel changes by more than {selection.budget_levels} of 255 levels"
-        if not uploads:
-            yield html.note(f"{effort}. Drop a picture to see the expected time.")
-            return
-        pace = self._service.models.known_pace(config)
-        if pace is None and self._service.queue.busy:
-            yield html.note(f"{effort}. The expected time cannot be measured while another job is running.")
-            return
-        if pace is None:
-            yield html.note(f"{effort}. Measuring the expected time …")
-            try:
-                job = self._service.queue.submit(lambda job: self._service.models.measure_pace(config))
-                pace = await asyncio.to_thread(job.result)
-            except PcaProtectError as error:
-                yield html.note(f"{effort}. Expected time: {error}.")
-                return
-        seconds, frames = 0.0, ""
-        for upload in uploads:
-            with suppress(PcaProtectError):  # `list_uploads` reports it
-                header = self._service.uploads.header(upload)
-                seconds += pace.seconds(header.width, header.height, config) if header else 0.0
-                if header and header.frames > 1:
-                    frames = "; each further frame or page takes as long again"
-        yield html.note(f"{effort}. About {console.duration(max(1.0, seconds))} on this machine{frames}.")
-
-    def list_uploads(self, request: gr.Request, files: list[str] | None) -> tuple[str, Any]:
-        """The list of uploaded pictures, and the canvas for painting a mask."""
-        canvas = None
-        listed: list[html.Listed] = []
-        failed: list[str] = []
-        try:
-            uploads = self._service.uploads.of(_visit(request), files)
-        except UsageError as error:
-            return html.errors([str(error)]), gr.skip()
-        for upload in uploads[: self._service.limits.max_pictures]:
-            try:
-                picture = self._service.uploads.read(upload)
-            except PcaProtectError as error:
-                failed.append(str(error))
-                continue
-            if len(uploads) == 1:
-                thumbnail = Image.fromarray(picture.rgb)
-                thumbnail.thumbnail((_CANVAS_PX, _CANVAS_PX))
-                canvas = {"background": np.asarray(thumbnail), "layers": [], "composite": None}
-            listed.append(html.Listed.of(picture))
-        try:
-            self._service.limits.check_number(len(uploads))
-        except UsageError as error:
-            failed.append(str(error))
-        return html.pictures(listed, failed), gr.update(value=canvas)
+    async def resume(self, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
+        """The encoders and editors of this moment, and what the session had before the page was loaded again: uploads, inputs,
+        results and a running job."""
+        session = session_of(self._state, request)
+        offline = self._state.offline
+        files = [path for path in session.uploads if Path(path).is_file()]
+        choices: list[Any] = [gr.skip()] * FORM_LENGTH if session.form is None else list(session.form)
+        for number, options in (
+            (_VAES, local_encoders(offline=offline)),
+            (_MORE_VAES, remote_encoders(offline=offline)),
+        ):
+            kept = {} if session.form is None else {"value": session.form[number]}
+            choices[number] = gr.update(choices=options, **kept)
+        restored = (files or gr.skip(), *choices, gr.update(choices=local_editors()))
+        job = session.unfinished(PROTECTING)
+        yield *restored, *self._finished(session, "", running=job is not None)
+        if job is not None:
+            unchanged = (gr.skip(),) * len(restored)
+            async for outputs in self._run(session, job):
+                yield *unchanged, *outputs
 
     async def protect(self, request: gr.Request, files: list[str] | None, *rest: Any) -> AsyncIterator[tuple[Any, ...]]:  # noqa: ANN401
-        """The progress, then the results or an error."""
-        *chosen, painting = rest
-        visit = _visit(request)
-        enabled, disabled = gr.update(interactive=True), gr.update(interactive=False)
-        hidden = gr.update(visible=False)
-        unchanged = gr.skip()
+        """The progress of a run, then its results or an error."""
+        *values, painting = rest
+        state = self._state
+        session = None
         try:
-            selection = _selection(*chosen)
-            config = selection.config(self._service.device)
-            uploads = self._service.uploads.of(visit, files)
+            session = session_of(state, request)
+            form = form_of(values, offline=state.offline)
+            config = form.config(state.device)
+            uploads = state.uploads.of(session.id, files)
             if not uploads:
                 raise UsageError("no picture is chosen; drop one above")
-            self._service.limits.check_number(len(uploads))
+            state.limits.check_number(len(uploads))
             mask = None
-            if selection.region == "paint":
-                mask = await asyncio.to_thread(_mask, self._service.uploads, uploads, painting)
-            protect_request = ProtectRequest(uploads, config, selection.output_options, mask)
-            job: Job[Results] = self._service.submit(
-                visit,
-                PROTECTING,
-                lambda job: protect_all(
-                    job,
-                    visit,
-                    protect_request,
-                    uploads=self._service.uploads,
-                    models=self._service.models,
-                    downloads=self._service.downloads,
-                ),
+            if form.region == "paint":
+                mask = await asyncio.to_thread(painted_mask, state.uploads, uploads, painting)
+            title = f"{form.mode}, {form.preset}" + (
+                f", visibility at most {form.max_visibility:g}" if form.max_visibility else ""
             )
-        except PcaProtectError as error:
-            yield html.errors([str(error)]), unchanged, enabled, disabled, unchanged, unchanged
-            return
-        self._service.downloads.clear(visit)
-        self._service.results.pop(visit, None)
-        async for shown in _watch(job):
-            yield shown, "", disabled, enabled, hidden, unchanged
-        try:
-            results = job.result()
-        except PcaProtectError as error:
-            yield html.errors([str(error)]), "", enabled, disabled, hidden, unchanged
-            return
-        self._service.results[visit] = results
-        names = [result.name for result in results.done]
-        choices = gr.update(choices=names, value=names[0] if names else None)
-        yield "", html.results(results), enabled, disabled, gr.update(visible=bool(names)), choices
+            asked = ProtectRequest(uploads, config, form.output_options, mask, title)
+            state.cancel(session, MEASURING)
+            owner = session
 
-    async def edit(self, request: gr.Request, name: str, editor: str, prompt: str) -> AsyncIterator[tuple[Any, ...]]:
+            def work(job: Job[JobResult]) -> JobResult:
+                result = protect_all(
+                    job, owner.id, asked, uploads=state.uploads, models=state.models, files=state.files
+                )
+                return state.add_run(owner, result)
+
+            job = state.submit(session, PROTECTING, work)
+        except PcaProtectError as error:
+            running = session is not None and session.unfinished(PROTECTING) is not None
+            yield (
+                templates.errors([str(error)]),
+                *(gr.skip(),) * 2,
+                *((_OFF, _ON) if running else (_ON, _OFF)),
+                *(gr.skip(),) * 2,
+            )
+            return
+        async for outputs in self._run(session, job):
+            yield outputs
+
+    def cancel_protecting(self, request: gr.Request) -> None:
+        self._state.cancel(session_of(self._state, request), PROTECTING)
+
+    def try_it(self, request: gr.Request) -> tuple[Any, ...]:
+        """The built-in picture, and settings with which it is protected in seconds."""
+        session_of(self._state, request)
+        return [self._state.uploads.add(_SAMPLE)], "fast", [FALLBACK], [], EDITOR_SIZES
+
+    def delete_all(self, request: gr.Request) -> tuple[Any, ...]:
+        """Cancels the jobs of a session and removes its uploads and results."""
+        session = session_of(self._state, request)
+        for kind in session.jobs:
+            self._state.cancel(session, kind)
+        self._state.remove_runs(session)
+        session.uploads = ()
+        self._state.uploads.keep_only(session.id, ())
+        return None, *self._finished(session, templates.note("Your pictures and results are deleted."))
+
+    async def edit(self, request: gr.Request, token: str, editor: str, prompt: str) -> AsyncIterator[tuple[Any, ...]]:
         """The progress, then the edits side by side or an error."""
-        visit = _visit(request)
-        enabled, disabled = gr.update(interactive=True), gr.update(interactive=False)
-        results = self._service.results.get(visit)
+        state = self._state
         try:
-            chosen = next((result for result in results.done if result.name == name), None) if results else None
+            session = session_of(state, request)
+            shown = (file for run in session.runs for file in run.done if file.file == token)
+            chosen = next(shown, None)
             if chosen is None or editor not in [name for _, name in local_editors()]:
                 raise UsageError("choose a protected picture and an editor first")
-            job: Job[Proof] = self._service.submit(
-                visit,
+            target = chosen
+            job: Job[EditPreview] = state.submit(
+                session,
                 EDITING,
-                lambda job: prove_edits(
-                    job,
-                    visit,
-                    chosen,
-                    editor=editor,
-                    prompt=prompt or "",
-                    models=self._service.models,
-                    downloads=self._service.downloads,
+                lambda job: preview_edits(
+                    job, session.id, target, editor=editor, prompt=prompt or "", models=state.models, files=state.files
                 ),
             )
         except PcaProtectError as error:
-            yield html.errors([str(error)]), gr.skip(), enabled, disabled
+            yield templates.errors([str(error)]), gr.skip(), _ON, _OFF
             return
-        async for shown in _watch(job):
-            yield shown, "", disabled, enabled
+        async for outputs in self._run_edit(job):
+            yield outputs
+
+    async def resume_edit(self, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
+        """The edits of the session, running or finished."""
+        job: Job[EditPreview] | None = session_of(self._state, request).jobs.get(EDITING)
+        yield (gr.skip(),) * 4  # gradio clears the outputs of a generator that yields nothing
+        if job is not None:
+            async for outputs in self._run_edit(job):
+                yield outputs
+
+    def cancel_editing(self, request: gr.Request) -> None:
+        self._state.cancel(session_of(self._state, request), EDITING)
+
+    async def download(
+        self, request: gr.Request, vaes: list[str], more_vaes: list[str]
+    ) -> AsyncIterator[tuple[Any, ...]]:
+        """The progress of a download, then the encoders that are installed."""
+        state = self._state
+        names = (*vaes, *more_vaes)
         try:
-            yield "", html.proof(job.result()), enabled, disabled
-        except PcaProtectError as error:
-            yield html.errors([str(error)]), "", enabled, disabled
-
-
-def _selection(*chosen: Any) -> Selection:  # noqa: ANN401 - values of `choices` in `build_page`, in that order
-    mode, preset, budget, vaes, more_vaes, survive, scales, region, max_visibility, strip_gps, strip_metadata = chosen
-    return Selection(
-        mode=str(mode),
-        preset=str(preset),
-        budget_levels=int(budget),
-        vaes=(*vaes, *more_vaes),
-        survive=str(survive),
-        scales=str(scales),
-        region=str(region),
-        max_visibility=float(max_visibility),
-        strip_gps=bool(strip_gps),
-        strip_metadata=bool(strip_metadata),
-    )
-
-
-async def _watch(job: Job[Anything]) -> AsyncIterator[str]:
-    """The progress of a job until it ends. Cancels the job if the visitor leaves."""
-    last = ""
-    try:
-        while not job.finished:
-            shown = html.progress(job.job_status)
-            if shown != last:
-                yield shown
-                last = shown
-            await asyncio.sleep(_POLL_SECONDS)
-    finally:
-        if not job.finished:
-            job.cancel()
-
-
-def _mask(uploads: Uploads, chosen: Sequence[Upload], painting: Any) -> Mask:  # noqa: ANN401 - a dictionary of arrays
-    """The painted mask at the size of the picture.
-
-    Raises:
-        PcaProtectError: there is more than one picture, it cannot be read, or nothing is painted.
-    """
-    if len(chosen) != 1:
-        raise UsageError(
-            f"{len(chosen)} pictures are chosen, but a painted mask fits only one; choose one, or another part"
-        )
-    picture = uploads.read(chosen[0])
-    mask = np.zeros((picture.height, picture.width), dtype=bool)
-    for layer in (painting or {}).get("layers") or []:
-        if layer is not None:
-            alpha = Image.fromarray(np.ascontiguousarray(layer[..., 3]))
-            mask |= (
-                np.asarray(alpha.resize((picture.width, picture.height), Image.Resampling.BILINEAR)) > _PAINTED_ALPHA
+            session = session_of(state, request)
+            job: Job[None] = state.submit(
+                session, DOWNLOADING, lambda job: state.models.download(job, names, ignore_errors=False)
             )
-    if not mask.any():
-        raise UsageError("nothing is painted; paint over the part to protect, or choose another part")
-    return mask
+        except PcaProtectError as error:
+            yield templates.errors([str(error)]), _ON, _OFF, gr.skip()
+            return
+        async for outputs in self._run_download(job, names):
+            yield outputs
+
+    async def resume_download(
+        self, request: gr.Request, vaes: list[str], more_vaes: list[str]
+    ) -> AsyncIterator[tuple[Any, ...]]:
+        """The download of the session that is running."""
+        job: Job[None] | None = session_of(self._state, request).unfinished(DOWNLOADING)
+        yield (gr.skip(),) * 4
+        if job is not None:
+            async for outputs in self._run_download(job, (*vaes, *more_vaes)):
+                yield outputs
+
+    def cancel_download(self, request: gr.Request) -> None:
+        self._state.cancel(session_of(self._state, request), DOWNLOADING)
+
+    async def _run(self, session: Session, job: Job[JobResult]) -> AsyncIterator[tuple[Any, ...]]:
+        """The outputs of a run until it ends."""
+        async for status, announcement in _watch(job):
+            yield status, announcement, gr.skip(), _OFF, _ON, gr.skip(), gr.skip()
+        try:
+            job.result()
+            yield self._finished(session, "", announcement="Finished.")
+        except PcaProtectError as error:
+            yield self._finished(session, templates.errors([str(error)]))
+
+    @staticmethod
+    async def _run_edit(job: Job[EditPreview]) -> AsyncIterator[tuple[Any, ...]]:
+        async for status, _ in _watch(job):
+            yield status, "", _OFF, _ON
+        try:
+            yield "", templates.edit_preview(job.result()), _ON, _OFF
+        except PcaProtectError as error:
+            yield templates.errors([str(error)]), "", _ON, _OFF
+
+    async def _run_download(self, job: Job[None], names: tuple[str, ...]) -> AsyncIterator[tuple[Any, ...]]:
+        async for status, _ in _watch(job):
+            yield status, _OFF, _ON, gr.skip()
+        try:
+            job.result()
+            status = templates.note("Installed.")
+        except PcaProtectError as error:
+            status = templates.errors([str(error)])
+        missing = missing_encoders(names, offline=self._state.offline)
+        yield status, _ON, _OFF, templates.missing_encoders(missing)
+
+    def _finished(
+        self, session: Session, status: str, *, announcement: str = "", running: bool = False
+    ) -> tuple[Any, ...]:
+        """The outputs of a run with all results of a session."""
+        pictures = [
+            (f"{file.name} (run {number})" if len(session.runs) > 1 else file.name, file.file)
+            for number, run in reversed(list(enumerate(session.runs, start=1)))
+            for file in run.done
+        ]
+        buttons = (_OFF, _ON) if running else (_ON, _OFF)
+        which = gr.update(choices=pictures, value=pictures[0][1] if pictures else None)
+        return status, announcement, templates.runs(session.runs), *buttons, gr.update(visible=bool(pictures)), which
 
 
-def _visit(request: gr.Request) -> str:
-    """The id of the visit; empty for a request from outside the page."""
-    return request.session_hash or ""
+async def _watch(job: Job[Result]) -> AsyncIterator[tuple[str, str]]:
+    """The progress of a job and its announcement until it ends. The job goes on if the connection breaks."""
+    last = ""
+    while not job.finished:
+        status = job.status
+        shown = templates.progress(status)
+        if shown != last:
+            yield shown, templates.announcement(status)
+            last = shown
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+FORM_LENGTH = 15
+"""Number of the inputs `form` of `build_page`."""
+_VAES, _MORE_VAES = 5, 6
+"""Their positions among them."""

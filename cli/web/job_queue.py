@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -28,8 +29,9 @@ class JobStatus:
         jobs_ahead: jobs that run before this one; 0 for the running job.
         phase: of the work, as a phrase; empty before the job runs.
         share: of the work that is done, in [0, 1].
-        seconds_left: extrapolated from the rate so far; None if unknown.
+        seconds_left: extrapolated from the rate at the last report, counting down since; None if unknown.
         stopping: the job is cancelled and ends after the current step.
+        parts: the state of each part of the work by its name: a picture of several.
     """
 
     jobs_ahead: int
@@ -37,39 +39,58 @@ class JobStatus:
     share: float
     seconds_left: float | None
     stopping: bool
+    parts: dict[str, str]
 
 
 class Job(Generic[Result]):
     """Submitted work. Created by `JobQueue.submit`."""
 
-    def __init__(self, queue: JobQueue, work: Callable[[Job[Result]], Result]) -> None:
-        self._queue = queue
+    def __init__(self, queue: JobQueue, work: Callable[[Job[Result]], Result], *, limit_seconds: float) -> None:
+        self._queue, self._limit_seconds, self._began = queue, limit_seconds, math.inf
         self._work: Callable[[Job[Result]], Result] | None = work
         self._stop, self._finished = threading.Event(), threading.Event()
         self._phase, self._share = "", 0.0
         self._first_report: tuple[float, float] | None = None
         """Time and value of the first share above 0."""
+        self._expected_end: float | None = None
+        self._parts: dict[str, str] = {}
         self._result: Result | None = None
         self._error: PcaProtectError | None = None
 
-    def report(self, phase: str, share: float | None = None) -> None:
+    def set_progress(self, phase: str, share: float | None = None) -> None:
         """Called by the work: the current phase and the share that is done.
 
         Raises:
             Cancelled: the job is cancelled.
+            UsageError: the job has run for longer than the queue's limit.
         """
         if self._stop.is_set():
             raise Cancelled(_STOPPED)
+        if time.monotonic() - self._began > self._limit_seconds:
+            raise UsageError(
+                f"the job took longer than {self._limit_seconds:g} s, the limit of this page; choose a faster preset, a smaller "
+                "picture or fewer pictures"
+            )
         self._phase = phase
-        if share is not None:
-            if share > 0 and self._first_report is None:
-                self._first_report = (time.monotonic(), share)
-            self._share = share
+        if share is None or share == self._share:
+            return
+        self._share = share
+        if self._first_report is None:
+            self._first_report = (time.monotonic(), share)
+            return
+        began, first = self._first_report
+        if share > first:
+            now = time.monotonic()
+            self._expected_end = now + (now - began) / (share - first) * (1 - share)
+
+    def set_part(self, name: str, state: str) -> None:
+        """Called by the work: the state of a part, in a word."""
+        self._parts = {**self._parts, name: state}
 
     def cancel(self) -> None:
         """Ends a waiting job at once and a running job at its next report."""
         self._stop.set()
-        if self._queue.withdraw(self):
+        if self._queue.remove(self):
             self._end(error=Cancelled(_STOPPED))
 
     @property
@@ -77,12 +98,11 @@ class Job(Generic[Result]):
         return self._finished.is_set()
 
     @property
-    def job_status(self) -> JobStatus:
-        left = None
-        if self._first_report is not None and self._share > self._first_report[1]:
-            began, share = self._first_report
-            left = (time.monotonic() - began) / (self._share - share) * (1 - self._share)
-        return JobStatus(self._queue.jobs_ahead(self), self._phase, self._share, left, self._stop.is_set())
+    def status(self) -> JobStatus:
+        left = None if self._expected_end is None else max(0.0, self._expected_end - time.monotonic())
+        return JobStatus(
+            self._queue.position(self), self._phase, self._share, left, self._stop.is_set(), dict(self._parts)
+        )
 
     def result(self) -> Result:
         """Waits until the job ends.
@@ -98,8 +118,9 @@ class Job(Generic[Result]):
     def run(self) -> None:
         """Runs the work and stores its result or error. Called once, by the queue."""
         assert self._work is not None
+        self._began = time.monotonic()
         try:
-            self.report("Starting")
+            self.set_progress("Starting")
             result = self._work(self)
         except PcaProtectError as error:
             self._end(error=error)
@@ -119,9 +140,14 @@ class Job(Generic[Result]):
 
 
 class JobQueue:
-    """A worker thread and its waiting jobs. Thread-safe."""
+    """A worker thread and its waiting jobs. Thread-safe.
 
-    def __init__(self) -> None:
+    Args:
+        limit_seconds: time from the start of a job's work to its failure, checked at each of its reports.
+    """
+
+    def __init__(self, *, limit_seconds: float = math.inf) -> None:
+        self._limit_seconds = limit_seconds
         self._waiting: list[Job[Any]] = []
         self._running: Job[Any] | None = None
         self._closed = False
@@ -133,12 +159,12 @@ class JobQueue:
         """Appends a job.
 
         Args:
-            work: called with its job, for `report`.
+            work: called with its job, for `set_progress`.
 
         Raises:
             UsageError: the queue is full or closed.
         """
-        job: Job[Result] = Job(self, work)
+        job: Job[Result] = Job(self, work, limit_seconds=self._limit_seconds)
         with self._changed:
             if self._closed:
                 raise UsageError("the page is being closed; start it again to submit a job")
@@ -153,11 +179,17 @@ class JobQueue:
         with self._changed:
             return self._running is not None or bool(self._waiting)
 
-    def jobs_ahead(self, job: Job[Any]) -> int:
+    @property
+    def has_waiting(self) -> bool:
+        with self._changed:
+            return bool(self._waiting)
+
+    def position(self, job: Job[Any]) -> int:
+        """Number of jobs that run before this one."""
         with self._changed:
             return self._waiting.index(job) + (self._running is not None) if job in self._waiting else 0
 
-    def withdraw(self, job: Job[Any]) -> bool:
+    def remove(self, job: Job[Any]) -> bool:
         """Removes a waiting job. Returns False if the job is not waiting."""
         with self._changed:
             if job not in self._waiting:

@@ -2,117 +2,87 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import gradio as gr
 
-from pca_protect.cli.web import html
-from pca_protect.cli.web.choices import (
-    AIM_NOTES,
-    AIMS,
-    PARTS,
-    PLACES,
-    SIZES,
-    SPEEDS,
-    Selection,
-    local_encoders,
-    remote_encoders,
-)
+from pca_protect.cli.web import templates
+from pca_protect.cli.web.advanced import advanced_inputs
 from pca_protect.cli.web.command import command
-from pca_protect.cli.web.handlers import Handlers
-from pca_protect.cli.web.proving import local_editors
-from pca_protect.cli.web.service import Service
+from pca_protect.cli.web.edit_preview import local_editors
+from pca_protect.cli.web.form import DESTINATION, DESTINATIONS, STRENGTH, STRENGTHS
+from pca_protect.cli.web.form_handlers import FormHandlers
+from pca_protect.cli.web.handlers import FORM_LENGTH, Handlers
+from pca_protect.cli.web.state import AppState
+from pca_protect.eval.editors.registry import SHOWN_EDITOR
 from pca_protect.eval.styles import STYLES
 
-_PAINT = "rgba(230, 0, 122, 0.5)"
-
 TITLE = "Protect pictures against diffusion editing"
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+_AT_ONCE: dict[str, Any] = {**_QUIET, "queue": False}
+_JOB: dict[str, Any] = {**_QUIET, "concurrency_limit": None}
 
 
-def build_page(service: Service) -> gr.Blocks:
-    """Builds the page. All visits share it; their state is in the service, by visit."""
-    handlers = Handlers(service)
+def build_page(state: AppState) -> gr.Blocks:
+    """Builds the page. All sessions share it; their state is in `state`."""
+    handlers, form_handlers = Handlers(state), FormHandlers(state)
     page: gr.Blocks = gr.Blocks(analytics_enabled=False, title=TITLE, delete_cache=(3600, 86400))
     with page:
-        gr.HTML(_HEADER + html.notice([service.warning] if service.warning else []))
+        gr.HTML(_HEADER + templates.notice([state.warning] if state.warning else []))
+        announcement = gr.HTML(elem_id="announcement")
         with gr.Row():
-            with gr.Column(scale=2, min_width=320):
-                files = gr.File(label="1. Your pictures", file_count="multiple", elem_id="files", height=160)
+            with gr.Column(scale=2, min_width=300):
+                files = gr.File(label="Pictures or a folder", file_count="multiple", elem_id="files", height=130)
                 listed = gr.HTML(elem_id="listed")
-                mode = gr.Radio(AIMS, value=Selection.mode, label="2. Effect on edits", elem_id="aim")
-                aim_note = gr.HTML(html.note(AIM_NOTES[Selection.mode]))
-                with gr.Group():
-                    preset = gr.Radio(SPEEDS, value=Selection.preset, label="3. Speed", elem_id="speed")
-                    budget = gr.Slider(
-                        1,
-                        32,
-                        Selection.budget_levels,
-                        step=1,
-                        label="Largest change, in levels of 255",
-                        elem_id="budget",
-                    )
-                cost = gr.HTML(elem_id="cost")
-                vaes = gr.CheckboxGroup(
-                    local_encoders(offline=service.offline),
-                    value=["auto"],
-                    label="4. Encoders to protect against",
-                    info="The protection targets editors that use one of these encoders.",
-                    elem_id="models",
+                destination = gr.Dropdown(
+                    [(one.label, name) for name, one in DESTINATIONS.items()],
+                    value=DESTINATION,
+                    label="Where will it go?",
+                    filterable=False,
+                    elem_id="destination",
                 )
-                with gr.Accordion(
-                    "Other encoders (download needed)", open=False, visible=not service.offline, elem_id="elsewhere"
-                ):
-                    more_vaes = gr.CheckboxGroup(
-                        remote_encoders(offline=service.offline),
-                        label="Other encoders",
-                        show_label=False,
-                        elem_id="more-models",
-                    )
-                survive = gr.Radio(PLACES, value="", label="5. Where will it be posted?", elem_id="place")
-                scales = gr.Radio(
-                    SIZES,
-                    value="",
-                    label="6. At which size will editors process it?",
-                    info="Editors downscale large pictures, which removes most of a fine perturbation. Each size adds time.",
-                    elem_id="seen",
+                strength = gr.Slider(
+                    1,
+                    len(STRENGTHS),
+                    STRENGTH,
+                    step=1,
+                    label="Strength",
+                    info=STRENGTHS[STRENGTH - 1].label,
+                    buttons=[],
+                    elem_id="strength",
                 )
-                with gr.Accordion("More", open=False, elem_id="more"):
-                    region = gr.Radio(PARTS, value="", label="Part to protect", elem_id="part")
-                    painted = gr.ImageMask(
-                        label="Paint over the part to protect",
-                        type="numpy",
-                        sources=(),
-                        transforms=(),
-                        brush=gr.Brush(colors=[_PAINT], default_color=_PAINT, color_mode="fixed", default_size=48),
-                        layers=False,
-                        visible=False,
-                        elem_id="painted",
-                    )
-                    max_visibility = gr.Slider(
-                        0,
-                        4,
-                        0,
-                        step=0.1,
-                        label="Limit on visibility, in levels of brightness (0: none)",
-                        elem_id="visible",
-                    )
-                    strip_gps = gr.Checkbox(False, label="Remove the place where it was taken", elem_id="gps")
-                    strip_metadata = gr.Checkbox(False, label="Remove all metadata", elem_id="metadata")
-                line = gr.Code(
-                    command(Selection(), []), language="shell", label="Equivalent command", elem_id="command"
-                )
-                with gr.Row():
+                with gr.Row(elem_id="actions"):
                     start = gr.Button("Protect", variant="primary", elem_id="protect")
                     stop = gr.Button("Cancel", interactive=False, elem_id="cancel")
-            with gr.Column(scale=3, min_width=320):
+                    try_it = gr.Button("Try it", elem_id="try")
+                cost = gr.HTML(elem_id="cost")
+                with gr.Group(visible=False, elem_id="download") as download_panel:
+                    missing = gr.HTML(padding=True)
+                    with gr.Row():
+                        download = gr.Button("Download", elem_id="start-download")
+                        stop_download = gr.Button("Cancel the download", interactive=False, elem_id="cancel-download")
+                    download_status = gr.HTML(padding=True, elem_id="download-status")
+                advanced = advanced_inputs(offline=state.offline)
+                line = gr.Textbox(
+                    command(advanced.defaults(), []),
+                    label="Equivalent command",
+                    interactive=False,
+                    lines=1,
+                    max_lines=8,
+                    buttons=["copy"],
+                    elem_id="command",
+                )
+                delete = gr.Button("Delete my pictures and results", size="sm", elem_id="delete")
+            with gr.Column(scale=3, min_width=300):
                 job_status = gr.HTML(elem_id="job-status")
-                results = gr.HTML(elem_id="results")
-                with gr.Group(visible=False, elem_id="proof") as proof:
-                    gr.HTML("<h2>Does it work? Try an edit</h2>", padding=True)
+                results = gr.HTML(templates.runs([]), elem_id="results")
+                with gr.Group(visible=False, elem_id="preview") as preview:
+                    gr.HTML("<h2>Try an edit (demonstration)</h2>", padding=True)
                     with gr.Row():
                         which = gr.Dropdown([], label="Picture", elem_id="which", min_width=200)
                         editor = gr.Dropdown(
-                            local_editors(), value="pocket-editor", label="Editor", elem_id="editor", min_width=200
+                            local_editors(), value=SHOWN_EDITOR, label="Editor", elem_id="editor", min_width=200
                         )
                     prompt = gr.Dropdown(
                         [style.prompt for style in STYLES.values() if style.prompt],
@@ -122,78 +92,80 @@ def build_page(service: Service) -> gr.Blocks:
                         elem_id="prompt",
                     )
                     with gr.Row():
-                        edit = gr.Button("Edit both", elem_id="edit")
+                        edit = gr.Button("Compare edits", elem_id="edit")
                         stop_edit = gr.Button("Cancel", interactive=False, elem_id="cancel-edit")
                     edit_status = gr.HTML(elem_id="edit-status")
                     edits = gr.HTML(elem_id="edits")
 
-        choices = [
-            mode,
-            preset,
-            budget,
-            vaes,
-            more_vaes,
-            survive,
-            scales,
-            region,
-            max_visibility,
-            strip_gps,
-            strip_metadata,
-        ]
-        inputs: list[Any] = [files, *choices]  # Any: gradio adds event methods at run time
-        mode.change(lambda name: html.note(AIM_NOTES[name]), mode, aim_note, show_progress="hidden", queue=False)
+        form: list[Any] = [destination, strength, *advanced.inputs]  # Any: gradio adds event methods at run time
+        assert len(form) == FORM_LENGTH
+        inputs: list[Any] = [files, *form]
+        run = [job_status, announcement, results, start, stop, preview, which]
+        destination.input(None, [destination], [advanced.survive, advanced.scales], js=_destination_script())
+        strength.input(None, [strength], [advanced.mode, advanced.max_visibility], js=_strength_script())
         # One event for all inputs: `always_last` then runs the handler on the final values.
         gr.on(
             [one.change for one in inputs],
-            handlers.command_line,
+            form_handlers.update_form,
             inputs,
-            line,
-            show_progress="hidden",
-            queue=False,
+            [line, download_panel, missing],
             trigger_mode="always_last",
+            **_AT_ONCE,
         )
         gr.on(
-            [one.change for one in inputs if one not in (region, strip_gps, strip_metadata)],
-            handlers.cost,
+            [one.change for one in [files, *advanced.timed]],
+            form_handlers.estimate_time,
             inputs,
             cost,
-            show_progress="hidden",
-            concurrency_limit=None,
             trigger_mode="always_last",
+            **_JOB,
         )
         # One at a time: pictures are decoded in memory.
-        files.change(handlers.list_uploads, files, [listed, painted], show_progress="hidden", concurrency_limit=1)
-        region.change(
-            lambda name: gr.update(visible=name == "paint"), region, painted, show_progress="hidden", queue=False
+        files.change(
+            form_handlers.inspect_uploads, files, [listed, advanced.painted, job_status], concurrency_limit=1, **_QUIET
         )
         start.click(None, js=_SHOW_STATUS)
-        start.click(
-            handlers.protect,
-            [*inputs, painted],
-            [job_status, results, start, stop, proof, which],
-            show_progress="hidden",
-            concurrency_limit=None,
-        ).then(handlers.cost, inputs, cost, show_progress="hidden", concurrency_limit=None)
-        edit.click(
-            handlers.edit,
-            [which, editor, prompt],
-            [edit_status, edits, edit, stop_edit],
-            show_progress="hidden",
-            concurrency_limit=None,
+        start.click(handlers.protect, [*inputs, advanced.painted], run, **_JOB).then(
+            form_handlers.estimate_time, inputs, cost, **_JOB
         )
-        stop.click(handlers.stop_protecting, None, None, show_progress="hidden", queue=False)
-        stop_edit.click(handlers.stop_editing, None, None, show_progress="hidden", queue=False)
-        page.load(handlers.begin, None, [vaes, more_vaes, editor], show_progress="hidden", queue=False)
-        page.unload(handlers.end)
+        stop.click(handlers.cancel_protecting, None, None, **_AT_ONCE)
+        try_it.click(
+            handlers.try_it,
+            None,
+            [files, advanced.preset, advanced.vaes, advanced.more_vaes, advanced.scales],
+            **_AT_ONCE,
+        ).success(handlers.protect, [*inputs, advanced.painted], run, **_JOB).then(
+            form_handlers.estimate_time, inputs, cost, **_JOB
+        )
+        edit_run = [edit_status, edits, edit, stop_edit]
+        edit.click(handlers.edit, [which, editor, prompt], edit_run, **_JOB)
+        stop_edit.click(handlers.cancel_editing, None, None, **_AT_ONCE)
+        encoders = [advanced.vaes, advanced.more_vaes]
+        download_run = [download_status, download, stop_download, missing]
+        download.click(handlers.download, encoders, download_run, **_JOB)
+        stop_download.click(handlers.cancel_download, None, None, **_AT_ONCE)
+        delete.click(handlers.delete_all, None, [files, *run], **_AT_ONCE)
+        page.load(handlers.resume, None, [files, *form, editor, *run], **_JOB)
+        page.load(handlers.resume_edit, None, edit_run, **_JOB)
+        page.load(handlers.resume_download, encoders, download_run, **_JOB)
     page.has_launched = True  # else gradio does not check paths from the network on mounted pages
     return page
 
 
-_SHOW_STATUS = "() => document.getElementById('job-status').scrollIntoView({ block: 'center' })"
+def _destination_script() -> str:
+    table = json.dumps({name: [one.survive, one.scales] for name, one in DESTINATIONS.items()})
+    return f"name => ({table})[name]"
+
+
+def _strength_script() -> str:
+    table = json.dumps([[one.mode, one.max_visibility] for one in STRENGTHS])
+    return f"position => ({table})[position - 1]"
+
+
+_SHOW_STATUS = "() => document.getElementById('job-status').scrollIntoView({ block: 'nearest' })"
 
 _HEADER = f"""
 <h1>{TITLE}</h1>
-<p class="lead">Adds a small perturbation that makes image editors based on Stable Diffusion misread the picture. All processing
-runs on the machine that serves this page; pictures are sent nowhere else. Protection makes edits harder, not impossible:
-published purifiers and strong compression remove it.</p>
+<p class="lead">Adds a small change that image editors based on Stable Diffusion misread. Pictures stay on the machine that serves
+this page. Edits become harder, not impossible: strong compression and published purifiers remove the protection.</p>
 """

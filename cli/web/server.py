@@ -1,34 +1,37 @@
-"""The HTTP server of the page. It serves only the page and its downloads, and refuses requests from other sites."""
+"""The HTTP server of the page: the page, its files, and limits on requests."""
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
+import json
 import os
 import socket
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import PlainTextResponse, Response, StreamingResponse
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from pca_protect.cli.web.downloads import Downloads
-from pca_protect.cli.web.html import KEPT
+from pca_protect.cli.web.address import is_public, public_warning
+from pca_protect.cli.web.files import FileStore
+from pca_protect.cli.web.form import STRENGTHS
+from pca_protect.cli.web.guard import BodyLimit, HostCheck, reject_request
 from pca_protect.cli.web.page import build_page
-from pca_protect.cli.web.service import Limits, Service
+from pca_protect.cli.web.sessions import COOKIE, SessionMiddleware
+from pca_protect.cli.web.state import PROTECTING, AppState, Limits
 from pca_protect.config import Device
-from pca_protect.errors import UsageError
 
 _STYLE = Path(__file__).parent / "style.css"
+_SCRIPT = Path(__file__).parent / "page.js"
 _FONTS = ("ui-sans-serif", "system-ui", "sans-serif")
 _MONO = ("ui-monospace", "Consolas", "monospace")
+_SWEEP_SECONDS = 10
 
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
@@ -38,47 +41,14 @@ _POLICY = (
 """The page may load from its own origin only."""
 
 
-def is_public(host: str) -> bool:
-    """Whether other machines can reach a server bound to this address."""
-    if host == "localhost":
-        return False
-    try:
-        return not ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return True
-
-
-def public_warning(host: str) -> str:
-    return (
-        f"this page listens on {host}: anyone who can reach this machine can use it without a password, and pictures are sent "
-        "unencrypted; put it behind a proxy with login and TLS, or omit --host"
-    )
-
-
-def check_address(host: str, port: int) -> None:
-    """Raises:
-    UsageError: the port is in use, or the address does not belong to this machine.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with closing(socket.socket(family)) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise UsageError(
-                f"{host}:{port}: cannot listen on this address ({error.strerror or error}); choose another --port or --host"
-            ) from error
-
-
 class PageServer:
-    """The server of the page, with a temporary folder for uploads and downloads.
+    """The server of the page, with a temporary folder for uploads and results.
 
     Args:
         host, port: to listen on.
+        allowed_hosts: names of proxies, see `HostCheck`.
+        root_path: path of the page behind a proxy that removes it; empty for none.
         on_ready: called once the server listens.
-
-    Raises:
-        UsageError: see `check_address`.
     """
 
     def __init__(
@@ -90,48 +60,44 @@ class PageServer:
         offline: bool,
         limits: Limits,
         on_ready: Callable[[], None],
+        allowed_hosts: Collection[str] = (),
+        root_path: str = "",
     ) -> None:
-        check_address(host, port)
         self._host, self._port, self._on_ready = host, port, on_ready
+        self._hosts, self._root_path = HostCheck(host, allowed_hosts), root_path
         self._device: Device = device
         self._offline, self._limits = offline, limits
 
     def run(self) -> None:
         """Serves until a signal stops it, then removes the temporary folder."""
         with tempfile.TemporaryDirectory(prefix="pca-protect-", ignore_cleanup_errors=True) as folder:
-            uploads, downloads = Path(folder) / "uploads", Path(folder) / "kept"
+            uploads, results = Path(folder) / "uploads", Path(folder) / "results"
             uploads.mkdir()
-            downloads.mkdir()
+            results.mkdir()
             os.environ["GRADIO_TEMP_DIR"] = str(uploads)
-            warning = public_warning(self._host) if is_public(self._host) else ""
-            service = Service(
+            state = AppState(
                 uploads,
-                Downloads(downloads),
+                FileStore(results, max_megabytes=self._limits.max_total_megabytes),
                 device=self._device,
                 offline=self._offline,
                 limits=self._limits,
-                warning=warning,
+                warning=public_warning(self._host) if is_public(self._host) else "",
             )
+            app = create_app(state, self._hosts, host=self._host, port=self._port, root_path=self._root_path)
             server = _Server(
-                uvicorn.Config(
-                    _app(service, self._host, self._port, uploads),
-                    host=self._host,
-                    port=self._port,
-                    log_level="warning",
-                    timeout_graceful_shutdown=2,
-                )
+                uvicorn.Config(app, host=self._host, port=self._port, log_level="warning", timeout_graceful_shutdown=2)
             )
-            server.service, server.on_ready = service, self._on_ready
+            server.state, server.on_ready = state, self._on_ready
             try:
                 server.run()
             finally:
-                service.queue.close()
+                state.close()
 
 
 class _Server(uvicorn.Server):
     """Calls `on_ready` once it listens. Cancels the jobs before it waits for open connections."""
 
-    service: Service
+    state: AppState
     on_ready: Callable[[], None]
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -140,26 +106,8 @@ class _Server(uvicorn.Server):
             self.on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await asyncio.to_thread(self.service.queue.close)
+        await asyncio.to_thread(self.state.close)
         await super().shutdown(sockets)
-
-
-def _refusal(request: Request, limits: Limits, uploads: Path) -> Response | None:
-    """The response to a cross-site or oversized request; None for an accepted request."""
-    if request.method in ("GET", "HEAD", "OPTIONS"):
-        return None
-    origin = request.headers.get("origin")
-    if request.headers.get("sec-fetch-site") in ("cross-site", "same-site") or (
-        origin is not None and urlsplit(origin).netloc != request.headers.get("host")
-    ):
-        return PlainTextResponse("requests are accepted from this page only", 403)
-    if int(request.headers.get("content-length") or 0) > 1_000_000 * limits.max_megabytes * limits.max_pictures:
-        return PlainTextResponse("the upload is over the size limit", 413)
-    if request.url.path.endswith("/upload"):
-        taken = sum(file.stat().st_size for file in uploads.rglob("*") if file.is_file())
-        if taken > 1_000_000 * limits.max_total_megabytes:
-            return PlainTextResponse("the storage for uploads is full; try again later", 507)
-    return None
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:
@@ -169,25 +117,45 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
             yield chunk
 
 
-def _app(service: Service, host: str, port: int, uploads: Path) -> FastAPI:
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    if not is_public(host):  # against DNS rebinding
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]", host])
+def create_app(state: AppState, hosts: HostCheck, *, host: str, port: int, root_path: str) -> FastAPI:
+    """The page and its files as an ASGI application."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async def sweep() -> None:
+            while True:
+                await asyncio.sleep(_SWEEP_SECONDS)
+                await asyncio.to_thread(state.close_idle_sessions)
+
+        sweeper = asyncio.create_task(sweep())
+        yield
+        sweeper.cancel()
+        with suppress(asyncio.CancelledError):
+            await sweeper
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
 
     @app.middleware("http")
     async def headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        refused = _refusal(request, service.limits, uploads)
+        refused = reject_request(request, hosts)
+        if refused is None and request.url.path.endswith("/gradio_api/upload"):
+            refused = await _full(state)
         response = await call_next(request) if refused is None else refused
         response.headers["Content-Security-Policy"] = _POLICY
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "no-referrer"
         return response
 
-    @app.get(KEPT + "{token}")
-    def kept(token: str) -> StreamingResponse:
-        opened = service.downloads.open(token)
+    app.add_middleware(SessionMiddleware, sessions=state.sessions, open_session=state.open_session)
+    app.add_middleware(
+        BodyLimit, max_upload_bytes=1_000_000 * (state.limits.max_megabytes * state.limits.max_pictures + 1)
+    )
+
+    @app.get("/files/{token}")
+    def file(token: str) -> StreamingResponse:
+        opened = state.files.open(token)
         if opened is None:
-            raise HTTPException(404, "this file is no longer stored; protect the picture again")
+            raise HTTPException(404, "this file has expired; protect the picture again")
         response = StreamingResponse(_chunks(opened.file), media_type=opened.media_type)
         response.headers["Cache-Control"] = "private, no-store"
         response.headers["Content-Length"] = str(os.fstat(opened.file.fileno()).st_size)
@@ -195,22 +163,48 @@ def _app(service: Service, host: str, port: int, uploads: Path) -> FastAPI:
             response.headers["Content-Disposition"] = f"inline; filename*=utf-8''{quote(opened.name)}"
         return response
 
-    theme = gr.themes.Default(font=_FONTS, font_mono=_MONO)
+    @app.get("/session")
+    def session(request: Request) -> dict[str, bool | float]:
+        """Whether the session is open, and its run: the page asks for it, and notices a lost connection."""
+        found = state.sessions.get(request.cookies.get(COOKIE))
+        job = None if found is None else found.unfinished(PROTECTING)
+        return {
+            "open": found is not None,
+            "running": job is not None,
+            "share": 0.0 if job is None else job.status.share,
+        }
+
     mounted: FastAPI = gr.mount_gradio_app(
         app,
-        build_page(service),
+        build_page(state),
         path="/",
         server_name=host,
         server_port=port,
+        root_path=root_path or None,
         footer_links=[],
         allowed_paths=None,
-        max_file_size=service.limits.max_megabytes * 1_000_000,
+        max_file_size=state.limits.max_megabytes * 1_000_000,
         ssr_mode=False,
         enable_monitoring=False,
         pwa=False,
         show_error=False,
-        theme=theme,
+        theme=gr.themes.Default(primary_hue="blue", font=_FONTS, font_mono=_MONO),
         css_paths=_STYLE,
+        head=_head(),
         app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
     )
     return mounted
+
+
+def _head() -> str:
+    """The script of the page, with the words for the positions of the slider."""
+    words = json.dumps([strength.label for strength in STRENGTHS])
+    script = _SCRIPT.read_text(encoding="utf-8")
+    return f'<script type="application/json" id="strength-words">{words}</script><script>{script}</script>'
+
+
+async def _full(state: AppState) -> Response | None:
+    """The response to an upload when the storage is full."""
+    if await asyncio.to_thread(lambda: state.uploads.megabytes) > state.limits.max_total_megabytes:
+        return PlainTextResponse("the storage for uploads is full; try again later", 507)
+    return None

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pca_protect.attack.pgd import Objective
 from pca_protect.config import ProtectConfig
-from pca_protect.engine import init_for, latent_objective, run_recipe
+from pca_protect.engine import latent_objective, run_recipe
 from pca_protect.engine import perturb as perturb_batch
 from pca_protect.errors import UsageError
 from pca_protect.eval.arms.denoiser import Denoiser, denoising_error, score_distillation
@@ -21,6 +21,7 @@ from pca_protect.eval.arms.noise import uniform_noise
 from pca_protect.eval.arms.registry import NOISE_LINF, NOISE_VISIBLE, Arm
 from pca_protect.eval.pictures import Rgb, to_pixels, with_pixels
 from pca_protect.image.batch import Batch
+from pca_protect.initialisation import init_for
 from pca_protect.io.picture import Picture
 from pca_protect.surrogates.encoder import AnySurrogate, Surrogate
 

@@ -122,6 +122,7 @@ def edit_both(
     seed: int,
     mask: Mask | None = None,
     on_edit: Callable[[int, int], None] = lambda done, edits: None,
+    on_step: Callable[[], None] | None = None,
 ) -> tuple[Edits, dict[str, Rgb]]:
     """Edit with the editor's default settings and one seed.
 
@@ -130,6 +131,7 @@ def edit_both(
         seed: of the noise of the edits and of the control.
         mask: `(H, W)`, the region of the control's noise, where the picture may have changed; None for everywhere.
         on_edit: called before each edit with (edits done, total); an exception from it stops the work.
+        on_step: see `Editor.edit`.
 
     Returns:
         The distances, and pictures of the editor's size by caption.
@@ -141,7 +143,7 @@ def edit_both(
     given = square_of(picture, editor.size_px).rgb
     edits_in_all = 1 if original is None else 3 if levels else 2
     on_edit(0, edits_in_all)
-    edited = _edit(instruction, given, seed)
+    edited = _edit(instruction, given, seed, on_step)
     alone = Edits(
         editor=editor.name,
         weights_sha256=editor.digest,
@@ -155,13 +157,13 @@ def edit_both(
         return alone, {GIVEN: given, EDIT_OF_GIVEN: edited}
     clean = square_of(original, editor.size_px).rgb
     on_edit(1, edits_in_all)
-    clean_edit = _edit(instruction, clean, seed)
+    clean_edit = _edit(instruction, clean, seed, on_step)
     pictures = {ORIGINAL: clean, GIVEN: given, EDIT_OF_ORIGINAL: clean_edit, EDIT_OF_GIVEN: edited}
     noise_apart = None
     if levels:
         on_edit(2, edits_in_all)
         noisy = square_of(with_noise(original, levels, seed, mask), editor.size_px).rgb
-        pictures[EDIT_OF_NOISY] = _edit(instruction, noisy, seed)
+        pictures[EDIT_OF_NOISY] = _edit(instruction, noisy, seed, on_step)
         noise_apart = visibility(clean_edit, pictures[EDIT_OF_NOISY])
     edits = replace(
         alone,
@@ -173,8 +175,8 @@ def edit_both(
     return edits, pictures
 
 
-def _edit(instruction: Instruction, picture: Rgb, seed: int) -> Rgb:
-    return instruction.editor.edit([picture], instruction.prompt, seeds=[seed])[0]
+def _edit(instruction: Instruction, picture: Rgb, seed: int, on_step: Callable[[], None] | None) -> Rgb:
+    return instruction.editor.edit([picture], instruction.prompt, seeds=[seed], on_step=on_step)[0]
 
 
 def side_by_side(instruction: Instruction, pictures: dict[str, Rgb]) -> Image.Image:

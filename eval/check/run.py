@@ -14,6 +14,7 @@ from pca_protect.eval.check.encoders import EncoderCheck, check_with, load_encod
 from pca_protect.eval.check.posterior import middle, require_same_size
 from pca_protect.eval.check.reference import Reference, measured_reference, stored_reference
 from pca_protect.eval.check.verdict import summary
+from pca_protect.eval.editors.registry import SHOWN_EDITOR
 from pca_protect.eval.pictures import pictures_in
 from pca_protect.io.picture import Picture
 from pca_protect.record import versions
@@ -69,7 +70,7 @@ def check_picture(
     surrogates: Sequence[Surrogate] = (),
     clean: Path | None = None,
     prompt: str | None = None,
-    editor: str = "pocket-editor",
+    editor: str = SHOWN_EDITOR,
     seed: int = 0,
     device: Device = "auto",
     offline: bool = False,

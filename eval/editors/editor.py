@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +53,7 @@ class Editor:
         settings: EditSettings | None = None,
         *,
         seeds: Sequence[int],
+        on_step: Callable[[], None] | None = None,
     ) -> list[Rgb]:
         """Edit pictures `(size_px, size_px, 3)`, in one batch if the pipeline takes batches.
 
@@ -60,6 +61,8 @@ class Editor:
             prompt: instruction, one for all pictures or one per picture; empty for none.
             settings: None for the editor's defaults.
             seeds: one per picture, for the noise of that picture alone.
+            on_step: called after each denoising step if the pipeline has `callback_on_step_end`; an exception from it ends
+                the edit.
 
         Raises:
             PictureError: a picture has another size.
@@ -75,6 +78,7 @@ class Editor:
                 )
         prompts = [prompt] * len(pictures) if isinstance(prompt, str) else list(prompt)
         options = self._options(settings or self.settings, batch=len(pictures) if self.family.takes_batches else 1)
+        options |= self._callback(on_step)
         if self.family.takes_batches:
             pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
             return self._run(pixels, prompts, seeds, options)
@@ -111,6 +115,16 @@ class Editor:
             UsageError: it lacks one.
         """
         self._options(settings)
+
+    def _callback(self, on_step: Callable[[], None] | None) -> dict[str, object]:
+        if on_step is None or "callback_on_step_end" not in inspect.signature(self.pipeline.__call__).parameters:
+            return {}
+
+        def on_step_end(pipeline: object, step: int, timestep: object, values: dict[str, Any]) -> dict[str, Any]:
+            on_step()
+            return values
+
+        return {"callback_on_step_end": on_step_end}
 
     def _options(self, settings: EditSettings, batch: int = 1) -> dict[str, object]:
         """Keyword arguments of the pipeline: the settings, and mask and size if it takes them."""

@@ -198,5 +198,8 @@ _ENTRIES = (
 
 EDITORS: dict[str, EditorEntry] = {entry.name: entry for entry in _ENTRIES}
 
+SHOWN_EDITOR = "pocket-instruct"
+"""Edits what the page, `check` and the gallery show; needs no download."""
+
 EMBEDDED = {entry.name: entry.vae for entry in _ENTRIES if not entry.repo_id}
 """Editors in the package: name -> name of the VAE."""

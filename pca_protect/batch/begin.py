@@ -21,7 +21,7 @@ from pca_protect.errors import UsageError
 from pca_protect.image.masks import read_mask
 from pca_protect.io.discover import discover
 from pca_protect.io.limits import MAX_PIXELS
-from pca_protect.io.plan import PROTECTED, TEST_ONLY, Job, Plan, is_url, plan
+from pca_protect.io.plan import Job, Plan, is_url, plan
 from pca_protect.io.source import Found
 from pca_protect.surrogates.resolve import Resolved, resolve_cached
 
@@ -187,14 +187,14 @@ def classify_inputs(
     if resolved is not None:
         return Classified(*classified(jobs, weights_digest(resolved)), resolved, past)
     known = Classified(*classified(jobs, None), None, past)
-    if not any(job.source.pixels or not job.source.suffix for job in known.having("to do")):
+    if not any(job.source.pixels or is_url(job.source.path) for job in known.having("to do")):
         return known
     resolved = resolve()
     if not resolved.test_only:
         return Classified(*classified(jobs, weights_digest(resolved)), resolved, past)
-    pending = replace(inputs.found, sources=[job.source for job in known.having("to do")])
-    renamed = _plan(pending, request, label=TEST_ONLY)
-    again = zip(*classified(renamed.jobs, weights_digest(resolved)), strict=True)
+    renamed = _plan(inputs.found, request, test_only=True)
+    pending = [job for job, status in zip(renamed.jobs, known.statuses, strict=True) if status == "to do"]
+    again = zip(*classified(pending, weights_digest(resolved)), strict=True)
     both = [
         next(again) if status == "to do" else (job, status)
         for job, status in zip(known.jobs, known.statuses, strict=True)
@@ -202,9 +202,16 @@ def classify_inputs(
     return Classified([job for job, _ in both], [status for _, status in both], resolved, past)
 
 
-def _plan(found: Found, request: Request, label: str = PROTECTED) -> Plan:
+def _plan(found: Found, request: Request, *, test_only: bool = False) -> Plan:
     """The plan, reduced to the request's shard."""
-    planned = plan(found, request.output, allow_lossy=request.output_options.allow_lossy, label=label)
+    planned = plan(
+        found,
+        request.output,
+        allow_lossy=request.output_options.allow_lossy,
+        name=request.output_name,
+        suffix="" if request.output_format is None else f".{request.output_format}",
+        test_only=test_only,
+    )
     shard = request.shard
     if shard is None:
         return planned

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from pca_protect.batch.store import Store, Stored
@@ -28,13 +29,14 @@ def list_bucket(
     store = Store(url)
     single = store.single()
     found.several = True
+    listed: Iterable[Stored]
     if single is not None:
         root, _, _ = store.root.rpartition("/")
         listed = [single]
     else:
         root = store.root
         found.folders.append(url)
-        listed = sorted(store.listed(), key=lambda stored: stored.place)
+        listed = store.listed()
     for stored in listed:
         found.listed += 1
         if on_listed is not None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pca_protect.config import ProtectConfig
+from pca_protect.engine import Progress
 from pca_protect.image.resize import sizes
 from pca_protect.image.scales import encoded_pixels
 from pca_protect.image.tiling import windows
@@ -54,19 +55,26 @@ class Pace:
         """Seconds for one picture; 0 if its size is unknown."""
         if not width_px or not height_px:
             return 0.0
-        tiles = windows(height_px, width_px, tile_px=config.tile_px)
-        encoded = len(tiles) * encoded_pixels(
-            tiles[0], height_px, width_px, sizes(height_px, width_px, config.scales, longest_px=config.posted_px)
-        )  # overlaps count once per window
+        encoded = encoded_per_step(width_px, height_px, config)
         per_step = self.seconds_per_step + self.seconds_per_step_and_pixel * encoded
         return config.recipe.steps * per_step + self.seconds_per_picture + self.seconds_per_pixel * width_px * height_px
 
 
-def measure_pace(config: ProtectConfig, *, surrogate: AnySurrogate, evaluate: bool = True) -> Pace:
+def encoded_per_step(width_px: int, height_px: int, config: ProtectConfig) -> float:
+    """Approximate number of pixels given to the encoder for one step over a whole picture, at all scales; overlaps of windows
+    count once per window."""
+    tiles = windows(height_px, width_px, tile_px=config.tile_px)
+    seen = sizes(height_px, width_px, config.scales, longest_px=config.posted_px)
+    return len(tiles) * encoded_pixels(tiles[0], height_px, width_px, seen)
+
+
+def measure_pace(
+    config: ProtectConfig, *, surrogate: AnySurrogate, evaluate: bool = True, on_step: Progress | None = None
+) -> Pace:
     """Time a few steps on pictures of noise; writes nothing.
 
     Args:
-        evaluate: see `protect`.
+        evaluate, on_step: see `protect`.
 
     Raises:
         PictureError, DeviceError: the noise pictures cannot be protected.
@@ -76,7 +84,7 @@ def measure_pace(config: ProtectConfig, *, surrogate: AnySurrogate, evaluate: bo
     def seconds(side_px: int, steps: int) -> float:
         noise = Picture(np.random.default_rng(0).integers(0, 256, (side_px, side_px, 3), dtype=np.uint8))
         started = time.perf_counter()
-        protect(noise, replace(quick, steps=steps), surrogate=surrogate, evaluate=evaluate)
+        protect(noise, replace(quick, steps=steps), surrogate=surrogate, evaluate=evaluate, on_step=on_step)
         return time.perf_counter() - started
 
     def per_step_and_rest(side_px: int) -> tuple[float, float]:

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pca_protect.batch.classify import digest_of
-from pca_protect.batch.ledger import STATE, Ledger, merge_segments, read_ledger, segments_of
+from pca_protect.batch.ledger import STATE, Ledger, read_ledger, segments_of
+from pca_protect.batch.merge import merge_segments
 from pca_protect.batch.output_lock import output_lock
 from pca_protect.batch.store import Store, Stored, local_info
 from pca_protect.errors import UsageError

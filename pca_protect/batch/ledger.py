@@ -3,7 +3,7 @@
 A folder's segment gets a line before each output appears, synced to disk, and another after it with the output's time. An output
 without a line is therefore not from this program, and a line without its output is a pending picture. A bucket cannot append:
 see `bucket_ledger`. Lines are never changed. Incomplete lines, from a kill or a full disk, are skipped. At the end of a run small
-segments are merged.
+segments are merged, see `merge`.
 
 Files of earlier versions are read as well: `.pca_protect/journal.jsonl`, `journal.RANK.jsonl` and `journal/RUN-NNNNNN.jsonl`.
 """
@@ -29,9 +29,6 @@ SEGMENTS = f"{STATE}/ledger"
 _VERSION = 2
 HEADER = json.dumps({"ledger": _VERSION}) + "\n"
 """First line of a segment."""
-
-_MERGED_BYTES = 64 << 20
-"""Segments of this size are not merged again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +171,11 @@ def read_ledger(store: Store) -> Ledger:
     """Raises:
     UsageError: a segment cannot be read, or was written by a newer version.
     """
-    return Ledger(_texts(store, segments_of(store)))
+    return Ledger(lines_of(store, segments_of(store)))
 
 
-def _texts(store: Store, places: list[str]) -> Iterator[bytes]:
+def lines_of(store: Store, places: list[str]) -> Iterator[bytes]:
+    """The lines of segments. Raises as `read_ledger` does."""
     if not store.is_local:
         for content in store.read_many(places):
             yield from content.splitlines()
@@ -247,27 +245,6 @@ class Segment:
 def new_name() -> str:
     """A unique name of a run. Names sort by time."""
     return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{time.time_ns() % 10**9:09}-{uuid.uuid4().hex[:8]}"
-
-
-def merge_segments(store: Store) -> None:
-    """Merge small segments and those of earlier versions into one, without superseded lines. Only for the sole writer.
-
-    Raises:
-        UsageError, PictureError: the store cannot be read or written. No line is lost.
-    """
-    sizes = {stored.place: stored.size_bytes for stored in store.listed(STATE)}
-    places = [place for place in segments_of(store) if sizes.get(place, 0) < _MERGED_BYTES]
-    if len(places) < 2 and not any("/journal" in place for place in places):
-        return
-    lines: dict[str, list[str]] = {}
-    for values in valid_lines(_texts(store, places)):
-        text = json.dumps(values)
-        earlier = [] if values.get("written") else lines.get(str(values["output"]), [])
-        lines[str(values["output"])] = earlier if text in earlier else [*earlier, text]
-    merged = HEADER + "".join(f"{text}\n" for texts in lines.values() for text in texts)
-    store.write(f"{SEGMENTS}/{new_name()}.jsonl", merged.encode("ascii"), overwrite=False)
-    for place in places:
-        store.remove(place)
 
 
 def entry_of(values: dict[str, object]) -> LedgerEntry | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from pca_protect.batch.outcome import EncoderInfo, Outcome, Summary
+from pca_protect.config import ProtectConfig
 from pca_protect.io.plan import Job
 
 
@@ -16,6 +17,9 @@ class RunObserver(Protocol):
 
     def message(self, sentence: str) -> None:
         """A notice, before the work begins or at its end."""
+
+    def configured(self, config: ProtectConfig) -> None:
+        """The settings, with those that the device decides, see `Request.completed`; called once, before the work begins."""
 
     def loaded(self, encoder: EncoderInfo) -> None:
         """The encoder is loaded; called once."""

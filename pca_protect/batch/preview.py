@@ -21,6 +21,7 @@ class Preview:
     Attributes:
         jobs, statuses: one per picture, in input order.
         messages: omitted files, what names of encoders stand for, and conditions on the outputs' names.
+        config: the settings, see `Request.completed`.
         resolved: the encoders; None if no pending picture has a readable header.
         downloads: encoders of `auto` and of families that have to be downloaded first.
     """
@@ -28,6 +29,7 @@ class Preview:
     jobs: list[Job]
     statuses: list[JobStatus]
     messages: list[str]
+    config: ProtectConfig
     resolved: Resolved | None
     downloads: tuple[str, ...] = ()
 
@@ -44,6 +46,7 @@ def preview(request: Request, config: ProtectConfig, on_progress: OnProgress = n
         ModelError: `auto` would fall back, and the request forbids it.
     """
     inputs = find(request, on_progress)
+    config, choice = request.completed(config)
     classified = classify_inputs(
         inputs,
         request,
@@ -58,7 +61,7 @@ def preview(request: Request, config: ProtectConfig, on_progress: OnProgress = n
         weights_digest=lambda _: None,
         on_progress=on_progress,
     )
-    messages = messages_about(inputs, request) + explained(classified.resolved, config)
+    messages = messages_about(inputs, request) + explained(classified.resolved, config, choice)
     pending = () if classified.resolved is None else downloads(config.vaes, offline=request.offline)
     if AUTO in config.vaes and PREFERRED in pending:
         messages.append(
@@ -70,14 +73,15 @@ def preview(request: Request, config: ProtectConfig, on_progress: OnProgress = n
         messages.append(f"not in the local cache and to be downloaded: {', '.join(pending)} (about {megabytes} MB)")
     elif classified.resolved is not None:
         messages += classified.resolved.warnings
-    return Preview(classified.jobs, classified.statuses, messages, classified.resolved, pending)
+    return Preview(classified.jobs, classified.statuses, messages, config, classified.resolved, pending)
 
 
-def explained(resolved: Resolved | None, config: ProtectConfig) -> list[str]:
-    """What the names of encoders stand for. A fallback is a warning instead."""
-    if resolved is None or resolved.fallback_warning:
-        return []
-    return explain(config.vaes, resolved.names, config.scales)
+def explained(resolved: Resolved | None, config: ProtectConfig, choice: str) -> list[str]:
+    """What the names of encoders stand for, and the device's choice, see `Request.completed`. A fallback is a warning instead."""
+    sentences = [choice] if choice and resolved is not None else []
+    if resolved is not None and not resolved.fallback_warning:
+        sentences += explain(config.vaes, resolved.names, config.scales)
+    return sentences
 
 
 def messages_about(inputs: Inputs, request: Request) -> list[str]:

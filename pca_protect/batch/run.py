@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from pca_protect.batch.begin import Classified, Inputs, classify_inputs, find
 from pca_protect.batch.bucket_ledger import BucketLedger, end_plans, plan_place, write_plan
 from pca_protect.batch.classify import output_key
-from pca_protect.batch.ledger import STATE, merge_segments, new_name
+from pca_protect.batch.ledger import STATE, new_name
 from pca_protect.batch.listing import write_errors
+from pca_protect.batch.merge import merge_segments
 from pca_protect.batch.observer import RunObserver
 from pca_protect.batch.outcome import EncoderInfo, Outcome, Summary
 from pca_protect.batch.output_lock import output_lock, sole_writer
@@ -98,8 +99,10 @@ class _Prepared:
 
 
 def _prepare(request: Request, config: ProtectConfig, observer: RunObserver, cleanup: ExitStack) -> _Prepared:
-    load = cache(lambda resolved: _load(resolved, request, config))
     inputs = find(request, observer.progress)
+    config, choice = request.completed(config)
+    observer.configured(config)
+    load = cache(lambda resolved: _load(resolved, request, config))
     folder = inputs.in_folder
     temporary = cleanup.enter_context(output_lock(folder, request.shard)) if folder is not None else None
     classified = classify_inputs(
@@ -114,7 +117,7 @@ def _prepare(request: Request, config: ProtectConfig, observer: RunObserver, cle
         observer.message(message)
     prepared = _Prepared(request, config, inputs, classified, load, temporary, new_name())
     if prepared.to_do:
-        for message in explained(classified.resolved, config):
+        for message in explained(classified.resolved, config, choice):
             observer.message(message)
     return prepared
 
@@ -222,6 +225,7 @@ def _work(prepared: _Prepared) -> WorkerConfig:
         temporary=prepared.temporary,
         mask=request.mask,
         evaluate=request.evaluate,
+        preserve_times=request.preserve_times,
         offline=request.offline,
         max_pixels=request.max_pixels or MAX_PIXELS,
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pca_protect.errors import PictureError, UsageError, first_line
 from pca_protect.io.plan import is_url
-from pca_protect.io.write import write_bytes
+from pca_protect.io.write import USUAL_MODE, write_bytes
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -80,23 +80,24 @@ class Store:
             return _stored(self._prefix.rpartition("/")[2], self._remote.info(self._prefix))
 
     def listed(self, below: str = "") -> Iterator[Stored]:
-        """Everything below the root, or below one folder of it, in no particular order; empty if it does not exist.
+        """Everything below the root, or below one folder of it; empty if it does not exist. Objects are sorted by place.
 
         Raises:
             UsageError: the root cannot be listed, or the bucket does not exist.
         """
         if self._remote is None:
-            for path in self.path(below).rglob("*"):
-                stored = local_info(path)
-                if stored is not None and path.is_file():
-                    yield replace(stored, place=path.relative_to(self.root).as_posix())
+            for folder, _, names in os.walk(self.path(below), onerror=self._not_listed):
+                for path in (Path(folder, name) for name in names):
+                    stored = local_info(path)
+                    if stored is not None and path.is_file():
+                        yield replace(stored, place=path.relative_to(self.root).as_posix())
             return
         top = f"{self._prefix}/{below}".rstrip("/")
         with explained(self.root):
-            self._remote.invalidate_cache()
             self._remote.ls(self._prefix.split("/", 1)[0], detail=False)  # raises if the bucket does not exist
             listing = self._remote.find(top, detail=True)
-        for path, about in listing.items():
+        for path in sorted(listing):
+            about = listing.pop(path)  # a million take more than half a gigabyte
             if about["type"] == "file" and path.startswith(f"{self._prefix}/"):
                 yield _stored(path[len(self._prefix) + 1 :], about)
 
@@ -132,19 +133,22 @@ class Store:
                     contents = self._remote.cat_ranges([self._full(one) for one in some], 0, None, on_error="raise")
             yield from map(bytes, contents)
 
-    def write(self, place: str, data: bytes, *, overwrite: bool, temporary: Path | None = None) -> None:
+    def write(
+        self, place: str, data: bytes, *, overwrite: bool, temporary: Path | None = None, mode: int = USUAL_MODE
+    ) -> None:
         """Write atomically: a single upload into a bucket, a temporary file moved into place on a disk.
 
         Args:
             overwrite: permit replacing an existing file or object.
             temporary: folder of the temporary file; for local stores only.
+            mode: see `write_bytes`; for local stores only.
 
         Raises:
             PictureError: the place exists or cannot be written.
         """
         if self._remote is None:
             self.path(place).parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(data, self.path(place), overwrite=overwrite, folder=temporary)
+            write_bytes(data, self.path(place), overwrite=overwrite, folder=temporary, mode=mode)
             return
         try:
             self._remote.pipe_file(self._full(place), data, mode="overwrite" if overwrite else "create")
@@ -162,6 +166,11 @@ class Store:
                 self.path(place).unlink()
             else:
                 self._remote.rm_file(self._full(place))
+
+    def _not_listed(self, error: OSError) -> None:
+        """Pass over folders that do not exist: a run removes its temporary folder while others list it."""
+        if not isinstance(error, FileNotFoundError):
+            raise UsageError(f"{error.filename}: cannot be listed ({error.strerror}); check its permissions") from error
 
     def _full(self, place: str) -> str:
         return f"{self._prefix}/{place}"
@@ -214,7 +223,7 @@ def _opened(root: str) -> tuple[AbstractFileSystem, str]:
     import fsspec  # noqa: PLC0415 - for buckets only
 
     try:
-        files, path = fsspec.core.url_to_fs(root)
+        files, path = fsspec.core.url_to_fs(root, use_listings_cache=False)  # a cache would be outdated, and large
     except ImportError as error:
         raise UsageError(
             f"{root}: needs a package that is not installed ({first_line(error)}); run pip install 'pca-protect[buckets]'"

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pca_protect.config import PRESETS, ProtectConfig
-from pca_protect.engine import lacks_universal
 from pca_protect.errors import UsageError
+from pca_protect.initialisation import lacks_universal
 from pca_protect.io.plan import Job
 from pca_protect.surrogates.encoder import AnySurrogate
 from pca_protect.universal_training.crops import LEAST_PICTURES, crops_of_files

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +24,7 @@ from pca_protect.io.header import header_of
 from pca_protect.io.limits import MAX_PIXELS
 from pca_protect.io.plan import Job, is_url
 from pca_protect.io.read import decode_picture, read_picture
-from pca_protect.io.write import output_format, write_bytes
+from pca_protect.io.write import USUAL_MODE, output_format, write_bytes
 from pca_protect.memory import batch_size
 from pca_protect.protected import Protected
 from pca_protect.protection import protect_batch
@@ -45,7 +47,7 @@ class WorkerConfig:
         folder: output folder or URL; None if outputs have no folder.
         temporary: folder for incomplete outputs; None for the output's own folder.
         config_digest: see `Request.digest`.
-        output_options, mask, evaluate, offline, max_pixels: see `Request`.
+        output_options, mask, evaluate, preserve_times, offline, max_pixels: see `Request`.
     """
 
     config: ProtectConfig
@@ -56,6 +58,7 @@ class WorkerConfig:
     temporary: Path | None = None
     mask: Path | None = None
     evaluate: bool = True
+    preserve_times: bool = False
     offline: bool = False
     max_pixels: int = MAX_PIXELS
 
@@ -143,17 +146,26 @@ class _Worker:
         data, record = protected.encoded(format_name, allow_lossy=options.allow_lossy, marker=options.marker)
         record = replace(record, output=job.target)
         if work.folder is None:
-            write_bytes(data, Path(job.target), overwrite=job.replace)
+            write_bytes(data, Path(job.target), overwrite=job.replace, mode=_mode_of(job))
+            self._set_time(job, Path(job.target))
             return record, None
         store = store_at(work.folder)
         entry = self._entry(job, record, len(data))
         if self._segment is not None:
             self._segment.append(entry)
-        store.write(entry.output, data, overwrite=job.replace, temporary=work.temporary)
+        store.write(entry.output, data, overwrite=job.replace, temporary=work.temporary, mode=_mode_of(job))
+        if store.is_local:
+            self._set_time(job, store.path(entry.output))
         entry = replace(entry, written=True, output_tag=_tag_of(store, entry))
         if self._segment is not None:
             self._segment.append(entry)
         return record, entry
+
+    def _set_time(self, job: Job, output: Path) -> None:
+        """Give the output the modification time that its picture had when it was listed, if the run preserves times."""
+        source = job.source
+        if self._work.preserve_times and source.tag and not is_url(source.path):
+            os.utime(output, ns=(int(source.tag), int(source.tag)))
 
     def _inspected(self, job: Job, data: bytes) -> Job:
         """The job with its output's suffix.
@@ -188,6 +200,14 @@ class _Worker:
             input_tag=source.tag,
             output_bytes=output_bytes,
         )
+
+
+def _mode_of(job: Job) -> int:
+    """The permissions of a picture on a disk, without those to execute; the usual ones if it is gone or in a bucket."""
+    try:
+        return stat.S_IMODE(Path(job.source.path).stat().st_mode) & USUAL_MODE
+    except (OSError, ValueError):
+        return USUAL_MODE
 
 
 def _tag_of(store: Store, entry: LedgerEntry) -> str:

@@ -14,6 +14,8 @@ from pca_protect.errors import PictureError
 from pca_protect.io.channels import Channels, from_sixteen_bits
 from pca_protect.io.orientation import apply_orientation
 
+_SILENT = 0
+"""OpenCV's `LOG_LEVEL_SILENT`."""
 ROUNDED = "it has more than 8 bits per channel, and only the upper 8 were read"
 
 
@@ -107,9 +109,10 @@ def _decoded(data: bytes, page: int) -> NDArray[np.uint16] | None:
 @contextlib.contextmanager
 def _silent(cv2: Any) -> Iterator[None]:  # noqa: ANN401 - the module itself
     """Silence OpenCV, which writes warnings about unknown tags to stderr."""
-    logging = cv2.utils.logging
-    before = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    # OpenCV 4.13 moved it from `cv2` to `cv2.utils.logging`.
+    set_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
+    before = set_level(_SILENT)
     try:
         yield
     finally:
-        logging.setLogLevel(before)
+        set_level(before)

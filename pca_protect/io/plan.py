@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -12,21 +13,19 @@ from pathlib import Path
 from pca_protect.errors import UsageError
 from pca_protect.io.discover import identity_of
 from pca_protect.io.name_case import ignores_case
+from pca_protect.io.naming import PROTECTED, TEST_ONLY, NameTemplate
 from pca_protect.io.source import Found, Source
-from pca_protect.io.write import output_format
+from pca_protect.io.write import LOSSLESS, output_format
+
+__all__ = ["PROTECTED", "TEST_ONLY", "Job", "Plan", "check_folder", "is_url", "plan"]
 
 LONGEST_NAME = 255
 """Limit of common file systems for one file name: bytes on Linux, characters on macOS and Windows."""
 
-PROTECTED = "protected"
-"""Part of an output's default name, `NAME.protected.EXT`."""
-
-TEST_ONLY = "test-only"
-"""Replaces `PROTECTED` if `auto` fell back to an embedded model, which protects against no real editor."""
-
 SUFFIXES = (".png", ".tiff")
 """Possible suffixes of an output in an output folder."""
 
+_BY_DEFAULT = NameTemplate()
 _PICTURE_SUFFIXES = {".png", ".webp", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif"}
 
 
@@ -75,31 +74,48 @@ def is_url(name: str | Path) -> bool:
     return bool(separator) and len(scheme) > 1 and scheme.replace("+", "").isalnum()
 
 
-def plan(found: Found, output: str | Path | None, *, allow_lossy: bool = False, label: str = PROTECTED) -> Plan:
+def plan(
+    found: Found,
+    output: str | Path | None,
+    *,
+    allow_lossy: bool = False,
+    name: NameTemplate = _BY_DEFAULT,
+    suffix: str = "",
+    test_only: bool = False,
+) -> Plan:
     """Pair every picture with its output path. Writes nothing, and does not check which outputs exist.
 
-    Without `output`, the path is `NAME.protected.png` beside the picture. In an output folder or URL, that name is kept and the
-    tree of the input folder is mirrored. Otherwise `output` is the path for the single picture. Jobs with the same output, and
-    jobs whose output is an input, get a `conflict`.
+    Without `output`, outputs go beside their pictures. In an output folder or URL, the tree of the input folder is mirrored.
+    Otherwise `output` is the path for the single picture. Jobs with the same output, and jobs whose output is an input, get a
+    `conflict`.
 
     Args:
-        label: `PROTECTED` or `TEST_ONLY`.
+        name: names of outputs, unless `output` is a file.
+        suffix: extension of outputs with the dot; empty for that of each source, see `Source`.
+        test_only: name outputs as test only, see `naming.TEST_ONLY`.
 
     Raises:
-        UsageError: there is no picture, an input folder has no output folder, no output is free of conflicts, or an output is in
-            a missing folder, or is lossy without permission.
+        UsageError: there is no picture, an input folder has no output folder, no output is free of conflicts, an output is in
+            a missing folder, or is lossy without permission, or a name or extension contradicts `output`.
     """
     _require_pictures(found)
     folder = _output_folder(found, output, allow_lossy=allow_lossy)
+    _check_names(output, folder, name, suffix)
+    if suffix:
+        found = replace(found, sources=[replace(source, suffix=suffix) for source in found.sources])
+    chosen = name.test_only() if test_only else name
+    numbers: dict[str, int] = {}
     jobs = []
     for source in found.sources:
-        target = str(output) if output is not None and folder is None else _target(source, folder, label)
+        number = numbers.setdefault(source.path, len(numbers) + 1)
+        target = str(output) if output is not None and folder is None else _target(source, folder, chosen, number)
         jobs.append(Job(_checked(source, target), target))
     jobs, conflicts = _resolve_collisions(jobs)
     conflicts.update(_originals(jobs))
     if conflicts and len(conflicts) == sum(not job.source.problem for job in jobs):
         raise UsageError(next(iter(conflicts.values())))
-    jobs = [replace(job, conflict=conflicts.get(index, "")) for index, job in enumerate(jobs)]
+    for index, conflict in conflicts.items():
+        jobs[index] = replace(jobs[index], conflict=conflict)
     if folder is None:
         for parent in {Path(job.target).parent for job in jobs if not job.source.problem}:
             check_folder(parent)
@@ -128,12 +144,26 @@ def _require_pictures(found: Found) -> None:
     raise UsageError("no picture given; name one or more files or folders")
 
 
-def _target(source: Source, folder: str | None, label: str) -> str:
-    place = Path(source.place)
-    name = f"{place.stem}.{label}{source.suffix}"
+def _target(source: Source, folder: str | None, name: NameTemplate, number: int) -> str:
+    place = name.place(Path(source.place), suffix=source.suffix, number=number)
     if folder is None:
-        return str(Path(source.path).parent / name)
-    return f"{folder}/{(place.parent / name).as_posix()}" if is_url(folder) else str(Path(folder, place.parent, name))
+        return str(Path(source.path).parent / place.name)
+    return f"{folder}/{place}" if is_url(folder) else str(Path(folder, place))
+
+
+def _check_names(output: str | Path | None, folder: str | None, name: NameTemplate, suffix: str) -> None:
+    """Raises:
+    UsageError: a name or extension contradicts the output.
+    """
+    if folder is not None:
+        return
+    if output is None:
+        if name.is_path:
+            raise UsageError(f"`output_name={name.text}`: has folders, which need an output folder; add -o FOLDER")
+    elif name != _BY_DEFAULT:
+        raise UsageError(f"-o {output}: names the output, and so does `output_name={name.text}`; leave one of them out")
+    elif suffix and LOSSLESS.get(Path(output).suffix.lower()) != LOSSLESS[suffix]:
+        raise UsageError(f"-o {output}: is not of `output_format={suffix[1:]}`; leave one of them out")
 
 
 def _output_folder(found: Found, output: str | Path | None, *, allow_lossy: bool) -> str | None:
@@ -194,34 +224,47 @@ def _resolve_collisions(jobs: list[Job]) -> tuple[list[Job], dict[int, str]]:
                     continue
                 conflicts[len(kept)] = (
                     f"{other} and {job.source.path} would both be written to {job.target}; "
-                    "rename one of them, or protect them in separate runs with different -o"
+                    "rename one of them, or tell them apart by {name} or {parent} in `output_name`"
                 )
                 conflicts.setdefault(index, conflicts[len(kept)])
         kept.append(job)
     return kept, conflicts
 
 
-def _file_names(jobs: list[Job]) -> list[str]:
+def _file_names(jobs: list[Job]) -> Iterator[str]:
     """The targets, spelled so that names of one file are equal. A disk is asked about case if names differ in nothing else."""
 
     @cache
     def folder_of(parent: str) -> str:
-        return parent if is_url(parent) else os.path.realpath(parent)
+        return os.path.realpath(parent)
 
     @cache
     def folds(parent: str) -> bool:
-        return not is_url(parent) and ignores_case(Path(parent))
+        return ignores_case(Path(parent))
 
-    split = [os.path.split(job.target) for job in jobs]
-    exact = [f"{folder_of(parent)}/{name}" for parent, name in split]
-    folded = [unicodedata.normalize("NFC", name).casefold() for name in exact]
-    spellings: dict[str, set[str]] = {}
-    for name, key in zip(exact, folded, strict=True):
-        spellings.setdefault(key, set()).add(name)
-    return [
-        key if len(spellings[key]) > 1 and folds(parent) else name
-        for name, key, (parent, _) in zip(exact, folded, split, strict=True)
-    ]
+    def exact(target: str) -> str:
+        parent, name = os.path.split(target)
+        return f"{folder_of(parent)}/{name}"
+
+    first: dict[str, str] = {}
+    ambiguous: set[str] = set()
+    for job in jobs:
+        if not is_url(job.target):
+            name = exact(job.target)
+            if first.setdefault(_folded(name), name) != name:
+                ambiguous.add(_folded(name))
+    del first  # as large as the jobs
+    for job in jobs:
+        if is_url(job.target):
+            yield job.target
+            continue
+        name = exact(job.target)
+        key = _folded(name) if ambiguous else name
+        yield key if key in ambiguous and folds(os.path.split(job.target)[0]) else name
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _originals(jobs: list[Job]) -> dict[int, str]:

@@ -24,9 +24,10 @@ from pca_protect.io.high_bit_depth import ROUNDED, has_low_bytes, is_gray_with_a
 from pca_protect.io.limits import MAX_PIXELS, MIN_SIDE, bomb, check_frames, check_size, pillow_limited_to
 from pca_protect.io.orientation import apply_orientation
 from pca_protect.io.picture import Picture
+from pca_protect.io.tiff_errors import tiff_errors_raised
 from pca_protect.io.unreadable import require_readable
 
-__all__ = ["MAX_PIXELS", "MIN_SIDE", "decode_picture", "from_pil", "read_picture"]
+__all__ = ["MAX_PIXELS", "MIN_SIDE", "decode_picture", "from_pil", "read_file", "read_picture"]
 
 
 def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -40,6 +41,16 @@ def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
         PictureError: the file is missing, unreadable, damaged or of an unsupported format, or the picture is too small or
             too large.
     """
+    return decode_picture(read_file(path), str(path), max_pixels=max_pixels)
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a picture file, not decoded.
+
+    Raises:
+        UsageError: the path is a folder.
+        PictureError: the file is missing, unreadable or empty.
+    """
     if path.is_dir():
         raise UsageError(f"{path}: is a folder, which needs an output folder; add -o FOLDER")
     try:
@@ -50,7 +61,7 @@ def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
         raise PictureError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from error
     if not data:
         raise PictureError(f"{path}: is empty (0 bytes); copy or download it again")
-    return decode_picture(data, str(path), max_pixels=max_pixels)
+    return data
 
 
 def decode_picture(data: bytes, source: str, *, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -135,7 +146,8 @@ def _decoded(frame: Image.Image, data: bytes, place: str, *, page: int) -> tuple
     """
     deep = has_low_bytes(frame, data)
     stored = frame.tag_v2.get(0x0112, 1) if hasattr(frame, "tag_v2") else 1
-    frame.load()
+    with tiff_errors_raised():
+        frame.load()
     bits = data[24] if frame.format == "PNG" and data[24:26] in (b"\1\0", b"\2\0", b"\4\0") else 8
     channels = channels_of(frame, place, gray=is_gray_with_alpha(frame, data), bits=bits)
     if deep:

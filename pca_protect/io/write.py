@@ -22,6 +22,9 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | ge
 _NO_LINKS = (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL)
 """Errors of disks without hard links (exFAT, some network shares)."""
 
+USUAL_MODE = 0o666
+"""Read and write for everybody whom the umask does not exclude. Pictures are not executable."""
+
 LOSSLESS = {".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 LOSSY = {".jpg": "JPEG", ".jpeg": "JPEG"}
 
@@ -69,9 +72,11 @@ def encode_picture(picture: Picture, format_name: str, *, marker: str = "") -> b
     return encode(picture, format_name, marker=marker).data
 
 
-def write_bytes(data: bytes, path: Path, *, overwrite: bool = False, folder: Path | None = None) -> None:
-    """Write a file atomically: whole, or not at all. Existing files are kept by default. A new file has the usual permissions,
-    a replacement those of the file it replaces.
+def write_bytes(
+    data: bytes, path: Path, *, overwrite: bool = False, folder: Path | None = None, mode: int = USUAL_MODE
+) -> None:
+    """Write a file atomically: whole, or not at all. Existing files are kept by default. A replacement has the permissions of the
+    file it replaces.
 
     On Linux the data goes to a file without a name in the target's folder, of which a killed process leaves nothing. Elsewhere it
     goes to a temporary file that is then moved into place.
@@ -79,15 +84,16 @@ def write_bytes(data: bytes, path: Path, *, overwrite: bool = False, folder: Pat
     Args:
         overwrite: permit replacing an existing file.
         folder: folder of the temporary file; the target's folder by default, or if `folder` is on another disk or mount.
+        mode: permissions of a new file, which the umask of the process restricts.
 
     Raises:
         PictureError: the file exists, the folder is missing or read-only, or the disk is full.
     """
     try:
         try:
-            _write_unnamed(data, path, overwrite=overwrite)
+            _write_unnamed(data, path, overwrite=overwrite, mode=mode)
         except _NoUnnamedFilesError:
-            _write_renamed(data, path, overwrite=overwrite, folder=folder or path.parent)
+            _write_renamed(data, path, overwrite=overwrite, folder=folder or path.parent, mode=mode)
     except OSError as error:
         raise PictureError(_write_error(path, error)) from error
 
@@ -96,11 +102,11 @@ class _NoUnnamedFilesError(Exception):
     """The system or the file system has none."""
 
 
-def _write_unnamed(data: bytes, path: Path, *, overwrite: bool) -> None:
+def _write_unnamed(data: bytes, path: Path, *, overwrite: bool, mode: int) -> None:
     if not hasattr(os, "O_TMPFILE"):
         raise _NoUnnamedFilesError
     try:
-        descriptor = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, 0o666)
+        descriptor = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, mode)
     except OSError as error:
         if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
             raise _NoUnnamedFilesError from error
@@ -138,18 +144,18 @@ def _link_unnamed(source: Path, path: Path) -> None:
         os.close(folder)
 
 
-def _write_renamed(data: bytes, path: Path, *, overwrite: bool, folder: Path) -> None:
+def _write_renamed(data: bytes, path: Path, *, overwrite: bool, folder: Path, mode: int) -> None:
     if folder.stat().st_dev != path.parent.stat().st_dev:
         folder = path.parent
     temporary = _temporary_name(folder)
     try:
-        with os.fdopen(os.open(temporary, _CREATE, 0o666), "wb") as file:
+        with os.fdopen(os.open(temporary, _CREATE, mode), "wb") as file:
             _fill(file, data, path, overwrite=overwrite)
         _move_into_place(temporary, path, overwrite=overwrite)
     except OSError as error:
         if error.errno != errno.EXDEV or folder == path.parent:  # the folder of the target is a mount of its own
             raise
-        _write_renamed(data, path, overwrite=overwrite, folder=path.parent)
+        _write_renamed(data, path, overwrite=overwrite, folder=path.parent, mode=mode)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
 from http.client import HTTPException, InvalidURL
+from io import StringIO
 from pathlib import Path
 from textwrap import shorten
-from typing import IO
+from typing import IO, Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -96,12 +97,17 @@ def require_online(repo_id: str, prefixes: Sequence[str], *, offline: bool) -> N
     )
 
 
-def fetch(repo_id: str, filename: str, *, ungated_copy: str = "") -> Path | None:
+OnBytes = Callable[[int, int], None]
+"""Called with (bytes downloaded, bytes of the file) of the file that is being downloaded."""
+
+
+def fetch(repo_id: str, filename: str, *, ungated_copy: str = "", on_bytes: OnBytes | None = None) -> Path | None:
     """A file of a hub repository: from the local cache without network access, otherwise downloaded. A download resumes after a
     lost connection; after an aborted run it starts again.
 
     Args:
         ungated_copy: third-party repository to suggest if this one requires a login.
+        on_bytes: progress and cancellation; an exception from it ends the download.
 
     Returns:
         Its path in the local cache, or None if the repository has no such file.
@@ -126,7 +132,9 @@ def fetch(repo_id: str, filename: str, *, ungated_copy: str = "") -> Path | None
     what = f"{repo_id} ({filename})"
     try:
         _require_reachable(constants.ENDPOINT, f"{repo_id}/resolve/main/{filename}", what)
-        path = Path(hf_hub_download(repo_id, filename))
+        path = Path(
+            hf_hub_download(repo_id, filename, tqdm_class=None if on_bytes is None else _progress_bar(on_bytes))
+        )
     except GatedRepoError as error:
         instead = f", or use `vae={ungated_copy}`, a copy by others" if ungated_copy else ""
         raise ModelError(
@@ -156,6 +164,21 @@ def fetch(repo_id: str, filename: str, *, ungated_copy: str = "") -> Path | None
         ) from error
     _require_intact(path)
     return path
+
+
+def _progress_bar(on_bytes: OnBytes) -> type[Any]:  # Any: tqdm has no annotations
+    """A class of progress bars that report instead of printing."""
+    from tqdm import tqdm  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    class Bar(tqdm):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - those of tqdm
+            super().__init__(*arguments, **{**options, "disable": False, "file": StringIO()})
+
+        def update(self, n: float | None = 1) -> None:
+            super().update(n)
+            on_bytes(int(self.n), int(self.total or 0))
+
+    return Bar
 
 
 def repo_has_file(repo_id: str, filename: str) -> bool:

@@ -43,8 +43,11 @@ class WeightFiles:
     entry: SurrogateEntry | None
 
 
-def locate(name: str, *, offline: bool) -> WeightFiles:
+def locate(name: str, *, offline: bool, on_bytes: hub.OnBytes | None = None) -> WeightFiles:
     """Find the files of a surrogate, downloaded if necessary.
+
+    Args:
+        on_bytes: see `hub.fetch`.
 
     Raises:
         UsageError: the name is unknown.
@@ -52,24 +55,24 @@ def locate(name: str, *, offline: bool) -> WeightFiles:
     """
     entry = REGISTRY.get(name)
     if entry is not None:
-        return _from_registry(entry, offline=offline)
+        return _from_registry(entry, offline=offline, on_bytes=on_bytes)
     path = Path(name).expanduser()
     if os.path.isdir(path):  # noqa: PTH112 - before Python 3.14, pathlib raises for a name that is too long
         return _from_folder(path, name, None)
     if os.path.isfile(path):  # noqa: PTH113
         return WeightFiles(str(path), str(path), config_beside(path), weights_at(path), None)
     if looks_like_hub_id(name):
-        return _from_hub(name, None, name, entry=None, offline=offline)
+        return _from_hub(name, None, name, entry=None, offline=offline, on_bytes=on_bytes)
     if path.suffix.lower() in (".safetensors", ".gguf", *PICKLED) or path.is_absolute():
         raise ModelError(f"{name}: no such file or folder; give an existing one, a name or a hub id")
     raise unknown_name(name)
 
 
-def _from_registry(entry: SurrogateEntry, *, offline: bool) -> WeightFiles:
+def _from_registry(entry: SurrogateEntry, *, offline: bool, on_bytes: hub.OnBytes | None) -> WeightFiles:
     if entry.embedded:
         folder = Path(str(resources.files("pca_protect.pocket"))) / entry.subfolder
         return _from_folder(folder, entry.name, entry)
-    return _from_hub(entry.repo_id, entry.subfolder, entry.name, entry=entry, offline=offline)
+    return _from_hub(entry.repo_id, entry.subfolder, entry.name, entry=entry, offline=offline, on_bytes=on_bytes)
 
 
 def _from_folder(folder: Path, name: str, entry: SurrogateEntry | None) -> WeightFiles:
@@ -91,7 +94,13 @@ def _from_folder(folder: Path, name: str, entry: SurrogateEntry | None) -> Weigh
 
 
 def _from_hub(
-    repo_id: str, subfolder: str | None, name: str, *, entry: SurrogateEntry | None, offline: bool
+    repo_id: str,
+    subfolder: str | None,
+    name: str,
+    *,
+    entry: SurrogateEntry | None,
+    offline: bool,
+    on_bytes: hub.OnBytes | None,
 ) -> WeightFiles:
     """`subfolder` None tries `vae/` first, then the top of the repository.
 
@@ -105,7 +114,7 @@ def _from_hub(
                 config, weights = found
                 return WeightFiles(name, cached_id, read_json(config), weights, entry)
     hub.require_online(repo_id, prefixes, offline=offline)
-    fetch = partial(hub.fetch, repo_id, ungated_copy=entry.ungated_copy if entry else "")
+    fetch = partial(hub.fetch, repo_id, ungated_copy=entry.ungated_copy if entry else "", on_bytes=on_bytes)
     for prefix in prefixes:
         fetched = fetch(prefix + CONFIG)
         if fetched is None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -18,12 +18,13 @@ from torch import Tensor
 from pca_protect.attack.pgd import Objective
 from pca_protect.attack.universal import TileTraining, train_step
 from pca_protect.attack.visibility import VisibilityPenalty
+from pca_protect.config import PRESETS
 from pca_protect.engine import mode_objective
 from pca_protect.errors import UsageError, first_line
 from pca_protect.modes import MODES
 from pca_protect.surrogates.encoder import AnySurrogate, Surrogate
 from pca_protect.universal_training.crops import Crops
-from pca_protect.universal_training.measure import measure_tile
+from pca_protect.universal_training.measure import START_CROPS, measure_start, measure_tile
 from pca_protect.universals.files import Universal, stored
 
 _SIDE_PX = 64
@@ -76,8 +77,9 @@ def crop_side(surrogate: AnySurrogate) -> int:
 
 
 def encoded_pixels(surrogate: AnySurrogate, *, steps: int, batch: int) -> int:
-    """Pixels of which a training takes the gradient, of each member."""
-    return steps * batch * crop_side(surrogate) ** 2
+    """Pixels of which a training and its measurement take the gradient, of each member."""
+    measured = 2 * PRESETS["fast"].steps * START_CROPS
+    return (steps * batch + measured) * crop_side(surrogate) ** 2
 
 
 def train_universal(
@@ -123,7 +125,7 @@ def train_universal(
     visible_levels, members = measure_tile(surrogate, tile, crops.held_out, budget_levels=settings.budget_levels)
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
-    return Universal(
+    universal = Universal(
         tile=tile,
         mode=settings.mode,
         budget_levels=settings.budget_levels,
@@ -137,6 +139,7 @@ def train_universal(
         visible_levels=visible_levels,
         members=members,
     )
+    return replace(universal, start_gain=measure_start(surrogate, universal, crops.held_out))
 
 
 def _goals(surrogate: Surrogate, mode: str, crops: list[Tensor]) -> Callable[[int], Objective]:

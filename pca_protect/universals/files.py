@@ -57,6 +57,8 @@ class Universal:
         held_out: number of crops of other pictures in the measurement.
         visible_levels: mean visibility on those crops, see `visibility.in_levels`.
         members: shifts on those crops, one per encoder; empty if not measured.
+        start_gain: smallest latent shift of an encoder by preset `fast` from this tile, over that from the clean picture, see
+            `measure.measure_start`; None if not measured.
     """
 
     tile: Tensor
@@ -71,6 +73,7 @@ class Universal:
     held_out: int
     visible_levels: float
     members: tuple[MemberShift, ...]
+    start_gain: float | None = None
 
     @property
     def key(self) -> str:
@@ -88,6 +91,11 @@ class Universal:
     @property
     def beats_noise(self) -> bool:
         return self.gain >= MIN_GAIN
+
+    @property
+    def helps_steps(self) -> bool:
+        """Whether gradient steps go further from this tile than from the clean picture, as far as measured."""
+        return self.start_gain is None or self.start_gain > 1
 
     @cached_property
     def perturbation(self) -> UniversalPerturbation:

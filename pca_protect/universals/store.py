@@ -81,7 +81,8 @@ def find_universal(surrogate: AnySurrogate, *, mode: str, budget_levels: int) ->
 
 
 def mean_of_members(surrogate: AnySurrogate, *, mode: str, budget_levels: int) -> Universal | None:
-    """Mean of the members' own tiles, to start steps from; None if a member has none or the sides differ. It is not measured.
+    """Mean of the members' own tiles, to start steps from; None if a member has none or the sides differ. It is not measured
+    itself; its `start_gain` is the members' lowest.
 
     Raises:
         ModelError: a file is damaged.
@@ -92,7 +93,8 @@ def mean_of_members(surrogate: AnySurrogate, *, mode: str, budget_levels: int) -
         return None
     mean = torch.stack([one.tile.float() for one in tiles]).mean(dim=0).round().to(torch.int8)
     encoders = {member.digest: member.name for member in surrogate.members}
-    return replace(tiles[0], tile=mean, encoders=encoders, held_out=0, members=())
+    start_gain = min((one.start_gain for one in tiles if one.start_gain is not None), default=None)
+    return replace(tiles[0], tile=mean, encoders=encoders, held_out=0, members=(), start_gain=start_gain)
 
 
 def misfit(universal: Universal, surrogate: AnySurrogate, *, mode: str, budget_levels: int) -> str | None:

@@ -15,9 +15,10 @@ from PIL import Image
 from pca_protect.attack.pgd import LinfBall, MomentumStep, constant, optimize
 from pca_protect.attack.universal import UniversalPerturbation
 from pca_protect.config import ProtectConfig
-from pca_protect.engine import init_for, perturb
+from pca_protect.engine import perturb
 from pca_protect.errors import ModelError, UsageError
 from pca_protect.image.batch import Batch
+from pca_protect.initialisation import init_for
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import from_pil
 from pca_protect.modes import MODES

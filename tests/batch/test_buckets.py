@@ -32,6 +32,7 @@ from pca_protect.surrogates.encoder import Surrogate
 pytest.importorskip("s3fs", reason="needs pca-protect[buckets]")
 pytest.importorskip("moto", reason="needs moto[s3]")
 
+import s3fs
 from s3_server import s3_server
 
 pytestmark = [
@@ -253,8 +254,6 @@ def test_storage_errors_are_sentences(bucket: str, tmp_path: Path, config: Prote
 
 
 def test_unreachable_storage(monkeypatch: pytest.MonkeyPatch):
-    import s3fs
-
     s3fs.S3FileSystem.clear_instance_cache()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
@@ -264,3 +263,75 @@ def test_unreachable_storage(monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(UsageError, match=r"s3://pictures: the storage cannot be reached"):
         list(Store("s3://pictures").listed())
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.mark.parametrize("place", ["in/001.png", "in/deeper/002.png"])
+def test_an_object_that_is_listed_and_cannot_be_read_fails_alone(
+    bucket: str, config: ProtectConfig, monkeypatch: pytest.MonkeyPatch, place: str
+):
+    put_all(bucket, 4)
+    refuse(monkeypatch, "get_object", lambda key: key == place)
+    request = Request((f"s3://{bucket}/in",), output=f"s3://{bucket}/out")
+    summary = run(request, config, Recorder())
+    assert (summary.protected, [failure.input for failure in summary.failures]) == (3, [f"s3://{bucket}/{place}"])
+    assert "cannot be read (Access Denied)" in summary.failures[0].error
+    monkeypatch.undo()
+    again = run(request, config, Recorder())
+    assert (again.protected, again.finished) == (1, 3)
+
+
+def test_a_bucket_that_fails_half_way_loses_nothing(
+    bucket: str, config: ProtectConfig, monkeypatch: pytest.MonkeyPatch
+):
+    """After two outputs, it takes neither outputs nor the ledger; the next run redoes what has no line."""
+    put_all(bucket, 6)
+    written: list[str] = []
+
+    def is_refused(key: str) -> bool:
+        if key.endswith(".plan.jsonl"):
+            return False
+        written.append(key)
+        return len(written) > 2
+
+    refuse(monkeypatch, "put_object", is_refused)
+    request = Request((f"s3://{bucket}/in",), output=f"s3://{bucket}/out", max_failures=3)
+    observer = Recorder()
+    summary = run(request, config, observer)
+    assert summary.protected == 2
+    assert 3 <= len(summary.failures) <= summary.total - summary.protected == 4
+    assert "3 pictures failed" in summary.stopped
+    assert ["the ledger could not be completed" in message for message in observer.messages] == [True]
+    monkeypatch.undo()
+    again = run(request, config, Recorder())
+    assert (again.protected, again.finished, again.failures) == (6, 0, ())
+    assert run(request, config, Recorder()).finished == 6
+
+
+def test_a_key_that_no_disk_takes_as_a_name_fails_alone(bucket: str, tmp_path: Path, config: ProtectConfig):
+    put(
+        bucket,
+        **{f"in/{'n' * 300}/a.png": png(16, 24, 0), f"in/{'n' * 300}.png": png(16, 24, 1), "in/b.png": png(16, 24, 2)},
+    )
+    summary = run(Request((f"s3://{bucket}/in",), output=tmp_path / "out"), config, Recorder())
+    assert summary.protected == 1
+    assert ["too long" in failure.error or "over the limit" in failure.error for failure in summary.failures] == [
+        True
+    ] * 2
+
+
+def put_all(bucket: str, number: int) -> None:
+    for index in range(number):
+        place = f"{'deeper/' if index % 3 == 2 else ''}{index:03}.png"
+        put(bucket, **{f"in/{place}": png(16, 24, index)})
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, method: str, is_refused: Callable[[str], bool]) -> None:
+    """Let the storage deny a call for some keys, as a policy of the bucket does."""
+    real = s3fs.S3FileSystem._call_s3
+
+    async def denying(self: s3fs.S3FileSystem, name: str, *arguments: object, **options: Any) -> object:
+        if name == method and is_refused(options["Key"]):
+            raise PermissionError("Access Denied")
+        return await real(self, name, *arguments, **options)
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", denying)

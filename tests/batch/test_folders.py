@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from PIL import Image
 from small_disk import small_disk
 
 from pca_protect.batch import worker as worker_module
-from pca_protect.batch.ledger import read_ledger
+from pca_protect.batch.ledger import LedgerEntry, Segment, read_ledger
 from pca_protect.batch.listing import read_list
 from pca_protect.batch.outcome import Outcome, Summary
 from pca_protect.batch.output_lock import output_lock
@@ -174,6 +177,54 @@ def test_two_shards_at_once_make_what_one_run_makes(tmp_path: Path, config: Prot
     run(ask(photos, output=tmp_path / "whole"), config, Recorder())
     assert outputs(tmp_path / "out") == outputs(tmp_path / "whole")
     assert run(ask(photos, output=tmp_path / "out"), config, Recorder()).finished == 9
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="file modes are a POSIX thing")
+@pytest.mark.parametrize("folder", [True, False])
+def test_outputs_are_as_private_as_their_pictures(tmp_path: Path, photos: Path, config: ProtectConfig, folder: bool):
+    picture = photos / "000.png"
+    picture.chmod(0o741)
+    out = tmp_path if folder else tmp_path / "000.protected.png"
+    run(ask(picture, output=out), config, Recorder())
+    assert (tmp_path / "000.protected.png").stat().st_mode & 0o777 == 0o640
+
+
+def test_times_are_kept_on_request(tmp_path: Path, photos: Path, config: ProtectConfig):
+    then = 1_234_567_890_123_456_000
+    for path in photos.rglob("*.png"):
+        os.utime(path, ns=(then, then))
+    request = ask(photos, output=tmp_path / "out", preserve_times=True)
+    assert run(request, config, Recorder()).protected == 6
+    found = {path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")}
+    assert len(found) == 1
+    assert abs(found.pop() - then) < 1_000_000, "disks round"
+    assert run(request, config, Recorder()).finished == 6
+    assert run(replace(request, preserve_times=False), config, Recorder()).finished == 6
+    with pytest.raises(UsageError, match="is for files, and s3://b/in is in a bucket"):
+        replace(request, names=("s3://b/in",))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="file size limits are a POSIX thing")
+def test_a_ledger_that_takes_no_line_keeps_its_outputs_from_being_written(
+    tmp_path: Path, photos: Path, config: ProtectConfig, monkeypatch: pytest.MonkeyPatch
+):
+    """The disk fills in the ledger: the picture fails, nothing is written without a line, and the run stops."""
+    real = Segment.append
+
+    def full(self: Segment, entry: LedgerEntry) -> None:
+        if "00" in entry.output and not entry.written and "000" not in entry.output:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(self, entry)
+
+    monkeypatch.setattr(Segment, "append", full)
+    request = ask(photos, output=tmp_path / "out")
+    summary = run(request, config, Recorder())
+    assert summary.protected == len(outputs(tmp_path / "out")) == 1
+    assert "nothing more can be written" in summary.stopped
+    assert "No space left on device" in summary.failures[0].error
+    monkeypatch.undo()
+    again = run(request, config, Recorder())
+    assert (again.finished, again.protected) == (1, 5)
 
 
 def test_what_is_skipped_is_told(tmp_path: Path, photos: Path, config: ProtectConfig):

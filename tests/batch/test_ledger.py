@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from small_disk import small_disk
 
 from pca_protect.batch.classify import Evidence, classify, digest_of, refuse
 from pca_protect.batch.ledger import (
@@ -19,11 +21,11 @@ from pca_protect.batch.ledger import (
     Ledger,
     LedgerEntry,
     Segment,
-    merge_segments,
     new_name,
     read_ledger,
 )
 from pca_protect.batch.listing import check_errors_file, read_list, write_errors
+from pca_protect.batch.merge import merge_segments
 from pca_protect.batch.outcome import Failure
 from pca_protect.batch.output_lock import output_lock, worker_lock
 from pca_protect.batch.output_options import OutputOptions
@@ -129,6 +131,20 @@ def test_journals_of_earlier_versions_are_read_and_merged(tmp_path: Path):
     assert len(merged.read_text().splitlines()) == 4
 
 
+def test_folders_that_vanish_while_they_are_listed_are_passed_over(tmp_path: Path):
+    """As the temporary folder of a run does while `status` lists its output folder."""
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    listing = Store(str(tmp_path)).listed()
+    first = next(listing).place
+    for folder in (tmp_path / name for name in "abc" if f"{name}/file" != first):
+        (folder / "file").unlink()
+        folder.rmdir()
+    assert [stored.place for stored in listing] == []
+    assert list(Store(str(tmp_path / "missing")).listed()) == []
+
+
 def test_merging_keeps_what_is_known(tmp_path: Path):
     store = Store(str(tmp_path))
     put(tmp_path, "1", line("a"), line("a", written=True, output_tag="1"), line("b"))
@@ -140,6 +156,23 @@ def test_merging_keeps_what_is_known(tmp_path: Path):
     assert {output: read_ledger(store).of(output) for output in "abc"} == before
     (merged,) = (tmp_path / SEGMENTS).iterdir()
     assert len(merged.read_text().splitlines()) == 1 + 4
+
+
+def test_merging_keeps_the_order_around_a_large_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The newest line of an output counts, also if its segment is too large to be merged with older ones."""
+    monkeypatch.setattr("pca_protect.batch.merge._MERGED_BYTES", 5000)
+    old, new = line(output_sha256=sha("old"), written=True), line(output_sha256=sha("new"), written=True)
+    put(tmp_path, "1", line("z"))
+    put(tmp_path, "2", old)
+    put(tmp_path, "3", *(line(f"other {index}") for index in range(20)), new)
+    put(tmp_path, "4", line("y"))
+    put(tmp_path, "5", line("x"))
+    before = set(read_ledger(Store(str(tmp_path))))
+    merge_segments(Store(str(tmp_path)))
+    ledger = read_ledger(Store(str(tmp_path)))
+    assert outputs_of(ledger, "a.protected.png") == [sha("new")]
+    assert set(ledger) == before
+    assert len(list((tmp_path / SEGMENTS).iterdir())) == 3
 
 
 def test_names_of_runs_sort_by_time():
@@ -349,3 +382,18 @@ def test_errors_never_replace_a_file_that_is_none(tmp_path: Path):
         check_errors_file(tmp_path / "photo.jpg")
     with pytest.raises(UsageError, match="no such folder"):
         check_errors_file(tmp_path / "missing" / "errors.jsonl")
+
+
+def test_a_disk_that_fills_in_the_ledger_tears_no_other_line(tmp_path: Path):
+    """The line that does not fit fails; after room was made, the segment goes on behind the torn line."""
+    with small_disk(tmp_path) as disk:
+        segment = Segment(disk, "1")
+        segment.append(line("first"))
+        (disk / "filler").write_bytes(bytes(os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize))
+        with pytest.raises(OSError, match=r"No space left|only be written in part"):
+            collections.deque(segment.append(line(f"{'long' * 50}{number}")) for number in range(1000))
+        (disk / "filler").unlink()
+        segment.append(line("last"))
+        segment.close()
+        known = set(read_ledger(Store(str(disk))))
+    assert {"first", "last"} <= known

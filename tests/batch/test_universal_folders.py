@@ -16,6 +16,7 @@ from pca_protect.batch.universal import break_even
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
 from pca_protect.surrogates.encoder import Surrogate
+from pca_protect.universal_training.measure import START_CROPS
 from pca_protect.universals import store
 
 Ask = Callable[..., tuple[Request, ProtectConfig]]
@@ -38,12 +39,14 @@ def ask(tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> A
 
 
 def test_a_folder_trains_what_instant_lacks_and_says_so(ask: Ask, tiny: Surrogate, tmp_path: Path):
-    request, config = ask(10, preset="instant", mode="concentration")  # takes steps: a weak tile will do
+    request, config = ask(11, preset="instant", mode="concentration")  # takes steps: a weak tile will do
     recorder = Recorder()
     summary = run(request, config, recorder)
-    assert summary.protected == 10
+    assert summary.protected == 11
     assert {outcome.record.init for outcome in recorder.outcomes if outcome.record} == {"universal"}
-    assert any("trains one on 8 of these pictures, which pays from 8 pictures on" in said for said in recorder.messages)
+    assert any(
+        "trains one on 8 of these pictures, which pays from 11 pictures on" in said for said in recorder.messages
+    )
     assert list(store.cached_universals()) == [store.cached_file(next(iter(store.cached_universals().values())))]
     again = Recorder()
     run(Request(request.names, output=tmp_path / "again", evaluate=False), config, again)
@@ -79,7 +82,7 @@ def test_nothing_is_trained_that_is_not_used(ask: Ask, values: dict):
 
 def test_training_pays_when_it_saves_more_gradients_than_it_takes(tiny: Surrogate, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "_TRAINING_STEPS", 60)
-    taken = 60 * 4 * 128**2
+    taken = (60 * 4 + 2 * 8 * START_CROPS) * 128**2
     for preset, mode, saved in (("instant", "diffusion", 8), ("instant", "concentration", 6), ("fast", "subtle", 1)):
         config = ProtectConfig(preset=preset, mode=mode)
         pixels = taken / saved / 20

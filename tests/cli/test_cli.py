@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from pca_protect import UsageError, __version__
 from pca_protect.cli import console
 from pca_protect.cli.main import protect_app
+from pca_protect.cli.picture_summary import in_words
 from pca_protect.cli.progress import Bar
 from pca_protect.modes import MODES
 
@@ -67,22 +68,28 @@ def test_protects_several_pictures_and_survives_a_bad_one(tmp_path: Path, photo:
     assert change.max() == first["max_change_levels"]
 
 
-def test_summary_line_says_what_matters(tmp_path: Path, photo: Path):
-    done = command("run", photo.name, "--vae", "pocket", "--steps", 2, "--mode", "concentration", cwd=tmp_path)
-    assert done.returncode == 0
-    (line,) = done.stdout.splitlines()
+def test_summary_line_says_what_matters(tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch):
+    run = partial(in_process, photo.name, "--vae", "pocket", "--steps", 2, cwd=tmp_path, monkeypatch=monkeypatch)
+    (line,) = run("--mode", "concentration").stdout.splitlines()
     for part in (
         "photo.protected.png",
-        "concentration",
-        "pocket",
-        "levels",
-        "PSNR",
+        "concentration against pocket",
         "latent shift",
         "(random noise: ",
-        " s,",
-        "MB",
+        " kB became ",
     ):
         assert part in line
+    assert "PSNR" not in line
+    (line,) = run("-v", "-o", "more.png").stdout.splitlines()
+    for part in ("levels", "PSNR", "gain over noise", "2 steps", "MB"):
+        assert part in line
+
+
+@pytest.mark.parametrize(
+    ("levels", "words"), [(0.1, "invisible"), (0.5, "hard to see"), (1.0, "smooth areas"), (1.5, "clearly visible")]
+)
+def test_visibility_in_words(levels: float, words: str):
+    assert words in in_words(levels)
 
 
 def test_what_may_be_seen_and_has_to_last_and_several_encoders(
@@ -107,7 +114,6 @@ def test_what_may_be_seen_and_has_to_last_and_several_encoders(
     assert record["vae"]["name"] == f"{tiny_folder} + {tmp_path / 'other'}"
     (line,) = run("-o", "b.png").stdout.splitlines()
     assert f"subtle against {record['vae']['name']}" in line
-    assert f"visibility {record['visible_levels']:.2g} levels" in line
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert "about" in run("-o", "c.png", "--dry-run").stderr
     assert not (tmp_path / "c.png").exists()
@@ -130,7 +136,7 @@ def test_encoders_that_make_no_ensemble_write_nothing(
     assert isinstance(unknown, UsageError)
     assert "did you mean pocket?" in str(unknown)
     for mode in MODES:
-        done = run("--vae", "broken", "--mode", mode, "--steps", 2)
+        done = run("--vae", "broken", "--mode", mode, "--steps", 2, "-q")
         assert done.exit_code == 1
         (line,) = done.stderr.splitlines()
         assert line.startswith("error: photo.png: the encoder returned a value that is not finite at step 0; ")
@@ -266,7 +272,7 @@ def test_many_failures_do_not_bury_the_summary(tmp_path: Path, monkeypatch: pyte
 def test_the_estimate_of_a_dry_run_needs_no_download(tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch):
     done = in_process(photo.name, "--vae", "sd", "--dry-run", cwd=tmp_path, monkeypatch=monkeypatch)
     assert done.exit_code == 0
-    assert done.stderr.startswith("1 picture; no estimate of the time: ")
+    assert "\n1 picture; no estimate of the time: " in done.stderr
 
 
 def test_metadata_options_reach_the_file(

@@ -205,7 +205,7 @@ def elsewhere() -> Iterator[tuple[int, str]]:
         patch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
         yield 3, "protect photo.png --vae nobody/nothing -o hub.png"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pca_protect.frames, "choose_plan", lambda *_, **__: MemoryPlan(192, checkpointed=True))
+        patch.setattr(pca_protect.frames, "choose_plan", lambda *_, **__: MemoryPlan(1024, checkpointed=True))
         yield 0, f"protect photo.png {QUICK} -o smaller.png"
         patch.setattr(pca_protect.frames, "_attempt", lambda *_: None)
         yield 3, f"protect photo.png {QUICK} -o never.png"

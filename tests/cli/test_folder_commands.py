@@ -18,6 +18,7 @@ from pca_protect.batch.output_lock import output_lock
 from pca_protect.batch.request import Request
 from pca_protect.batch.run import run
 from pca_protect.cli import console
+from pca_protect.cli.flags import in_flags
 from pca_protect.cli.main import app
 from pca_protect.cli.progress import Lines
 from pca_protect.config import ProtectConfig
@@ -123,7 +124,15 @@ def test_without_a_terminal_a_line_a_minute_says_how_far(capsys: pytest.CaptureF
         lines.step(1, 2, 0.0)
         lines.done(failed=failed)
     written = capsys.readouterr().err.splitlines()
-    assert written == ["comparing: 20 of 40 files", "2 of 10 pictures, 1 failed, about 5 min left"]
+    assert written == ["comparing: 20 of 40 files", "2 of 10 pictures, 1 failed, about 4 min left"]
+    one = Lines(shown=True, clock=lambda: now[0])
+    one.begin(1)
+    for step in range(1, 9):
+        now[0] += 25.0
+        one.step(step, 8, 0.0)
+    one.done(failed=False)
+    steps = ["step 3 of 8, about 2 min left", "step 6 of 8, about 50 s left"]
+    assert capsys.readouterr().err.splitlines() == steps
     hidden = partial(Lines, shown=False)(clock=lambda: 1e9)
     hidden.done(failed=False)
     assert capsys.readouterr().err == ""
@@ -143,6 +152,4 @@ def test_without_a_terminal_a_line_a_minute_says_how_far(capsys: pytest.CaptureF
 def test_values_that_are_refused(photo: Path, words: list[str], says: str, monkeypatch: pytest.MonkeyPatch):
     done = command("run", photo, *words)
     assert isinstance(done.exception, UsageError)
-    from pca_protect.cli.flags import in_flags
-
     assert says in in_flags(str(done.exception))

@@ -102,7 +102,7 @@ def test_every_option_of_the_help_is_in_a_group():
     ("words", "expected"),
     [
         ("protect --mode con", ["concentration"]),
-        ("protect --preset ", ["paper", "instant", "fast", "balanced", "thorough"]),
+        ("protect --preset ", ["auto", "paper", "instant", "fast", "balanced", "thorough"]),
         ("protect --vae konte", ["kontext"]),
         ("protect --max-v", ["--max-visibility"]),
     ],

@@ -3,40 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 import itertools
 import shlex
 import socket
 import subprocess
 import sys
-import threading
-import weakref
-from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from conftest import smooth_picture
 
-from pca_protect import Cancelled, PcaProtectError, PictureError, ProtectConfig, UsageError
+from pca_protect import ProtectConfig, UsageError
 from pca_protect.cli.main import protect_app
-from pca_protect.cli.web.choices import (
+from pca_protect.cli.web import form as form_module
+from pca_protect.cli.web.address import check_address
+from pca_protect.cli.web.command import command
+from pca_protect.cli.web.edit_preview import _is_protected_at
+from pca_protect.cli.web.filenames import FOLDER_MARK, protected_names, safe_name, safe_path
+from pca_protect.cli.web.form import (
     AIM_NOTES,
     AIMS,
+    DESTINATIONS,
+    EDITOR_SIZES,
+    NOTICE,
     PARTS,
     PLACES,
     SIZES,
     SPEEDS,
-    Selection,
+    STRENGTHS,
+    FormState,
+    editor_sizes,
     local_encoders,
     remote_encoders,
 )
-from pca_protect.cli.web.command import command
-from pca_protect.cli.web.downloads import Downloads
-from pca_protect.cli.web.job_queue import MAX_WAITING_JOBS, Job, JobQueue
-from pca_protect.cli.web.names import protected_names, safe_name
-from pca_protect.cli.web.proving import _is_protected_at
-from pca_protect.cli.web.uploads import Uploads
 from pca_protect.config import PRESETS, SURVIVE
 from pca_protect.modes import MODES
 from pca_protect.surrogates.families import FAMILIES
@@ -53,6 +53,7 @@ SECONDS = 10
         ("C:\\Users\\me\\cat.png", "cat.png"),
         ("-o.png", "o.png"),
         ('a"b<c>$(rm).png', "a_b_c__(rm).png"),
+        ("a%22b%20c.png", "a_b_20c.png"),
         ("née Ünïcode 写真.png", "née Ünïcode 写真.png"),
         ("line\nbreak\x00.png", "line_break.png"),
         ("...", "picture"),
@@ -76,12 +77,22 @@ def test_names_of_outputs_differ():
         "b.protected.png",
         "a.protected.tiff",
     ]
+    folders = [("trip/a.jpg", ".png"), ("a.jpg", ".png"), ("trip/A.png", ".png")]
+    assert protected_names(folders) == ["trip/a.protected.png", "a.protected.png", "trip/A-2.protected.png"]
+
+
+def test_folders_of_uploads_are_marked_in_their_names():
+    assert safe_path(FOLDER_MARK.join(["trip", "..", "day 2", "a.png"])) == "trip/day 2/a.png"
+    assert safe_path("../a.png") == "a.png"
 
 
 def test_every_choice_of_the_program_is_on_the_page():
     assert {name for _, name in AIMS} == set(MODES) == set(AIM_NOTES)
     assert {name for _, name in SPEEDS} == set(PRESETS)
     assert {name for _, name in PLACES} == {"", *SURVIVE}
+    assert {one.survive for one in DESTINATIONS.values()} == {"", *SURVIVE}
+    assert {one.scales for one in DESTINATIONS.values()} <= {name for _, name in SIZES}
+    assert {one.mode for one in STRENGTHS} <= set(MODES)
     offered = {name: said for said, name in [*local_encoders(offline=False), *remote_encoders(offline=False)]}
     assert set(offered) == {"auto", *FAMILIES, *REGISTRY}
     assert remote_encoders(offline=True) == []
@@ -98,12 +109,23 @@ def test_one_megapixel_is_the_size_of_editors_of_1024_px():
     assert not _is_protected_at(1024, (512, "native"))
 
 
+def test_sizes_of_editors_follow_the_encoders(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(form_module, "is_cached", lambda entry: entry.embedded)
+    sizes = {
+        names: editor_sizes(names, "fast", offline=True)
+        for names in (("auto",), ("pocket",), ("sd",), ("sd", "pocket"), ("editors",))
+    }
+    assert list(sizes.values()) == ["256,native", "256,native", "512,native", "512,native", ""]
+    assert editor_sizes(("auto",), "fast", offline=False) == "512,native"
+    assert editor_sizes(("pocket",), "instant", offline=True) == ""
+
+
 def test_defaults_of_the_page_are_those_of_the_program():
-    assert Selection().config("auto") == ProtectConfig()
+    assert FormState().config("auto") == ProtectConfig()
 
 
 CHOICES = [
-    Selection(
+    FormState(
         mode=mode,
         survive=survive,
         region=region,
@@ -116,11 +138,13 @@ CHOICES = [
         MODES, ("", "social"), ("", "center"), (("auto",), ("pocket", "pocket-16")), (16, 5), (0.0, 0.5), (False, True)
     )
 ] + [
-    *(Selection(preset=preset) for preset in PRESETS),
-    *(Selection(survive=survive) for survive in SURVIVE),
-    *(Selection(scales=scales) for _, scales in SIZES),
-    Selection(strip_metadata=True),
-    Selection(region="face"),
+    *(FormState(preset=preset) for preset in PRESETS),
+    *(FormState(survive=survive) for survive in SURVIVE),
+    *(FormState(scales=scales) for _, scales in SIZES if scales != EDITOR_SIZES),
+    FormState(rights_notice=NOTICE),
+    FormState(strip_metadata=True),
+    FormState(clear_hidden=True),
+    FormState(region="face"),
 ]
 
 
@@ -140,224 +164,24 @@ def test_the_command_asks_for_the_same(tmp_path: Path, monkeypatch: pytest.Monke
         request, config = asked.pop()
         assert config == selection.config("auto")
         assert request.output_options == selection.output_options
-    assert command(Selection(), ["a photo.png"]) == "protect 'a photo.png'"
-    assert command(Selection(), list("abcdef")) == "protect a b c d e f"
-    assert command(Selection(), ["a"], device="cpu", offline=True, max_megapixels=0.5) == (
+    assert command(FormState(), ["a photo.png"]) == "protect 'a photo.png'"
+    assert command(FormState(), list("abcdef")) == "protect a b c d e f"
+    assert command(FormState(), ["a"], device="cpu", offline=True, max_megapixels=0.5) == (
         "protect a --max-megapixels 0.5 --device cpu --offline"
     )
-    assert command(dataclasses.replace(Selection(), region="paint"), []) == "protect PICTURE --mask mask.png"
+    assert command(dataclasses.replace(FormState(), region="paint"), []) == "protect PICTURE --mask mask.png"
 
 
 def test_no_model_is_a_sentence():
     with pytest.raises(UsageError, match="no encoder is chosen"):
-        Selection(vaes=()).config("auto")
+        FormState(vaes=()).config("auto")
     with pytest.raises(UsageError, match="Automatic cannot be combined"):
-        Selection(vaes=("auto", "pocket")).config("auto")
+        FormState(vaes=("auto", "pocket")).config("auto")
 
 
 def test_parts_that_are_regions_are_understood():
     for _, region in PARTS:
-        Selection(region=region).config("auto")
-
-
-class Gate:
-    """Work that waits until `open` is set."""
-
-    def __init__(self, name: str = "") -> None:
-        self.name, self.begun, self.open = name, threading.Event(), threading.Event()
-
-    def __call__(self, job: Job[str]) -> str:
-        self.begun.set()
-        for number in range(10_000):
-            job.report("Waiting", number / 10_000)
-            if self.open.wait(0.01):
-                return self.name
-        raise AssertionError("nobody opened")
-
-
-@pytest.fixture
-def queue() -> Iterator[JobQueue]:
-    queue = JobQueue()
-    yield queue
-    queue.close()
-
-
-def test_jobs_wait_in_order_and_one_is_worked_on(queue: JobQueue):
-    gates = [Gate("a"), Gate("b"), Gate("c")]
-    jobs = [queue.submit(gate) for gate in gates]
-    assert gates[0].begun.wait(SECONDS)
-    assert [job.job_status.jobs_ahead for job in jobs] == [0, 1, 2]
-    assert queue.busy
-    assert not gates[1].begun.is_set()
-    gates[0].open.set()
-    assert jobs[0].result() == "a"
-    assert gates[1].begun.wait(SECONDS)
-    assert jobs[2].job_status.jobs_ahead == 1
-    for gate in gates:
-        gate.open.set()
-    assert jobs[2].result() == "c"
-
-
-def test_a_job_is_cancelled_at_work(queue: JobQueue):
-    gate = Gate()
-    job = queue.submit(gate)
-    assert gate.begun.wait(SECONDS)
-    job.cancel()
-    with pytest.raises(Cancelled, match="nothing was kept"):
-        job.result()
-    assert job.job_status.stopping
-
-
-def test_a_job_that_waits_is_cancelled_at_once(queue: JobQueue):
-    first, second, third = Gate("first"), Gate("second"), Gate("third")
-    jobs = [queue.submit(gate) for gate in (first, second, third)]
-    assert first.begun.wait(SECONDS)
-    jobs[1].cancel()
-    assert jobs[1].finished
-    with pytest.raises(Cancelled):
-        jobs[1].result()
-    assert jobs[2].job_status.jobs_ahead == 1
-    third.open.set()
-    first.open.set()
-    assert jobs[2].result() == "third"
-    assert not second.begun.is_set()
-
-
-@pytest.mark.parametrize("error", [UsageError("no"), RuntimeError("no"), MemoryError()])
-def test_what_went_wrong_is_a_sentence_and_the_next_job_runs(queue: JobQueue, error: Exception):
-    def broken(job: Job[str]) -> str:
-        raise error
-
-    with pytest.raises(PcaProtectError, match="^no$" if isinstance(error, UsageError) else "please report it"):
-        queue.submit(broken).result()
-    assert queue.submit(lambda job: "yes").result() == "yes"
-
-
-def refused(_: Job[object]) -> None:
-    raise UsageError("no") from ValueError("because")
-
-
-@pytest.mark.parametrize("ends", [lambda job: None, refused, lambda job: job.cancel() or job.report("")])
-def test_nothing_of_the_work_stays_in_memory(queue: JobQueue, ends: Callable[[Job[object]], object]):
-    class Tensor:
-        pass
-
-    def work(job: Job[object]) -> None:
-        tensor = Tensor()
-        left.append(weakref.ref(tensor))
-        ends(job)
-
-    left: list[weakref.ref[Tensor]] = []
-    job = queue.submit(work)
-    with suppress(PcaProtectError):
-        job.result()
-    queue.submit(lambda job: None).result()  # the worker has let go of the first by then
-    gc.collect()
-    assert left[0]() is None
-
-
-def test_a_long_queue_takes_no_more(queue: JobQueue):
-    gate = Gate()
-    queue.submit(gate)
-    assert gate.begun.wait(SECONDS)
-    for _ in range(MAX_WAITING_JOBS):
-        queue.submit(Gate())
-    with pytest.raises(UsageError, match=f"{MAX_WAITING_JOBS} jobs are waiting already"):
-        queue.submit(Gate())
-
-
-def test_closing_ends_what_waits_and_what_runs():
-    queue, gates = JobQueue(), [Gate(), Gate()]
-    jobs = [queue.submit(gate) for gate in gates]
-    assert gates[0].begun.wait(SECONDS)
-    queue.close()
-    for job in jobs:
-        with pytest.raises(Cancelled):
-            job.result()
-    with pytest.raises(UsageError, match="is being closed"):
-        queue.submit(gates[0])
-
-
-def test_time_left_is_known_from_the_second_report_on(queue: JobQueue):
-    gate = Gate("done")
-    job = queue.submit(gate)
-    assert gate.begun.wait(SECONDS)
-    for _ in range(1000):
-        if job.job_status.share > 0.001:
-            break
-        threading.Event().wait(0.01)
-    left = job.job_status.seconds_left
-    assert left is not None
-    assert left > 0
-    gate.open.set()
-    assert job.result() == "done"
-
-
-def test_what_is_kept_goes_with_its_visit(tmp_path: Path):
-    folder = tmp_path / "kept"
-    folder.mkdir()
-    downloads = Downloads(folder)
-    tokens = [downloads.keep(visit, b"data", media_type="image/png", name="x.png") for visit in ("one", "one", "other")]
-    assert len(set(tokens)) == 3
-    on_its_way = downloads.open(tokens[0])
-    assert on_its_way is not None
-    downloads.clear("one")
-    assert [downloads.open(token) for token in tokens[:2]] == [None, None]
-    assert len(list(folder.iterdir())) == 1
-    with on_its_way.file as file:
-        assert file.read() == b"data"
-    assert downloads.open("../pyproject.toml") is None
-    downloads.keep("one", b"again", media_type="image/png")
-    downloads.end("one")
-    with pytest.raises(Cancelled, match="the page was closed"):
-        downloads.keep("one", b"too late", media_type="image/png")
-    assert len(list(folder.iterdir())) == 1
-
-
-def test_uploads_are_read_from_their_folder_alone(tmp_path: Path):
-    secret = tmp_path / "secret.png"
-    smooth_picture(16, 16).save(secret)
-    folder = tmp_path / "uploads"
-    (folder / "a").mkdir(parents=True)
-    (folder / "link.png").symlink_to(secret)
-    smooth_picture(20, 30).save(folder / "a" / "mine.png")
-    uploads = Uploads(folder, max_pixels=1000)
-    for path in (secret, folder / ".." / "secret.png", folder / "link.png", folder / "a", folder / "gone.png"):
-        with pytest.raises(UsageError, match="upload it again"):
-            uploads.of("one", [str(path)])
-    (mine,) = uploads.of("one", [str(folder / "a" / "mine.png")])
-    assert (mine.name, uploads.read(mine).width) == ("mine.png", 20)
-    with pytest.raises(
-        PictureError, match=r"^mine.png: 20x30 px is over the limit of 0.0005 megapixels; raise it with `max_pixels`"
-    ):
-        Uploads(folder, max_pixels=500).read(mine)
-
-
-def test_uploads_go_with_the_last_visit_that_has_them(tmp_path: Path):
-    uploads = Uploads(tmp_path, max_pixels=1000)
-    (tmp_path / "a").mkdir()
-    (tmp_path / "painted").mkdir()
-    path = tmp_path / "a" / "both.png"
-    smooth_picture(16, 16).save(path)
-    for visit in ("one", "other"):
-        uploads.of(visit, [str(path)])
-    uploads.end("one")
-    assert path.exists()
-    (tmp_path / "tmp broken off").write_bytes(b"half")
-    uploads.end("other")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_what_a_page_has_not_named_yet_stays_while_it_is_open(tmp_path: Path):
-    uploads = Uploads(tmp_path, max_pixels=1000)
-    uploads.begin("one")
-    uploads.begin("other")
-    (tmp_path / "fresh").mkdir()
-    smooth_picture(16, 16).save(tmp_path / "fresh" / "picture.png")
-    uploads.end("one")
-    assert len(uploads.of("other", [str(tmp_path / "fresh" / "picture.png")])) == 1
-    uploads.end("other")
-    assert list(tmp_path.iterdir()) == []
+        FormState(region=region).config("auto")
 
 
 def ui(*options: str) -> subprocess.CompletedProcess[str]:
@@ -367,7 +191,6 @@ def ui(*options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_taken_port_is_a_sentence():
-    pytest.importorskip("gradio", reason="the extra `ui` is not installed")
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -378,28 +201,14 @@ def test_a_taken_port_is_a_sentence():
 
 
 def test_an_address_of_another_machine_is_a_sentence():
-    pytest.importorskip("gradio", reason="the extra `ui` is not installed")
-    found = ui("--host", "192.0.2.1", "--port", "7999")
+    with pytest.raises(UsageError, match=r"^192\.0\.2\.1:7999: cannot listen on this address"):
+        check_address("192.0.2.1", 7999)
+
+
+def test_a_root_path_without_a_slash_is_a_sentence():
+    found = ui("--root-path", "protect")
     assert found.returncode == 2
-    assert "192.0.2.1:7999: cannot listen on this address" in found.stderr
-
-
-def test_a_public_address_is_warned_of():
-    pytest.importorskip("gradio", reason="the extra `ui` is not installed")
-    from pca_protect.cli.web.server import is_public, public_warning
-
-    assert [
-        is_public(host) for host in ("127.0.0.1", "localhost", "::1", "0.0.0.0", "::", "192.168.0.7", "my.host")
-    ] == [
-        False,
-        False,
-        False,
-        True,
-        True,
-        True,
-        True,
-    ]
-    assert "without a password" in public_warning("0.0.0.0")
+    assert "give /protect" in found.stderr
 
 
 def test_a_missing_gradio_is_a_sentence():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -221,6 +222,20 @@ def test_damage_inside_a_jpeg_is_refused(damage: str, progressive: bool):
         data[at] = 0 if damage == "zeros" else data[at] ^ 0x55
     with pytest.raises(PictureError, match="damaged"):
         decode_picture(bytes(data), "x")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Pillow for Windows exports no functions of libtiff")
+@pytest.mark.parametrize(("mode", "compression"), [("RGB", "tiff_lzw"), ("RGB", "tiff_adobe_deflate"), ("1", "group4")])
+def test_damage_inside_a_tiff_is_one_sentence(mode: str, compression: str, capfd: pytest.CaptureFixture[str]):
+    """Pillow decodes a damaged fax without an error; of the others, libtiff wrote the reason to stderr."""
+    data = bytearray(saved(smooth_picture(96, 64).convert(mode), "TIFF", compression=compression))
+    decode_picture(bytes(data), "x")
+    for at in range(12, 60, 3):
+        data[at] ^= 0x5A
+    with pytest.raises(PictureError, match="x: is damaged") as raised:
+        decode_picture(bytes(data), "x")
+    assert "decoder error" not in str(raised.value)
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])

@@ -147,7 +147,7 @@ def try_out(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     if any(command == beginning or command.startswith(f"{beginning} ") for beginning in NOT_RUN):
         return
-    words = list(expanded(shlex.split(re.sub(r" *[|>].*", "", command))))
+    words = list(expanded(shlex.split(re.sub(r" *[|<>].*", "", command))))
     match words:
         case ["protect", *rest]:
             try_protect(typer.main.get_command(protect_app), rest)
@@ -206,8 +206,8 @@ def try_pca_protect(words: list[str]) -> None:
 
 
 def try_protect(command: click.Command, words: list[str]) -> None:
-    """As far as a preview; of a bucket, which is not there, the options are parsed."""
-    if any("://" in word for word in words):
+    """As far as a preview; of a bucket, which is not there, and of a stream the options are parsed."""
+    if any("://" in word or word == "-" for word in words):
         command.make_context("protect", words)
     else:
         command.main([*words, "--dry-run"], standalone_mode=False)
@@ -281,7 +281,7 @@ def assert_exists(command: str) -> None:
     else:
         found = typer.main.get_command(protect_app) if program == "protect" else command_named(words)[0]
         known = {name for parameter in found.params for name in (*parameter.opts, *parameter.secondary_opts)}
-        assert {word for word in words if word.startswith("-")} <= known
+        assert {word for word in words if word.startswith("-")} <= {*known, "-"}
 
 
 def test_links_lead_somewhere():

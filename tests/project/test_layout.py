@@ -138,14 +138,19 @@ def test_the_method_loads_no_request_no_files_and_no_models():
     run_python(code)
 
 
-def test_below_protection_the_engine_alone_reads_the_request():
+def test_few_modules_below_protection_read_the_request():
     readers = {
         name
         for name, path in MODULES.items()
         if "pca_protect.config.ProtectConfig" in imports(path, top_level_only=False)
         and not belongs_to(name, ("pca_protect.cli", "pca_protect.eval", "pca_protect.batch"))
     }
-    assert readers == {"pca_protect", "pca_protect.protection", "pca_protect.frames", "pca_protect.engine"}
+    above = {"pca_protect", "pca_protect.protection", "pca_protect.frames"}
+    assert readers == above | {
+        "pca_protect.engine",
+        "pca_protect.initialisation",
+        "pca_protect.universal_training.measure",
+    }
 
 
 def test_nothing_outside_the_command_line_prints():

@@ -23,7 +23,7 @@ from pca_protect.batch.preview import preview
 from pca_protect.batch.request import Request
 from pca_protect.batch.run import run
 from pca_protect.cli.main import protect_app
-from pca_protect.cli.run_output import _one_picture
+from pca_protect.cli.picture_summary import summary_line
 from pca_protect.io.header import read_header
 from pca_protect.io.marker import MARKER_KEY
 from pca_protect.surrogates.encoder import Surrogate
@@ -236,8 +236,8 @@ def test_a_dry_run_with_the_model_in_the_cache(photo: Path, cache_sd: Cache):
 def test_a_picture_that_was_not_evaluated(photo: Path, pocket: Surrogate):
     record = protect(photo, QUICK, surrogate=pocket).record
     without = replace(record, output="photo.protected.png", psnr_db=None, protected=None, noise=None)  # type: ignore[arg-type]
-    line = _one_picture(without, verbose=True)
-    assert line.startswith("test only: photo.protected.png: diffusion against pocket, largest change ")
+    line = summary_line(without, input_bytes=0, output_bytes=0, verbose=True)
+    assert line.startswith("test only: photo.protected.png: diffusion against pocket, not evaluated, ")
     assert ", not evaluated, " in line
     assert "PSNR" not in line
     assert "unchanged" not in line

@@ -18,9 +18,10 @@ from pca_protect.errors import Cancelled, ModelError, UsageError
 from pca_protect.image.tensors import Uint8Image
 from pca_protect.surrogates.encoder import Surrogate, ensemble
 from pca_protect.universal_training.crops import Crops, crops_of, crops_of_files
-from pca_protect.universal_training.measure import measure_tile
+from pca_protect.universal_training.measure import START_CROPS, measure_start, measure_tile
 from pca_protect.universal_training.train import TrainingSettings, encoded_pixels, tile_side, train_universal
 from pca_protect.universals.files import stored
+from pca_protect.universals.store import embedded_universals
 
 
 @pytest.fixture(scope="module")
@@ -145,10 +146,18 @@ def test_noise_is_measured_at_the_budget_and_no_more_visible_than_the_tile(pocke
     assert coarse.visible_noise == coarse.noise, "noise beyond the budget is no control"
 
 
+def test_a_tile_is_measured_as_a_start_of_steps(pocket: Surrogate, crops: Crops):
+    """A tile of zeros is the clean picture; a trained one goes further, and the least helped encoder counts."""
+    trained = next(one for one in embedded_universals() if one.mode == "diffusion" and pocket.digest in one.encoders)
+    zeros = replace(trained, tile=torch.zeros_like(trained.tile))
+    assert measure_start(pocket, zeros, crops.held_out) == pytest.approx(1, abs=0.01)
+    assert measure_start(pocket, trained, crops.held_out) > 1.02
+
+
 def test_a_tile_is_a_multiple_of_every_grid(tiny: Surrogate, pocket: Surrogate):
     assert tile_side(tiny) == 64
     assert tile_side(ensemble([tiny, replace(pocket, multiple=24)])) == 72
-    assert encoded_pixels(tiny, steps=3, batch=2) == 6 * 128**2
+    assert encoded_pixels(tiny, steps=3, batch=2) == (6 + 2 * 8 * START_CROPS) * 128**2
 
 
 def test_held_out_pictures_are_not_trained_on(photographs: list[Uint8Image]):

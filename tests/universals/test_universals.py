@@ -11,8 +11,8 @@ from conftest import smooth_picture
 from safetensors.torch import save_file
 
 from pca_protect.config import ProtectConfig
-from pca_protect.engine import init_for, lacks_universal
 from pca_protect.errors import ModelError, UsageError
+from pca_protect.initialisation import init_for, lacks_universal
 from pca_protect.protection import protect
 from pca_protect.surrogates.encoder import Surrogate, ensemble
 from pca_protect.universals import store
@@ -95,6 +95,17 @@ def test_a_request_gets_a_tile_from_the_cache_for_any_encoder(tiny: Surrogate, c
     assert not lacks_universal(tiny, never)
     with pytest.raises(UsageError, match="`universal=never`"):
         init_for(tiny, replace(instant, universal="never"))
+
+
+def test_steps_start_from_the_clean_picture_if_the_tile_was_measured_to_be_a_worse_start(tiny: Surrogate, cache: Path):
+    fast = ProtectConfig(preset="fast", device="cpu")
+    path = store.add(replace(made(tiny), start_gain=0.9))
+    assert init_for(tiny, fast) is None
+    assert not lacks_universal(tiny, fast), "another training would not help"
+    assert init_for(tiny, replace(fast, preset="instant")) is not None
+    assert init_for(tiny, replace(fast, universal=str(path))) is not None, "asked for by name"
+    store.add(replace(made(tiny), start_gain=1.1))
+    assert init_for(tiny, fast) is not None
 
 
 def test_one_tile_serves_several_encoders_and_each_of_them(tiny: Surrogate, pocket: Surrogate, cache: Path):

@@ -1,4 +1,4 @@
-"""Options of the page, with their labels, and the conversion to a `ProtectConfig`."""
+"""Inputs of the page with their labels, and their conversion to a `ProtectConfig`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pca_protect.batch.output_options import OutputOptions
 from pca_protect.config import PRESETS, ProtectConfig, parse_scales
 from pca_protect.errors import UsageError
 from pca_protect.modes import MODES
-from pca_protect.surrogates.families import FAMILIES
+from pca_protect.surrogates.families import AUTO, FAMILIES, scales_of
 from pca_protect.surrogates.hub import is_cached
 from pca_protect.surrogates.registry import FALLBACK, PREFERRED, REGISTRY, SurrogateEntry
 
@@ -18,19 +18,83 @@ Choice = tuple[str, str]
 AIMS: list[Choice] = [(mode.label or name, name) for name, mode in MODES.items()]
 AIM_NOTES = {name: mode.note for name, mode in MODES.items()}
 
+
+@dataclass(frozen=True)
+class Destination:
+    """Where the picture will be published.
+
+    Attributes:
+        survive: see `ProtectConfig.survive`; empty for none.
+        scales: a value of `SIZES`.
+    """
+
+    label: str
+    survive: str
+    scales: str
+
+
+EDITOR_SIZES = "editors"
+"""Value of `SIZES`: the sizes at which editors that use the chosen encoders see the picture."""
+
+DESTINATIONS = {
+    "website": Destination("My website or blog, which keeps the file as it is", "", EDITOR_SIZES),
+    "network": Destination("Instagram, X, Facebook: resized and saved as JPEG", "social", EDITOR_SIZES),
+    "jpeg": Destination("A site that saves it as JPEG at full size", "jpeg", EDITOR_SIZES),
+    "print": Destination("Print or portfolio, at full size only", "", ""),
+}
+DESTINATION = "website"
+
+
+@dataclass(frozen=True)
+class Strength:
+    """A position of the slider.
+
+    Attributes:
+        mode, max_visibility: as in `FormState`.
+    """
+
+    label: str
+    mode: str
+    max_visibility: float
+
+
+STRENGTHS = (
+    Strength("invisible to most eyes, weakest", "subtle", 0.3),
+    Strength("hard to see", "subtle", 0.5),
+    Strength("visible on smooth areas", "subtle", 0.0),
+    Strength("clearly visible", "diffusion", 2.0),
+    Strength("strong pattern, most effect", "diffusion", 0.0),
+)
+STRENGTH = 3
+"""Position of the slider, from 1."""
+
 PLACES: list[Choice] = [
-    ("Unchanged: as the file I download", ""),
-    ("On a site that saves it as JPEG", "jpeg"),
-    ("On a site that downscales it and saves it as JPEG", "social"),
+    ("None", ""),
+    ("JPEG compression", "jpeg"),
+    ("An upload: downscaling and JPEG compression", "social"),
 ]
 
 SIZES: list[Choice] = [
-    ("At its own size, or as the chosen models see it", ""),
-    ("At 256 px, like the built-in test editors", "256,native"),
-    ("At 512 px, like Stable Diffusion 1.x", "512,native"),
-    ("At 512, 768 or 1024 px", "512,768,1024,native"),
+    ("As editors that use the chosen encoders see it", EDITOR_SIZES),
+    ("At its own size, or as the chosen family asks", ""),
+    ("At 256 px, as the built-in test editors", "256,native"),
+    ("At 512 px, as Stable Diffusion 1.x", "512,native"),
+    ("At 512, 768 and 1024 px", "512,768,1024,native"),
     ("At about one megapixel, as FLUX.1 Kontext, FLUX.2 and Qwen-Image-Edit", "1mp,native"),
 ]
+
+
+def editor_sizes(vaes: tuple[str, ...], preset: str, *, offline: bool) -> str:
+    """The value of `SIZES` that `EDITOR_SIZES` stands for."""
+    if PRESETS[preset].steps == 0:
+        return ""  # universal perturbations are for the own size
+    if scales_of(vaes):
+        return ""  # families and programs bring their own
+    automatic = FALLBACK if offline and not is_cached(REGISTRY[PREFERRED]) else PREFERRED
+    names = [automatic if name == AUTO else name for name in vaes]
+    embedded = all(name in REGISTRY and REGISTRY[name].embedded for name in names)
+    return "256,native" if embedded else "512,native"
+
 
 PARTS: list[Choice] = [
     ("The whole picture", ""),
@@ -38,6 +102,12 @@ PARTS: list[Choice] = [
     ("The center", "center"),
     ("Where I paint", "paint"),
 ]
+
+CLEAR_HIDDEN = "Clear the hidden colours of transparent pixels"
+"""Label of the input."""
+
+NOTICE = "No part of this picture may be used for text and data mining or to train generative AI."
+"""Rights notice of the opt-out."""
 
 _SPEEDS = {
     "instant": "Instant",
@@ -58,8 +128,8 @@ SPEEDS: list[Choice] = [(f"{label} ({_steps(name)} steps)", name) for name, labe
 
 
 @dataclass(frozen=True)
-class Selection:
-    """A visitor's settings. See `ProtectConfig` for fields without a description.
+class FormState:
+    """The settings of a form. See `ProtectConfig` for fields without a description.
 
     Attributes:
         survive: empty for none.
@@ -78,6 +148,8 @@ class Selection:
     max_visibility: float = 0.0
     strip_gps: bool = False
     strip_metadata: bool = False
+    clear_hidden: bool = False
+    rights_notice: str = ""
 
     def config(self, device: str) -> ProtectConfig:
         """Raises:
@@ -101,7 +173,12 @@ class Selection:
 
     @property
     def output_options(self) -> OutputOptions:
-        return OutputOptions(strip_metadata=self.strip_metadata, strip_gps=self.strip_gps)
+        return OutputOptions(
+            strip_metadata=self.strip_metadata,
+            strip_gps=self.strip_gps,
+            clear_hidden=self.clear_hidden,
+            rights_notice=self.rights_notice,
+        )
 
 
 def local_encoders(*, offline: bool) -> list[Choice]:

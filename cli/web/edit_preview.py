@@ -1,4 +1,4 @@
-"""Test edits of the original, the protected picture and the noisy original, with one prompt and seed."""
+"""Edits of the original, the protected picture and the noisy original with one prompt and seed, and of the original again."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pca_protect.cli.web.downloads import Downloads
+from pca_protect.cli.web.files import FileStore
 from pca_protect.cli.web.job_queue import Job
-from pca_protect.cli.web.models import Models
-from pca_protect.cli.web.protecting import MASK_NAME, Result
+from pca_protect.cli.web.model_cache import ModelCache
+from pca_protect.cli.web.protected_file import MASK_NAME, ProtectedFile
 from pca_protect.config import Scale
 from pca_protect.errors import UsageError
 from pca_protect.eval.check.edits import (
@@ -23,19 +23,22 @@ from pca_protect.eval.check.edits import (
 )
 from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.registry import EDITORS, EMBEDDED
+from pca_protect.eval.metrics.load import visibility
 from pca_protect.image.masks import editable_mask, mask_of
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import decode_picture
 from pca_protect.io.write import encode_picture
 from pca_protect.surrogates.hub import cached
 
+_EDIT_AGAIN = "edit again"
 _CAPTIONS = {
     ORIGINAL: "Original",
     EDIT_OF_ORIGINAL: "Edit of the original",
+    _EDIT_AGAIN: "Edit of the original, another seed",
     EDIT_OF_GIVEN: "Edit of the protected picture",
     EDIT_OF_NOISY: "Edit of the original with random noise of the same size",
 }
-
+_SEED, _OTHER_SEED = 0, 1
 
 _MEGAPIXEL_SIDE_PX = 1024
 """Of a square picture at the scale `1mp`."""
@@ -44,14 +47,16 @@ _BEGUN = 0.01
 
 
 @dataclass(frozen=True)
-class Proof:
+class EditPreview:
     """Attributes:
     edits: distances between the edits.
+    seed_apart: mean FLIP error in [0, 1] between edits of the original with two seeds.
     pictures: download tokens by caption.
     warnings: about the editor.
     """
 
     edits: Edits
+    seed_apart: float
     pictures: dict[str, str]
     warnings: tuple[str, ...]
 
@@ -67,55 +72,80 @@ def local_editors() -> list[tuple[str, str]]:
     return editors
 
 
-def prove_edits(
-    job: Job[Proof], visit: str, result: Result, *, editor: str, prompt: str, models: Models, downloads: Downloads
-) -> Proof:
+def preview_edits(
+    job: Job[EditPreview],
+    session_id: str,
+    result: ProtectedFile,
+    *,
+    editor: str,
+    prompt: str,
+    models: ModelCache,
+    files: FileStore,
+) -> EditPreview:
     """Raises:
     Cancelled: the job was cancelled.
     UsageError, ModelError, DeviceError: from the editor.
     """
     if not prompt:
         raise UsageError("the prompt is empty; give the editor an instruction")
-    job.report("Loading the editor")
+    job.set_progress("Loading the editor")
     instruction = instruction_for(models.editor(editor), prompt)
-    original = _load_picture(downloads, result.before, result.name)
-    mask = mask_of(_load_picture(downloads, result.mask, MASK_NAME)) if result.mask else None
+    original = _load_picture(files, result.before, result.name)
+    mask = mask_of(_load_picture(files, result.mask, MASK_NAME)) if result.mask else None
     region = result.record.config["region"]
+
+    def on_edit(done: int, of: int) -> None:
+        job.set_progress(f"Edit {done + 1} of {of + 1}", (done + _BEGUN) / (of + 1))
+
+    def on_step() -> None:
+        job.set_progress("Editing")
+
     edits, pictures = edit_both(
         instruction,
-        _load_picture(downloads, result.after, result.name),
+        _load_picture(files, result.after, result.name),
         original,
         levels=result.record.max_change_levels,
-        seed=0,
+        seed=_SEED,
         mask=editable_mask(original, None if region is None else str(region), mask),
-        on_edit=lambda done, of: job.report(f"Edit {done + 1} of {of}", (done + _BEGUN) / of),
+        on_edit=on_edit,
+        on_step=on_step,
     )
-    job.report("Storing the edits")
+    on_edit(len(pictures) - 1, len(pictures) - 1)
+    (pictures[_EDIT_AGAIN],) = instruction.editor.edit(
+        [pictures[ORIGINAL]], instruction.prompt, seeds=[_OTHER_SEED], on_step=on_step
+    )
+    job.set_progress("Storing the edits")
     tokens = {
-        caption: downloads.keep(visit, encode_picture(Picture(pictures[name]), "PNG"), media_type="image/png")
+        caption: files.put(session_id, encode_picture(Picture(pictures[name]), "PNG"), media_type="image/png")
         for name, caption in _CAPTIONS.items()
         if name in pictures
     }
-    return Proof(edits, tokens, (*instruction.warnings, *_warnings(instruction.editor, result, original)))
+    return EditPreview(
+        edits,
+        visibility(pictures[EDIT_OF_ORIGINAL], pictures[_EDIT_AGAIN]),
+        tokens,
+        (*instruction.warnings, *_warnings(instruction.editor, result, original)),
+    )
 
 
-def _warnings(editor: Editor, result: Result, original: Picture) -> Iterator[str]:
+def _warnings(editor: Editor, result: ProtectedFile, original: Picture) -> Iterator[str]:
     if editor.surrogate.digest not in result.encoder_digests:
         yield (
             f"{editor.name} uses the encoder {editor.surrogate.name}, but the picture is protected against "
-            f"{result.record.vae['name']}: the edit shows the transfer to another encoder; tick {editor.surrogate.name} under 4"
+            f"{result.record.vae['name']}: the edit shows the transfer to another encoder; choose "
+            f"{editor.surrogate.name} under Advanced"
         )
     scales = result.record.config["scales"]
     assert isinstance(scales, tuple)
     if min(original.width, original.height) > editor.size_px and not _is_protected_at(editor.size_px, scales):
         yield (
             f"{editor.name} was given the picture at {editor.size_px}x{editor.size_px} px; downscaling removes most of a fine "
-            "perturbation, so choose the editor's size under 6"
+            "perturbation, so choose the editor's size under Advanced"
         )
 
 
-def _load_picture(downloads: Downloads, token: str, name: str) -> Picture:
-    return decode_picture(downloads.read(token, name), name, max_pixels=sys.maxsize)  # the upload was checked
+def _load_picture(files: FileStore, token: str, name: str) -> Picture:
+    return decode_picture(files.read(token, name), name, max_pixels=sys.maxsize)  # the upload was checked
 
 
 def _is_protected_at(side_px: int, scales: Sequence[Scale]) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pca_protect.batch.estimate import Pace, measure_pace
 from pca_protect.cli.console import duration
 from pca_protect.cli.extras import needs_extra
+from pca_protect.cli.web.job_queue import Job
+from pca_protect.cli.web.model_download import download_encoder, missing_encoders
 from pca_protect.config import Device, ProtectConfig
 from pca_protect.device import resolve_device
 from pca_protect.errors import ModelError
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from pca_protect.eval.editors.editor import Editor
 
 
-class Models:
+class ModelCache:
     """Holds one set of encoders and one editor. Only the running job may call it, except `known_pace`, which is thread-safe.
 
     Args:
@@ -65,10 +67,11 @@ class Models:
         with self._lock:
             return self._paces.get(_pace_key(config))
 
-    def measure_pace(self, config: ProtectConfig) -> Pace:
+    def measure_pace(self, job: Job[Pace], config: ProtectConfig) -> Pace:
         """Measures the pace with installed encoders. Downloads nothing.
 
         Raises:
+            Cancelled: the job was cancelled.
             ModelError: an encoder is not installed.
             UsageError, DeviceError, PictureError: as `estimate.measure_pace`.
         """
@@ -77,10 +80,40 @@ class Models:
                 entry = REGISTRY.get(PREFERRED if name == AUTO else name)
                 if entry is not None and not is_cached(entry):
                     raise ModelError(f"unknown until {entry.name} is downloaded{self._rough_estimate(entry, config)}")
-        pace = measure_pace(config, surrogate=self.encoders(config.vaes))
+        encoders = self.encoders(config.vaes)
+        pace = measure_pace(config, surrogate=encoders, on_step=lambda *_: job.set_progress("Measuring the pace"))
         with self._lock:
             self._paces[_pace_key(config)] = pace
         return pace
+
+    def learn_pace(self, config: ProtectConfig, width_px: int, height_px: int, seconds: float) -> None:
+        """Takes the pace from a finished picture: of one frame."""
+        unit = Pace(1.0, 0.0).seconds(width_px, height_px, config)
+        if unit > 0:
+            pace = Pace(seconds / unit, 0.0)
+        elif width_px and height_px:
+            pace = Pace(0.0, seconds / (width_px * height_px))
+        else:
+            return
+        with self._lock:
+            self._paces[_pace_key(config)] = pace
+
+    def download(self, job: Job[Any], names: tuple[str, ...], *, ignore_errors: bool) -> None:
+        """Downloads the encoders that are not installed, with progress.
+
+        Args:
+            ignore_errors: continue with the next one; `encoders` knows alternatives.
+
+        Raises:
+            Cancelled: the job was cancelled.
+            ModelError: an encoder is unavailable.
+        """
+        for name in missing_encoders(names, offline=self._offline):
+            try:
+                download_encoder(job, REGISTRY[name])
+            except ModelError:
+                if not ignore_errors:
+                    raise
 
     def _rough_estimate(self, entry: SurrogateEntry, config: ProtectConfig) -> str:
         """A remark on the time that models of its size took; empty if unknown."""
@@ -98,4 +131,11 @@ _CORE_SECONDS_PER_STEP = 6.1
 
 def _pace_key(config: ProtectConfig) -> tuple[object, ...]:
     """The settings that the time of a step depends on."""
-    return config.vaes, config.mode, config.survive, config.max_visibility is None, config.recipe.keep_best
+    return (
+        config.vaes,
+        config.mode,
+        config.survive,
+        config.max_visibility is None,
+        config.recipe.keep_best,
+        config.scales,
+    )

@@ -9,12 +9,27 @@ from pathlib import PurePosixPath, PureWindowsPath
 
 from pca_protect.io.plan import PROTECTED
 
+FOLDER_MARK = "\N{LATIN LETTER DENTAL CLICK}"
+"""Separates folders in the names of a dropped folder's files: gradio's upload keeps letters, and not slashes."""
+
 _MAX_LENGTH = 80
+_MAX_FOLDERS = 8
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
+_ESCAPED = {"%22": '"', "%0A": "\n", "%0D": "\r"}
+"""Characters that browsers escape in the file names of a form."""
+
+
+def safe_path(name: str) -> str:
+    """A sanitised name, with the folders that are marked in it."""
+    *folders, last = name.split(FOLDER_MARK)
+    parts = [safe_name(folder) for folder in folders[:_MAX_FOLDERS] if folder.strip(" .")]
+    return "/".join([*parts, safe_name(last)])
 
 
 def safe_name(name: str) -> str:
     """The last component of a path, without characters that are special to a file system, a shell or HTML."""
+    for escape, letter in _ESCAPED.items():
+        name = name.replace(escape, letter)
     last = PureWindowsPath(PurePosixPath(name.replace("\0", "")).name).name
     replaced = "".join(
         letter if letter.isalnum() or letter in " ._-()" else "_" for letter in unicodedata.normalize("NFC", last)
@@ -36,7 +51,8 @@ def protected_names(pictures: Iterable[tuple[str, str]], *, label: str = PROTECT
     taken: set[str] = set()
     names = []
     for name, suffix in pictures:
-        stem = name.rpartition(".")[0] or name
+        folder, slash, last = name.rpartition("/")
+        stem = folder + slash + (last.rpartition(".")[0] or last)
         candidate, number = f"{stem}.{label}{suffix}", 1
         while candidate.lower() in taken:
             number += 1

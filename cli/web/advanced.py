@@ -1,0 +1,130 @@
+"""The inputs under Advanced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from pca_protect.cli.web import templates
+from pca_protect.cli.web.form import (
+    AIM_NOTES,
+    AIMS,
+    CLEAR_HIDDEN,
+    DESTINATION,
+    DESTINATIONS,
+    PARTS,
+    PLACES,
+    SIZES,
+    SPEEDS,
+    STRENGTH,
+    STRENGTHS,
+    FormState,
+    local_encoders,
+    remote_encoders,
+)
+
+_PAINT = "rgba(230, 0, 122, 0.5)"
+_START, _WHERE = STRENGTHS[STRENGTH - 1], DESTINATIONS[DESTINATION]
+
+
+@dataclass(frozen=True)
+class AdvancedInputs:
+    """Components. Any: gradio adds event methods at run time.
+
+    Attributes:
+        inputs: the values of a form, in the order of `form_handlers.form_of`.
+        timed: those on which the time of a run depends.
+        painted: the canvas.
+    """
+
+    mode: Any
+    preset: Any
+    vaes: Any
+    more_vaes: Any
+    survive: Any
+    scales: Any
+    max_visibility: Any
+    painted: Any
+    inputs: list[Any]
+    timed: list[Any]
+
+    @staticmethod
+    def defaults() -> FormState:
+        """The form before any input, with sizes of the picture alone."""
+        return FormState(mode=_START.mode, max_visibility=_START.max_visibility, survive=_WHERE.survive)
+
+
+def advanced_inputs(*, offline: bool) -> AdvancedInputs:
+    """Lays out the inputs under Advanced."""
+    with gr.Accordion("Advanced", open=False, elem_id="advanced"):
+        mode = gr.Radio(AIMS, value=_START.mode, label="What should happen when AI edits it?", elem_id="aim")
+        aim_note = gr.HTML(templates.note(AIM_NOTES[_START.mode]))
+        preset = gr.Radio(SPEEDS, value=FormState.preset, label="Speed", elem_id="speed")
+        budget = gr.Slider(
+            1, 32, FormState.budget_levels, step=1, label="Largest change, in levels of 255", elem_id="budget"
+        )
+        max_visibility = gr.Slider(
+            0, 4, _START.max_visibility, step=0.1, label="Visibility limit (0: none)", elem_id="visible"
+        )
+        vaes = gr.CheckboxGroup(
+            local_encoders(offline=offline),
+            value=["auto"],
+            label="Encoders to protect against",
+            info="The protection targets editors that use one of these encoders.",
+            elem_id="models",
+        )
+        more_vaes = gr.CheckboxGroup(
+            remote_encoders(offline=offline),
+            label="Other encoders (download needed)",
+            visible=not offline,
+            elem_id="more-models",
+        )
+        survive = gr.Radio(PLACES, value=_WHERE.survive, label="What must the protection survive?", elem_id="place")
+        scales = gr.Radio(
+            SIZES,
+            value=_WHERE.scales,
+            label="At which size will editors process it?",
+            info="Editors downscale large pictures, which removes most of a fine perturbation. Each size adds time.",
+            elem_id="seen",
+        )
+        region = gr.Radio(PARTS, value="", label="Part to protect", elem_id="part")
+        painted = gr.ImageMask(
+            label="Paint over the part to protect",
+            type="numpy",
+            sources=(),
+            transforms=(),
+            brush=gr.Brush(colors=[_PAINT], default_color=_PAINT, color_mode="fixed", default_size=48),
+            layers=False,
+            visible=False,
+            elem_id="painted",
+        )
+        notice = gr.Checkbox(
+            False, label="Add a notice against data mining and AI training to the metadata", elem_id="notice"
+        )
+        strip_gps = gr.Checkbox(False, label="Remove location", elem_id="gps")
+        strip_metadata = gr.Checkbox(False, label="Remove all metadata", elem_id="metadata")
+        clear_hidden = gr.Checkbox(False, label=CLEAR_HIDDEN, elem_id="clear-hidden")
+    quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
+    mode.change(lambda name: templates.note(AIM_NOTES[name]), mode, aim_note, **quiet)
+    region.change(lambda name: gr.update(visible=name == "paint"), region, painted, **quiet)
+    timed = [mode, preset, budget, vaes, more_vaes, survive, scales, max_visibility]
+    inputs = [
+        mode,
+        preset,
+        budget,
+        vaes,
+        more_vaes,
+        survive,
+        scales,
+        region,
+        max_visibility,
+        notice,
+        strip_gps,
+        strip_metadata,
+        clear_hidden,
+    ]
+    return AdvancedInputs(
+        mode, preset, vaes, more_vaes, survive, scales, max_visibility, painted, inputs=inputs, timed=timed
+    )
