@@ -44,7 +44,7 @@ from pca_protect.eval.comparisons import (
 )
 from pca_protect.eval.measured import seed_line
 from pca_protect.eval.results import Row
-from pca_protect.eval.stats import equivalence_p, paired_effect
+from pca_protect.eval.stats import decidable, equivalence_p, paired_effect
 from pca_protect.eval.tables import (
     COLUMNS,
     OUTCOME_COLUMNS,
@@ -394,3 +394,15 @@ def test_the_order_of_arms_is_compared_between_editors():
 def test_two_arms_have_no_order_worth_comparing():
     rows = [*ranked("one", {"photoguard": (0.1, 0.3)}), *ranked("two", {"photoguard": (0.1, 0.3)})]
     assert rank_rows(rows) == []
+
+
+def test_a_verdict_that_no_picture_could_give_is_left_open():
+    assert decidable(8, 6)
+    assert not decidable(8, 7)
+    eight = measured()
+    few = replace(eight, pictures=eight.pictures[:8])
+    rows = {str(row["arm"]): row for row in outcome_rows(few, CONFIG)}
+    assert {row["fails"] for row in rows.values()} == {None}, (
+        "12 tests of 8 pairs are at least 0.09 after the adjustment"
+    )
+    assert rows["photoguard"]["moves"] is not None
