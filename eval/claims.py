@@ -38,17 +38,22 @@ class Claim:
     holds: str
 
 
-def claims_about(tables: Mapping[str, Rows]) -> list[Claim]:
+def claims_about_edits(tables: Mapping[str, Rows]) -> list[Claim]:
+    """From the tables of `bench editing` with one editor."""
     return [
         _near_the_original(tables["editing"]),
         *(_moves(tables["editing"], mode) for mode in PUBLISHED),
         *(_own_picture(tables["editing"], mode) for mode in PUBLISHED),
         *(_fails(tables["outcomes"], mode) for mode in PUBLISHED),
         *(_rivals(tables["rivals"], mode) for mode in PUBLISHED),
-        *_cost(tables["cost"]),
-        *(_transfer(tables["transfer"], mode) for mode in PUBLISHED),
         *(_prompts(tables["prompts"], mode) for mode in PUBLISHED),
     ]
+
+
+def further_claims(tables: Mapping[str, Rows]) -> list[Claim]:
+    """From the tables of `bench cost` and, if it was run, `bench transfer`."""
+    away = tables.get("transfer")
+    return [*_cost(tables["cost"]), *(_transfer(away, mode) for mode in PUBLISHED if away)]
 
 
 def _verdict(above: Sequence[bool | None]) -> str:

@@ -1,10 +1,15 @@
-"""The tables `rivals` and `frontier`: methods beside each other."""
+"""The tables `rivals`, `frontier` and `ranks`: methods beside each other, and their order with several editors."""
 
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
 
-from pca_protect.eval.arms.registry import ARMS, CONTROLS, NOISE_VISIBLE
+from scipy.stats import spearmanr
+
+from pca_protect.eval.arms.registry import ARMS, CONTROLS, NOISE_LINF, NOISE_VISIBLE
 from pca_protect.eval.benches.configs import EditingConfig
 from pca_protect.eval.measured import Measured, seed_line
 from pca_protect.eval.metrics.registry import METRICS, VISIBILITY
@@ -110,3 +115,42 @@ def frontier_rows(measured: Measured, config: EditingConfig) -> list[Row]:
             about = {"metric": metric, "visibility": statistics.fmean(visible), "share": share.value}
             rows.append(common | about | {"ci_low": share.ci_low, "ci_high": share.ci_high})
     return [{column: row[column] for column in FRONTIER_COLUMNS} for row in rows]
+
+
+RANK_COLUMNS = ("editor", "other", "budget_levels", "value", "correlation", "n")
+"""Spearman's rank correlation between two editors over the arms that both have. `value`: `effect`, the FLIP between edit and
+clean edit, with noise of the budget among the arms; or `above noise-visible`, the same minus that of noise of equal
+visibility, which does not rank arms by visibility. `n`: arms."""
+_LEAST_ARMS = 3
+
+
+def rank_rows(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Whether editors agree on the order of the arms. A row for each pair of editors, budget and value; none below three arms.
+
+    Args:
+        rows: of the table `editing`.
+    """
+    asked = [row for row in rows if (row["objective"], row["metric"]) == ("2", VISIBILITY)]
+    found: list[Row] = []
+    for one, other in combinations(dict.fromkeys(row["editor"] for row in asked), 2):
+        for budget in dict.fromkeys(row["budget_levels"] for row in asked):
+            for value, control, column in (
+                ("effect", NOISE_LINF, "effect"),
+                (f"above {NOISE_VISIBLE}", NOISE_VISIBLE, "difference"),
+            ):
+                first, second = (
+                    {
+                        row["arm"]: row[column]
+                        for row in asked
+                        if row["editor"] == editor
+                        and row["budget_levels"] == budget
+                        and (row["control"] == control or (row["arm"] == NOISE_LINF and column == "effect"))
+                    }
+                    for editor in (one, other)
+                )
+                arms = [arm for arm in first if arm in second]
+                if len(arms) >= _LEAST_ARMS and min(len(set(one.values())) for one in (first, second)) > 1:
+                    ranks = spearmanr([first[arm] for arm in arms], [second[arm] for arm in arms])
+                    about: Row = {"editor": one, "other": other, "budget_levels": budget, "value": value}
+                    found.append({**about, "correlation": float(ranks.statistic), "n": len(arms)})
+    return found

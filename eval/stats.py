@@ -151,6 +151,14 @@ def holm(p_values: Mapping[Any, float]) -> dict[Any, float]:
     return {name: adjusted[name] for name in p_values}
 
 
+def decidable(pictures: int, tests: int) -> bool:
+    """Whether any of this number of Wilcoxon tests can be significant after Holm's adjustment.
+
+    The smallest two-sided p of n pairs is 2 / 2^n.
+    """
+    return tests * 0.5 ** (pictures - 1) < SIGNIFICANT
+
+
 def with_holm(rows: Sequence[dict[str, object]], family: Sequence[str]) -> list[dict[str, object]]:
     """Rows with a column `p_holm`: `p` adjusted over the rows that agree in the columns `family`; None where `p` is None."""
     groups: dict[tuple[object, ...], dict[int, float]] = {}

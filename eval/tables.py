@@ -14,7 +14,7 @@ from pca_protect.eval.benches.configs import EditingConfig
 from pca_protect.eval.measured import SUCCESS, Measured, Values, variant_of
 from pca_protect.eval.metrics.registry import VISIBILITY
 from pca_protect.eval.results import Row
-from pca_protect.eval.stats import SIGNIFICANT, comparison, with_holm
+from pca_protect.eval.stats import SIGNIFICANT, comparison, decidable, with_holm
 
 COLUMNS = (
     *("editor", "arm", "mode", "needs", "budget_levels", "visibility", "objective", "metric", "effect", "control"),
@@ -87,7 +87,8 @@ OUTCOME_COLUMNS = (
 """`effect` and `difference`: FLIP between edit and clean edit, and minus the `seed_line`, the FLIP between clean edits with other
 seeds. `moves`: the difference is above 0. `beyond_noise`: the effect exceeds noise of the same levels and of the same visibility.
 `own_picture`: it exceeds the shuffled perturbation; None if not measured. `fails`: adherence, success or quality falls
-further than another seed changes it, in the metrics `fails_in`. `carried`: share of the effect that vanishes with the
+further than another seed changes it, in the metrics `fails_in`;
+None if so few pictures cannot show it. `carried`: share of the effect that vanishes with the
 perturbation's copy. `success`: share of edits nearer to the known target than an edit without a prompt; None if no target is
 known. All tests at 5 %, adjusted by Holm over arms, and for `fails` over metrics too."""
 
@@ -115,6 +116,8 @@ def outcome_rows(measured: Measured, config: EditingConfig) -> list[Row]:
             tests = [row for row in losses if row["arm"] == arm and row["budget_levels"] == budget]
             fails = [f"{row['objective']} ({row['metric']})" for row in tests if above(row)]
             untested = two[SEED]["p_holm"] is None
+            family = sum(row["budget_levels"] == budget for row in losses)
+            open_ = not fails and not decidable(int(str(two[SEED]["n"])), family)
             rows.append(
                 {
                     "editor": measured.editor,
@@ -129,7 +132,7 @@ def outcome_rows(measured: Measured, config: EditingConfig) -> list[Row]:
                     "moves": None if untested else above(two[SEED]),
                     "beyond_noise": None if untested else all(above(two[control]) for control in CONTROLS),
                     "own_picture": None if untested or "shuffled" not in two else above(two["shuffled"]),
-                    "fails": None if untested or not tests else bool(fails),
+                    "fails": None if untested or open_ or not tests else bool(fails),
                     "fails_in": ", ".join(fails),
                     "carried": 1 - float(str(without[0])) / effect if without and effect else None,
                     "success": 1 - float(str(lost[0])) if lost else None,

@@ -1,11 +1,9 @@
 """Write docs/results.md, its figures and the measurements behind it from finished benchmarks. One command:
 
-    python tools/write_results.py results/editing results/transfer results/purify results/prompts results/cost
+    python tools/write_results.py results/editing-* results/transfer results/purify budgets=results/budgets
 
 Copies each folder's `summary.json` to docs/measurements, and reads all other benchmarks from there. Every figure and verdict is
-computed from those files. Give a name to a run with another purpose than the default of its benchmark:
-
-    python tools/write_results.py frontier=results/frontier survival=results/survival ensembles=results/ensembles
+computed from those files. A name replaces that of the benchmark; runs of `bench editing` are named after their editor.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +19,29 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from pca_protect.eval.arms.registry import ARMS, CONTROLS
-from pca_protect.eval.claims import claims_about, unseen_rows
+from pca_protect.eval.arms.controls import CONTROL
+from pca_protect.eval.arms.registry import CONTROLS
+from pca_protect.eval.claims import claims_about_edits, further_claims
+from pca_protect.eval.comparisons import rank_rows
+from pca_protect.eval.measured import SUCCESS
 from pca_protect.eval.metrics.registry import VISIBILITY
 from pca_protect.eval.report import drawing, figures
-from pca_protect.eval.report.section import cell, difference, percent
+from pca_protect.eval.report.section import cell, difference, interval, percent, share
 from pca_protect.eval.report.strips import strips_in
 from pca_protect.eval.sheet import contact_sheet
 from pca_protect.eval.stats import LEAST_PICTURES
 
 ROOT = Path(__file__).resolve().parent.parent
-TABLES = ("editing", "transfer", "purify", "prompts", "cost")
-BEYOND = ("frontier", "concentration", "flat", "survival", "upload", "ensembles", "steps", "ingredients")
-"""Measurements beyond the paper on held-out pictures, see docs/research.md."""
-BENCHES = ("upload", "steps", "flat", "ingredients")
-"""Those of `BEYOND` that are the main table of a benchmark and need no name."""
-OBJECTIVES = (
-    *("photoguard", "latent-distance", "pid", "mist", "advdm", "sds-plus", "pca-diffusion", "pca-concentration"),
-    *("balanced-diffusion", "balanced-subtle"),
-)
-"""Arms of the frontier at 40 steps with different objectives; the last two also have another optimiser."""
+EDITORS = ("pocket-instruct", "pocket-editor", "pocket-editor-16")
+"""Editors with a run of `bench editing`, called `editing-EDITOR`; the first one's edits are shown."""
+NEEDED = {
+    **{f"editing-{editor}": "outcomes" for editor in EDITORS},
+    "cost": "needs",
+    "cost512": "needs",
+}
+"""Measurement -> a table or column that it has if it was made with today's controls."""
+FURTHER = {"budgets": "outcomes", "transfer": "seed_line", "purify": "seed_line"}
+"""The same for measurements without which their sections are left out."""
 SHEET_PICTURES = 3
 
 
@@ -56,36 +57,36 @@ def main() -> None:
 
 
 def take(folder: Path, docs: Path, name: str = "") -> None:
-    """Copy a benchmark's summary under a name (default: its main table's) and draw its strips."""
+    """Copy a benchmark's summary under a name and draw its strips."""
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     if not name:
-        (name,) = [table for table in summary["tables"] if table in (*TABLES, *BENCHES)]
+        name = summary["command"].split()[2]
+        if name == "editing":
+            (editor,) = summary["config"]["editors"]
+            name = f"editing-{editor}"
     (docs / "measurements").mkdir(exist_ok=True)
     shutil.copyfile(folder / "summary.json", docs / "measurements" / f"{name}-{_device(summary)}.json")
-    if (folder / "flat.png").is_file():
-        (docs / "figures").mkdir(exist_ok=True)
-        shutil.copyfile(folder / "flat.png", docs / "figures" / "flat.png")
     strips = strips_in(folder / "pictures")[:SHEET_PICTURES]
-    if strips and name in TABLES:
-        _sheet(strips, docs / "figures" / f"{name}.png")
+    if strips and name == f"editing-{EDITORS[0]}":
+        _sheet(strips, docs / "figures" / "editing.png")
 
 
 def write(docs: Path) -> None:
     """Write the document and its figures from docs/measurements."""
+    text = document(docs)
     for name, figure in _figures(docs).items():
         (docs / "figures").mkdir(exist_ok=True)
         (docs / "figures" / f"{name}.png").write_bytes(drawing.png(figure))
-    (docs / "results.md").write_text(document(docs), encoding="utf-8")
+    (docs / "results.md").write_text(text, encoding="utf-8")
 
 
 def document(docs: Path) -> str:
     """The text of results.md, from the measurements in `docs`."""
-    summaries = {name: _read(docs / "measurements", name) for name in TABLES}
-    beyond = {name: _read(docs / "measurements", name) for name in BEYOND}
-    stale = former(docs)
-    if stale:
-        raise SystemExit(f"{', '.join(stale)}: measured with former controls; run these benchmarks again")
-    tables = {name: rows for summary in summaries.values() for name, rows in summary["tables"].items()}
+    if stale := former(docs):
+        raise SystemExit(f"{', '.join(stale)}: missing or measured with former controls; run these benchmarks again")
+    of = _all(docs)
+    runs = {editor: of[f"editing-{editor}"] for editor in EDITORS}
+    claims = {editor: claims_about_edits(run["tables"]) for editor, run in runs.items()}
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
@@ -93,80 +94,83 @@ def document(docs: Path) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["difference"] = difference
-    environment.filters["cell"] = cell
-    environment.filters["above_noise"] = lambda row: percent(
-        row["retained_above_noise"], row["above_ci_low"], row["above_ci_high"]
-    )
+    environment.filters |= {"difference": difference, "cell": cell}
+    environment.tests["names_success"] = lambda fails_in: SUCCESS in fails_in
+    environment.globals |= {"interval": interval, "percent": percent, "share": share}
     return environment.get_template("results.md.jinja").render(
-        summaries=summaries,
-        beyond=beyond,
-        unseen=unseen_rows(beyond["ensembles"]["tables"]["transfer"]),
-        tables=tables,
-        claims=claims_about(tables),
-        rows=defaultdict(
-            lambda: None,
+        of=of,
+        runs=runs,
+        claims=claims,
+        further=further_claims(
             {
-                (row["arm"], row["objective"], row["control"]): row
-                for row in tables["editing"]
-                if row["metric"] == VISIBILITY
-            },
+                "cost": [*of["cost"]["tables"]["cost"], *of["cost512"]["tables"]["cost"]],
+                "transfer": of["transfer"]["tables"]["transfer"] if "transfer" in of else [],
+            }
         ),
-        washed_arms=[arm for arm in summaries["purify"]["config"]["arms"] if arm not in CONTROLS],
+        beside={editor: _beside(run["tables"]["editing"]) for editor, run in runs.items()},
+        controls=CONTROL,
+        noise=CONTROLS,
+        ranks=rank_rows([row for run in runs.values() for row in run["tables"]["editing"]]),
         least=LEAST_PICTURES,
-        at={f"{row['arm']}/{row['metric']}": row for row in beyond["frontier"]["tables"]["frontier"]},
-        objectives=[(name, ARMS[name].what) for name in OBJECTIVES],
-        large=_read(docs / "measurements", "cost512"),
     )
 
 
-def former(docs: Path) -> list[str]:
-    """Measurements of edits without the line of other seeds: made before these tables had it."""
-    needed = {"editing": "outcomes", "transfer": "seed_line", "purify": "seed_line", "prompts": "p_holm"}
-    needed |= {"frontier": "seed_line", "survival": "seed_line", "ensembles": "seed_line", "concentration": "seed_line"}
+def _beside(rows: list[dict[str, Any]]) -> dict[tuple[str, str, str | None], dict[str, Any]]:
+    """(arm, objective, control) -> row, in the metric of visibility."""
+    return {
+        (row["arm"], row["objective"], row["control"]): row
+        for row in rows
+        if row["metric"] == VISIBILITY and row["budget_levels"] == rows[0]["budget_levels"]
+    }
+
+
+def former(docs: Path, asked: Mapping[str, str] = NEEDED) -> list[str]:
+    """Measurements that are missing, or were made before today's controls."""
     found = []
-    for name, word in needed.items():
-        tables = _read(docs / "measurements", name)["tables"]
+    for name, word in asked.items():
+        summary = _found(docs / "measurements", name)
+        tables: Mapping[str, Any] = summary["tables"] if summary else {}
         if word not in tables and not any(word in row for rows in tables.values() for row in rows):
             found.append(name)
     return found
 
 
+def _all(docs: Path) -> dict[str, dict[str, Any]]:
+    """The measurements of the document by name, without those of `FURTHER` that are missing."""
+    further = [name for name in FURTHER if name not in former(docs, FURTHER)]
+    return {name: _read(docs / "measurements", name) for name in (*NEEDED, *further)}
+
+
 def _figures(docs: Path) -> dict[str, Any]:
     """File name -> matplotlib figure."""
-    tables = {name: rows for kind in TABLES for name, rows in _read(docs / "measurements", kind)["tables"].items()}
-    frontier = _read(docs / "measurements", "frontier")["tables"]["frontier"]
-    ensembles = _read(docs / "measurements", "ensembles")["tables"]["transfer"]
-    survival = _read(docs / "measurements", "survival")["tables"]["purify"]
-    return {
-        "objective-2": figures.forest(tables["editing"], "2"),
-        "objective-1": figures.forest(tables["editing"], "1"),
-        "visibility": figures.effect_by_visibility(tables["editing"], "2"),
-        "transfer-posterior": figures.heat_map(tables["transfer"], "posterior"),
-        "transfer-edits": figures.heat_map(tables["transfer"], "2"),
-        "purify": figures.purifier_bars(tables["purify"]),
-        "prompts": figures.prompt_dots(tables["prompts"]),
-        **{
-            f"frontier-{metric}": figures.frontier(frontier, "visibility", metric)
-            for metric in ("flip", "haarpsi", "ssimulacra2")
-        },
-        "frontier-seconds": figures.frontier(frontier, "seconds"),
-        "survival": figures.purifier_bars(survival),
-        "ensembles-posterior": figures.heat_map(ensembles, "posterior"),
-        "ensembles-edits": figures.heat_map(ensembles, "2"),
+    of = {name: summary["tables"] for name, summary in _all(docs).items()}
+    shown = of[f"editing-{EDITORS[0]}"]
+    found = {
+        "objective-2": figures.forest(shown["editing"], "2"),
+        "visibility": figures.effect_by_visibility(shown["editing"], "2"),
+        "prompts": figures.prompt_dots(shown["prompts"]),
     }
+    if "transfer" in of:
+        found["transfer-edits"] = figures.heat_map(of["transfer"]["transfer"], "2")
+    if "purify" in of:
+        found["purify"] = figures.purifier_bars(of["purify"]["purify"])
+    return found
 
 
 def _device(summary: dict[str, Any]) -> str:
     return str(summary["environment"]["device"]).lower().replace(" ", "-")
 
 
+def _found(folder: Path, name: str) -> dict[str, Any] | None:
+    """The measurements of a benchmark, those on a GPU first."""
+    read = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob(f"{name}-*.json"))}
+    fitting = [summary for stem, summary in read.items() if stem == f"{name}-{_device(summary)}"]
+    return min(fitting, key=lambda summary: _device(summary) == "cpu", default=None)
+
+
 def _read(folder: Path, name: str) -> dict[str, Any]:
-    """The measurements of a benchmark; prefers those on a GPU."""
-    found = sorted(folder.glob(f"{name}-*.json"), key=lambda path: path.stem == f"{name}-cpu")
-    if not found:
-        raise SystemExit(f"{folder}: no {name}-*.json; run `pca-protect bench {name}` and give its folder")
-    summary: dict[str, Any] = json.loads(found[0].read_text(encoding="utf-8"))
+    summary = _found(folder, name)
+    assert summary is not None, name
     return summary
 
 

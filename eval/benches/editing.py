@@ -18,7 +18,7 @@ from pca_protect.eval.arms.registry import Arm, arms_named
 from pca_protect.eval.bench import Bench
 from pca_protect.eval.benches.configs import EditingConfig
 from pca_protect.eval.benches.editing_work import Work
-from pca_protect.eval.comparisons import frontier_rows, rival_rows
+from pca_protect.eval.comparisons import frontier_rows, rank_rows, rival_rows
 from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.load import load_editor
 from pca_protect.eval.editors.registry import EditSettings
@@ -38,6 +38,7 @@ _TABLES: dict[str, dict[str, Callable[[Measured, EditingConfig], list[Row]]]] = 
         "outcomes": outcome_rows,
         "rivals": rival_rows,
         "frontier": frontier_rows,
+        "prompts": prompt_rows,
     },
     "prompts": {"prompts": prompt_rows},
 }
@@ -104,7 +105,8 @@ def _measure(bench: Bench, config: EditingConfig, folder: Path, table: str, pool
         tables = {
             title: [row for one in measured for row in rows(one, config)] for title, rows in _TABLES[table].items()
         }
-        finished = bench.finish({**tables, **({"skipped": skipped} if skipped else {})})
+        further = {"ranks": rank_rows(tables.get("editing", [])), "skipped": skipped}
+        finished = bench.finish({**tables, **{title: rows for title, rows in further.items() if rows}})
     return finished
 
 

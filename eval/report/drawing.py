@@ -35,15 +35,14 @@ STYLE: dict[Any, Any] = {
 
 
 def line(axes: Axes, effect: float, label: str) -> None:
-    """A horizontal line across a figure of effects, labelled at the right end."""
+    """A horizontal line across a figure of effects, labelled at the left end."""
     axes.axhline(effect, color=RED, linewidth=1, linestyle="--")
     axes.annotate(
         label,
-        (1, effect),
+        (0, effect),
         xycoords=("axes fraction", "data"),
-        xytext=(-2, 3),
+        xytext=(4, 3),
         textcoords="offset points",
-        ha="right",
         fontsize=FONT_SIZE - 2,
     )
 

@@ -64,7 +64,7 @@ def forest(rows: Sequence[Row], objective: str) -> Figure:
         axes.set_yticks(range(len(arms)), arms)
         axes.set_ylim(len(arms) - 0.5, -0.5)
         axes.set_xlabel("FLIP above the control, mean over pictures and 95 % interval")
-        axes.legend(loc="lower left", bbox_to_anchor=(-0.1, 1.0), ncols=2, fontsize=FONT_SIZE - 2)
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.1, 1.0), ncols=1, fontsize=FONT_SIZE - 2)
     return figure
 
 
@@ -226,16 +226,18 @@ def prompt_dots(rows: Sequence[Row]) -> Figure:
     """Effect of each arm by prompt, above noise and above other seeds, with 95 % intervals."""
     asked = [row for row in rows if row["prompt"] != "spread"]
     arms, prompts, controls = ([*dict.fromkeys(row[name] for row in asked)] for name in ("arm", "prompt", "control"))
-    colours = dict(zip(arms, (BLUE, ORANGE, PINK, GREY), strict=False))
+    colours = dict(zip(arms, (BLUE, ORANGE, PINK, GREEN, RED, INK), strict=False))
+    apart = 0.8 / len(arms)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 0.55 * len(prompts) + 1.4), layout="constrained")
+        height = max(0.55, 0.14 * len(arms)) * len(prompts) + 1.6
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
         for axes, control in zip(
             figure.subplots(1, len(controls), sharey=True, squeeze=False)[0], controls, strict=True
         ):
             for row in asked:
                 if row["control"] != control:
                     continue
-                height = prompts.index(row["prompt"]) + (arms.index(row["arm"]) - (len(arms) - 1) / 2) * 0.18
+                height = prompts.index(row["prompt"]) + (arms.index(row["arm"]) - (len(arms) - 1) / 2) * apart
                 colour = colours.get(row["arm"], GREY)
                 if row["ci_low"] is not None:
                     axes.plot([row["ci_low"], row["ci_high"]], [height, height], color=colour, linewidth=2)

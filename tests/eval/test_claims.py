@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import table_entries
 import write_results
 from conftest import ROOT
 
-from pca_protect.eval.claims import claims_about
+from pca_protect.eval.benches.editing import _TABLES
+from pca_protect.eval.claims import claims_about_edits, further_claims
 
 Tables = dict[str, list[dict[str, Any]]]
 
@@ -116,7 +118,7 @@ def tables() -> Tables:
 
 
 def test_verdicts_follow_from_adjusted_tests(tables: Tables):
-    claims = claims_about(tables)
+    claims = [*claims_about_edits(tables), *further_claims(tables)]
     assert [claim.holds for claim in claims] == [
         "in part",  # diffusion on objective 1: above one control
         "yes",  # diffusion moves edits further than seeds and noise
@@ -127,13 +129,13 @@ def test_verdicts_follow_from_adjusted_tests(tables: Tables):
         "no",  # concentration moves them only
         "in part",  # diffusion above one rival
         "no",  # concentration above none
+        "yes",  # diffusion with every prompt and a steady effect
+        "in part",  # concentration with one of two
         "yes",  # cost
         "in part",  # diffusion transfers to both beyond noise, to one beyond other seeds
         "no",  # concentration to none
-        "yes",  # diffusion with every prompt and a steady effect
-        "in part",  # concentration with one of two
     ]
-    aim, moves, _, own, _, fails, only_moves, rivals, _, costs, away, _, steady, _ = claims
+    aim, moves, _, own, _, fails, only_moves, rivals, _, steady, _, costs, away, _ = claims
     assert aim.measured.startswith("+0.100 [+0.080, +0.120] above same levels (0.100); -0.100")
     assert "+0.100 [+0.080, +0.120] above other seeds (0.100)" in moves.measured
     assert "above shuffled" in own.measured
@@ -157,16 +159,16 @@ def test_verdicts_follow_from_adjusted_tests(tables: Tables):
         ("editing", {"p_holm": None}, 1, "too few pictures"),
         ("outcomes", {"fails": None}, 5, "too few pictures"),
         ("rivals", {"difference": 0.1, "p_holm": SURE}, 7, "yes"),
-        ("cost", {"met": False}, 9, "no"),
-        ("transfer", {"p_holm": UNSURE, "above_seed": -0.1}, 10, "no"),
-        ("transfer", {"above_seed": 0.1}, 10, "yes"),
-        ("prompts", {"p_holm": UNSURE}, 12, "no"),
-        ("prompts", {"spread": 0.25}, 12, "in part"),
+        ("cost", {"met": False}, 11, "no"),
+        ("transfer", {"p_holm": UNSURE, "above_seed": -0.1}, 12, "no"),
+        ("transfer", {"above_seed": 0.1}, 12, "yes"),
+        ("prompts", {"p_holm": UNSURE}, 9, "no"),
+        ("prompts", {"spread": 0.25}, 9, "in part"),
     ],
 )
 def test_a_verdict_turns_with_its_table(tables: Tables, table: str, change: dict[str, Any], claim: int, holds: str):
     changed = {**tables, table: [{**row, **change} for row in tables[table]]}
-    assert claims_about(changed)[claim].holds == holds
+    assert [*claims_about_edits(changed), *further_claims(changed)][claim].holds == holds
 
 
 def test_the_published_document_is_what_its_measurements_say():
@@ -175,69 +177,67 @@ def test_the_published_document_is_what_its_measurements_say():
     assert write_results.document(ROOT / "docs") == (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 
 
-def with_todays_columns(name: str, tables: Tables) -> Tables:
-    """Tables of an old measurement with the columns and controls of today, whose values mean nothing."""
-    seeds = {"seed_line": 0.25, "above_seed": 0.1, "seed_ci_low": 0.05, "seed_ci_high": 0.15, "seed_p_holm": 0.01}
-    new = {**seeds, "p_holm": 0.01, "margin": 0.025, "p_alike": 0.5, "above_ci_low": 0.1, "above_ci_high": 0.2}
-    new |= {"difference_ci_low": 0.05, "difference_ci_high": 0.15}
-    changed = {table: [{**new, **row} for row in rows] for table, rows in tables.items()}
-    if name == "editing":
-        same = [row for row in changed["editing"] if row["control"] == "noise-linf"]
-        changed["editing"] += [{**row, "control": control} for row in same for control in ("seed", "shuffled")]
-        changed["outcomes"] = [
-            {
-                **{"arm": arm, "budget_levels": 16, "visibility": 0.1, "effect": 0.3, "moves": True, "success": 0.5},
-                **{"beyond_noise": True, "own_picture": None, "fails": False, "fails_in": "", "carried": 0.1, "n": 24},
-                "seed_line": 0.25,
-            }
-            for arm in dict.fromkeys(row["arm"] for row in same)
-        ]
-    if name == "prompts":
-        changed["prompts"] += [{**row, "control": "seed"} for row in changed["prompts"]]
-        changed["prompts"] = [{**row, "control": row["control"] or "noise-linf"} for row in changed["prompts"]]
-    return changed
+def edited(editor: str) -> Tables:
+    """Tables of a run of `bench editing` with the paper's modes."""
+    one = table_entries.measured()
+    entries = {
+        picture: found | {key.replace("diffusion", "concentration"): found[key] for key in found if "diffusion" in key}
+        for picture, found in one.entries.items()
+    }
+    arms = (*one.arms, "pca-concentration")
+    both = replace(one, editor=editor, entries=entries, arms=arms)
+    config = replace(table_entries.CONFIG, arms=arms)
+    rows = {name: make(both, config) for name, make in _TABLES["editing"].items()}
+    return json.loads(json.dumps(rows))
+
+
+def with_todays_columns(tables: Tables) -> Tables:
+    """Tables of an old measurement with the columns of today, whose values mean nothing."""
+    new = {"seed_line": 0.25, "above_seed": 0.1, "seed_ci_low": 0.05, "seed_ci_high": 0.15, "seed_p_holm": 0.01}
+    new |= {"p_holm": 0.01, "above_ci_low": 0.1, "above_ci_high": 0.2}
+    return {table: [{**new, **row} for row in rows] for table, rows in tables.items()}
 
 
 def test_the_document_is_made_from_todays_tables(tmp_path: Path):
     measurements = tmp_path / "measurements"
     measurements.mkdir()
-    for path in (ROOT / "docs" / "measurements").glob("*.json"):
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        name = path.stem.removesuffix("-cpu")
-        tables = with_todays_columns(name, summary["tables"]) if "tables" in summary else {}
-        (measurements / path.name).write_text(json.dumps({**summary, "tables": tables}))
-    assert write_results.former(tmp_path) == []
+    pictures = dict.fromkeys(table_entries.PICTURES)
+    for name in (*write_results.NEEDED, *write_results.FURTHER):
+        source = name if name in ("transfer", "purify", "cost", "cost512") else "cost"
+        summary = json.loads((ROOT / "docs" / "measurements" / f"{source}-cpu.json").read_text(encoding="utf-8"))
+        if source == name:
+            summary["tables"] = with_todays_columns(summary["tables"])
+        else:
+            editor = name.removeprefix("editing-")
+            config = json.loads(json.dumps(table_entries.CONFIG.as_dict()))
+            summary |= {"tables": edited(editor), "config": {**config, "pictures": pictures}}
+        (measurements / f"{name}-cpu.json").write_text(json.dumps(summary))
+    assert write_results.former(tmp_path, write_results.NEEDED | write_results.FURTHER) == []
     write_results.write(tmp_path)
     text = (tmp_path / "results.md").read_text(encoding="utf-8")
     assert "| mode diffusion makes edits fail (prompt or quality) |" in text
     assert "| `photoguard` |" in text
     assert "None" not in text
     assert (tmp_path / "figures" / "objective-2.png").is_file()
+    for name in write_results.FURTHER:
+        (measurements / f"{name}-cpu.json").unlink()
+    without = write_results.document(tmp_path)
+    assert "## Transfer" in text
+    assert "## Transfer" not in without
+    assert "| `photoguard` |" in without
 
 
-def test_measurements_with_former_controls_are_refused(tmp_path: Path):
-    measurements = tmp_path / "measurements"
-    shutil.copytree(ROOT / "docs" / "measurements", measurements)
-    summary = json.loads((measurements / "purify-cpu.json").read_text(encoding="utf-8"))
-    rows = [{key: value for key, value in row.items() if key != "seed_line"} for row in summary["tables"]["purify"]]
-    (measurements / "purify-cpu.json").write_text(json.dumps({**summary, "tables": {"purify": rows}}))
-    with pytest.raises(SystemExit, match=r"purify.*measured with former controls; run these benchmarks again"):
+def test_a_missing_measurement_is_named(tmp_path: Path):
+    (tmp_path / "measurements").mkdir()
+    assert write_results.former(tmp_path) == list(write_results.NEEDED)
+    with pytest.raises(SystemExit, match=r"editing-pocket-instruct, .*: missing"):
         write_results.document(tmp_path)
 
 
-def test_a_finished_benchmark_is_taken_by_its_table_and_device(tmp_path: Path):
-    folder, docs = tmp_path / "results", tmp_path / "docs"
-    folder.mkdir()
-    docs.mkdir()
-    summary = {"environment": {"device": "NVIDIA H100"}, "tables": {"editing": [], "rivals": [], "failures": []}}
-    (folder / "summary.json").write_text(json.dumps(summary))
-    write_results.take(folder, docs)
-    write_results.take(folder, docs, "frontier")
-    assert {path.name for path in (docs / "measurements").iterdir()} == {
-        "editing-nvidia-h100.json",
-        "frontier-nvidia-h100.json",
-    }
-    (docs / "measurements" / "editing-cpu.json").write_text("{}")
-    assert write_results._read(docs / "measurements", "editing") == summary, "a GPU goes before a CPU"
-    with pytest.raises(SystemExit, match=r"no purify-\*\.json"):
-        write_results._read(docs / "measurements", "purify")
+def test_measurements_on_a_gpu_come_first_and_names_are_whole(tmp_path: Path):
+    for name, device in (("a", "cpu"), ("a", "big gpu"), ("a-16", "cpu")):
+        text = json.dumps({"environment": {"device": device}, "name": name})
+        (tmp_path / f"{name}-{device.replace(' ', '-')}.json").write_text(text)
+    found = write_results._found(tmp_path, "a")
+    assert found is not None
+    assert (found["name"], found["environment"]["device"]) == ("a", "big gpu")

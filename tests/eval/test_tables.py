@@ -34,10 +34,17 @@ from table_entries import (
 
 from pca_protect.eval.arms.controls import NOISE_SPECTRUM, SEED, SHUFFLED, UNRELATED
 from pca_protect.eval.arms.registry import CONTROLS, NOISE_LINF, NOISE_VISIBLE
-from pca_protect.eval.comparisons import FRONTIER_COLUMNS, RIVAL_COLUMNS, frontier_rows, rival_rows
+from pca_protect.eval.comparisons import (
+    FRONTIER_COLUMNS,
+    RANK_COLUMNS,
+    RIVAL_COLUMNS,
+    frontier_rows,
+    rank_rows,
+    rival_rows,
+)
 from pca_protect.eval.measured import seed_line
 from pca_protect.eval.results import Row
-from pca_protect.eval.stats import equivalence_p, paired_effect
+from pca_protect.eval.stats import decidable, equivalence_p, paired_effect
 from pca_protect.eval.tables import (
     COLUMNS,
     OUTCOME_COLUMNS,
@@ -358,3 +365,44 @@ def test_without_an_edit_that_counts_there_is_no_row():
     nothing = replace(whole, entries=entries)
     for rows in (editing_rows, outcome_rows, rival_rows, prompt_rows, frontier_rows):
         assert rows(nothing, CONFIG) == []
+
+
+def ranked(editor: str, effects: dict[str, tuple[float, float]]) -> list[Row]:
+    """Rows of the table `editing`: arm -> (effect, effect above noise of equal visibility)."""
+    common = {"editor": editor, "objective": "2", "metric": "flip", "budget_levels": 16}
+    noise: Row = {**common, "arm": "noise-linf", "control": None, "effect": 0.0, "difference": None}
+    return [
+        noise,
+        *(
+            {**common, "arm": arm, "control": control, "effect": effect, "difference": difference}
+            for arm, (effect, beyond) in effects.items()
+            for control, difference in (("noise-linf", effect), ("noise-visible", beyond))
+        ),
+    ]
+
+
+def test_the_order_of_arms_is_compared_between_editors():
+    one = ranked("one", {"photoguard": (0.1, 0.3), "mist": (0.2, 0.2), "pid": (0.3, 0.1)})
+    same_order = ranked("two", {"photoguard": (0.5, 0.1), "mist": (0.6, 0.2), "pid": (0.9, 0.3), "advdm": (0.1, 0.9)})
+    effect, beyond = rank_rows([*one, *same_order])
+    assert tuple(effect) == tuple(beyond) == RANK_COLUMNS
+    assert (effect["editor"], effect["other"], effect["value"], effect["n"]) == ("one", "two", "effect", 4)
+    assert effect["correlation"] == pytest.approx(1)
+    assert (beyond["value"], beyond["n"], beyond["correlation"]) == ("above noise-visible", 3, pytest.approx(-1))
+
+
+def test_two_arms_have_no_order_worth_comparing():
+    rows = [*ranked("one", {"photoguard": (0.1, 0.3)}), *ranked("two", {"photoguard": (0.1, 0.3)})]
+    assert rank_rows(rows) == []
+
+
+def test_a_verdict_that_no_picture_could_give_is_left_open():
+    assert decidable(8, 6)
+    assert not decidable(8, 7)
+    eight = measured()
+    few = replace(eight, pictures=eight.pictures[:8])
+    rows = {str(row["arm"]): row for row in outcome_rows(few, CONFIG)}
+    assert {row["fails"] for row in rows.values()} == {None}, (
+        "12 tests of 8 pairs are at least 0.09 after the adjustment"
+    )
+    assert rows["photoguard"]["moves"] is not None
