@@ -48,8 +48,8 @@ from pca_protect.surrogates.encoder import AnySurrogate, Surrogate
 
 Progress = Callable[[int, int, float], None]
 """Called with (steps done, total steps, loss of the first encoder at the first scale, in its own unit): after every step, on CUDA
-when the device has done it; after every window of a recipe without steps; and with all steps done before every window of the
-evaluation. An exception from it ends the run; no file is left behind."""
+when the device has done it; after every window of a recipe without steps; and with all steps done and a loss of NaN before every
+window of the evaluation. An exception from it ends the run; no file is left behind."""
 
 
 @dataclass(frozen=True)

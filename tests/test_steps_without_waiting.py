@@ -86,6 +86,13 @@ def test_every_step_is_reported_in_order_with_its_loss(machine: Machine, encoder
     reports: list[tuple[int, int, float]] = []
     config = ProtectConfig(preset="paper", steps=5)
     protect(PICTURE, config, surrogate=encoders[1], on_step=lambda *report: reports.append(report))
+    evaluation = [report for report in reports if np.isnan(report[2])]
+    assert {report[:2] for report in evaluation} == {(5, 5)}
+    assert len(reports) - len(evaluation) == 6
+    assert all(np.isnan(report[2]) for report in reports[6:]), (
+        "the evaluation reports after the last step, so that it can be cancelled"
+    )
+    reports = reports[:6]
     assert [report[:2] for report in reports] == [(done, 5) for done in range(6)]
     losses = [report[2] for report in reports]
     assert all(np.isfinite(losses))
