@@ -87,7 +87,7 @@ def run(
     settings_file: options.Config = None,
     version: options.Version = False,
 ) -> None:
-    """Add a small perturbation to pictures so that diffusion editing of them fails."""
+    """Add a small perturbation to pictures that disturbs diffusion editing of them. It does not stop it."""
     if quiet and verbose:
         raise UsageError("--quiet and --verbose are mutually exclusive; give one")
     if for_unknown and len(expand(vae)) < 2:

@@ -76,14 +76,14 @@ class Mode:
 MODES: dict[str, Mode] = {
     # Guo et al., arXiv 2408.10901.
     "diffusion": Mode(
-        "edits change the picture as little as possible (PCA+)",
+        "edits come out disturbed (PCA+)",
         "up",
         target_variance=1.0,
         label="Disturb edits (published method)",
         note="The published aim. On the built-in test editors, edits came out different but did not stay close to the picture.",
     ),
     "concentration": Mode(
-        "edits come out ruined (PCA-)",
+        "edits lose detail; the most visible (PCA-)",
         "down",
         target_variance=1e-8,
         label="Spoil edits (published method)",
@@ -91,7 +91,7 @@ MODES: dict[str, Mode] = {
     ),
     # The largest weight with hardly any loss of effect, chosen on photographs that no result is reported on.
     "subtle": Mode(
-        "edits come out ruined, by a less visible change",
+        "edits come out disturbed, with less to see",
         "up",
         loss="pca_protect.attack.objectives:power",
         logarithmic=True,

@@ -12,6 +12,8 @@ AUTO_PRESET = "auto"
 _PRESETS = {"cuda": "thorough", "mps": "balanced", "cpu": "fast"}
 _WORK_SCALE: Scale = 512
 """Shorter side in pixels at which Stable Diffusion 1.x edits."""
+_TEST_SCALE: Scale = 256
+"""The same, of the embedded test editors."""
 _WINDOW_PX = 4096
 """At a scale of 512, one window covers a photograph of 12 megapixels. A quarter of it still fits into little memory."""
 
@@ -73,5 +75,7 @@ def _scales(config: ProtectConfig) -> tuple[Scale, ...]:
     if config.scales:
         return tuple(scale for scale in config.scales if scale != "native") or config.scales
     entries = [REGISTRY[name] for name in expand(config.vaes) if name in REGISTRY]
+    if entries and all(entry.embedded for entry in entries) and len(entries) == len(expand(config.vaes)):
+        return (_TEST_SCALE,)
     small = all(entry.embedded or entry.family == REGISTRY[PREFERRED].family for entry in entries)
     return (_WORK_SCALE if small else "1mp",)

@@ -275,10 +275,15 @@ def as_surrogate(surrogate: AnySurrogate | Sequence[Surrogate]) -> AnySurrogate:
     """One surrogate or an ensemble, from either or from a list.
 
     Raises:
-        UsageError: the list is empty, or two members have the same weights.
+        UsageError: the list is empty, two members have the same weights, or it holds something else.
     """
     if isinstance(surrogate, (Surrogate, SurrogateEnsemble)):
         return surrogate
+    others = surrogate if isinstance(surrogate, Sequence) else [surrogate]
+    for other in others:
+        if not isinstance(other, Surrogate):
+            name = type(other).__name__
+            raise UsageError(f"{name} is no surrogate; give Surrogate.from_vae(vae), or Surrogate.from_module(module)")
     if not surrogate:
         raise UsageError("no surrogate given; give at least one encoder")
     return ensemble(surrogate)

@@ -45,6 +45,7 @@ def test_auto_is_the_first_device_there_is(monkeypatch: pytest.MonkeyPatch):
     [
         ("auto", (512,)),
         (("sd", "pocket"), (512,)),
+        (("pocket", "pocket-16"), (256,)),
         ("some/model", (512,)),
         ("sdxl", ("1mp",)),
         ("classic", ("1mp",)),

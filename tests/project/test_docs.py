@@ -35,6 +35,7 @@ NOT_RUN = {
     "git": "fetches this repository",
     "pca-protect universal train --vae sd": "downloads an encoder; test_universal.py has a local one",
     "podman": "needs a container engine",
+    "python3 -m venv": "makes an environment",
     "protect photo.png --vae today": "looks its encoders up on the hub; test_families.py has one",
 }
 """Beginnings of commands that nothing here runs, and why. A block may say `<!-- not run: WHY -->` instead."""
