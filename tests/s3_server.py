@@ -12,6 +12,7 @@ import pytest
 @contextmanager
 def s3_server() -> Iterator[str]:
     """The address of the server, which this process and its children find in their environment."""
+    import s3fs
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -25,5 +26,6 @@ def s3_server() -> Iterator[str]:
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        s3fs.S3FileSystem.clear_instance_cache()  # clients of an earlier server
         yield address
     server.stop()
