@@ -19,10 +19,11 @@ TRIES = 3
 
 
 class Dispatch:
-    """The pictures of a run: pending, suspected of crashing a worker, or in the hands of one."""
+    """The pictures of a run: pending, suspected of crashing a worker, or in the hands of one. Large pictures come first, so that
+    the last ones are short; equal sizes beside one another, so that they form batches."""
 
     def __init__(self, jobs: Sequence[Job]) -> None:
-        self.pending = deque(jobs)
+        self.pending = deque(sorted(jobs, key=lambda job: (-job.source.pixels, job.source.width_px)))
         self.suspects: deque[Job] = deque()
         self._held: dict[int, list[Job]] = {}
         self._crashes: Counter[str] = Counter()

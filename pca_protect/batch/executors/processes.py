@@ -61,9 +61,7 @@ class _Pool:
     def __init__(self, execution: Execution, size: int) -> None:
         self._execution = execution
         self._size = size
-        # Large pictures first, so that the last ones are short; equal sizes beside one another, so that they form batches.
-        jobs = sorted(execution.jobs, key=lambda job: (-job.source.pixels, job.source.width_px))
-        self._dispatch = Dispatch(jobs)
+        self._dispatch = Dispatch(execution.jobs)
         self._workers: dict[Connection, _Worker] = {}
         self._same = SameEncoder()
         self._started = 0

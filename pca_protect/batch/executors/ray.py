@@ -136,7 +136,7 @@ class _Worker:
 class _Pool:
     def __init__(self, execution: Execution, size: int) -> None:
         self._execution = execution
-        self._dispatch = Dispatch(sorted(execution.jobs, key=lambda job: (-job.source.pixels, job.source.width_px)))
+        self._dispatch = Dispatch(execution.jobs)
         self._size = min(size, len(execution.jobs))
         on_gpu = _on_gpu(execution.work.config)
         self._resources = {"num_cpus": 0, "num_gpus": 1} if on_gpu else {"num_cpus": 1, "num_gpus": 0}
