@@ -34,6 +34,7 @@ def editing(
     size: bench_options.EditSize = None,
     metric: bench_options.Metrics = [],  # noqa: B006
     visible_metric: bench_options.VisibleMetrics = [],  # noqa: B006
+    keep_edits: bench_options.KeepEdits = False,
     batch: bench_options.Batch = configs.EditingConfig.batch,
     device: options.DeviceName = ProtectConfig.device,
     precision: bench_options.Precision = configs.EditingConfig.precision,
@@ -67,6 +68,7 @@ def editing(
         seeds=seeds,
         metrics=metric,
         visible=visible_metric,
+        keep_edits=keep_edits,
     )
     with needs_extra():
         from pca_protect.eval.benches.editing import measure_editing

@@ -98,6 +98,12 @@ VisibleMetrics = Annotated[
         show_default=False,
     ),
 ]
+KeepEdits = Annotated[
+    bool,
+    typer.Option(
+        "--keep-edits", help="Save edits as files, which `bench judge` and `bench sheet` need; from the first run on."
+    ),
+]
 Batch = Annotated[int, typer.Option(metavar="N", help="Edits per call of the editor.")]
 Precision = Annotated[
     str, typer.Option(metavar="auto|fp32|bf16|fp16", help="Precision of the editor; protection runs in fp32.")

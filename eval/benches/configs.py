@@ -133,6 +133,7 @@ class EditingConfig(EditsConfig):
         size_px: side of the pictures; None for the side that each editor was trained for.
         metrics: names of `METRICS`.
         visible: further metrics, for the visibility of the protection only.
+        keep_edits: save the first edit of every picture, prompt and variant as a file, see `saved_edits`.
     """
 
     seeds: int = 3
@@ -146,6 +147,7 @@ class EditingConfig(EditsConfig):
     size_px: int | None = None
     metrics: tuple[str, ...] = DEFAULT_METRICS
     visible: tuple[str, ...] = ()
+    keep_edits: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -167,7 +169,9 @@ class EditingConfig(EditsConfig):
         return tuple(name for name in self.arm_names() if name in named)
 
     def as_dict(self) -> dict[str, object]:
-        return {**super().as_dict(), "arms": self.arm_names(), "own_controls": self.decided_arms()}
+        settings = {**super().as_dict(), "arms": self.arm_names(), "own_controls": self.decided_arms()}
+        del settings["keep_edits"]
+        return settings
 
 
 QUICK_ARMS = (*CHIEF_ARMS, "photoguard", "advdm", "balanced-diffusion", "balanced-concentration")

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 
 from pca_protect.errors import UsageError
+from pca_protect.eval import saved_edits
 from pca_protect.eval.arms.denoiser import denoiser_of, has_denoiser
 from pca_protect.eval.arms.perturb import Target, refusal
 from pca_protect.eval.arms.registry import Arm, arms_named
@@ -87,6 +88,7 @@ def _measure(bench: Bench, config: EditingConfig, folder: Path, table: str, pool
     measured: list[Measured] = []
     for name, trial, target, arms in work:
         pictures = list(bench.pictures)
+        file_name = name.lstrip("/").replace("/", "_")
         one = Work(
             config,
             trial,
@@ -95,8 +97,9 @@ def _measure(bench: Bench, config: EditingConfig, folder: Path, table: str, pool
             label=name,
             arms=arms,
             pictures=pictures,
-            folder=folder / "pictures" / name.lstrip("/").replace("/", "_"),
+            folder=folder / "pictures" / file_name,
             kept=[path.name for path in pictures[:STRIPS]],
+            all_edits=folder / saved_edits.FOLDER / file_name if config.keep_edits else None,
         )
         bench.each_picture(name, one.measure, editor=name)
         whole = [path.name for path in pictures if one.has(path.name)]

@@ -16,11 +16,9 @@ from pca_protect.eval.benches.configs import EditingConfig
 from pca_protect.eval.metrics.load import visibility
 from pca_protect.eval.metrics.registry import VISIBILITY
 from pca_protect.eval.pictures import Rgb, square_picture
-from pca_protect.eval.report.strips import OTHER_SEED
 from pca_protect.eval.results import Json, Results
+from pca_protect.eval.saved_edits import CLEAN, OTHER_SEED, save_edit, save_original
 from pca_protect.eval.trial import Edits, Trial
-
-CLEAN = "clean"
 
 
 class Work:
@@ -36,6 +34,7 @@ class Work:
         arms: that the editor can have.
         pictures: of the benchmark, in order.
         folder: for the first edits of the pictures named in `kept`.
+        all_edits: for the first edits of every picture and prompt, see `saved_edits`; None saves none.
     """
 
     def __init__(
@@ -50,6 +49,7 @@ class Work:
         pictures: Sequence[Path],
         folder: Path,
         kept: Sequence[str],
+        all_edits: Path | None = None,
     ) -> None:
         self._trial = trial
         self._label = label
@@ -59,6 +59,7 @@ class Work:
         self._decided = [arm for arm in arms if arm.name in config.decided_arms()]
         self._folder = folder
         self._kept = kept
+        self._all_edits = all_edits
         self._seed = config.seed
         self._budgets = config.budgets
         others = [pictures[-1], *pictures] if len(pictures) > 1 else []
@@ -86,6 +87,10 @@ class Work:
         prompt = self._trial.prompts[0].name
         self._keep(path, CLEAN, clean[f"{prompt}/0"])
         self._keep(path, OTHER_SEED, clean[f"{prompt}/1"])
+        if self._all_edits:
+            save_original(self._all_edits / path.name, picture)
+        self._save_all(path, CLEAN, clean)
+        self._save_all(path, OTHER_SEED, clean, number=1)
         self._add(path.name, CLEAN, measured)
         ladder = NoiseLadder(picture, visibility, generator_for(picture, self._seed + 1).initial_seed())
         for budget in self._budgets:
@@ -113,6 +118,7 @@ class Work:
         """The measurements on the edits of a changed picture."""
         edits, measured = self._trial.changed(picture, changed, clean)
         self._keep(path, variant, next(iter(edits.values())), changed)
+        self._save_all(path, variant, edits)
         measured["sets"] = self._trial.sets(clean, edits)
         if variant != UNRELATED:
             measured["carried"] = self._trial.carried(picture, changed, clean, edits)
@@ -165,6 +171,13 @@ class Work:
         key = self._key(picture, variant)
         if key not in self._results:
             self._results.add({key: measured})
+
+    def _save_all(self, path: Path, variant: str, edits: Edits, number: int = 0) -> None:
+        """Save an edit with every prompt."""
+        if self._all_edits:
+            for place, prompt in enumerate(self._trial.prompts, start=1):
+                edit = edits[f"{prompt.name}/{number}"]
+                save_edit(self._all_edits / path.name, place, prompt.name, prompt.text, variant, edit)
 
     def _keep(self, path: Path, variant: str, edit: Rgb, changed: Rgb | None = None) -> None:
         """Save the first edit of a picture, and the picture that was given to the editor."""

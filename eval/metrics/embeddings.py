@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from pca_protect.errors import ModelError, first_line
+from pca_protect.eval.hub_model import load_model, load_processor
 from pca_protect.eval.metrics.registry import Metric
 from pca_protect.eval.pictures import Rgb
 
@@ -70,17 +69,9 @@ def _text_and_image(metric: Metric, device: torch.device, offline: bool) -> tupl
     from transformers import AutoModel, AutoProcessor  # noqa: PLC0415
 
     what = f"{metric.name}: {metric.weights}"
-    model = _model(what, AutoModel, metric.weights, offline)
+    model = load_model(what, AutoModel, metric.weights, offline=offline)
     source = metric.processor or metric.weights
-    try:
-        processor = AutoProcessor.from_pretrained(source, local_files_only=offline)  # type: ignore[no-untyped-call]
-        token_ids = [processor.tokenizer(word).input_ids for word in ("day", "sky")]
-    except ImportError as error:
-        raise ModelError(f"{what} needs a library that is not installed ({first_line(error)}); install it") from error
-    except (OSError, ValueError, TypeError, LookupError, RuntimeError) as error:
-        raise ModelError(f"{what} does not load ({first_line(error)}); go online once") from error
-    if token_ids[0] == token_ids[1]:  # transformers accepts a missing vocabulary
-        raise _incomplete(what)
+    processor = load_processor(what, AutoProcessor, source, offline=offline)
     model = model.to(device, torch.float32).eval()
     tokens = model.config.text_config.max_position_embeddings
 
@@ -105,13 +96,8 @@ def _image_only(name: str, weights: str, device: torch.device, offline: bool) ->
     from transformers import AutoImageProcessor, AutoModel  # noqa: PLC0415
 
     what = f"{name}: {weights}"
-    model = _model(what, AutoModel, weights, offline).to(device, torch.float32).eval()
-    try:
-        processor = AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
-            weights, local_files_only=offline
-        )
-    except (OSError, ValueError, ImportError) as error:
-        raise ModelError(f"{what} does not load ({first_line(error)}); go online once") from error
+    model = load_model(what, AutoModel, weights, offline=offline).to(device, torch.float32).eval()
+    processor = load_processor(what, AutoImageProcessor, weights, offline=offline)
 
     def embed(picture: Rgb) -> Tensor:
         inputs = processor(images=[Image.fromarray(np.ascontiguousarray(picture))], return_tensors="pt").to(device)
@@ -120,29 +106,6 @@ def _image_only(name: str, weights: str, device: torch.device, offline: bool) ->
         return pooled
 
     return embed
-
-
-def _model(what: str, loader: Any, weights: str, offline: bool) -> Any:  # noqa: ANN401 - of many classes
-    """The model with complete weights: transformers would initialise missing ones at random."""
-    from huggingface_hub.errors import StrictDataclassError  # noqa: PLC0415
-    from safetensors import SafetensorError  # noqa: PLC0415
-
-    damage = (OSError, ValueError, TypeError, LookupError, RuntimeError, SafetensorError, StrictDataclassError)
-    try:
-        model, loaded = loader.from_pretrained(
-            weights, use_safetensors=True, local_files_only=offline, output_loading_info=True
-        )
-    except ImportError as error:
-        raise ModelError(f"{what} needs a library that is not installed ({first_line(error)}); install it") from error
-    except damage as error:
-        raise ModelError(f"{what} does not load ({first_line(error)}); go online once") from error
-    if loaded["missing_keys"]:
-        raise _incomplete(what)
-    return model
-
-
-def _incomplete(what: str) -> ModelError:
-    return ModelError(f"{what} does not load (weights or vocabulary are missing); delete it and go online once")
 
 
 def _cosine(one: Tensor, other: Tensor) -> float:

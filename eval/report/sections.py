@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pca_protect.eval.report import edits, figures
+from pca_protect.eval.report import edits, figures, judged
 from pca_protect.eval.report.section import Row, Section, cell, difference, drawn, interval, number, percent
 
 
@@ -13,7 +13,7 @@ def sections_of(summary: Mapping[str, Any]) -> list[Section]:
     """The sections about a benchmark's tables, outcomes first; unknown tables are shown unchanged."""
     tables = summary["tables"]
     found = []
-    for name in sorted(tables, key=lambda name: name != "outcomes"):
+    for name in sorted(tables, key=lambda name: name not in ("outcomes", "judge")):
         if tables[name]:
             found += _SECTIONS.get(name, _plain)(name, tables[name])
     return found
@@ -104,4 +104,6 @@ _SECTIONS = {
     "prompts": edits.prompts,
     "transfer": _transfer,
     "purify": _purify,
+    "judge": judged.judge,
+    "answers": judged.answers,
 }

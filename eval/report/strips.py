@@ -6,14 +6,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from pca_protect.eval.saved_edits import CLEAN, OTHER_SEED
+
 _SHOWN = (
     *("noise-visible", "photoguard", "sds-plus", "pca-diffusion", "pca-diffusion shuffled"),
     *("pca-concentration", "pca-concentration shuffled"),
 )
 """Arms and controls, shown if measured; others stay in the folder."""
-
-OTHER_SEED = "clean-other-seed"
-"""File name of the second clean edit."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +43,12 @@ def strips_in(folder: Path) -> list[Strip]:
         Strip(editor.name, picture.name, _cells(picture))
         for editor in _folders(folder)
         for picture in _folders(editor)
-        if (picture / "clean.png").exists() and (picture / "original.png").exists()
+        if (picture / f"{CLEAN}.png").exists() and (picture / "original.png").exists()
     ]
 
 
 def _cells(folder: Path) -> list[Cell]:
-    cells = [Cell("not protected", folder / "original.png", folder / "clean.png")]
+    cells = [Cell("not protected", folder / "original.png", folder / f"{CLEAN}.png")]
     if (folder / f"{OTHER_SEED}.png").exists():
         cells.append(Cell("not protected, another seed", folder / "original.png", folder / f"{OTHER_SEED}.png"))
     for shown in _SHOWN:

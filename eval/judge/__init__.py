@@ -1,0 +1,1 @@
+"""Blind judges of edits: a vision-language model, and people with a printed sheet."""
