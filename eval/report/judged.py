@@ -14,9 +14,9 @@ def judge(name: str, rows: Sequence[Row]) -> list[Section]:
         Section(
             f"Blind judge: {rows[0]['judge']}",
             [
-                "Failing or worse: for `follows`, the share of edits that do not show what was asked for; for `better` and "
-                "`intact`, the share of pairs in which the clean edit follows the instruction better or looks less damaged. 0.5: no "
-                f"preference. The judge does not know which edit is which.{few}",
+                "Failing or worse: for `follows`, the share of edits that do not show what was asked for; for `better` "
+                "and `intact`, the share of pairs in which the clean edit follows the instruction better or looks less "
+                f"damaged. 0.5 is no preference. The judge does not know which edit is which.{few}",
             ],
             [],
             [

@@ -31,6 +31,7 @@ from pca_protect.eval.local_edits import LOCAL_EDITS
 from pca_protect.eval.metrics.load import visibility
 from pca_protect.eval.pictures import square_picture
 from pca_protect.eval.results import Finished
+from pca_protect.eval.saved_edits import OTHER_SEED, read_edit, saved_edits
 from pca_protect.eval.trial import edit_seed, prompts_for
 
 ARMS = ("photoguard", "pca-diffusion", "pca-concentration")
@@ -69,6 +70,7 @@ def config(images: Path, editor_folder: Path) -> EditingConfig:
         strengths=(0.5,),
         metrics=("flip", "ssim", "blur"),
         device="cpu",
+        keep_edits=True,
     )
 
 
@@ -410,6 +412,30 @@ def test_the_paper_modes_make_edits_of_a_photograph_fail(tmp_path: Path):
     effects = {row["arm"]: row["effect"] for row in rows if row["objective"] == "2"}
     assert effects["fast-diffusion"] > 1.2 * effects["noise-linf"]
     assert effects["fast-concentration"] > 1.2 * effects["noise-linf"]
+
+
+def test_kept_edits_are_those_that_were_measured(config: EditingConfig, finished: Finished, images: Path):
+    """The first edit of every picture, prompt and variant, and the second clean one; the setting decides no measurement."""
+    folder = finished.paths[0].parent
+    log = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    assert "keep_edits" not in log[0]["config"]
+    edits = saved_edits(folder)
+    assert [(one.picture, one.prompt) for one in edits] == [
+        (path.name, text) for path in sorted(images.iterdir()) for text in ("add some snow", "apply sunset lighting")
+    ]
+    for one, name in zip(edits, ["snow", "sunset"] * 3, strict=True):
+        entries = {
+            entry["key"].rpartition(" | ")[2]: entry["measured"]
+            for entry in log
+            if entry["key"].split(" | ")[1] == one.picture
+        }
+        assert set(one.edits) == {*entries, OTHER_SEED}
+        original, clean = read_edit(one.original), read_edit(one.edits["clean"])
+        assert visibility(original, clean) == entries["clean"]["edits"][f"{name}/0"]["to_original"]["flip"]
+        other = read_edit(one.edits[OTHER_SEED])
+        assert visibility(original, other) == entries["clean"]["edits"][f"{name}/1"]["to_original"]["flip"]
+        changed = read_edit(one.edits["pca-diffusion 16"])
+        assert visibility(clean, changed) == entries["pca-diffusion 16"]["edits"][f"{name}/0"]["to_clean"]["flip"]
 
 
 def test_prompts_ask_how_much_the_effect_depends_on_the_prompt(
