@@ -16,7 +16,7 @@ VGG_FILE = "vgg16-397923af.pth"
 
 HOW_TO_ADD = (
     f"{' and '.join(LEARNED_METRICS)} are left out: torchvision or the weights of its VGG-16 are not on this machine; "
-    "pip install 'pca-protect[editors]', and name them once with --metric to download the weights (528 MB)"
+    "pip install 'pca-protect[editors]' from the index of your PyTorch, and name one with --metric to download them (528 MB)"
 )
 
 

@@ -14,8 +14,8 @@ def judge(name: str, rows: Sequence[Row]) -> list[Section]:
         Section(
             f"Blind judge: {rows[0]['judge']}",
             [
-                "Failing or worse: for `follows`, the share of edits that do not show what was asked for; for `better` "
-                "and `intact`, the share of pairs in which the clean edit follows the instruction better or looks less "
+                "Failing or worse: for follows, the share of edits that do not show what was asked for; for better "
+                "and intact, the share of pairs in which the clean edit follows the instruction better or looks less "
                 f"damaged. 0.5 is no preference. The judge does not know which edit is which.{few}",
             ],
             [],
@@ -54,7 +54,7 @@ def answers(name: str, rows: Sequence[Row]) -> list[Section]:
             "How good the judge is",
             [
                 "Invalid: neither of the two words, or blank. Position bias: share of pairs whose swapped order reversed the "
-                "preference; they count as no preference. First option: share of `yes` or `A`; about half of `A` is unbiased.",
+                "preference; they count as no preference. First option: share of yes or A; half of the answers A is unbiased.",
             ],
             [],
             ["question", "answers", "invalid", "pairs in both orders", "position bias", "first option"],
