@@ -70,7 +70,7 @@ FRONTIER_COLUMNS = (
 """`visibility` is the mean distance between protected and original in `metric`, `effect` that between edits (objective 2, FLIP),
 `seed_line` that between clean edits with other seeds, `seconds` the time to protect. Shares are ratios of means to the
 published loop at the largest budget, with 95 % intervals over pictures; the share of seconds is a ratio of medians, which
-other load on the machine affects less."""
+other load on the machine affects less. Seconds are None if several machines measured."""
 
 
 def frontier_rows(measured: Measured, config: EditingConfig) -> list[Row]:
@@ -103,8 +103,8 @@ def frontier_rows(measured: Measured, config: EditingConfig) -> list[Row]:
             "effect_share": effect.value,
             "effect_ci_low": effect.ci_low,
             "effect_ci_high": effect.ci_high,
-            "seconds": seconds,
-            "seconds_share": seconds / yardstick,
+            "seconds": seconds if measured.timed else None,
+            "seconds_share": seconds / yardstick if measured.timed else None,
             "n": len(kept),
         }
         for metric in (name for name in entries[0]["visible"] if name in METRICS):

@@ -58,6 +58,7 @@ class Measured:
         entries: picture -> variant -> measurement, see `variant_of` and `Trial`.
         arms: measured with this editor, in the order of the table.
         seeds: edits per prompt.
+        timed: the log's seconds are of one machine.
     """
 
     editor: str
@@ -66,6 +67,7 @@ class Measured:
     entries: Mapping[str, Mapping[str, Json]]
     arms: tuple[str, ...]
     seeds: int
+    timed: bool = True
 
     def kept(self, prompts: Sequence[EditPrompt] | None = None) -> dict[str, list[str]]:
         """Picture -> the edits that count, see `kept_edits`; without pictures that have none."""

@@ -70,8 +70,13 @@ class BenchConfig:
     def as_dict(self) -> dict[str, object]:
         """Plain values that determine the measurements. Leaves out the folder; the benchmark adds digests of its pictures."""
         settings = asdict(self)
-        del settings["images"], settings["pictures"]
+        for name in ("images", "pictures", *self.of_the_machine()):
+            del settings[name]
         return settings
+
+    def of_the_machine(self) -> dict[str, object]:
+        """Plain values that are chosen for a machine. They change measurements by rounding only, and may differ in a rerun."""
+        return {"device": self.device}
 
 
 def at_least_one(**numbers: int | None) -> None:
@@ -117,6 +122,9 @@ class EditsConfig(BenchConfig):
         super().__post_init__()
         distinct(prompt=self.prompts)
         at_least_one(seeds=self.seeds, batch=self.batch)
+
+    def of_the_machine(self) -> dict[str, object]:
+        return {**super().of_the_machine(), "batch": self.batch}
 
 
 @dataclass(frozen=True)

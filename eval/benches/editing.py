@@ -101,7 +101,8 @@ def _measure(bench: Bench, config: EditingConfig, folder: Path, table: str, pool
         bench.each_picture(name, one.measure, editor=name)
         whole = [path.name for path in pictures if one.has(path.name)]
         arm_names = tuple(arm.name for arm in arms)
-        measured.append(Measured(name, trial.prompts, whole, one.entries(whole), arm_names, config.seeds))
+        timed = len(results.environments) == 1
+        measured.append(Measured(name, trial.prompts, whole, one.entries(whole), arm_names, config.seeds, timed))
         tables = {
             title: [row for one in measured for row in rows(one, config)] for title, rows in _TABLES[table].items()
         }
@@ -140,7 +141,7 @@ def _prepared(
     possible = []
     for arm in arms:
         if arm.needs == "denoiser":
-            reason = "" if plain else "needs a UNet whose only inputs are latents, time and prompt"
+            reason = "" if plain else "needs a UNet on the device whose only inputs are latents, time and prompt"
         else:
             reason = refusal(arm, editor.surrogate)
         if reason:
