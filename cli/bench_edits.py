@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from pca_protect.cli import bench_options, options
+from pca_protect.cli import bench_options, console, options
 from pca_protect.cli import bench_output as output
 from pca_protect.cli.extras import needs_extra
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
 from pca_protect.eval.benches import configs
+from pca_protect.eval.metrics.available import HOW_TO_ADD, default_metrics, has_learned_weights
 from pca_protect.eval.metrics.registry import VISIBILITY
 
 NO_EDITOR = "none"
@@ -69,6 +70,10 @@ def editing(
     )
     with needs_extra():
         from pca_protect.eval.benches.editing import measure_editing
+    if not metric and not quick:
+        config = replace(config, metrics=default_metrics(out))
+        if not has_learned_weights():
+            console.say(HOW_TO_ADD)
     finished = measure_editing(config, out, on_progress=output.progress())
     columns = (
         *("editor", "arm", "budget_levels", "effect", "seed_line", "difference", "p_holm"),

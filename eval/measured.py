@@ -89,15 +89,17 @@ class Measured:
         )
 
     def questions(self) -> list[tuple[str, str]]:
-        """All measured pairs (objective, metric)."""
-        edit = next(iter(self.entries[self.pictures[0]]["clean"]["edits"].values()))
+        """All measured pairs (objective, metric). A metric may have no value for some pictures."""
+        edits = [edit for picture in self.pictures for edit in self.entries[picture]["clean"]["edits"].values()]
+        edit = edits[0]
+        to_original = dict.fromkeys(metric for one in edits for metric in one["to_original"])
         target = [VISIBILITY] if any(prompt.target for prompt in self.prompts) else []
         return [
-            *(("2", metric) for metric in edit["to_original"]),
+            *(("2", metric) for metric in to_original),
             (WITHOUT, VISIBILITY),
             (PASTED, VISIBILITY),
             *([(SETS, RMS)] if self.seeds > 1 else []),
-            *(("1", metric) for metric in edit["to_original"]),
+            *(("1", metric) for metric in to_original),
             *(("adherence", metric) for metric in [*target, *edit["prompt"]]),
             *((SUCCESS, metric) for metric in target),
             *(("quality", metric) for metric in edit["picture"]),
@@ -160,13 +162,16 @@ def _value(clean: Json, changed: Json, edit: str, objective: str, metric: str) -
         return None if carried is None else float(carried["without" if objective == WITHOUT else "pasted"])
     before, after = clean["edits"][edit], changed["edits"][edit]
     if objective == "2":
-        return float(after["to_clean"][metric])
+        distance = after["to_clean"].get(metric)
+        return None if distance is None else float(distance)
     return _between(before, after, objective, metric)
 
 
 def _between(before: Json, after: Json, objective: str, metric: str) -> float | None:
     """How much more protection one edit has than another."""
     if objective == "1":
+        if metric not in before["to_original"]:
+            return None
         return float(before["to_original"][metric] - after["to_original"][metric])
     if objective == SUCCESS or (objective == "adherence" and metric not in before["prompt"]):
         if "to_target" not in before:
@@ -187,7 +192,7 @@ def _of_other_seeds(clean: Json, edit: str, objective: str, metric: str) -> floa
         return 0.0
     if objective in (WITHOUT, "2"):
         return _mean(
-            float(distances[metric]) for pair, distances in clean["pairs"][prompt].items() if number in pair.split("/")
+            distances.get(metric) for pair, distances in clean["pairs"][prompt].items() if number in pair.split("/")
         )
     if objective == PASTED:
         return None

@@ -60,19 +60,20 @@ def editing_rows(measured: Measured, config: EditingConfig) -> list[Row]:
                     if not values[arm] or not measured.has(control, arm, budget):
                         continue
                     against = measured.values(kept, arm, budget, objective, metric, control)
-                    if against:
+                    both = {picture: value for picture, value in values[arm].items() if picture in against}
+                    if both:
                         rows.append(
                             {
                                 **common,
                                 "arm": arm,
                                 "mode": ARMS[arm].mode,
                                 "needs": ARMS[arm].needs,
-                                "visibility": measured.visibility(values[arm], arm, budget),
+                                "visibility": measured.visibility(both, arm, budget),
                                 "control": control,
                                 "control_visibility": None
                                 if control == SEED
-                                else measured.visibility(values[arm], arm, budget, control),
-                                **comparison(values[arm], against),
+                                else measured.visibility(both, arm, budget, control),
+                                **comparison(both, against),
                             }
                         )
     rows = with_holm(rows, ("budget_levels", "objective", "metric", "control"))

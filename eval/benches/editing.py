@@ -103,6 +103,7 @@ def _measure(bench: Bench, config: EditingConfig, folder: Path, table: str, pool
         arm_names = tuple(arm.name for arm in arms)
         timed = len(results.environments) == 1
         measured.append(Measured(name, trial.prompts, whole, one.entries(whole), arm_names, config.seeds, timed))
+        skipped += _without_values(measured[-1], config)
         tables = {
             title: [row for one in measured for row in rows(one, config)] for title, rows in _TABLES[table].items()
         }
@@ -154,6 +155,16 @@ def _prepared(
             f"{editor.name}: can have none of the arms ({skipped[-1]['reason']}); choose others with --arm"
         )
     return trial, target, possible
+
+
+def _without_values(measured: Measured, config: EditingConfig) -> list[Row]:
+    """Rows of `skipped` for metrics without a value for any picture, such as that of faces."""
+    found = {metric for _, metric in measured.questions()} if measured.pictures else set(config.metrics)
+    return [
+        {"editor": measured.editor, "arm": None, "setting": f"metric {name}", "reason": "has no value for any picture"}
+        for name in config.metrics
+        if name not in found
+    ]
 
 
 def _settings(editor: Editor, config: EditingConfig, skipped: list[Row]) -> dict[str, EditSettings]:

@@ -1,4 +1,4 @@
-"""Metrics in the space of a downloaded model: CLIP, SigLIP, DINOv2. They are used only if named."""
+"""Metrics in the space of a downloaded model: CLIP, SigLIP, PickScore, DINOv2. They are used only if named."""
 
 from __future__ import annotations
 
@@ -24,19 +24,21 @@ Embed = Callable[[Rgb, str], tuple[Tensor, Tensor]]
 def load_prompt_metric(metric: Metric, device: torch.device, *, offline: bool) -> Callable[[Rgb, Rgb, str], float]:
     """(original, edit, prompt) -> cosine similarity in the space of CLIP (Radford et al. 2021) or SigLIP (Zhai et al. 2023),
     of edit and prompt, or for `clip-direction` of the step from original to edit and the step from `SOURCE_TEXT` to the
-    prompt (Gal et al. 2021, arXiv 2108.00946); 0 for an edit that equals the original.
+    prompt (Gal et al. 2021, arXiv 2108.00946); 0 for an edit that equals the original. `pickscore` is the cosine of edit and
+    prompt times the model's logit scale, about 20 for typical pictures (Kirstain et al. 2023, arXiv 2305.01569).
 
     Args:
-        metric: its `weights` are a hub id or a folder.
+        metric: its `weights` and its `processor` are a hub id or a folder.
         offline: touch no network.
 
     Raises:
         ModelError: the weights are missing or incomplete, or a library that they need is not installed.
     """
-    embed = _text_and_image(metric.name, metric.weights, device, offline)
+    embed, logit_scale = _text_and_image(metric, device, offline)
+    factor = logit_scale if metric.name == "pickscore" else 1.0
 
     def match(original: Rgb, edit: Rgb, prompt: str) -> float:
-        return _cosine(*embed(edit, prompt))
+        return factor * _cosine(*embed(edit, prompt))
 
     def direction(original: Rgb, edit: Rgb, prompt: str) -> float:
         (before, source), (after, wanted) = embed(original, SOURCE_TEXT), embed(edit, prompt)
@@ -55,7 +57,7 @@ def load_image_metric(metric: Metric, device: torch.device, *, offline: bool) ->
     if metric.name == "dino":
         of_picture = _image_only(metric.name, metric.weights, device, offline)
     else:
-        embed = _text_and_image(metric.name, metric.weights, device, offline)
+        embed, _ = _text_and_image(metric, device, offline)
 
         def of_picture(picture: Rgb) -> Tensor:
             return embed(picture, SOURCE_TEXT)[0]
@@ -63,13 +65,15 @@ def load_image_metric(metric: Metric, device: torch.device, *, offline: bool) ->
     return lambda reference, test: _cosine(of_picture(reference), of_picture(test))
 
 
-def _text_and_image(name: str, weights: str, device: torch.device, offline: bool) -> Embed:
+def _text_and_image(metric: Metric, device: torch.device, offline: bool) -> tuple[Embed, float]:
+    """The embeddings of a model, and its logit scale."""
     from transformers import AutoModel, AutoProcessor  # noqa: PLC0415
 
-    what = f"{name}: {weights}"
-    model = _model(what, AutoModel, weights, offline)
+    what = f"{metric.name}: {metric.weights}"
+    model = _model(what, AutoModel, metric.weights, offline)
+    source = metric.processor or metric.weights
     try:
-        processor = AutoProcessor.from_pretrained(weights, local_files_only=offline)  # type: ignore[no-untyped-call]
+        processor = AutoProcessor.from_pretrained(source, local_files_only=offline)  # type: ignore[no-untyped-call]
         token_ids = [processor.tokenizer(word).input_ids for word in ("day", "sky")]
     except ImportError as error:
         raise ModelError(f"{what} needs a library that is not installed ({first_line(error)}); install it") from error
@@ -94,7 +98,7 @@ def _text_and_image(name: str, weights: str, device: torch.device, offline: bool
             output = model(input_ids=inputs["input_ids"], pixel_values=inputs["pixel_values"])
         return output.image_embeds, output.text_embeds
 
-    return embed
+    return embed, float(model.logit_scale.detach().exp())
 
 
 def _image_only(name: str, weights: str, device: torch.device, offline: bool) -> Callable[[Rgb], Tensor]:

@@ -11,6 +11,7 @@ import torch
 from pca_protect.errors import UsageError
 from pca_protect.eval.metrics import classical, structural
 from pca_protect.eval.metrics.embeddings import load_image_metric, load_prompt_metric
+from pca_protect.eval.metrics.faces import load_face_metric
 from pca_protect.eval.metrics.jpegxl import load_butteraugli, load_ssimulacra2
 from pca_protect.eval.metrics.perceptual import load_pair_metric
 from pca_protect.eval.metrics.registry import METRICS, VISIBILITY, metrics_named
@@ -38,19 +39,19 @@ class Metrics:
     """Loaded metrics by name.
 
     Attributes:
-        pairs: (reference, test) -> value.
+        pairs: (reference, test) -> value; None where the metric is not defined, as of faces without a face.
         prompts: (original, edit, its prompt) -> value.
         pictures: edit -> value.
         pool: processes for the metrics of pairs without weights; None computes them here.
     """
 
-    pairs: dict[str, Callable[[Rgb, Rgb], float]]
+    pairs: dict[str, Callable[[Rgb, Rgb], float | None]]
     prompts: dict[str, Callable[[Rgb, Rgb, str], float]]
     pictures: dict[str, Callable[[Rgb], float]]
     pool: Executor | None = None
 
     def distances(self, reference: Rgb, test: Rgb) -> dict[str, float]:
-        """Distance of `test` from `reference` in every metric of pairs; 0 for equal pictures."""
+        """Distance of `test` from `reference` in every metric of pairs that is defined for them; 0 for equal pictures."""
         (found,) = self.distances_of([(reference, test)])
         return found
 
@@ -61,7 +62,11 @@ class Metrics:
         here = [{name: measure(*pair) for name, measure in self.pairs.items() if name not in shared} for pair in pairs]
         there = [future.result() for future in futures] if futures else [{} for _ in pairs]
         return [
-            {name: METRICS[name].distance({**one, **other}[name]) for name in self.pairs}
+            {
+                name: METRICS[name].distance(value)
+                for name in self.pairs
+                if (value := {**one, **other}[name]) is not None
+            }
             for one, other in zip(here, there, strict=True)
         ]
 
@@ -108,6 +113,8 @@ def load_metrics(
             loaded.pictures[metric.name] = classical.blur
         elif metric.name in _EMBEDDED:
             loaded.pairs[metric.name] = load_image_metric(metric, device, offline=offline)
+        elif metric.name == "face-identity":
+            loaded.pairs[metric.name] = load_face_metric(metric, offline=offline)
         elif metric.weights:
             loaded.pairs[metric.name] = load_pair_metric(metric, device)
         elif metric.needs:

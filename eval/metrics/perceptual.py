@@ -1,4 +1,4 @@
-"""LPIPS and DISTS, whose weights are downloaded. They are used only if named."""
+"""LPIPS and DISTS, on torchvision's VGG-16. Used if named, and by default where its weights are, see `available`."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def load_pair_metric(metric: Metric, device: torch.device) -> Callable[[Rgb, Rgb
             compute = DISTSNetwork().to(device)
     except (ImportError, OSError, RuntimeError) as error:
         raise ModelError(
-            f"{metric.name}: does not load ({first_line(error)}); install the torchvision that matches your PyTorch, and go "
-            "online once"
+            f"{metric.name}: does not load ({first_line(error)}); install the torchvision that matches your PyTorch "
+            "(pip install 'pca-protect[editors]'), and go online once"
         ) from error
 
     def measure(reference: Rgb, test: Rgb) -> float:

@@ -23,6 +23,7 @@ class Metric:
         better: direction of more similar pictures, or of a better edit.
         of: `pair`: edit against another picture; `prompt`: edit, and original, against the prompt; `picture`: edit alone.
         weights: source of its weights; empty if it has none.
+        processor: source of tokenizer and picture settings, or of a detector; empty if they lie beside the weights.
         needs: optional program or package that it needs; empty if none.
         smallest_px: smallest accepted side of a picture.
         distance: maps a value to a distance, 0 for equal pictures; only for pairs.
@@ -35,6 +36,7 @@ class Metric:
     better: Better
     of: Literal["pair", "prompt", "picture"] = "pair"
     weights: str = ""
+    processor: str = ""
     needs: str = ""
     smallest_px: int = 11
     distance: Callable[[float], float] = lambda value: value
@@ -101,9 +103,7 @@ _ENTRIES = (
         needs="the program butteraugli_main of libjxl",
     ),
     Metric("lpips", "LPIPS, VGG (Zhang et al. 2018)", 0, float("inf"), "lower", weights="torchvision VGG-16"),
-    Metric(
-        "dists", "DISTS (Ding et al. 2020)", 0, 1, "lower", weights="torchvision VGG-16, github.com/dingkeyan93/DISTS"
-    ),
+    Metric("dists", "DISTS (Ding et al. 2020)", 0, 1, "lower", weights="torchvision VGG-16"),
     Metric(
         "clip-image",
         "CLIP similarity of pictures",
@@ -120,6 +120,16 @@ _ENTRIES = (
         1,
         "higher",
         weights="facebook/dinov2-small",
+        distance=_one_minus,
+    ),
+    Metric(
+        "face-identity",
+        "similarity of faces, SFace (Zhong et al. 2021); no value without a face",
+        -1,
+        1,
+        "higher",
+        weights="opencv/face_recognition_sface",
+        processor="opencv/face_detection_yunet",
         distance=_one_minus,
     ),
     Metric("blur", "perceptual blur (Crete et al. 2007)", 0, 1, "lower", of="picture"),
@@ -144,6 +154,16 @@ _ENTRIES = (
         of="prompt",
         weights="google/siglip-base-patch16-224",
     ),
+    Metric(
+        "pickscore",
+        "PickScore, preference of people for a picture given its prompt (Kirstain et al. 2023)",
+        -100,
+        100,
+        "higher",
+        of="prompt",
+        weights="yuvalkirstain/PickScore_v1",
+        processor="laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
+    ),
 )
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ENTRIES}
@@ -152,7 +172,7 @@ VISIBILITY = "flip"
 """Metric that defines the visibility of a protection; noise of the same visibility is matched in it."""
 
 DEFAULT_METRICS = ("flip", "ssim", "ms-ssim", "psnr", "gmsd", "vif", "blur")
-"""Metrics measured by default; none needs a download or an optional program or package. A resumed run keeps its metrics."""
+"""Metrics measured by default; none needs a download or an optional program or package. See `available.default_metrics`."""
 QUICK_METRICS = ("flip", "ssim", "blur")
 
 

@@ -534,6 +534,25 @@ def embeddings(folder: Path, picture: Rgb, text: str) -> tuple[torch.Tensor, tor
     return output.image_embeds[0], output.text_embeds[0]
 
 
+def test_pickscore_is_the_models_own_logit_with_the_processor_of_another_model(tmp_path: Path):
+    save_clip(tmp_path / "processor")
+    save_clip(tmp_path / "model")
+    model = CLIPModel.from_pretrained(tmp_path / "model")
+    model.logit_scale.data.fill_(3)
+    model.save_pretrained(tmp_path / "model")
+    (tmp_path / "model" / "tokenizer.json").unlink()
+    folders = {"weights": str(tmp_path / "model"), "processor": str(tmp_path / "processor")}
+    measure = load_prompt_metric(replace(METRICS["pickscore"], **folders), CPU, offline=True)
+    edit = np.asarray(smooth_picture(40, 40))
+    inputs = CLIPProcessor.from_pretrained(tmp_path / "processor")(
+        text=["at night"], images=[Image.fromarray(edit)], padding="max_length", max_length=24, return_tensors="pt"
+    )
+    with torch.no_grad():
+        logit = model(input_ids=inputs["input_ids"], pixel_values=inputs["pixel_values"]).logits_per_image[0, 0]
+    assert measure(255 - edit, edit, "at night") == pytest.approx(float(logit), abs=1e-3)
+    assert abs(float(logit)) > 1, "a cosine would not be"
+
+
 def test_the_direction_of_an_edit_is_a_cosine_of_differences(tmp_path: Path):
     save_clip(tmp_path)
     measure = load_prompt_metric(replace(METRICS["clip-direction"], weights=str(tmp_path)), CPU, offline=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import statistics
 from dataclasses import replace
 
 import pytest
@@ -109,6 +111,33 @@ def test_visibility_is_that_of_the_arm_and_of_its_control(editing: dict[Key, Row
         SEED: None,
         UNRELATED: None,
     }
+
+
+def test_pictures_without_a_value_of_a_metric_do_not_count_for_it():
+    """The first picture has no face, and one of the others has none in its clean edits of other seeds."""
+    faceless, other = PICTURES[0], PICTURES[1]
+    one = measured()
+    entries = copy.deepcopy(one.entries)
+    for picture in PICTURES:
+        if picture == faceless:
+            continue
+        clean = entries[picture]["clean"]
+        for variant in entries[picture].values():
+            for edit in variant["edits"].values():
+                for what in {"to_original", "to_clean"} & edit.keys():
+                    edit[what]["face-identity"] = edit[what]["flip"]
+        for pairs in clean["pairs"].values() if picture != other else ():
+            for distances in pairs.values():
+                distances["face-identity"] = distances["flip"]
+    rows = editing_rows(replace(one, entries=entries), CONFIG)
+    found = {(row["arm"], row["objective"], row["metric"], row["control"]): row for row in rows}
+    for arm in ARMS:
+        assert found[arm, "2", "face-identity", NOISE_LINF]["n"] == 8
+        assert found[arm, "1", "face-identity", SEED]["n"] == 8
+        assert found[arm, "2", "face-identity", SEED]["n"] == 7
+        assert found[arm, "2", "flip", SEED]["n"] == 9
+        effect = statistics.fmean(0.1 + beyond for beyond in BEYOND_NOISE[arm][1:])
+        assert found[arm, "2", "face-identity", NOISE_LINF]["effect"] == pytest.approx(effect)
 
 
 @pytest.mark.parametrize("arm", ARMS)
