@@ -29,6 +29,7 @@ class Bench:
         folder: output folder; a rerun resumes from its log.
         on_progress: called with (label, units done, total units).
         timed: times are measured: a rerun on another machine is refused.
+        pictures: path -> digest, replaces the folder of the config.
 
     Attributes:
         device: resolved.
@@ -47,9 +48,14 @@ class Bench:
         on_progress: OnProgress | None = None,
         *,
         timed: bool = False,
+        pictures: Mapping[Path, str] | None = None,
     ) -> None:
         self.device = resolve_device(config.device)
-        self.pictures, self._failures = readable(Path(config.images), config.pictures)
+        self._failures: list[Row] = []
+        if pictures is None:
+            self.pictures, self._failures = readable(Path(config.images), config.pictures)
+        else:
+            self.pictures = dict(pictures)
         self._name = name
         self._config = config
         self._folder = folder

@@ -60,6 +60,11 @@ class Editor:
     offloaded: bool = False
     limit: BatchLimit = field(default_factory=BatchLimit, repr=False, compare=False)
 
+    @property
+    def has_safety_checker(self) -> bool:
+        """Whether it blacks out edits that its safety checker objects to."""
+        return getattr(self.pipeline, "safety_checker", None) is not None
+
     def edit(
         self,
         pictures: Sequence[Rgb],
