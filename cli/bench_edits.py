@@ -18,7 +18,8 @@ NO_EDITOR = "none"
 
 
 def editing(
-    images: bench_options.Images,
+    images: bench_options.ImagesOrManifest = None,
+    manifest: bench_options.Manifest = None,
     pictures: bench_options.Pictures = None,
     out: bench_options.Out = Path("results/editing"),
     quick: bench_options.Quick = False,
@@ -50,7 +51,7 @@ def editing(
     adds only missing measurements.
     """
     config = output.configured(
-        configs.editing(str(images), quick=quick),
+        configs.editing(**output.pictures_from(images, manifest, prompt), quick=quick),
         device=device,
         precision=precision,
         batch=batch,
@@ -85,7 +86,8 @@ def editing(
 
 
 def prompts(
-    images: bench_options.Images,
+    images: bench_options.ImagesOrManifest = None,
+    manifest: bench_options.Manifest = None,
     pictures: bench_options.Pictures = None,
     out: bench_options.Out = Path("results/prompts"),
     quick: bench_options.Quick = False,
@@ -105,7 +107,7 @@ def prompts(
     adds only missing measurements.
     """
     config = output.configured(
-        configs.prompts(str(images), quick=quick),
+        configs.prompts(**output.pictures_from(images, manifest, prompt), quick=quick),
         device=device,
         precision=precision,
         batch=batch,

@@ -16,6 +16,25 @@ from pca_protect.modes import PUBLISHED_MODES
 Images = Annotated[
     Path, typer.Option(metavar="FOLDER", help="Pictures to protect and edit; 24 or more.", show_default=False)
 ]
+ImagesOrManifest = Annotated[
+    Path | None,
+    typer.Option(
+        "--images",
+        metavar="FOLDER",
+        help="Pictures to protect and edit; 24 or more. Or --manifest.",
+        show_default=False,
+    ),
+]
+Manifest = Annotated[
+    Path | None,
+    typer.Option(
+        "--manifest",
+        metavar="FILE",
+        help="Pictures with prompts and masks of their own, in place of --images and --prompt: one JSON object per line, such as "
+        '{"picture": "beach.jpg", "prompts": ["make the sky red"], "mask": "sky.png", "description": "a beach"}.',
+        show_default=False,
+    ),
+]
 Pictures = Annotated[int | None, typer.Option(metavar="N", help="Maximum number of pictures.", show_default=False)]
 Out = Annotated[Path, typer.Option(metavar="FOLDER", help="Output folder; a rerun resumes from it.")]
 Quick = Annotated[bool, typer.Option("--quick", help="Reduced run; explicit options take precedence.")]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pca_protect.cli import console
+from pca_protect.errors import UsageError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -39,6 +40,13 @@ def finish(
     """
     for failure in finished.tables.get("failures", []):
         console.warn(f"{failure['picture']}: {failure['reason']}; left out")
+    for one in finished.tables.get("skipped", []):
+        console.warn(f"{one['editor']}: {one['setting'] or one['arm']} is left out: {one['reason']}")
+    blocked = sum(int(str(row["blocked"])) for row in finished.tables.get("blocked", []))
+    if blocked:
+        console.warn(f"safety checkers blacked out {blocked} edits, which are left out; see the table `blocked`")
+    for one in finished.tables.get("blocked_prompts", []):
+        console.warn(f"{one['picture']}: the safety checker of {one['editor']} blocks {one['prompt']!r}; left out")
     folder = finished.paths[0].parent
     headline = [row for row in finished.tables[table] if only(row)]
     names = columns or list(dict.fromkeys(name for row in headline for name in row))
@@ -51,6 +59,17 @@ def report_on(folder: Path) -> Path:
     from pca_protect.eval.report.page import write_report
 
     return write_report([folder], folder / "report.html")
+
+
+def pictures_from(images: Path | None, manifest: Path | None, prompt: Sequence[str]) -> dict[str, str]:
+    """Arguments of a config of edits: the folder of pictures, or the manifest.
+
+    Raises:
+        UsageError: prompts are given beside a manifest.
+    """
+    if manifest is not None and prompt:
+        raise UsageError(f"`prompt` {prompt[0]!r}: the manifest has the prompts of each picture; leave one out")
+    return {"images": str(images or ""), "manifest": str(manifest or "")}
 
 
 def configured(config: Config, **values: Any) -> Config:  # noqa: ANN401 - values of options

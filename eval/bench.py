@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from pca_protect.device import resolve_device
+from pca_protect.device import resolve_device, resolve_precision
 from pca_protect.errors import ModelError, PictureError
-from pca_protect.eval.benches.configs import BenchConfig
+from pca_protect.eval.benches.configs import BenchConfig, EditsConfig
 from pca_protect.eval.environment import environment
 from pca_protect.eval.pictures import readable
 from pca_protect.eval.results import Finished, Json, OnProgress, Results, Row
@@ -28,6 +28,8 @@ class Bench:
         config: its settings.
         folder: output folder; a rerun resumes from its log.
         on_progress: called with (label, units done, total units).
+        timed: times are measured: a rerun on another machine is refused.
+        pictures: path -> digest, replaces the folder of the config.
 
     Attributes:
         device: resolved.
@@ -38,12 +40,26 @@ class Bench:
         DeviceError: the device is unavailable.
     """
 
-    def __init__(self, name: str, config: BenchConfig, folder: Path, on_progress: OnProgress | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        config: BenchConfig,
+        folder: Path,
+        on_progress: OnProgress | None = None,
+        *,
+        timed: bool = False,
+        pictures: Mapping[Path, str] | None = None,
+    ) -> None:
         self.device = resolve_device(config.device)
-        self.pictures, self._failures = readable(Path(config.images), config.pictures)
+        self._failures: list[Row] = []
+        if pictures is None:
+            self.pictures, self._failures = readable(Path(config.images), config.pictures)
+        else:
+            self.pictures = dict(pictures)
         self._name = name
         self._config = config
         self._folder = folder
+        self._timed = timed
         self._report: OnProgress = on_progress or (lambda label, done, in_all: None)
         self._results: Results | None = None
 
@@ -61,10 +77,12 @@ class Bench:
             command=f"pca-protect bench {self._name}",
             config={
                 **self._config.as_dict(),
+                **self._precision(),
                 "pictures": {path.name: digest for path, digest in self.pictures.items()},
                 **facts,
             },
-            environment=environment(self.device),
+            environment={**self._config.of_the_machine(), **environment(self.device)},
+            timed=self._timed,
         )
         return self._results
 
@@ -138,6 +156,12 @@ class Bench:
         if self._failures:
             named["failures"] = self._failures
         return Finished(named, self._opened().write_tables(named))
+
+    def _precision(self) -> dict[str, str]:
+        """The precision that the setting means on this device: another one gives other measurements."""
+        if isinstance(self._config, EditsConfig):
+            return {"precision": resolve_precision(self._config.precision, self.device)}
+        return {"surrogate_precision": resolve_precision("auto", self.device)}
 
     def _opened(self) -> Results:
         assert self._results is not None, "open the log first"

@@ -9,9 +9,10 @@ from typing import Any
 
 from scipy.stats import spearmanr
 
+from pca_protect.eval.arms.controls import SEED
 from pca_protect.eval.arms.registry import ARMS, CONTROLS, NOISE_LINF, NOISE_VISIBLE
 from pca_protect.eval.benches.configs import EditingConfig
-from pca_protect.eval.measured import Measured, seed_line
+from pca_protect.eval.measured import Measured, in_both
 from pca_protect.eval.metrics.registry import METRICS, VISIBILITY
 from pca_protect.eval.results import Row
 from pca_protect.eval.stats import comparison, equivalence_p, ratio_of_means, with_holm
@@ -37,19 +38,19 @@ def rival_rows(measured: Measured, config: EditingConfig) -> list[Row]:
     ours = [arm for arm in measured.arms if ARMS[arm].mode]
     rivals = [arm for arm in measured.arms if not ARMS[arm].mode and arm not in CONTROLS]
     rows: list[Row] = []
-    if not kept:
+    lines = measured.values(kept, "", config.budgets[0], "2", VISIBILITY, SEED)
+    if not lines:
         return rows
-    margin = EQUIVALENT * statistics.fmean(
-        seed_line(measured.entries[picture]["clean"], edits) for picture, edits in kept.items()
-    )
+    margin = EQUIVALENT * statistics.fmean(lines.values())
     for budget in config.budgets:
         for objective in ("2", "1"):
             values = {arm: measured.values(kept, arm, budget, objective, VISIBILITY) for arm in (*ours, *rivals)}
             for arm in ours:
                 found: list[Row] = []
                 for rival in rivals:
-                    row = comparison(values[arm], values[rival])
-                    pairs = list(values[arm].values()), list(values[rival].values())
+                    one, other = in_both(values[arm], values[rival])
+                    row = comparison(one, other)
+                    pairs = list(one.values()), list(other.values())
                     about: Row = {"arm": arm, "mode": ARMS[arm].mode, "rival": rival, "needs": ARMS[rival].needs}
                     about |= {"budget_levels": budget, "objective": objective, "metric": VISIBILITY}
                     alike: Row = {"margin": margin, "p_alike": equivalence_p(*pairs, margin)}
@@ -70,14 +71,15 @@ FRONTIER_COLUMNS = (
 """`visibility` is the mean distance between protected and original in `metric`, `effect` that between edits (objective 2, FLIP),
 `seed_line` that between clean edits with other seeds, `seconds` the time to protect. Shares are ratios of means to the
 published loop at the largest budget, with 95 % intervals over pictures; the share of seconds is a ratio of medians, which
-other load on the machine affects less."""
+other load on the machine affects less. Seconds are None if several machines measured."""
 
 
 def frontier_rows(measured: Measured, config: EditingConfig) -> list[Row]:
     """A row for every arm, budget and paired metric; empty if the published loop was not measured."""
     kept = measured.kept()
     reference = f"{PUBLISHED} {max(config.budgets)}"
-    if not kept or PUBLISHED not in measured.arms:
+    lines = measured.values(kept, "", config.budgets[0], "2", VISIBILITY, SEED)
+    if not lines or PUBLISHED not in measured.arms:
         return []
     effects = {
         (arm, budget): measured.values(kept, arm, budget, "2", VISIBILITY)
@@ -85,12 +87,14 @@ def frontier_rows(measured: Measured, config: EditingConfig) -> list[Row]:
         for budget in config.budgets
         if arm != NOISE_VISIBLE
     }
-    line = statistics.fmean(seed_line(measured.entries[picture]["clean"], edits) for picture, edits in kept.items())
-    theirs = effects[PUBLISHED, max(config.budgets)]
+    line = statistics.fmean(lines.values())
     rows: list[Row] = []
-    for (arm, budget), values in effects.items():
+    for (arm, budget), found in effects.items():
+        values, theirs = in_both(found, effects[PUBLISHED, max(config.budgets)])
+        if not values:
+            continue
         entries, published = (
-            [measured.entries[picture][variant] for picture in kept] for variant in (f"{arm} {budget}", reference)
+            [measured.entries[picture][variant] for picture in values] for variant in (f"{arm} {budget}", reference)
         )
         seconds, yardstick = (statistics.median(entry["seconds"] for entry in some) for some in (entries, published))
         effect = ratio_of_means(list(values.values()), list(theirs.values()))
@@ -103,9 +107,9 @@ def frontier_rows(measured: Measured, config: EditingConfig) -> list[Row]:
             "effect_share": effect.value,
             "effect_ci_low": effect.ci_low,
             "effect_ci_high": effect.ci_high,
-            "seconds": seconds,
-            "seconds_share": seconds / yardstick,
-            "n": len(kept),
+            "seconds": seconds if measured.timed else None,
+            "seconds_share": seconds / yardstick if measured.timed else None,
+            "n": len(values),
         }
         for metric in (name for name in entries[0]["visible"] if name in METRICS):
             visible, published_visible = (

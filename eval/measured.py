@@ -18,8 +18,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pca_protect.eval.arms.controls import NOISE_SPECTRUM, SEED, SHUFFLED, UNRELATED
-from pca_protect.eval.arms.registry import NOISE_LINF, NOISE_VISIBLE
+from pca_protect.eval.arms.controls import CONTROL, NOISE_SPECTRUM, SEED, SHUFFLED, UNRELATED
+from pca_protect.eval.arms.registry import CONTROLS, NOISE_LINF, NOISE_VISIBLE
 from pca_protect.eval.metrics.registry import METRICS, VISIBILITY
 from pca_protect.eval.results import Json
 from pca_protect.eval.trial import RMS, EditPrompt
@@ -39,12 +39,11 @@ def kept_edits(clean: Json, prompts: Sequence[EditPrompt], seeds: int) -> list[s
         prompts: restrict to these.
         seeds: restrict to the first numbers; clean edits may have one more.
     """
-    by_name = {prompt.name: prompt for prompt in prompts}
+    asked = {prompt.name for prompt in prompts}
     kept = []
     for name, edit in clean["edits"].items():
         prompt_name, _, number = name.rpartition("/")
-        prompt = by_name.get(prompt_name)
-        if prompt and int(number) < seeds and (prompt.target is None or _succeeds(edit, edit)):
+        if prompt_name in asked and int(number) < seeds and ("to_target" not in edit or _succeeds(edit, edit)):
             kept.append(name)
     return kept
 
@@ -58,6 +57,7 @@ class Measured:
         entries: picture -> variant -> measurement, see `variant_of` and `Trial`.
         arms: measured with this editor, in the order of the table.
         seeds: edits per prompt.
+        timed: the log's seconds are of one machine.
     """
 
     editor: str
@@ -66,6 +66,7 @@ class Measured:
     entries: Mapping[str, Mapping[str, Json]]
     arms: tuple[str, ...]
     seeds: int
+    timed: bool = True
 
     def kept(self, prompts: Sequence[EditPrompt] | None = None) -> dict[str, list[str]]:
         """Picture -> the edits that count, see `kept_edits`; without pictures that have none."""
@@ -76,8 +77,15 @@ class Measured:
     def kept_share(self, prompts: Sequence[EditPrompt] | None = None) -> float:
         """Share of the pictures' edits that count."""
         asked = self.prompts if prompts is None else prompts
-        kept = sum(map(len, self.kept(asked).values()))
-        return kept / (len(self.pictures) * len(asked) * self.seeds) if self.pictures else 0.0
+        names = {prompt.name for prompt in asked}
+        made = (
+            sum(len(names & self.entries[picture]["clean"]["pairs"].keys()) for picture in self.pictures) * self.seeds
+        )
+        return sum(map(len, self.kept(asked).values())) / made if made else 0.0
+
+    def is_of_one_picture(self, prompt: EditPrompt) -> bool:
+        """Whether no other picture has this prompt."""
+        return sum(prompt.name in self.entries[picture]["clean"]["pairs"] for picture in self.pictures) == 1
 
     def has(self, control: str, arm: str, budget: int) -> bool:
         """Whether every picture has this control of an arm."""
@@ -89,9 +97,11 @@ class Measured:
     def questions(self) -> list[tuple[str, str]]:
         """All measured pairs (objective, metric). A metric may have no value for some pictures."""
         edits = [edit for picture in self.pictures for edit in self.entries[picture]["clean"]["edits"].values()]
+        if not edits:
+            return []
         edit = edits[0]
         to_original = dict.fromkeys(metric for one in edits for metric in one["to_original"])
-        target = [VISIBILITY] if any(prompt.target for prompt in self.prompts) else []
+        target = [VISIBILITY] if any("to_target" in edit for edit in edits) else []
         return [
             *(("2", metric) for metric in to_original),
             (WITHOUT, VISIBILITY),
@@ -106,14 +116,18 @@ class Measured:
     def values(
         self, kept: Mapping[str, Sequence[str]], arm: str, budget: int, objective: str, metric: str, control: str = ""
     ) -> Values:
-        """A value per picture of `kept`, of an arm or of one of its controls. Leaves out pictures without a value."""
+        """A value per picture of `kept`, of an arm or of one of its controls. Leaves out pictures without a value, and edits that
+        the safety checker blacked out with the arm or with one of its controls, so that both are means over the same edits."""
         found: Values = {}
-        for picture, edits in kept.items():
+        for picture, kept_of_picture in kept.items():
             entries = self.entries[picture]
+            blocked = self._blocked(entries, arm, budget)
+            edits = [edit for edit in kept_of_picture if edit not in blocked]
             if control == SEED:
                 value = _mean(_of_other_seeds(entries["clean"], edit, objective, metric) for edit in edits)
             else:
                 changed = entries[variant_of(control, arm, budget, entries)]
+                edits = [edit for edit in edits if edit in changed["edits"]]  # another machine may block others
                 if objective == SETS:
                     value = _energy(entries["clean"], changed, edits)
                 else:
@@ -122,12 +136,28 @@ class Measured:
                 found[picture] = value
         return found
 
+    def _blocked(self, entries: Mapping[str, Json], arm: str, budget: int) -> set[str]:
+        """The edits that were blacked out with an arm or one of its controls."""
+        own = f"{arm} {budget}"
+        with_controls = arm not in CONTROLS and "as_visible" in entries.get(own, {})
+        variants = {
+            own if arm != UNRELATED else UNRELATED,
+            *(variant_of(control, arm, budget, entries) for control in CONTROL if with_controls and control != SEED),
+        }
+        return {edit for variant in variants & entries.keys() for edit in entries[variant].get("blocked", ())}
+
     def visibility(self, pictures: Iterable[str], arm: str, budget: int, control: str = "") -> float:
         """Mean visibility of an arm's change, or of one of its controls."""
         return statistics.fmean(
             float(entries[variant_of(control, arm, budget, entries)]["visible"][VISIBILITY])
             for entries in (self.entries[picture] for picture in pictures)
         )
+
+
+def in_both(one: Values, other: Values) -> tuple[Values, Values]:
+    """The values of the pictures that have both, in one order."""
+    pictures = [picture for picture in one if picture in other]
+    return {picture: one[picture] for picture in pictures}, {picture: other[picture] for picture in pictures}
 
 
 def variant_of(control: str, arm: str, budget: int, entries: Mapping[str, Json]) -> str:

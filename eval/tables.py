@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pca_protect.eval.arms.controls import CONTROL, REFERENCES, SEED, UNRELATED
 from pca_protect.eval.arms.registry import ARMS, CONTROLS, NOISE_LINF, NOISE_VISIBLE
 from pca_protect.eval.benches.configs import EditingConfig
-from pca_protect.eval.measured import SUCCESS, Measured, Values, variant_of
+from pca_protect.eval.measured import SUCCESS, Measured, Values, in_both, variant_of
 from pca_protect.eval.metrics.registry import VISIBILITY
 from pca_protect.eval.results import Row
 from pca_protect.eval.stats import SIGNIFICANT, comparison, decidable, with_holm
@@ -158,7 +158,8 @@ is an effect independent of the prompt."""
 
 
 def prompt_rows(measured: Measured, config: EditingConfig) -> list[Row]:
-    """Objective 2 by prompt, and for each arm the spread over prompts of the effect beyond each control."""
+    """Objective 2 by prompt, and for each arm the spread over prompts of the effect beyond each control. Leaves out prompts that
+    one of several pictures has alone."""
     rows: list[Row] = []
     for budget in config.budgets:
         for arm in (arm for arm in measured.arms if arm not in CONTROLS):
@@ -166,10 +167,14 @@ def prompt_rows(measured: Measured, config: EditingConfig) -> list[Row]:
                 by_prompt: list[Row] = []
                 for prompt in measured.prompts:
                     kept = measured.kept([prompt])
-                    if not kept:
+                    if not kept or (measured.is_of_one_picture(prompt) and len(measured.pictures) > 1):
                         continue
-                    one = measured.values(kept, arm, budget, "2", VISIBILITY)
-                    against = measured.values(kept, arm, budget, "2", VISIBILITY, control)
+                    one, against = in_both(
+                        measured.values(kept, arm, budget, "2", VISIBILITY),
+                        measured.values(kept, arm, budget, "2", VISIBILITY, control),
+                    )
+                    if not one:
+                        continue
                     row = {**comparison(one, against), "prompt": prompt.name, "kept": measured.kept_share([prompt])}
                     by_prompt.append(row)
                 by_prompt = with_holm(by_prompt, ())

@@ -88,15 +88,21 @@ def _granted_cores(membership: Path, root: Path) -> float:
     return granted
 
 
+def resolve_precision(precision: Precision, device: torch.device) -> Precision:
+    """The name of a precision; `auto` is bf16 on CUDA devices with native support and fp32 elsewhere."""
+    if precision != "auto":
+        return precision
+    has_native_bf16 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    return "bf16" if has_native_bf16 else "fp32"
+
+
 def resolve_dtype(precision: Precision, device: torch.device, *, overflows_fp16: bool, model: str) -> torch.dtype:
-    """The encoder's precision; `auto` is bf16 on CUDA devices with native support and fp32 elsewhere.
+    """The encoder's precision, see `resolve_precision`.
 
     Raises:
         DeviceError: fp16 for an encoder that overflows in it, or half precision on a CPU without native support.
     """
-    if precision == "auto":
-        has_native_bf16 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
-        return torch.bfloat16 if has_native_bf16 else torch.float32
+    precision = resolve_precision(precision, device)
     if precision == "fp16" and overflows_fp16:
         raise DeviceError(
             f"{model} overflows in fp16, which makes its output unusable; use `precision=bf16` or `precision=fp32`"

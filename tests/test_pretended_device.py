@@ -12,17 +12,18 @@ import tiny_editors
 import torch
 import torch.nn.functional as F
 from conftest import smooth_picture
-from pretended_device import PEAK_BYTES, Machine, pretending
+from pretended_device import FREE_BYTES, PEAK_BYTES, Machine, pretending
 from tiny_vaes import TINY
 from torch import Tensor, nn
 
 from pca_protect import DeviceError, ProtectConfig, Protected, load_surrogate, protect
 from pca_protect.engine import demand, run_recipe
-from pca_protect.eval.arms.denoiser import denoiser_of
+from pca_protect.eval.arms.denoiser import denoiser_of, has_denoiser
 from pca_protect.eval.arms.perturb import Target, objective_and_start, request_for
 from pca_protect.eval.arms.registry import ARMS, CONTROLS
 from pca_protect.eval.check.posterior import figures_of
 from pca_protect.eval.editors.load import load_editor
+from pca_protect.eval.editors.memory import modules_of
 from pca_protect.eval.editors.registry import EditSettings
 from pca_protect.eval.pictures import to_pixels
 from pca_protect.eval.whole_vae import decoded, latent_mean, load_whole_vae
@@ -255,6 +256,45 @@ def test_every_editor_edits_as_on_the_cpu(
         settings = EditSettings(**{**vars(editor.settings), "steps": 2})
         edits.append(editor.edit([shown], "at night", settings, seeds=[1])[0].astype(int))
     assert np.abs(edits[0] - edits[1]).max() <= 1
+
+
+@pytest.mark.parametrize("sort", ["stable-diffusion", "flux"])
+def test_an_editor_that_does_not_fit_visits_the_gpu_in_parts(
+    machine: Machine,
+    tmp_path_factory: pytest.TempPathFactory,
+    pipelines: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    sort: str,
+):
+    if machine.kind != "cuda":
+        pytest.skip("only CUDA tells its free memory")
+    if sort not in pipelines:
+        pipelines[sort] = tiny_editors.save(tiny_editors.EDITORS[sort](), tmp_path_factory.mktemp("editor") / sort)
+    whole = load_editor(str(pipelines[sort]), device=machine.kind)
+    sizes = [
+        sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
+        for module in modules_of(whole.pipeline).values()
+    ]
+    assert not whole.offloaded
+    edits = []
+    for free in (FREE_BYTES, int(max(sizes) / 0.75)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None, free=free: (free, FREE_BYTES))
+        editor = load_editor(str(pipelines[sort]), device=machine.kind)
+        assert editor.offloaded == (free < FREE_BYTES)
+        parts = list(modules_of(editor.pipeline).values())
+        shown = np.asarray(smooth_picture(editor.size_px, editor.size_px))
+        settings = EditSettings(**{**vars(editor.settings), "steps": 2})
+        for _ in range(2):
+            edit = editor.edit([shown], "at night", settings, seeds=[1])[0].astype(int)
+        edits.append(edit)
+        where = {parameter.device.type for module in parts for parameter in module.parameters()}
+        assert where == ({"cpu"} if editor.offloaded else {machine.kind})
+        assert editor.surrogate.device.type == machine.kind
+        assert not (editor.offloaded and has_denoiser(editor))
+    assert np.abs(edits[0] - edits[1]).max() <= 1
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None: (max(sizes), FREE_BYTES))
+    with pytest.raises(DeviceError, match=r"GB of weights and device cuda has room for .*; use a larger GPU"):
+        load_editor(str(pipelines[sort]), device=machine.kind)
 
 
 @pytest.fixture(scope="module")

@@ -22,11 +22,15 @@ from diffusers import (
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
     StableDiffusionInstructPix2PixPipeline,
+    StableDiffusionPipeline,
     StableDiffusionXLInpaintPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from transformers import (
+    CLIPConfig,
+    CLIPImageProcessorPil,
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
@@ -196,6 +200,24 @@ def save(pipeline: DiffusionPipeline, folder: Path) -> Path:
     """The folder, that of a pipeline now."""
     pipeline.save_pretrained(folder)
     return folder
+
+
+def with_safety_checker(editor: Path, folder: Path, *, threshold: float) -> Path:
+    """The folder of a Stable Diffusion pipeline with a safety checker that blacks out edits of more than this cosine similarity
+    with a vector of ones."""
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    checker = StableDiffusionSafetyChecker(
+        CLIPConfig(vision_config={**vision, "image_size": 32, "patch_size": 8}, projection_dim=8)
+    )
+    torch.nn.init.constant_(checker.special_care_embeds_weights, 2.0)
+    torch.nn.init.constant_(checker.concept_embeds_weights, threshold)
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        editor,
+        safety_checker=checker,
+        feature_extractor=CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
+    )
+    return save(pipeline, folder)
 
 
 def clip(suffix: str, kind: type[CLIPTextModel] | type[CLIPTextModelWithProjection]) -> dict[str, Any]:

@@ -59,11 +59,13 @@ class Denoiser:
 
 
 def has_denoiser(editor: Editor) -> bool:
-    """Whether the editor has a UNet whose only inputs are latents, a timestep and a prompt, with noise or velocity as output."""
+    """Whether the editor has a UNet whose only inputs are latents, a timestep and a prompt, with noise or velocity as output, and
+    which stays on the device."""
     pipeline = editor.pipeline
     unet, scheduler = getattr(pipeline, "unet", None), pipeline.scheduler
     return (
         unet is not None
+        and not editor.offloaded
         and unet.config.in_channels == editor.surrogate.latent_channels
         and getattr(pipeline, "text_encoder_2", None) is None
         and hasattr(scheduler, "alphas_cumprod")

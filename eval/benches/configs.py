@@ -70,8 +70,13 @@ class BenchConfig:
     def as_dict(self) -> dict[str, object]:
         """Plain values that determine the measurements. Leaves out the folder; the benchmark adds digests of its pictures."""
         settings = asdict(self)
-        del settings["images"], settings["pictures"]
+        for name in ("images", "pictures", *self.of_the_machine()):
+            del settings[name]
         return settings
+
+    def of_the_machine(self) -> dict[str, object]:
+        """Plain values that are chosen for a machine. They change measurements by rounding only, and may differ in a rerun."""
+        return {"device": self.device}
 
 
 def at_least_one(**numbers: int | None) -> None:
@@ -118,12 +123,16 @@ class EditsConfig(BenchConfig):
         distinct(prompt=self.prompts)
         at_least_one(seeds=self.seeds, batch=self.batch)
 
+    def of_the_machine(self) -> dict[str, object]:
+        return {**super().of_the_machine(), "batch": self.batch}
+
 
 @dataclass(frozen=True)
 class EditingConfig(EditsConfig):
     """`bench editing` and `bench prompts`. Pictures are cropped to a square and resized to the editor's size.
 
     Attributes:
+        manifest: file with a line per picture, in place of `images` and `prompts`, see `manifest`; empty for none.
         editors: see `load_editor`.
         arms: names of `ARMS`; the two noise controls are always measured.
         own_controls: those of `arms` with controls made from their own perturbation, see `controls.OWN_CONTROLS`.
@@ -137,6 +146,7 @@ class EditingConfig(EditsConfig):
     """
 
     seeds: int = 3
+    manifest: str = ""
     editors: tuple[str, ...] = ("pocket-editor",)
     arms: tuple[str, ...] = DEFAULT_ARMS
     own_controls: tuple[str, ...] = DECIDED_ARMS
@@ -151,6 +161,9 @@ class EditingConfig(EditsConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if bool(self.images) == bool(self.manifest):
+            problem = "exclude each other; leave one out" if self.images else "are both missing; give one"
+            raise UsageError(f"`images` and `manifest`: {problem}")
         arms_named((*self.arms, *self.own_controls))
         metrics_named((*self.metrics, *self.visible))
         distinct(editor=self.editors, budget=self.budgets)
@@ -171,6 +184,9 @@ class EditingConfig(EditsConfig):
     def as_dict(self) -> dict[str, object]:
         settings = {**super().as_dict(), "arms": self.arm_names(), "own_controls": self.decided_arms()}
         del settings["keep_edits"]
+        del settings["manifest"]
+        if self.manifest:
+            del settings["prompts"]
         return settings
 
 
@@ -178,16 +194,19 @@ QUICK_ARMS = (*CHIEF_ARMS, "photoguard", "advdm", "balanced-diffusion", "balance
 PROMPT_ARMS = (*CHIEF_ARMS, "advdm")
 
 
-def editing(images: str, *, quick: bool = False) -> EditingConfig:
+def editing(images: str = "", *, manifest: str = "", quick: bool = False) -> EditingConfig:
     """`bench editing`."""
+    full = EditingConfig(images, manifest=manifest)
     if quick:
-        return EditingConfig(images, 6, arms=QUICK_ARMS, seeds=1, metrics=QUICK_METRICS)
-    return EditingConfig(images)
+        return replace(full, pictures=6, arms=QUICK_ARMS, seeds=1, metrics=QUICK_METRICS)
+    return full
 
 
-def prompts(images: str, *, quick: bool = False) -> EditingConfig:
+def prompts(images: str = "", *, manifest: str = "", quick: bool = False) -> EditingConfig:
     """`bench prompts`: fewer arms, every prompt."""
-    full = EditingConfig(images, arms=PROMPT_ARMS, prompts=ALL_PROMPTS, seeds=2, metrics=QUICK_METRICS)
+    full = EditingConfig(
+        images, manifest=manifest, arms=PROMPT_ARMS, prompts=ALL_PROMPTS, seeds=2, metrics=QUICK_METRICS
+    )
     return replace(full, pictures=6, seeds=1) if quick else full
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -13,6 +13,7 @@ from pca_protect.eval.arms.noise import NoiseLadder, shuffled, spectrum_noise
 from pca_protect.eval.arms.perturb import Target, generator_for, perturb
 from pca_protect.eval.arms.registry import NOISE_VISIBLE, Arm
 from pca_protect.eval.benches.configs import EditingConfig
+from pca_protect.eval.editors.sight import require_sight
 from pca_protect.eval.metrics.load import visibility
 from pca_protect.eval.metrics.registry import VISIBILITY
 from pca_protect.eval.pictures import Rgb, square_picture
@@ -30,6 +31,7 @@ class Work:
     picture has neither.
 
     Args:
+        trial_of: picture -> its trial; they differ in prompts, mask and description.
         label: of the editor, in keys.
         arms: that the editor can have.
         pictures: of the benchmark, in order.
@@ -40,7 +42,7 @@ class Work:
     def __init__(
         self,
         config: EditingConfig,
-        trial: Trial,
+        trial_of: Callable[[Path], Trial],
         target: Target,
         results: Results,
         *,
@@ -51,12 +53,14 @@ class Work:
         kept: Sequence[str],
         all_edits: Path | None = None,
     ) -> None:
-        self._trial = trial
+        self._trial_of = trial_of
+        self._trial: Trial  # of the picture that is measured
         self._label = label
         self._target = target
         self._results = results
         self._arms = arms
         self._decided = [arm for arm in arms if arm.name in config.decided_arms()]
+        self._pictures = pictures
         self._folder = folder
         self._kept = kept
         self._all_edits = all_edits
@@ -77,16 +81,23 @@ class Work:
             for picture in pictures
         }
 
+    def require_sight(self) -> None:
+        """Check with the first incomplete picture that the editor sees it, see `sight.require_sight`."""
+        missing = next((path for path in self._pictures if not self.has(path.name)), None)
+        if missing is not None:
+            self._trial = self._trial_of(missing)
+            require_sight(self._trial.editor, self._trial.settings, self._picture(missing), self._trial.prompts[0].text)
+
     def measure(self, path: Path) -> None:
         """Add the missing measurements of one picture."""
         if self.has(path.name):
             return
+        self._trial = self._trial_of(path)
         picture = self._picture(path)
         clean, measured = self._trial.clean(picture)
         self._keep(path, "original", picture)
-        prompt = self._trial.prompts[0].name
-        self._keep(path, CLEAN, clean[f"{prompt}/0"])
-        self._keep(path, OTHER_SEED, clean[f"{prompt}/1"])
+        self._keep(path, CLEAN, self._first(clean))
+        self._keep(path, OTHER_SEED, self._first(clean, 1))
         if self._all_edits:
             save_original(self._all_edits / path.name, picture)
         self._save_all(path, CLEAN, clean)
@@ -117,7 +128,7 @@ class Work:
     def _edited(self, path: Path, picture: Rgb, changed: Rgb, clean: Edits, variant: str) -> Json:
         """The measurements on the edits of a changed picture."""
         edits, measured = self._trial.changed(picture, changed, clean)
-        self._keep(path, variant, next(iter(edits.values())), changed)
+        self._keep(path, variant, self._first(edits), changed)
         self._save_all(path, variant, edits)
         measured["sets"] = self._trial.sets(clean, edits)
         if variant != UNRELATED:
@@ -173,15 +184,20 @@ class Work:
             self._results.add({key: measured})
 
     def _save_all(self, path: Path, variant: str, edits: Edits, number: int = 0) -> None:
-        """Save an edit with every prompt."""
+        """Save an edit with every prompt, of those that were not blocked."""
         if self._all_edits:
             for place, prompt in enumerate(self._trial.prompts, start=1):
-                edit = edits[f"{prompt.name}/{number}"]
-                save_edit(self._all_edits / path.name, place, prompt.name, prompt.text, variant, edit)
+                edit = edits.get(f"{prompt.name}/{number}")
+                if edit is not None:
+                    save_edit(self._all_edits / path.name, place, prompt.name, prompt.text, variant, edit)
 
-    def _keep(self, path: Path, variant: str, edit: Rgb, changed: Rgb | None = None) -> None:
+    def _first(self, edits: Edits, number: int = 0) -> Rgb | None:
+        """The edit with the first prompt; None if it was blocked."""
+        return edits.get(f"{self._trial.prompts[0].name}/{number}")
+
+    def _keep(self, path: Path, variant: str, edit: Rgb | None, changed: Rgb | None = None) -> None:
         """Save the first edit of a picture, and the picture that was given to the editor."""
-        if path.name not in self._kept:
+        if path.name not in self._kept or edit is None:
             return
         target = self._folder / path.stem / f"{variant.replace(' ', '-')}.png"
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -88,7 +88,7 @@ def measure_encoders(config: EncodersConfig, folder: Path, *, on_progress: OnPro
         UsageError: a setting is wrong, or `folder` holds other results; see `Results`.
         ModelError, DeviceError: an encoder or the device is unavailable.
     """
-    bench = Bench("encoders", config, folder, on_progress)
+    bench = Bench("encoders", config, folder, on_progress, timed=True)
     surrogates = {name: _load(name, config) for name in config.vaes}
     results = bench.open(vae_weights={name: surrogate.digest for name, surrogate in surrogates.items()})
     arms = arms_of(config)

@@ -29,7 +29,7 @@ def measure_steps(config: StepsConfig, folder: Path, *, on_progress: OnProgress 
         UsageError: a setting is wrong, or `folder` holds other results; see `Results`.
         ModelError, DeviceError: an encoder or the device is unavailable.
     """
-    bench = Bench("steps", config, folder, on_progress)
+    bench = Bench("steps", config, folder, on_progress, timed=True)
     surrogates = {name: load_surrogate(name, device=config.device) for name in config.vaes}
     bench.open(
         budget_levels=ProtectConfig.budget_levels,

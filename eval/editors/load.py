@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -16,8 +17,10 @@ from pca_protect.device import resolve_device, resolve_dtype
 from pca_protect.errors import ModelError, UsageError
 from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.families import Family, family_of, has_guidance
-from pca_protect.eval.editors.pipeline import load_pipeline, modules_of
+from pca_protect.eval.editors.memory import modules_of, place, slice_decoding
+from pca_protect.eval.editors.pipeline import load_pipeline
 from pca_protect.eval.editors.registry import EDITORS, EMBEDDED, EditorEntry, Kind
+from pca_protect.eval.editors.weights import digest_of_files
 from pca_protect.surrogates import checkpoint
 from pca_protect.surrogates.load import surrogate_of
 from pca_protect.surrogates.registry import looks_like_hub_id
@@ -47,9 +50,17 @@ def load_editor(
     source, entry = source_of(name), EDITORS.get(name)
     torch_device = resolve_device(device)
     dtype = resolve_dtype(precision, torch_device, overflows_fp16=False, model=name)
-    kind, pipeline = load_pipeline(source, entry.kind if entry else None, offline=offline)
+    kind, pipeline = load_pipeline(source, entry.kind if entry else None, dtype=dtype, offline=offline)
     return editor_of(
-        pipeline, name, kind, entry=entry, origin=str(source), device=torch_device, dtype=dtype, size_px=size_px
+        pipeline,
+        name,
+        kind,
+        entry=entry,
+        origin=str(source),
+        digest=digest_of_files(source, modules_of(pipeline)),
+        device=torch_device,
+        dtype=dtype,
+        size_px=size_px,
     )
 
 
@@ -60,33 +71,39 @@ def editor_of(
     *,
     entry: EditorEntry | None = None,
     origin: str = "",
+    digest: str | None = None,
     device: torch.device,
     dtype: torch.dtype = torch.float32,
     size_px: int | None = None,
 ) -> Editor:
-    """The editor of a loaded pipeline, which is moved to a device.
+    """The editor of a loaded pipeline, which is moved to a device, or kept in main memory if it does not fit, see `place`.
 
     Args:
         entry: row of the registry; None takes settings and size from the pipeline.
         origin: where the pipeline is from, for records.
+        digest: see `Editor`; None computes one from the weights in memory.
+        dtype: of the VAE; the other parts keep theirs.
         size_px: see `load_editor`.
 
     Raises:
         UsageError: the size is not one that the editor can take.
         ModelError: no size is given, and the pipeline has none.
+        DeviceError: its largest part does not fit into the GPU.
     """
     pipeline.set_progress_bar_config(disable=True)
     parts = modules_of(pipeline)
-    weights = {f"{part}.{key}": tensor for part, module in parts.items() for key, tensor in module.state_dict().items()}
-    digest = checkpoint.digest(weights)
     # `nn.Module.to`, since diffusers' override warns of harmless moves and casts.
     surrogate = surrogate_of(
         nn.Module.to(pipeline.vae, device, torch.float32),
         name=entry.vae if entry else f"{name}/vae",
         origin=f"{origin}/vae",
     )
+    if digest is None:
+        digest = _digest_of_weights(parts)
+    nn.Module.to(pipeline.vae, dtype)
+    slice_decoding(pipeline.vae, device)
+    offloaded = place(pipeline, device, name=name)
     for module in parts.values():
-        nn.Module.to(module, device, dtype)
         module.requires_grad_(False)
     family = family_of(pipeline, kind)
     settings = entry.settings if entry else family.settings
@@ -99,6 +116,13 @@ def editor_of(
         surrogate=surrogate,
         family=family,
         pipeline=pipeline,
+        offloaded=offloaded,
+    )
+
+
+def _digest_of_weights(parts: Mapping[str, nn.Module]) -> str:
+    return checkpoint.digest(
+        {f"{part}.{key}": tensor for part, module in parts.items() for key, tensor in module.state_dict().items()}
     )
 
 

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from pca_protect.errors import ModelError, first_line
 from pca_protect.eval.editors.families import FAMILIES
+from pca_protect.eval.editors.memory import modules_of
 from pca_protect.eval.editors.registry import Kind
 from pca_protect.pocket.format import check_format
 from pca_protect.surrogates.registry import PICKLED
@@ -21,12 +23,15 @@ _ABSENT = [None, None]
 """Entry of a pipeline's index for a part that it was saved without."""
 
 
-def load_pipeline(source: Path | str, kind: Kind | None, *, offline: bool) -> tuple[Kind, Any]:
-    """The kind of editor, and its pipeline in the precision in which its parts were saved.
+def load_pipeline(
+    source: Path | str, kind: Kind | None, *, dtype: torch.dtype, offline: bool
+) -> tuple[Kind, Any]:  # Any: of many classes
+    """The kind of editor, and its pipeline on the CPU. Weights are converted one by one while they are read.
 
     Args:
         source: a folder, or a hub id.
         kind: of editor; None takes it from the pipeline's class.
+        dtype: of all parts but the VAE, which is in fp32 for its surrogate.
         offline: touch no network.
 
     Raises:
@@ -48,8 +53,9 @@ def load_pipeline(source: Path | str, kind: Kind | None, *, offline: bool) -> tu
             source,
             use_safetensors=True,
             local_files_only=local,
+            dtype={"vae": torch.float32, "default": dtype},
             **{part: None for part, origin in index.items() if origin == _ABSENT},  # some classes raise otherwise
-            **_text_encoders(source, index, local=local),
+            **_text_encoders(source, index, dtype=dtype, local=local),
         )
     except ImportError as error:
         raise ModelError(
@@ -64,11 +70,6 @@ def load_pipeline(source: Path | str, kind: Kind | None, *, offline: bool) -> tu
         if missing:
             raise _incomplete(source, part, missing)
     return kind, pipeline
-
-
-def modules_of(pipeline: Any) -> dict[str, nn.Module]:  # noqa: ANN401 - of many classes
-    """The parts of a pipeline that have weights, by name."""
-    return {part: module for part, module in pipeline.components.items() if isinstance(module, nn.Module)}
 
 
 def _check_folder(folder: Path) -> None:
@@ -94,7 +95,9 @@ def _check_folder(folder: Path) -> None:
             raise ModelError(f"{folder / part}: no vocabulary ({', '.join(_VOCABULARIES)}); copy the folder again")
 
 
-def _text_encoders(source: Path | str, index: dict[str, Any], *, local: bool) -> dict[str, nn.Module]:
+def _text_encoders(
+    source: Path | str, index: dict[str, Any], *, dtype: torch.dtype, local: bool
+) -> dict[str, nn.Module]:
     """Text encoders by part. diffusers would initialise their missing weights at random without an error."""
     import transformers  # noqa: PLC0415
 
@@ -106,7 +109,12 @@ def _text_encoders(source: Path | str, index: dict[str, Any], *, local: bool) ->
         if library != "transformers":
             continue
         encoders[part], loaded = getattr(transformers, class_name).from_pretrained(
-            source, subfolder=part, use_safetensors=True, local_files_only=local, output_loading_info=True
+            source,
+            subfolder=part,
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=local,
+            output_loading_info=True,
         )
         if loaded["missing_keys"]:
             raise _incomplete(source, part, sorted(loaded["missing_keys"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,17 +15,24 @@ from pca_protect.eval.metrics.registry import Metric
 from pca_protect.eval.pictures import Rgb
 
 SOURCE_TEXT = "a photo"
-"""Description of every original, for the direction of an edit."""
+"""Description of an original without one of its own, for the direction of an edit."""
 
 Embed = Callable[[Rgb, str], tuple[Tensor, Tensor]]
 """(picture, text) -> their embeddings, each `(1, D)` of length 1."""
 
 
-def load_prompt_metric(metric: Metric, device: torch.device, *, offline: bool) -> Callable[[Rgb, Rgb, str], float]:
+class PromptMetric(Protocol):
+    """(original, edit, its prompt, description of the original) -> value."""
+
+    def __call__(self, original: Rgb, edit: Rgb, prompt: str, source: str = SOURCE_TEXT) -> float: ...
+
+
+def load_prompt_metric(metric: Metric, device: torch.device, *, offline: bool) -> PromptMetric:
     """(original, edit, prompt) -> cosine similarity in the space of CLIP (Radford et al. 2021) or SigLIP (Zhai et al. 2023),
-    of edit and prompt, or for `clip-direction` of the step from original to edit and the step from `SOURCE_TEXT` to the
-    prompt (Gal et al. 2021, arXiv 2108.00946); 0 for an edit that equals the original. `pickscore` is the cosine of edit and
-    prompt times the model's logit scale, about 20 for typical pictures (Kirstain et al. 2023, arXiv 2305.01569).
+    of edit and prompt, or for `clip-direction` of the step from original to edit and the step from the description of
+    the original to the prompt (Gal et al. 2021, arXiv 2108.00946); 0 for an edit that equals the original. `pickscore` is
+    the cosine of edit and prompt times the model's logit scale, about 20 for typical pictures (Kirstain et al. 2023, arXiv
+    2305.01569).
 
     Args:
         metric: its `weights` and its `processor` are a hub id or a folder.
@@ -36,12 +44,12 @@ def load_prompt_metric(metric: Metric, device: torch.device, *, offline: bool) -
     embed, logit_scale = _text_and_image(metric, device, offline)
     factor = logit_scale if metric.name == "pickscore" else 1.0
 
-    def match(original: Rgb, edit: Rgb, prompt: str) -> float:
+    def match(original: Rgb, edit: Rgb, prompt: str, source: str = SOURCE_TEXT) -> float:
         return factor * _cosine(*embed(edit, prompt))
 
-    def direction(original: Rgb, edit: Rgb, prompt: str) -> float:
-        (before, source), (after, wanted) = embed(original, SOURCE_TEXT), embed(edit, prompt)
-        return _cosine(after - before, wanted - source)
+    def direction(original: Rgb, edit: Rgb, prompt: str, source: str = SOURCE_TEXT) -> float:
+        (before, described), (after, wanted) = embed(original, source), embed(edit, prompt)
+        return _cosine(after - before, wanted - described)
 
     return direction if metric.name == "clip-direction" else match
 

@@ -10,7 +10,7 @@ import torch
 
 from pca_protect.errors import UsageError
 from pca_protect.eval.metrics import classical, structural
-from pca_protect.eval.metrics.embeddings import load_image_metric, load_prompt_metric
+from pca_protect.eval.metrics.embeddings import PromptMetric, load_image_metric, load_prompt_metric
 from pca_protect.eval.metrics.faces import load_face_metric
 from pca_protect.eval.metrics.jpegxl import load_butteraugli, load_ssimulacra2
 from pca_protect.eval.metrics.perceptual import load_pair_metric
@@ -40,13 +40,13 @@ class Metrics:
 
     Attributes:
         pairs: (reference, test) -> value; None where the metric is not defined, as of faces without a face.
-        prompts: (original, edit, its prompt) -> value.
+        prompts: see `PromptMetric`.
         pictures: edit -> value.
         pool: processes for the metrics of pairs without weights; None computes them here.
     """
 
     pairs: dict[str, Callable[[Rgb, Rgb], float | None]]
-    prompts: dict[str, Callable[[Rgb, Rgb, str], float]]
+    prompts: dict[str, PromptMetric]
     pictures: dict[str, Callable[[Rgb], float]]
     pool: Executor | None = None
 

@@ -11,7 +11,7 @@ from http.client import HTTPException, InvalidURL
 from io import StringIO
 from pathlib import Path
 from textwrap import shorten
-from typing import IO, Any
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -238,18 +238,17 @@ def _require_intact(path: Path) -> None:
     stored = path.resolve()
     if not _SHA256.fullmatch(stored.name):
         return
-    with stored.open("rb") as file:
-        intact = _digest_of(file) == stored.name
-    if not intact:
+    if sha256_of(stored) != stored.name:
         stored.unlink()
         raise ModelError(f"{path.name} was damaged in transit (SHA-256 mismatch) and removed; run again")
 
 
-def _digest_of(file: IO[bytes]) -> str:
-    """Hex SHA-256 of the remaining bytes of a file."""
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of a file."""
     sha = hashlib.sha256()
-    while chunk := file.read(_CHUNK_BYTES):
-        sha.update(chunk)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            sha.update(chunk)
     return sha.hexdigest()
 
 

@@ -113,7 +113,7 @@ def test_rows_and_files(measured: tuple[Path, Finished]):
     assert "torch not imported" in str(rows[-1]["note"])
 
     summary = json.loads((folder / "summary.json").read_text())
-    assert summary.keys() == {"command", "config", "environment", "tables"}
+    assert summary.keys() == {"command", "config", "environment", "environments", "tables"}
     assert summary["tables"] == {"cost": rows}
     assert summary["config"]["sizes_px"] == [64, 72]
     environment = summary["environment"]

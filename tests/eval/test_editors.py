@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -21,18 +22,17 @@ from diffusers import (
     StableDiffusionImg2ImgPipeline,
     StableDiffusionPipeline,
 )
-from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from tiny_editors import SIDE
-from transformers import CLIPConfig, CLIPImageProcessorPil
 
-from pca_protect import ModelError, PictureError, UsageError, load_surrogate
+from pca_protect import DeviceError, ModelError, PictureError, UsageError, load_surrogate
 from pca_protect.config import Precision
 from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.families import has_guidance
 from pca_protect.eval.editors.load import editor_of, load_editor
 from pca_protect.eval.editors.registry import EDITORS, EMBEDDED, EditSettings
+from pca_protect.eval.editors.weights import digest_of_files
 from pca_protect.eval.pictures import to_pixels
 from pca_protect.io.picture import Picture
 from pca_protect.surrogates.registry import REGISTRY
@@ -186,12 +186,12 @@ def test_precision_is_of_the_pipeline_and_not_of_surrogate_or_digest(
     assert 0 < difference < 2, "eight bits of mantissa; edits from two seeds are 35 levels apart"
 
 
-def test_weights_saved_in_half_precision_are_the_same_editor(folder: Path, editor: Editor, tmp_path: Path):
+def test_weights_saved_in_half_precision_edit_alike(folder: Path, editor: Editor, tmp_path: Path):
     pipeline = StableDiffusionImg2ImgPipeline.from_pretrained(folder, dtype=torch.float16)
     pipeline.save_pretrained(tmp_path / "half")
     assert load_file(tmp_path / "half" / "vae" / WEIGHTS)["encoder.conv_in.weight"].dtype == torch.float16
     half = load_editor(str(tmp_path / "half"), device="cpu")
-    assert half.digest == editor.digest
+    assert half.digest != editor.digest, "it is of the files"
     assert half.surrogate.dtype == torch.float32
     edits = [one.edit([picture()], "at night", FAST, seeds=[1])[0] for one in (editor, half)]
     assert np.abs(edits[0].astype(float) - edits[1]).mean() < 1, "eleven bits of mantissa in the weights alone"
@@ -203,6 +203,35 @@ def test_the_digest_is_of_every_part(folder: Path, editor: Editor, tmp_path: Pat
     assert load_editor(str(copy), device="cpu").digest == editor.digest
     change_weight(next((copy / part).glob("*.safetensors")), 0.5)
     assert load_editor(str(copy), device="cpu").digest != editor.digest
+
+
+def test_the_digest_of_the_hubs_cache_is_read_from_its_names(folder: Path, tmp_path: Path, monkeypatch):
+    """A large file is a link to a file named by its SHA-256, so that no byte of it is read."""
+    cached = tmp_path / "models--owner--tiny"
+    snapshot = cached / "snapshots" / ("0" * 40)
+    shutil.copytree(folder, snapshot)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("0" * 40)
+    (cached / "blobs").mkdir()
+    for file in snapshot.rglob("*.safetensors"):
+        stored = cached / "blobs" / sha256(file.read_bytes()).hexdigest()
+        file.rename(stored)
+        file.symlink_to(stored)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    parts = ("unet", "vae", "text_encoder")
+    of_folder = digest_of_files(folder, parts)
+    assert digest_of_files("owner/tiny", parts) == of_folder
+    for stored in (cached / "blobs").iterdir():
+        stored.write_bytes(b"")
+    assert digest_of_files("owner/tiny", parts) == of_folder
+    with pytest.raises(ModelError, match="no longer in the hub's cache"):
+        digest_of_files("owner/other", parts)
+
+
+def test_variants_are_not_hashed(folder: Path, tmp_path: Path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    shutil.copy(copy / "unet" / WEIGHTS, copy / "unet" / "diffusion_pytorch_model.fp16.safetensors")
+    assert digest_of_files(copy, ["unet"]) == digest_of_files(folder, ["unet"])
 
 
 def change_weight(path: Path, value: float) -> None:
@@ -222,28 +251,78 @@ def test_an_edit_that_is_not_finite_is_refused(folders: dict[str, Path], sort: s
 
 
 @pytest.mark.parametrize("holds_back", [False, True])
-def test_an_edit_that_the_safety_checker_blacks_out_is_not_measured(folder: Path, tmp_path: Path, holds_back: bool):
-    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    checker = StableDiffusionSafetyChecker(
-        CLIPConfig(vision_config={**vision, "image_size": 32, "patch_size": 8}, projection_dim=8)
+def test_an_edit_that_the_safety_checker_blacks_out_is_none(folder: Path, tmp_path: Path, holds_back: bool):
+    checked = load_editor(
+        str(tiny_editors.with_safety_checker(folder, tmp_path / "checked", threshold=-2.0 if holds_back else 2.0)),
+        device="cpu",
     )
-    # Cosine similarities above these thresholds are held back.
-    torch.nn.init.constant_(checker.special_care_embeds_weights, 2.0)
-    torch.nn.init.constant_(checker.concept_embeds_weights, -2.0 if holds_back else 2.0)
-    size = {"height": 32, "width": 32}
-    StableDiffusionPipeline.from_pretrained(
-        folder,
-        safety_checker=checker,
-        feature_extractor=CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=size),
-    ).save_pretrained(tmp_path / "checked")
-    checked = load_editor(str(tmp_path / "checked"), device="cpu")
     if not holds_back:
         assert checked.edit([picture()], "at night", FAST, seeds=[0])[0].std() > 5
         return
+    assert checked.edit_or_block([picture()] * 2, "at night", FAST, seeds=[0, 1]) == [None, None]
     with pytest.raises(
         ModelError, match="its safety checker blacked out an edit; leave this picture or this prompt out"
     ):
         checked.edit([picture()], "at night", FAST, seeds=[0])
+
+
+def test_an_edit_of_one_colour_is_refused(folder: Path, tmp_path: Path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    path = copy / "vae" / WEIGHTS
+    weights = load_file(path)
+    weights["decoder.conv_out.weight"].zero_()
+    weights["decoder.conv_out.bias"].fill_(-1.0)
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"an edit is one flat colour; use precision fp32"):
+        load_editor(str(copy), device="cpu").edit([picture()], "at night", FAST, seeds=[0])
+
+
+def test_batches_halve_when_memory_runs_out(folder: Path, editor: Editor):
+    small = load_editor(str(folder), device="cpu")
+    sizes: list[int] = []
+
+    def require_few(_: object, inputs: tuple[torch.Tensor, ...]) -> None:
+        sizes.append(len(inputs[0]) // 2)  # guidance doubles the batch
+        if sizes[-1] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    small.pipeline.unet.register_forward_pre_hook(require_few)
+    pictures, prompts = [picture(seed) for seed in range(5)], ["at night", "add some snow"] * 2 + ["at night"]
+    edits = small.edit(pictures, prompts, FAST, seeds=range(5))
+    assert list(dict.fromkeys(sizes)) == [5, 2, 1]
+    expected = editor.edit(pictures, prompts, FAST, seeds=range(5))
+    assert max(np.abs(one.astype(int) - other).max() for one, other in zip(edits, expected, strict=True)) <= 1
+    sizes.clear()
+    small.edit(pictures[:4], "at night", FAST, seeds=range(4))
+    assert set(sizes) == {2}, "the size that fits is remembered"
+
+
+def test_a_single_edit_that_does_not_fit_is_refused(folder: Path):
+    small = load_editor(str(folder), device="cpu")
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9000000000 bytes")
+
+    small.pipeline.unet.register_forward_pre_hook(fail)
+    with pytest.raises(
+        DeviceError, match="an edit at 64x64 px does not fit into the memory of device cpu; use a smaller"
+    ):
+        small.edit([picture()] * 3, "at night", FAST, seeds=[0, 1, 2])
+
+
+def test_inpainting_repaints_the_mask(folders: dict[str, Path]):
+    """With the mask of one half, the other half is that of the picture as its VAE renders it."""
+    inpainting = load_editor(str(folders["inpainting"]), device="cpu")
+    settings = replace(fast(inpainting), strength=1.0)
+    mask = np.zeros((SIDE, SIDE), bool)
+    mask[:, : SIDE // 2] = True
+    edits = []
+    for columns in (slice(0, 0), slice(8, 16), slice(48, 56)):
+        changed = picture().copy()
+        changed[8:16, columns] = 255 - changed[8:16, columns]
+        edits.append(inpainting.edit([changed], "at night", settings, seeds=[0], mask=mask)[0])
+    assert np.array_equal(edits[0], edits[1]), "it does not see what it repaints"
+    assert not np.array_equal(edits[0], edits[2])
 
 
 @pytest.mark.parametrize("sort_of_inpainting", ["inpainting", "xl-inpainting"])

@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 from pca_protect import DeviceError, ModelError, UsageError
 from pca_protect.cli.main import app
 from pca_protect.eval.benches.real.download import require_disk
-from pca_protect.eval.benches.real.plan import edits_per_picture, plan_real, require_editors
+from pca_protect.eval.benches.real.plan import edits_per_prompt, plan_real, require_editors
 from pca_protect.eval.benches.real.profiles import PROFILES, REQUIREMENTS, largest_profile, real
 from pca_protect.eval.benches.real.run import half_precision, profile_of
 from pca_protect.eval.editors.registry import EDITORS
@@ -141,17 +141,19 @@ def test_a_run_is_planned_asked_for_downloaded_measured_and_resumed(photographs:
 def test_number_of_edits():
     """Quick: two clean edits; noise and two methods; noise of equal visibility and two controls for each; an unrelated one."""
     quick = real("photographs", PROFILES[8], quick=True)
-    assert edits_per_picture(quick) == 2 + 3 + 2 + 2 * 2 + 1
-    assert edits_per_picture(replace(quick, prompts=("snow", "night"), seeds=3)) == 2 * (3 + 3 * 10)
+    assert edits_per_prompt(quick) == 2 + 3 + 2 + 2 * 2 + 1
+    assert edits_per_prompt(replace(quick, seeds=3)) == 3 + 3 * 10
 
 
 def test_hours_grow_with_work_and_size():
     config = replace(real("photographs", PROFILES[8]), editors=("sd15",))
-    small = plan_real(config, PROFILES[8], pictures=4)
+    small = plan_real(config, PROFILES[8], instructions=[3] * 4)
     assert small.hours > 0.1
-    assert plan_real(config, PROFILES[8], pictures=8).hours == pytest.approx(2 * small.hours)
-    assert plan_real(replace(config, size_px=1024), PROFILES[8], pictures=4).hours == pytest.approx(4 * small.hours)
-    assert plan_real(config, PROFILES[80], pictures=4).hours < small.hours
+    assert plan_real(config, PROFILES[8], instructions=[3] * 8).hours == pytest.approx(2 * small.hours)
+    assert plan_real(replace(config, size_px=1024), PROFILES[8], instructions=[3] * 4).hours == pytest.approx(
+        4 * small.hours
+    )
+    assert plan_real(config, PROFILES[80], instructions=[3] * 4).hours < small.hours
     (row,) = small.editors
     assert (row.download_gb, row.download_is_nominal) == (REQUIREMENTS["sd15"].download_gigabytes, True), "no network"
 
@@ -181,8 +183,8 @@ def test_what_is_refused(photographs: Path, tmp_path: Path):
     with pytest.raises(DeviceError, match="name a profile"):
         profile_of(torch.device("cpu"))
     with pytest.raises(UsageError, match="unknown editor 'sd51'"):
-        plan_real(replace(config, editors=("sd51",)), PROFILES[8], pictures=1)
-    planned = plan_real(config, PROFILES[8], pictures=1)
+        plan_real(replace(config, editors=("sd51",)), PROFILES[8], instructions=[3])
+    planned = plan_real(config, PROFILES[8], instructions=[3])
     with pytest.raises(ModelError, match="is gated"):
         require_editors(replace(planned, editors=(replace(planned.editors[0], refused="it is gated"),)))
     assert half_precision(torch.device("cpu")) == "fp32"

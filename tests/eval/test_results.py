@@ -58,14 +58,53 @@ def test_measurements_are_added_together_or_not_at_all(filled: Path):
     [
         ({"config": {**CONFIG, "size_px": 512}}, r"config\.size_px: 64 -> 512"),
         ({"config": {**CONFIG, "seed": 1}}, r"config\.seed: None -> 1"),
-        ({"environment": {**ENVIRONMENT, "cpu": "two"}}, r"environment\.cpu: one -> two"),
-        ({"environment": {**ENVIRONMENT, "versions": {"torch": "3"}}}, r"environment\.versions\.torch: 2.13 -> 3"),
         ({"command": "other"}, "command: bench -> other"),
     ],
 )
 def test_other_settings_are_refused_by_name(filled: Path, change: dict[str, object], message: str):
     with pytest.raises(UsageError, match=rf"results\.jsonl line 1: .*{message}.*choose another --out"):
         results(filled, **change)
+
+
+OTHER_MACHINES = (
+    ({**ENVIRONMENT, "cpu": "two"}, r"environment\.cpu: one -> two"),
+    ({**ENVIRONMENT, "versions": {"torch": "3"}}, r"environment\.versions\.torch: 2.13 -> 3"),
+)
+
+
+@pytest.mark.parametrize("machine", [machine for machine, _ in OTHER_MACHINES])
+def test_another_machine_continues_and_is_named(filled: Path, machine: dict[str, object]):
+    log = results(filled, environment=machine)
+    assert len(log.environments) == 1, "it has measured nothing yet"
+    log.add({"d": {"met": None}})
+    assert log["a"]["seconds"] == [1.5, 2.0]
+    log.write_tables({})
+    found = json.loads((filled / "summary.json").read_text())["environments"]
+    assert found == [
+        {"versions": {"torch": "2.13"}, "cpu": "one"},
+        {"versions": machine["versions"], "cpu": machine["cpu"]},
+    ]
+    assert results(filled, environment=machine).environments == found
+
+
+@pytest.mark.parametrize(("machine", "message"), OTHER_MACHINES)
+def test_times_are_of_one_machine(tmp_path: Path, machine: dict[str, object], message: str):
+    results(tmp_path, timed=True).add({"a": {"seconds": 1.0}})
+    assert "a" in results(tmp_path, timed=True, environment={**ENVIRONMENT, "git_commit": "def"})
+    with pytest.raises(UsageError, match=rf"results\.jsonl line 1: .*{message}.*choose another --out"):
+        results(tmp_path, timed=True, environment=machine)
+
+
+def test_another_precision_is_refused_with_the_one_to_give(tmp_path: Path):
+    results(tmp_path, config={"precision": "bf16"}).add({"a": {"met": None}})
+    with pytest.raises(UsageError, match=r"config\.precision: bf16 -> fp32\); give `precision=bf16`"):
+        results(tmp_path, config={"precision": "fp32"})
+
+
+def test_a_message_shows_the_first_differences(filled: Path):
+    with pytest.raises(UsageError, match=r"; 5 more\); delete") as refused:
+        results(filled, config=dict.fromkeys("abcde", "x" * 500))
+    assert len(str(refused.value)) < 600
 
 
 def test_another_commit_may_fill_the_same_folder(filled: Path):
@@ -108,6 +147,7 @@ def test_tables_as_summary_and_csv(filled: Path):
         "command": "bench",
         "config": {**CONFIG, "widths": [8, 16]},
         "environment": ENVIRONMENT,
+        "environments": [{"versions": {"torch": "2.13"}, "cpu": "one"}],
         "tables": tables,
     }
     with (filled / "results.csv").open(newline="") as file:

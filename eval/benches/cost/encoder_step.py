@@ -45,7 +45,11 @@ def measure_step(config: CostConfig, folder: Path, *, on_progress: OnProgress | 
         "threads": torch.get_num_threads(),
     }
     results = Results(
-        folder, command="pca-protect bench cost --what step", config=settings, environment=environment(device)
+        folder,
+        command="pca-protect bench cost --what step",
+        config=settings,
+        environment=environment(device),
+        timed=True,
     )
     with tempfile.TemporaryDirectory() as scratch:
         missing = [size_px for size_px in config.sizes_px if f"{size_px} px" not in results]

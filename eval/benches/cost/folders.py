@@ -60,7 +60,7 @@ def measure_folders(
     """
     report: OnProgress = on_progress or (lambda label, done, in_all: None)
     where = environment(torch.device("cpu"))
-    results = Results(folder, command="pca-protect bench cost --what folders", config={}, environment=where)
+    results = Results(folder, command="pca-protect bench cost --what folders", config={}, environment=where, timed=True)
     rows: list[Row] = []
     for done, number in enumerate(numbers):
         report(f"{number} pictures", done, len(numbers))

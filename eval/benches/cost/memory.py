@@ -45,7 +45,7 @@ def measure_memory(config: MemoryConfig, folder: Path, *, on_progress: OnProgres
         UsageError: a setting is wrong, or `folder` holds other results; see `Results`.
         DeviceError: the device is unavailable.
     """
-    bench = Bench("cost --what memory", config, folder, on_progress)
+    bench = Bench("cost --what memory", config, folder, on_progress, timed=True)
     bench.open()
 
     def measure(path: Path, missing: Sequence[str]) -> Iterator[tuple[str, Json]]:

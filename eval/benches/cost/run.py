@@ -46,7 +46,7 @@ def measure_cost(config: CostConfig, folder: Path, *, on_progress: OnProgress | 
     device = resolve_device(config.device)
     groups = groups_of(config, device)
     results = Results(
-        folder, command="pca-protect bench cost", config=config.as_dict(), environment=environment(device)
+        folder, command="pca-protect bench cost", config=config.as_dict(), environment=environment(device), timed=True
     )
     if "startup" not in results:
         report("startup", 0, 1)

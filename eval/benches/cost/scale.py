@@ -40,7 +40,7 @@ def measure_scale(config: ScaleConfig, folder: Path, *, on_progress: OnProgress 
         PictureError, ModelError: a picture or an encoder cannot be loaded.
     """
     torch.set_num_threads(1)
-    bench = Bench("cost --what scale", config, folder, on_progress)
+    bench = Bench("cost --what scale", config, folder, on_progress, timed=True)
     pocket = load_surrogate("pocket", device="cpu")
     results = bench.open(vae_weights=pocket.digest)
     rows: list[Row] = []

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from pca_protect.errors import ModelError, UsageError
+from pca_protect.eval.editors.weights import is_variant
 from pca_protect.surrogates.hub import cached, fetch, require_client
 from pca_protect.surrogates.weight_files import read_json
 
@@ -70,4 +71,4 @@ def _is_downloaded(path: str, parts: Iterable[str]) -> bool:
     folder, name = str(PurePosixPath(path).parent), PurePosixPath(path).name
     if folder not in parts:
         return False
-    return name.endswith(_CONFIGURATION) or (name.endswith(".safetensors") and name.count(".") == 1)
+    return name.endswith(_CONFIGURATION) or (name.endswith(".safetensors") and not is_variant(name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,11 +12,14 @@ from pca_protect.errors import ModelError
 from pca_protect.eval.arms.controls import OWN_CONTROLS
 from pca_protect.eval.arms.registry import Arm, arms_named
 from pca_protect.eval.benches.configs import EditingConfig
+from pca_protect.eval.benches.editing import entries_of
 from pca_protect.eval.benches.real.download import missing_gigabytes
 from pca_protect.eval.benches.real.profiles import REQUIREMENTS, Profile
 from pca_protect.eval.editors.load import source_of
 from pca_protect.eval.editors.registry import EDITORS
 from pca_protect.eval.metrics.pool import MOST_WORKERS
+from pca_protect.eval.pictures import readable
+from pca_protect.eval.results import Row
 
 _ENCODER_TERAFLOPS = 1.12
 """A forward pass of Stable Diffusion's encoder at 512x512 px, in 1e12 operations; a gradient step takes three times as many."""
@@ -87,28 +91,42 @@ class Plan:
         return sum(one.download_gb or 0.0 for one in self.possible)
 
 
-def plan_real(config: EditingConfig, profile: Profile, *, pictures: int) -> Plan:
+def instructions_of(config: EditingConfig) -> tuple[list[int], list[Row]]:
+    """The number of prompts of each readable picture, and rows of a table `failures` for the other pictures.
+
+    Raises:
+        UsageError: the manifest is wrong, or the folder holds no readable picture.
+    """
+    if config.manifest:
+        return [len(entry.prompts) for entry in entries_of(config)], []
+    digests, failures = readable(Path(config.images), config.pictures)
+    return [len(config.prompts)] * len(digests), failures
+
+
+def plan_real(config: EditingConfig, profile: Profile, *, instructions: Sequence[int]) -> Plan:
     """Ask the hub for the size of every download and estimate the hours.
 
     Args:
-        pictures: number of readable pictures that will be used.
+        instructions: number of prompts of each picture.
 
     Raises:
         UsageError: an editor is unknown.
     """
-    return Plan(profile, config, pictures, tuple(_planned(name, config, profile, pictures) for name in config.editors))
+    planned = tuple(_planned(name, config, profile, instructions) for name in config.editors)
+    return Plan(profile, config, len(instructions), planned)
 
 
-def edits_per_picture(config: EditingConfig) -> int:
-    """Number of edits of one picture; at most, since arms of near visibility share the noise of equal visibility."""
+def edits_per_prompt(config: EditingConfig) -> int:
+    """Number of edits of one picture with one prompt; at most, since arms of near visibility share the noise of equal
+    visibility."""
     arms = arms_named(config.arm_names())
     protected = [arm for arm in arms if arm.needs != "nothing"]
     unrelated = 1
     changed = len(arms) + len(protected) + len(config.decided_arms()) * len(OWN_CONTROLS) + unrelated
-    return len(config.prompts) * (max(2, config.seeds) + changed * config.seeds)
+    return max(2, config.seeds) + changed * config.seeds
 
 
-def _planned(name: str, config: EditingConfig, profile: Profile, pictures: int) -> PlannedEditor:
+def _planned(name: str, config: EditingConfig, profile: Profile, instructions: Sequence[int]) -> PlannedEditor:
     entry, needs = EDITORS.get(name), REQUIREMENTS.get(name)
     source = source_of(name)
     row = PlannedEditor(
@@ -120,8 +138,8 @@ def _planned(name: str, config: EditingConfig, profile: Profile, pictures: int) 
         download_is_nominal=False,
         gpu_gb=needs.gpu_gigabytes if needs else None,
         host_gb=needs.host_gigabytes if needs else None,
-        edits=pictures * edits_per_picture(config),
-        hours=_hours(name, config, profile, pictures),
+        edits=sum(instructions) * edits_per_prompt(config),
+        hours=_hours(name, config, profile, instructions),
         refused="",
     )
     if isinstance(source, Path):
@@ -135,7 +153,7 @@ def _planned(name: str, config: EditingConfig, profile: Profile, pictures: int) 
     return replace(row, download_gb=missing)
 
 
-def _hours(name: str, config: EditingConfig, profile: Profile, pictures: int) -> float | None:
+def _hours(name: str, config: EditingConfig, profile: Profile, instructions: Sequence[int]) -> float | None:
     """Estimate from numbers of operations and the profile's assumed speeds."""
     entry, needs = EDITORS.get(name), REQUIREMENTS.get(name)
     if entry is None or needs is None:
@@ -148,7 +166,8 @@ def _hours(name: str, config: EditingConfig, profile: Profile, pictures: int) ->
     protect = gradients * 3 * _ENCODER_TERAFLOPS * area / profile.protect_teraflops
     workers = min(MOST_WORKERS, max((os.cpu_count() or 1) - 1, 1))
     measure = _METRIC_SECONDS * area / workers
-    return pictures * (edits_per_picture(config) * (edit + measure) + protect) / 3600
+    edits = sum(instructions) * edits_per_prompt(config)
+    return (edits * (edit + measure) + len(instructions) * protect) / 3600
 
 
 def _gradient_steps(arm: Arm) -> int:

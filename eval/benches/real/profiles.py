@@ -44,9 +44,8 @@ class Requirements:
 
     @property
     def host_gigabytes(self) -> float:
-        """Main memory while loading: `load_editor` reads weights in fp32, whatever their files have, for a digest that does not
-        depend on the precision."""
-        return 4 * self.parameters
+        """Main memory while loading: weights in half precision, into which they are converted one by one."""
+        return 2 * self.parameters
 
 
 REQUIREMENTS: dict[str, Requirements] = {
@@ -111,11 +110,16 @@ def largest_profile(memory_bytes: int) -> Profile | None:
     return fitting[-1] if fitting else None
 
 
-def real(images: str, profile: Profile, *, quick: bool = False) -> EditingConfig:
-    """Settings of `bench real`: `bench editing` with the profile's editors and one edit per picture and prompt."""
+def real(images: str, profile: Profile, *, manifest: str = "", quick: bool = False) -> EditingConfig:
+    """Settings of `bench real`: `bench editing` with the profile's editors and one edit per picture and prompt.
+
+    Args:
+        images: folder of pictures; empty with a manifest.
+    """
     full = EditingConfig(
         images,
         PICTURES,
+        manifest=manifest,
         editors=profile.editors,
         arms=ARMS,
         own_controls=OWN_CONTROLS,
