@@ -54,7 +54,7 @@ def test_protects_several_pictures_and_survives_a_bad_one(tmp_path: Path, photo:
         "failed": 1,
         "total": 3,
     }
-    assert (first["output"], second["output"]) == ("photo.protected.png", "second.protected.png")
+    assert (first["output"], second["output"]) == ("photo.test-only.png", "second.test-only.png")
     assert bad["input"] == "bad.png"
     assert "recognised image format" in bad["error"]
     assert "error: bad.png: is not in a recognised" in done.stderr
@@ -63,7 +63,7 @@ def test_protects_several_pictures_and_survives_a_bad_one(tmp_path: Path, photo:
         done.stderr.count("warning: the embedded `pocket` VAE protects the offline test bed, not Stable Diffusion") == 1
     )
     for name in ("photo", "second"):
-        assert (tmp_path / f"{name}.protected.png").exists()
+        assert (tmp_path / f"{name}.test-only.png").exists()
     change = np.abs(np.asarray(Image.open(photo)).astype(int) - np.asarray(Image.open(tmp_path / first["output"])))
     assert change.max() == first["max_change_levels"]
 
@@ -72,7 +72,7 @@ def test_summary_line_says_what_matters(tmp_path: Path, photo: Path, monkeypatch
     run = partial(in_process, photo.name, "--vae", "pocket", "--steps", 2, cwd=tmp_path, monkeypatch=monkeypatch)
     (line,) = run("--mode", "concentration").stdout.splitlines()
     for part in (
-        "photo.protected.png",
+        "photo.test-only.png",
         "concentration against pocket",
         "latent shift",
         "(random noise: ",
@@ -210,7 +210,7 @@ def test_bad_requests_end_in_one_sentence_with_nothing_written(tmp_path: Path, p
 
 def test_dry_run_and_skip_existing_do_nothing(tmp_path: Path, photo: Path):
     done = command("run", "photo.png", "--dry-run", cwd=tmp_path)
-    assert done.stdout == "photo.png -> photo.test-only.png\n"
+    assert done.stdout == "photo.png -> photo.test-only.png (test only)\n"
     assert files(tmp_path) == ["photo.png"]
     (tmp_path / "photo.protected.png").write_bytes(b"earlier")
     done = command("run", "photo.png", "--skip-existing", cwd=tmp_path)
