@@ -10,6 +10,7 @@ import typer
 
 from pca_protect.cli import console, options
 from pca_protect.cli.extras import needs_extra
+from pca_protect.cli.stop_signals import stop_quietly
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
 from pca_protect.io.limits import MAX_PIXELS
@@ -84,7 +85,7 @@ def ui(
         if open_page:
             typer.launch(address)
 
-    PageServer(
+    server = PageServer(
         host=host,
         port=port,
         device=device,
@@ -93,4 +94,7 @@ def ui(
         on_ready=ready,
         allowed_hosts=allowed_host or (),
         root_path=root_path.rstrip("/"),
-    ).run()
+    )
+    with stop_quietly():
+        server.run()
+    console.say("stopped")
