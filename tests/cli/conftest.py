@@ -25,6 +25,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with serving(folder, *options) as one:
         yield one
     assert one.process.returncode == 0
+    assert "CancelledError" not in (folder / "said.txt").read_text()
     assert list(folder.glob("pca-protect-*")) == []
 
 
