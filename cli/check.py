@@ -94,9 +94,9 @@ def check(
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Measure how protected a picture is, and edit it with a test editor.
+    """Measure how protected a picture is.
 
-    It compares the picture with clean pictures, and its change with random noise.
+    It compares the picture with clean ones, and its change with random noise. --edit shows an edit, with a test editor by default.
     """
     ProtectConfig(seed=seed, device=device)  # validates both
     if edit is None and (editor is not None or output is not None):

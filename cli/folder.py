@@ -59,7 +59,10 @@ def verify(folder: OutputFolder, as_json: options.AsJson = False, quiet: options
 
 
 def clean(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Output folder of earlier runs.")]) -> None:
-    """Remove incomplete files of killed runs from an output folder, and merge its ledger. Outputs are never removed."""
+    """Remove incomplete files of killed runs.
+
+    Their ledger is merged too. Outputs are never removed.
+    """
     removed = inspect.clean(folder)
     console.say(f"{folder}: {removed} incomplete file{'' if removed == 1 else 's'} removed")
 

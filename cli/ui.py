@@ -56,7 +56,10 @@ def ui(
     allowed_host: AllowedHosts = None,
     root_path: RootPath = "",
 ) -> None:
-    """Serve a web page that protects pictures on this machine and compares before and after. Pictures are sent nowhere else."""
+    """Serve a web page that protects pictures on this machine.
+
+    It compares before and after. Pictures are sent nowhere else.
+    """
     ProtectConfig(device=device)  # validates it
     if root_path and not root_path.startswith("/"):
         raise UsageError(f"root path {root_path!r} does not start with a slash; give /{root_path}")

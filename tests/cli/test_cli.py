@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from pca_protect import UsageError, __version__
 from pca_protect.cli import console
-from pca_protect.cli.main import protect_app
+from pca_protect.cli.main import app, protect_app
 from pca_protect.cli.picture_summary import in_words
 from pca_protect.cli.progress import Bar
 from pca_protect.modes import MODES
@@ -291,6 +291,14 @@ def test_metadata_options_reach_the_file(
     done = run("-o", "small.png", "--max-megapixels", 0.0015)
     assert done.exit_code == 1
     assert "over the limit" in done.stderr
+
+
+@pytest.mark.parametrize("group", [[], ["bench"], ["universal"]])
+def test_the_list_of_commands_fits_into_80_columns(group: list[str]):
+    shown = CliRunner().invoke(app, [*group, "--help"], terminal_width=80).stdout
+    listed = shown.partition("Commands:\n")[2].splitlines()
+    assert len(listed) >= 4
+    assert [line for line in listed if line.endswith("...") or len(line) > 80] == []
 
 
 def test_the_bar_counts_pictures_and_keeps_results_on_stdout(
