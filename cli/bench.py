@@ -22,7 +22,7 @@ from pca_protect.errors import UsageError
 from pca_protect.eval.benches.cost.config import FULL, QUICK, MemoryConfig, ScaleConfig
 
 bench_app = typer.Typer(
-    help="Measure effect on edits, transfer, robustness and cost of protection, and quality of the embedded models.",
+    help="Measure protection: edits, transfer, robustness and cost.",
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -31,7 +31,7 @@ bench_app = typer.Typer(
 
 @bench_app.callback()
 def bench() -> None:
-    """Measure effect on edits, transfer, robustness and cost of protection, and quality of the embedded models."""
+    """Measure protection: edits, transfer, robustness and cost."""
 
 
 Images = Annotated[
@@ -181,7 +181,10 @@ def testbed(
 
 @bench_app.command()
 def report(folders: Folders, page: Page = Path("results/report.html")) -> None:
-    """Write one self-contained HTML page about finished benchmarks, in the given order."""
+    """Write one HTML page about finished benchmarks.
+
+    They are in the given order, and the page loads no other file.
+    """
     with needs_extra():
         from pca_protect.eval.report.page import write_report
     page.parent.mkdir(parents=True, exist_ok=True)
@@ -193,5 +196,6 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     *(protection.uploads, protection.steps, protection.flat, protection.scales, protection.grid, protection.check),
 )
 for _command in _COMMANDS:
-    bench_app.command()(_command)
+    _question, _, _ = str(_command.__doc__).partition("?")
+    bench_app.command(short_help=f"{_question}?" if _question != _command.__doc__ else None)(_command)
 bench_app.command(hidden=True)(protection.ingredients)

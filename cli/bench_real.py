@@ -75,9 +75,9 @@ def real(
     precision: PrecisionOrHalf = None,
     seed: bench_options.Seed = EditingConfig.seed,
 ) -> None:
-    """Measure published editors on a GPU, with the controls of `bench editing`.
+    """Measure published editors on a GPU.
 
-    Prints the plan (editors, sizes, pictures, methods, hours, gigabytes) and asks before the download. The hours are estimates
+    It has the controls of `bench editing`. Prints the plan (editors, sizes, pictures, methods, hours, gigabytes) and asks before the download. The hours are estimates
     from numbers of operations. A rerun adds only missing measurements; each editor has a folder, and report.html covers all.
     """
     with needs_extra():

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pca_protect.cli import bench_output, console, options
+from pca_protect.cli import console, options
 from pca_protect.cli.extras import needs_extra
+from pca_protect.cli.progress import make_progress
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
 from pca_protect.eval.editors.registry import EDITORS, SHOWN_EDITOR
@@ -21,6 +21,7 @@ from pca_protect.io.write import encode_picture, write_bytes
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from pca_protect.eval.check.edits import Edits
     from pca_protect.eval.check.encoders import EncoderCheck
     from pca_protect.eval.check.run import Check
 
@@ -76,6 +77,8 @@ Sheet = Annotated[
 Seed = Annotated[int, typer.Option(metavar="N", help="Seed of the noise control and of the edits.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print all measurements as one JSON object on stdout.")]
 
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Also print all figures of each encoder.")]
+
 
 def check(
     picture: Picture,
@@ -89,8 +92,12 @@ def check(
     device: options.DeviceName = ProtectConfig.device,
     offline: options.Offline = False,
     as_json: AsJson = False,
+    verbose: Verbose = False,
 ) -> None:
-    """Measure how protected a picture is: its posterior against clean pictures, its change against random noise, and an edit."""
+    """Measure how protected a picture is.
+
+    It compares the picture with clean ones, and its change with random noise. --edit shows an edit, with a test editor by default.
+    """
     ProtectConfig(seed=seed, device=device)  # validates both
     if edit is None and (editor is not None or output is not None):
         given = f"--editor {editor}" if editor is not None else f"--output {output}"
@@ -100,21 +107,26 @@ def check(
     target = None if edit is None else _sheet_file(picture, output)
     given_picture = read_picture(picture)
     given_original = None if original is None else read_picture(original)
-    with needs_extra():
-        from pca_protect.eval.check.run import check_picture
+    progress = make_progress(quiet=False, patience_seconds=0)
+    try:
+        progress.prepare("loading", 0, None)
+        with needs_extra(wholly=original is not None or edit is not None):
+            from pca_protect.eval.check.run import check_picture
 
-        found, sheet = check_picture(
-            given_picture,
-            given_original,
-            vaes=vae,
-            clean=clean,
-            prompt=edit,
-            editor=editor or SHOWN_EDITOR,
-            seed=seed,
-            device=device,
-            offline=offline,
-            on_progress=bench_output.progress() if sys.stderr.isatty() else None,
-        )
+            found, sheet = check_picture(
+                given_picture,
+                given_original,
+                vaes=vae,
+                clean=clean,
+                prompt=edit,
+                editor=editor or SHOWN_EDITOR,
+                seed=seed,
+                device=device,
+                offline=offline,
+                on_progress=lambda what, done, total: progress.prepare(what, done, total if total > 1 else None),
+            )
+    finally:
+        progress.end()
     for warning in found.warnings:
         console.warn(warning)
     if target is not None and sheet is not None:
@@ -122,7 +134,7 @@ def check(
     if as_json:
         console.result(found.as_json(sheet=target))
         return
-    for line in _lines(found):
+    for line in _lines(found, verbose=verbose):
         console.result(line)
     if target is not None:
         console.result(f"\nSide by side: {target}")
@@ -155,13 +167,25 @@ def _write(sheet: Image, target: Path) -> None:
     write_bytes(encode_picture(Pixels(np.asarray(sheet), source=str(target)), "PNG"), target)
 
 
-def _lines(found: Check) -> Iterator[str]:
-    """The report as text: figures first, then the summary."""
+def _lines(found: Check, *, verbose: bool) -> Iterator[str]:
+    """The report as text: what was found in plain words, then the distances between edits, then all figures if `verbose`."""
     cropped = found.looked_at_px != (found.width_px, found.height_px)
     crop = f", measured in its central {_size(found.looked_at_px)}" if cropped else ""
     yield f"{found.picture}, {_size((found.width_px, found.height_px))}{crop}"
+    yield from found.summary
+    if found.edits is not None:
+        yield ""
+        yield "Differences in these edits, as FLIP (0: equal, 1: opposite)"
+        for label, value in _edit_rows(found.edits):
+            yield f"  {label:<57}{value:.3f}"
+    if verbose:
+        yield from _figure_lines(found)
+
+
+def _figure_lines(found: Check) -> Iterator[str]:
     change = found.change
     if change is not None:
+        yield ""
         psnr = "identical" if change.psnr_db is None else f"PSNR {change.psnr_db:.1f} dB"
         yield (
             f"against {found.original}: largest change {change.max_change_levels} levels, {psnr}, "
@@ -170,13 +194,6 @@ def _lines(found: Check) -> Iterator[str]:
     for encoder in found.vaes:
         yield ""
         yield from _encoder_lines(encoder)
-    if found.edits is not None:
-        yield ""
-        yield f"FLIP errors of edits by {found.edits.editor} with `{found.edits.prompt}`"
-        for label, value in _edit_rows(found):
-            yield f"  {label:<53}{value:.3f}"
-    yield ""
-    yield from found.summary
 
 
 _LABELS = {
@@ -189,7 +206,11 @@ _LABELS = {
 
 def _encoder_lines(encoder: EncoderCheck) -> Iterator[str]:
     compared = f", compared with {encoder.clean_pictures} clean pictures" if encoder.clean_pictures else ""
+    from pca_protect.eval.check.verdict import WORDS
+
+    verdict = encoder.verdict
     yield f"{encoder.name}{compared}"
+    yield f"  {WORDS[verdict.looks]}{f', {_mode(verdict.mode)}' if verdict.mode else ''}: {verdict.why}"
     for figure, value in vars(encoder.figures).items():
         line = f"  {_LABELS[figure]:<31}{value:7.3f}"
         among = encoder.compared.get(figure)
@@ -206,15 +227,19 @@ def _encoder_lines(encoder: EncoderCheck) -> Iterator[str]:
         yield f"  gain over noise                {shift.gain_over_noise:.2g}"
 
 
-def _edit_rows(found: Check) -> Iterator[tuple[str, float]]:
-    edits = found.edits
-    assert edits is not None
+def _mode(name: str) -> str:
+    """Diffusion and subtle both raise the norm of the latent and cannot be distinguished."""
+    return "as modes diffusion and subtle leave pictures" if name == "diffusion" else f"as mode {name} leaves pictures"
+
+
+def _edit_rows(edits: Edits) -> Iterator[tuple[str, float]]:
     for label, value in (
-        ("edit of the picture vs. the picture", edits.from_picture),
-        ("edit of the picture vs. the original", edits.from_original),
-        ("edit of the original vs. the original", edits.original_from_original),
-        ("edit of the picture vs. edit of the original", edits.apart),
-        ("edit of the noisy original vs. edit of the original", edits.noise_apart),
+        ("edit of the picture, from the edit of the original", edits.apart),
+        ("edit of the original with random noise, from it", edits.noise_apart),
+        ("edit of the original with another seed, from it", edits.seed_apart),
+        ("edit of the picture, from the picture", edits.from_picture),
+        ("edit of the picture, from the original", edits.from_original),
+        ("edit of the original, from the original", edits.original_from_original),
     ):
         if value is not None:
             yield label, value

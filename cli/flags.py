@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from pca_protect.cli.install_hint import for_this_installation
+
 _FLAGS = {
     "allow_lossy": "--allow-lossy",
     "budget_levels": "--budget",
@@ -48,9 +50,9 @@ _FLAGS = {
 def in_flags(message: str) -> str:
     """The message with each backquoted `setting` or `setting=value` replaced: "use `device=cpu`" becomes "use --device cpu".
 
-    Other backquoted words stay.
+    Other backquoted words stay. Commands that install extras become those for this installation.
     """
-    return re.sub(r"`([a-z_]+)(?:=([^`]*))?`", _flag, message)
+    return for_this_installation(re.sub(r"`([a-z_]+)(?:=([^`]*))?`", _flag, message))
 
 
 def _flag(match: re.Match[str]) -> str:

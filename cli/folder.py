@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from pca_protect.batch import inspect
 from pca_protect.cli import console, options
+from pca_protect.cli.picture_summary import NO_REAL_EDITOR
 from pca_protect.cli.progress import make_progress
 from pca_protect.errors import PictureError
 
@@ -22,7 +24,7 @@ def status(folder: OutputFolder, as_json: options.AsJson = False) -> None:
     if as_json:
         console.result(json.dumps(found.as_dict()))
         return
-    parts = [f"{found.finished} finished"]
+    parts = [f"{found.finished} finished{_of_test_models(found.test_only)}"]
     if found.missing:
         parts.append(f"{found.missing} in the ledger and missing")
     if found.temporary:
@@ -36,23 +38,34 @@ def verify(folder: OutputFolder, as_json: options.AsJson = False, quiet: options
     """Compare every output with the ledger. Exit code 1 if one is changed or missing."""
     progress = make_progress(quiet=quiet)
     counts = {"intact": 0, "changed": 0, "missing": 0}
+    test_only = 0
 
     def show(checked: inspect.Checked) -> None:
         if as_json:
-            console.result(json.dumps({"output": checked.output, "state": checked.state}))
+            console.result(json.dumps(asdict(checked)))
         elif checked.state != "intact":
             console.result(console.one_line(f"{checked.output}: {checked.state}"), shown=not quiet)
 
     for checked in inspect.verify(folder, lambda done, total: progress.prepare("comparing", done, total)):
         counts[checked.state] += 1
+        test_only += checked.test_only
         progress.print_above(lambda checked=checked: show(checked))  # type: ignore[misc]
     progress.end()
-    console.say(", ".join(f"{number} {state}" for state, number in counts.items()), shown=not quiet)
+    parts = [f"{counts[state]} {state}" for state in ("changed", "missing")]
+    parts.insert(0, f"{counts['intact']} intact{_of_test_models(test_only)}")
+    console.say(", ".join(parts), shown=not quiet)
     if counts["changed"] or counts["missing"]:
         raise typer.Exit(PictureError.exit_code)
 
 
 def clean(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Output folder of earlier runs.")]) -> None:
-    """Remove incomplete files of killed runs from an output folder, and merge its ledger. Outputs are never removed."""
+    """Remove incomplete files of killed runs.
+
+    Their ledger is merged too. Outputs are never removed.
+    """
     removed = inspect.clean(folder)
     console.say(f"{folder}: {removed} incomplete file{'' if removed == 1 else 's'} removed")
+
+
+def _of_test_models(number: int) -> str:
+    return f" ({number} {NO_REAL_EDITOR})" if number else ""

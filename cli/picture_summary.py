@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 TEST_ONLY = "test only: "
 """Prefix if all encoders are embedded models: they protect against no real editor."""
 
+NO_REAL_EDITOR = "test only, protected against no real editor"
+"""As `TEST_ONLY`, after a number of pictures."""
+
 _VISIBILITY = ((0.3, "invisible to most eyes"), (0.6, "hard to see"), (1.2, "visible on smooth areas"))
 """Highest visibility in levels for each phrase, in ascending order."""
 

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 _TITLE_WIDTH = 40
 _LINE_SECONDS = 60.0
-_PATIENCE_SECONDS = 1.0
+PATIENCE_SECONDS = 1.0
 """Preparations that are shorter show nothing."""
 _REFRESH_SECONDS = 0.1
 
 
-def make_progress(*, quiet: bool) -> Bar | Lines:
+def make_progress(*, quiet: bool, patience_seconds: float = PATIENCE_SECONDS) -> Bar | Lines:
     """A bar on a terminal, else lines; nothing is shown if `quiet`."""
-    return Bar(shown=not quiet) if sys.stderr.isatty() else Lines(shown=not quiet)
+    return Bar(shown=not quiet, patience_seconds=patience_seconds) if sys.stderr.isatty() else Lines(shown=not quiet)
 
 
 class Lines:
@@ -35,7 +35,7 @@ class Lines:
         self._steps = (0, 1)
 
     def prepare(self, what: str, done: int, total: int | None) -> None:
-        self._print(lambda: f"{what}: {done}{f' of {total}' if total else ''} files")
+        self._print(lambda: f"{what}: {done} of {total}" if total else f"{what}: {done}" if done else what)
 
     def begin(self, pictures: int) -> None:
         self._pictures = pictures
@@ -81,20 +81,24 @@ class Lines:
 class Bar:
     """Progress bar on stderr: steps and loss for one picture; name, count and time left for several."""
 
-    def __init__(self, *, shown: bool) -> None:
+    def __init__(self, *, shown: bool, patience_seconds: float = PATIENCE_SECONDS) -> None:
         self._shown = shown
+        self._patience_seconds = patience_seconds
         self._bars: Progress | None = None
         self._task: TaskID | None = None
         self._pictures = self._done = self._failed = 0
         self._started = self._refreshed = time.monotonic()
+        self._preparing = ""
 
     def prepare(self, what: str, done: int, total: int | None) -> None:
         now = time.monotonic()
-        if now - self._started < _PATIENCE_SECONDS or now - self._refreshed < _REFRESH_SECONDS:
+        is_new = what != self._preparing
+        if now - self._started < self._patience_seconds or (now - self._refreshed < _REFRESH_SECONDS and not is_new):
             return
-        self._refreshed = now
+        self._refreshed, self._preparing = now, what
         self._start()
-        self._update(description=what, completed=done, total=total, count=f"{done}{f'/{total}' if total else ''}")
+        count = f"{done}/{total}" if total else f"{done}" if done else ""
+        self._update(description=what, completed=done, total=total, count=count)
 
     def begin(self, pictures: int) -> None:
         self._pictures = pictures

@@ -87,7 +87,10 @@ def run(
     settings_file: options.Config = None,
     version: options.Version = False,
 ) -> None:
-    """Add a small perturbation to pictures that disturbs diffusion editing of them. It does not stop it."""
+    """Add a small perturbation that disturbs diffusion editing.
+
+    It does not stop edits of the picture.
+    """
     if quiet and verbose:
         raise UsageError("--quiet and --verbose are mutually exclusive; give one")
     if for_unknown and len(expand(vae)) < 2:

@@ -14,7 +14,7 @@ from pca_protect.batch.outcome import EncoderInfo, Outcome, Summary
 from pca_protect.batch.preview import Preview
 from pca_protect.cli import console
 from pca_protect.cli.flags import in_flags
-from pca_protect.cli.picture_summary import TEST_ONLY, summary_line
+from pca_protect.cli.picture_summary import NO_REAL_EDITOR, TEST_ONLY, summary_line
 from pca_protect.cli.progress import make_progress
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import PcaProtectError
@@ -57,7 +57,7 @@ class Reporter:
         self._errors = errors
         self._progress = make_progress(quiet=quiet)
         self._known_warnings: tuple[str, ...] = ()
-        self._test_only = False
+        self._test_only = self._others = 0
         self._pictures = 0
 
     def message(self, sentence: str) -> None:
@@ -67,8 +67,10 @@ class Reporter:
         self._progress.prepare(what, done, total)
 
     def skipped(self, job: Job, reason: str) -> None:
+        if reason == "finished":
+            self._count(test_only=job.test_only)
         if self._as_json:
-            skipped = {"input": job.source.path, "output": job.target, "skipped": reason}
+            skipped = {"input": job.source.path, "output": job.target, "skipped": reason, "test_only": job.test_only}
             self._progress.print_above(lambda: console.result(json.dumps(skipped)))
 
     def configured(self, config: ProtectConfig) -> None:
@@ -76,7 +78,6 @@ class Reporter:
 
     def loaded(self, encoder: EncoderInfo) -> None:
         self._known_warnings = encoder.warnings
-        self._test_only = encoder.embedded
         for warning in encoder.warnings:
             console.warn(warning)
         if self._verbose:
@@ -117,7 +118,7 @@ class Reporter:
         if self._full_seconds:
             self._say(f"`preset=thorough` would take about {console.duration(self._full_seconds)} at this pace")
         if summary.total > 1 or summary.folder:
-            self._say(f"{TEST_ONLY if self._test_only else ''}{_totals(summary)}")
+            self._say(self._totals(summary))
             if self._as_json:
                 console.result(json.dumps({"summary": summary.as_dict()}))
 
@@ -127,6 +128,7 @@ class Reporter:
             if self._as_json and outcome.failure is not None:
                 console.result(json.dumps({"input": job.source.path, "error": in_flags(outcome.failure.error)}))
             return
+        self._count(test_only=record.test_only)
         prefix = f"{job.source.path}: " if self._pictures > 1 else ""
         for warning in record.warnings:
             if warning not in self._known_warnings:
@@ -154,18 +156,31 @@ class Reporter:
         steps_seconds = (ended - started) * last / (last - first)
         return max(0.0, record.seconds - steps_seconds) + steps_seconds * there / here
 
+    def _count(self, *, test_only: bool) -> None:
+        self._test_only += test_only
+        self._others += not test_only
+
+    def _totals(self, summary: Summary) -> str:
+        if not self._test_only:
+            return _totals(summary)
+        if not self._others:
+            return f"{TEST_ONLY}{_totals(summary)}"
+        return f"{_totals(summary)}; {_pictures(self._test_only)} {NO_REAL_EDITOR}"
+
     def _say(self, line: str) -> None:
         console.say(line, shown=not self._quiet)
 
 
 def show_preview(preview: Preview, measure: Callable[[], Estimate]) -> None:
     """Prints the result of `--dry-run`: jobs to stdout, messages and the estimated time to stderr."""
-    marks = {"to do": "", "finished": " (finished, skipped)", "exists": " (exists, skipped)"}
+    marks = {"to do": [], "finished": ["finished", "skipped"], "exists": ["exists", "skipped"]}
     for job, job_status in zip(preview.jobs, preview.statuses, strict=True):
         if job.problem:
             console.error(job.problem)
         else:
-            console.result(console.one_line(f"{job.source.path} -> {job.target}{marks[job_status]}"))
+            notes = [*marks[job_status], *(["test only"] if job.test_only and job_status != "exists" else [])]
+            note = f" ({', '.join(notes)})" if notes else ""
+            console.result(console.one_line(f"{job.source.path} -> {job.target}{note}"))
     for message in preview.messages:
         console.say(message)
     if not preview.to_do:

@@ -15,6 +15,7 @@ import typer
 
 from pca_protect.cli import console, options
 from pca_protect.cli.extras import needs_extra
+from pca_protect.cli.stop_signals import stop_quietly
 from pca_protect.config import PRESETS, Precision, ProtectConfig
 from pca_protect.errors import FallbackWarning, UsageError
 
@@ -80,7 +81,10 @@ Presets = Annotated[
     _limits(
         "--preset",
         metavar="NAME",
-        help=f"Preset that requests may choose: {', '.join(PRESETS)}. Repeatable; the first is their default.  [default: all]",
+        help=(
+            f"Preset that requests may choose: {', '.join(PRESETS)}. Repeatable; a request without one gets the first.  "
+            f"[default: all, and {ProtectConfig.preset} without one]"
+        ),
         show_default=False,
     ),
 ]
@@ -167,7 +171,9 @@ def serve(
             app, service, grace_seconds=grace_seconds, on_ready=ready, root_path=root_path, access_log=access_log
         )
         try:
-            server.serve_on(bound)
+            with stop_quietly():
+                server.serve_on(bound)
+            console.say("stopped")
         finally:
             if not service.queue.join(_LAST_STEP_SECONDS):
                 # Native code cannot be interrupted; the end of the interpreter under it would abort the process.

@@ -10,6 +10,7 @@ import typer
 
 from pca_protect.cli import console, options
 from pca_protect.cli.extras import needs_extra
+from pca_protect.cli.stop_signals import stop_quietly
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
 from pca_protect.io.limits import MAX_PIXELS
@@ -55,7 +56,10 @@ def ui(
     allowed_host: AllowedHosts = None,
     root_path: RootPath = "",
 ) -> None:
-    """Serve a web page that protects pictures on this machine and compares before and after. Pictures are sent nowhere else."""
+    """Serve a web page that protects pictures on this machine.
+
+    It compares before and after. Pictures are sent nowhere else.
+    """
     ProtectConfig(device=device)  # validates it
     if root_path and not root_path.startswith("/"):
         raise UsageError(f"root path {root_path!r} does not start with a slash; give /{root_path}")
@@ -84,7 +88,7 @@ def ui(
         if open_page:
             typer.launch(address)
 
-    PageServer(
+    server = PageServer(
         host=host,
         port=port,
         device=device,
@@ -93,4 +97,7 @@ def ui(
         on_ready=ready,
         allowed_hosts=allowed_host or (),
         root_path=root_path.rstrip("/"),
-    ).run()
+    )
+    with stop_quietly():
+        server.run()
+    console.say("stopped")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pca_protect.universals.files import Universal
 
 universal_app = typer.Typer(
-    help="Train, list and pass on universal perturbations, which the presets instant and fast start from.",
+    help="Train, list and exchange universal perturbations.",
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -57,7 +57,7 @@ Seed = Annotated[int, typer.Option(metavar="N", help="Seed of the training.")]
 
 @universal_app.callback()
 def universal() -> None:
-    """Train, list and pass on universal perturbations, which the presets instant and fast start from."""
+    """Train, list and exchange universal perturbations."""
 
 
 @universal_app.command(no_args_is_help=True)
@@ -74,8 +74,10 @@ def train(
     output: OutputFile = None,
     again: Again = False,
 ) -> None:
-    """Train a universal perturbation on pictures of a folder and measure it on others of them. The same command resumes a
-    stopped training."""
+    """Train a universal perturbation on a folder of pictures.
+
+    It is measured on pictures that it was not trained on. The same command resumes a stopped training.
+    """
     modes = [present_name("mode", name, RENAMED_MODES) for name in mode or [ProtectConfig.mode]]
     if output is not None and len(modes) > 1:
         raise UsageError("-o names one file and each --mode needs its own; give one --mode, or leave -o out")
@@ -116,7 +118,10 @@ def train(
 
 @universal_app.command("list")
 def list_(as_json: options.AsJson = False) -> None:
-    """List the universal perturbations of this machine: embedded, trained and added."""
+    """List the universal perturbations of this machine.
+
+    They are embedded, trained or added. The presets instant and fast start from them.
+    """
     from pca_protect.universals.store import cached_universals, embedded_universals
 
     rows: list[tuple[str, Universal]] = [("(in the package)", one) for one in embedded_universals()]
@@ -145,7 +150,10 @@ def list_(as_json: options.AsJson = False) -> None:
 
 @universal_app.command(no_args_is_help=True)
 def export(key: Key, file: File) -> None:
-    """Write one universal perturbation to a file for another machine, which takes it with `universal add` or --universal."""
+    """Write a universal perturbation to a file.
+
+    Another machine takes it with `universal add` or --universal.
+    """
     from pca_protect.universals.files import write_universals
     from pca_protect.universals.store import cached_universals, embedded_universals
 
@@ -163,7 +171,7 @@ def export(key: Key, file: File) -> None:
 
 @universal_app.command(no_args_is_help=True)
 def add(file: File) -> None:
-    """Keep the universal perturbations of a file in this machine's cache."""
+    """Add the universal perturbations of a file to this machine."""
     from pca_protect.universals import store
     from pca_protect.universals.files import read_universals
 

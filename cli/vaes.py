@@ -16,7 +16,10 @@ _HEADER = ("NAME", "HUB ID", "LATENT", "ENCODER", "LICENCE", "STATUS", "COVERS (
 
 
 def vaes(as_json: options.AsJson = False) -> None:
-    """List the encoders, families and programs that --vae knows by name. Any hub id, folder or .safetensors file works too."""
+    """List the encoders, families and programs for --vae.
+
+    A hub id, a folder or a .safetensors file works too.
+    """
     if as_json:
         _print_json()
         return

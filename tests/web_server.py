@@ -52,6 +52,8 @@ def serving(temporary: Path, *options: str) -> Iterator[Running]:
         yield running
     finally:
         process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+        process.send_signal(signal.SIGINT)  # an impatient user
         try:
             process.wait(30)
         except subprocess.TimeoutExpired:

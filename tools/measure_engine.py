@@ -38,7 +38,7 @@ from pca_protect.surrogates.resolve import Resolved
 Row = dict[str, object]
 T = TypeVar("T")
 
-CONFIG = ProtectConfig(vae="pocket")
+CONFIG = ProtectConfig(vae="sd")
 WEIGHTS = hashlib.sha256(b"weights").hexdigest()
 MADE_UP = "2026-01-01T00:00:00"
 
@@ -82,7 +82,7 @@ def classified(request: Request) -> Classified:
     """Prepare a run up to its work."""
 
     def resolve() -> Resolved:
-        raise AssertionError("the encoder is embedded")
+        raise AssertionError("no encoder is looked up")
 
     return classify_inputs(find(request), request, CONFIG, resolve=resolve, weights_digest=lambda _: lambda: WEIGHTS)
 

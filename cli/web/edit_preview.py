@@ -1,47 +1,44 @@
-"""Edits of the original, the protected picture and the noisy original with one prompt and seed, and of the original again."""
+"""Edits of the original, the protected picture and the noisy original, see `edit_both`, as a job of the page."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pca_protect.cli.web.files import FileStore
 from pca_protect.cli.web.job_queue import Job
 from pca_protect.cli.web.model_cache import ModelCache
 from pca_protect.cli.web.protected_file import MASK_NAME, ProtectedFile
-from pca_protect.config import Scale
 from pca_protect.errors import UsageError
 from pca_protect.eval.check.edits import (
-    EDIT_OF_GIVEN,
+    EDIT_AGAIN,
+    EDIT_OF_CHECKED,
     EDIT_OF_NOISY,
     EDIT_OF_ORIGINAL,
     ORIGINAL,
     Edits,
     edit_both,
     instruction_for,
+    size_warning,
 )
 from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.registry import EDITORS, EMBEDDED
-from pca_protect.eval.metrics.load import visibility
 from pca_protect.image.masks import editable_mask, mask_of
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import decode_picture
 from pca_protect.io.write import encode_picture
 from pca_protect.surrogates.hub import cached
 
-_EDIT_AGAIN = "edit again"
 _CAPTIONS = {
     ORIGINAL: "Original",
     EDIT_OF_ORIGINAL: "Edit of the original",
-    _EDIT_AGAIN: "Edit of the original, another seed",
-    EDIT_OF_GIVEN: "Edit of the protected picture",
+    EDIT_AGAIN: "Edit of the original, another seed",
+    EDIT_OF_CHECKED: "Edit of the protected picture",
     EDIT_OF_NOISY: "Edit of the original with random noise of the same size",
 }
-_SEED, _OTHER_SEED = 0, 1
+_SEED = 0
 
-_MEGAPIXEL_SIDE_PX = 1024
-"""Of a square picture at the scale `1mp`."""
 _BEGUN = 0.01
 """Share of an edit that has just begun: `Job` measures the rate from the first share above 0."""
 
@@ -50,13 +47,11 @@ _BEGUN = 0.01
 class EditPreview:
     """Attributes:
     edits: distances between the edits.
-    seed_apart: mean FLIP error in [0, 1] between edits of the original with two seeds.
     pictures: download tokens by caption.
     warnings: about the editor.
     """
 
     edits: Edits
-    seed_apart: float
     pictures: dict[str, str]
     warnings: tuple[str, ...]
 
@@ -95,7 +90,7 @@ def preview_edits(
     region = result.record.config["region"]
 
     def on_edit(done: int, of: int) -> None:
-        job.set_progress(f"Edit {done + 1} of {of + 1}", (done + _BEGUN) / (of + 1))
+        job.set_progress(f"Edit {done + 1} of {of}", (done + _BEGUN) / of)
 
     def on_step() -> None:
         job.set_progress("Editing")
@@ -110,10 +105,6 @@ def preview_edits(
         on_edit=on_edit,
         on_step=on_step,
     )
-    on_edit(len(pictures) - 1, len(pictures) - 1)
-    (pictures[_EDIT_AGAIN],) = instruction.editor.edit(
-        [pictures[ORIGINAL]], instruction.prompt, seeds=[_OTHER_SEED], on_step=on_step
-    )
     job.set_progress("Storing the edits")
     tokens = {
         caption: files.put(session_id, encode_picture(Picture(pictures[name]), "PNG"), media_type="image/png")
@@ -122,7 +113,6 @@ def preview_edits(
     }
     return EditPreview(
         edits,
-        visibility(pictures[EDIT_OF_ORIGINAL], pictures[_EDIT_AGAIN]),
         tokens,
         (*instruction.warnings, *_warnings(instruction.editor, result, original)),
     )
@@ -137,17 +127,9 @@ def _warnings(editor: Editor, result: ProtectedFile, original: Picture) -> Itera
         )
     scales = result.record.config["scales"]
     assert isinstance(scales, tuple)
-    if min(original.width, original.height) > editor.size_px and not _is_protected_at(editor.size_px, scales):
-        yield (
-            f"{editor.name} was given the picture at {editor.size_px}x{editor.size_px} px; downscaling removes most of a fine "
-            "perturbation, so choose the editor's size under Advanced"
-        )
+    if lost := size_warning(editor, original, scales):
+        yield lost
 
 
 def _load_picture(files: FileStore, token: str, name: str) -> Picture:
     return decode_picture(files.read(token, name), name, max_pixels=sys.maxsize)  # the upload was checked
-
-
-def _is_protected_at(side_px: int, scales: Sequence[Scale]) -> bool:
-    """Whether the loss included the picture at the side of an editor's square pictures."""
-    return side_px in scales or (side_px == _MEGAPIXEL_SIDE_PX and "1mp" in scales)

@@ -20,7 +20,6 @@ from pca_protect.errors import Cancelled, DeviceError, PcaProtectError, UsageErr
 from pca_protect.image.tensors import Mask
 from pca_protect.io.header import Header
 from pca_protect.io.plan import PROTECTED, TEST_ONLY
-from pca_protect.surrogates.families import AUTO
 
 WORKING, DONE, FAILED, WAITING = "working", "done", "failed", "waiting"
 """States of a picture."""
@@ -88,7 +87,7 @@ def protect_all(
     encoders = models.encoders(request.config.vaes)
     failed: list[str] = []
     readable = list(_readable(request.uploads, uploads, failed))
-    label = TEST_ONLY if AUTO in request.config.vaes and encoders.embedded else PROTECTED
+    label = TEST_ONLY if encoders.embedded else PROTECTED
     names = protected_names([(upload.name, header.suffix) for upload, header in readable], label=label)
     areas = [header.width * header.height for _, header in readable]
     done: list[ProtectedFile] = []

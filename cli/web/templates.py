@@ -17,6 +17,7 @@ from pca_protect.cli.web.form import CLEAR_HIDDEN
 from pca_protect.cli.web.job_queue import JobStatus
 from pca_protect.cli.web.protect_job import JobResult
 from pca_protect.cli.web.protected_file import AMPLIFICATION
+from pca_protect.eval.check.verdict import edit_verdict
 from pca_protect.io.hidden_colors import HIDDEN
 from pca_protect.surrogates.registry import REGISTRY
 
@@ -83,6 +84,7 @@ _environment = Environment(
 )
 _environment.filters |= {
     "duration": console.duration,
+    "edit_verdict": edit_verdict,
     "on_page": _on_page,
     "visibility": _visibility,
     "time_left": _time_left,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from PIL import Image
 
+from pca_protect.config import Scale
 from pca_protect.eval.check.posterior import middle
 from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.registry import EMBEDDED
@@ -47,8 +48,13 @@ def change_of(picture: Picture, original: Picture) -> Change:
 _TITLE_LETTERS = 24
 """Maximum length of the sheet's title, per picture in a row."""
 
-ORIGINAL, GIVEN = "original", "given"
-EDIT_OF_ORIGINAL, EDIT_OF_GIVEN, EDIT_OF_NOISY = "edit of original", "edit of given", "edit of noisy"
+ORIGINAL, CHECKED = "original", "checked picture"
+EDIT_OF_ORIGINAL, EDIT_OF_CHECKED = "edit of the original", "edit of the checked picture"
+EDIT_OF_NOISY, EDIT_AGAIN = "edit of the original with noise", "another edit of the original"
+"""Captions. The last is with another seed."""
+
+_MEGAPIXEL_SIDE_PX = 1024
+"""Of a square picture at the scale `1mp`."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,7 @@ class Edits:
         apart: between the edits of picture and original. This and all following are None without an original.
         noise_apart: between the edits of the original with and without noise of the largest change; also None for identical
             pictures.
+        seed_apart: between edits of the original with this seed and the next.
         from_original: between the edit of the picture and the original.
         original_from_original: between the edit of the original and the original.
     """
@@ -77,6 +84,7 @@ class Edits:
     from_picture: float
     apart: float | None = None
     noise_apart: float | None = None
+    seed_apart: float | None = None
     from_original: float | None = None
     original_from_original: float | None = None
 
@@ -124,7 +132,7 @@ def edit_both(
     on_edit: Callable[[int, int], None] = lambda done, edits: None,
     on_step: Callable[[], None] | None = None,
 ) -> tuple[Edits, dict[str, Rgb]]:
-    """Edit with the editor's default settings and one seed.
+    """Edit with the editor's default settings and one seed, and the original with another seed too.
 
     Args:
         levels: the largest change of the picture against its original; 0 for none.
@@ -141,7 +149,7 @@ def edit_both(
     """
     editor, prompt = instruction.editor, instruction.prompt
     given = square_of(picture, editor.size_px).rgb
-    edits_in_all = 1 if original is None else 3 if levels else 2
+    edits_in_all = 1 if original is None else 4 if levels else 3
     on_edit(0, edits_in_all)
     edited = _edit(instruction, given, seed, on_step)
     alone = Edits(
@@ -154,14 +162,22 @@ def edit_both(
         from_picture=visibility(given, edited),
     )
     if original is None:
-        return alone, {GIVEN: given, EDIT_OF_GIVEN: edited}
+        return alone, {CHECKED: given, EDIT_OF_CHECKED: edited}
     clean = square_of(original, editor.size_px).rgb
     on_edit(1, edits_in_all)
     clean_edit = _edit(instruction, clean, seed, on_step)
-    pictures = {ORIGINAL: clean, GIVEN: given, EDIT_OF_ORIGINAL: clean_edit, EDIT_OF_GIVEN: edited}
+    on_edit(2, edits_in_all)
+    again = _edit(instruction, clean, seed + 1, on_step)
+    pictures = {
+        ORIGINAL: clean,
+        CHECKED: given,
+        EDIT_OF_ORIGINAL: clean_edit,
+        EDIT_AGAIN: again,
+        EDIT_OF_CHECKED: edited,
+    }
     noise_apart = None
     if levels:
-        on_edit(2, edits_in_all)
+        on_edit(3, edits_in_all)
         noisy = square_of(with_noise(original, levels, seed, mask), editor.size_px).rgb
         pictures[EDIT_OF_NOISY] = _edit(instruction, noisy, seed, on_step)
         noise_apart = visibility(clean_edit, pictures[EDIT_OF_NOISY])
@@ -169,6 +185,7 @@ def edit_both(
         alone,
         apart=visibility(clean_edit, edited),
         noise_apart=noise_apart,
+        seed_apart=visibility(clean_edit, again),
         from_original=visibility(clean, edited),
         original_from_original=visibility(clean, clean_edit),
     )
@@ -177,6 +194,26 @@ def edit_both(
 
 def _edit(instruction: Instruction, picture: Rgb, seed: int, on_step: Callable[[], None] | None) -> Rgb:
     return instruction.editor.edit([picture], instruction.prompt, seeds=[seed], on_step=on_step)[0]
+
+
+def size_warning(editor: Editor, picture: Picture, scales: Sequence[Scale] = ()) -> str:
+    """A warning if the editor works on a smaller picture and the protection may be lost by downscaling; empty if not.
+
+    Args:
+        scales: at which the picture was protected; empty if unknown.
+    """
+    side_px = editor.size_px
+    if is_protected_at(side_px, scales) or min(picture.width, picture.height) <= side_px:
+        return ""
+    return (
+        f"{editor.name} was given the picture at {side_px}x{side_px} px; downscaling removes most of a perturbation that was "
+        f"not made for this size, as with `scales={side_px},native`"
+    )
+
+
+def is_protected_at(side_px: int, scales: Sequence[Scale]) -> bool:
+    """Whether the loss included the picture at the side of an editor's square pictures."""
+    return side_px in scales or (side_px == _MEGAPIXEL_SIDE_PX and "1mp" in scales)
 
 
 def side_by_side(instruction: Instruction, pictures: dict[str, Rgb]) -> Image.Image:

@@ -96,6 +96,7 @@ def check_picture(
         ModelError, DeviceError: a model or the device is unavailable.
     """
     report = on_progress or (lambda label, done, in_all: None)
+    report("loading encoders", 0, 1)
     if clean is not None:
         pictures_in(clean, option="--clean")
     change = None
@@ -109,16 +110,18 @@ def check_picture(
     part, original_part = middle(picture), middle(original) if original else None
     edits, sheet = None, None
     if prompt is not None:
-        from pca_protect.eval.check.edits import edit_both, instruction_for, side_by_side  # noqa: PLC0415 - needs the extra `eval`
+        from pca_protect.eval.check.edits import edit_both, instruction_for, side_by_side, size_warning  # noqa: PLC0415 - needs the extra `eval`
         from pca_protect.eval.editors.load import load_editor  # noqa: PLC0415
 
+        report(f"loading {editor}", 0, 1)
         instruction = instruction_for(load_editor(editor, device=device, offline=offline), prompt)
-        warnings += instruction.warnings
+        lost = size_warning(instruction.editor, picture)
+        warnings += (*instruction.warnings, *([lost] if lost else []))
     checked = []
     for done, surrogate in enumerate(encoders):
         reference, notes = _reference(surrogate, clean, report)
         warnings += notes
-        report("the picture", done, len(encoders))
+        report(f"measuring with {surrogate.name}", done, len(encoders))
         checked.append(
             check_with(surrogate, part, reference=reference, original=original_part, levels=levels, seed=seed)
         )
@@ -131,7 +134,7 @@ def check_picture(
             original,
             levels=levels,
             seed=seed,
-            on_edit=lambda done, of: report("edits", done, of),
+            on_edit=lambda done, of: report(f"edit {done + 1}", done, of),
         )
         sheet = side_by_side(instruction, pictures)
     check = Check(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -159,34 +159,60 @@ NO_PROOF = (
 )
 
 
-_LEAVE_ALIKE = {"diffusion": "modes diffusion and subtle leave"}
-"""Both raise the norm of the latent and cannot be distinguished."""
-
-
 def summary(encoders: Sequence[EncoderCheck], change: Change | None, edits: Edits | None) -> tuple[str, ...]:
-    """The results, then their limitations."""
-    found = [_of_encoder(encoder) for encoder in encoders]
+    """The results in plain words, then their limitations."""
+    found = list(_by_verdict(encoders))
     if change is not None and change.max_change_levels == 0:
         found.insert(0, "The picture and its original are identical: no pixel differs, so nothing was added to it.")
+    if change is None:
+        found.append("Without the original this is a hint; --original measures the change itself.")
     if edits is not None:
         found.append(_of_edits(edits))
     if any(encoder.verdict.looks == "clean" for encoder in encoders):
         found.append(NO_PROOF)
-    return (*found, TEST_BED, REMOVABLE)
+    if any(encoder.embedded for encoder in encoders):
+        found.append(TEST_BED)
+    return (*found, REMOVABLE)
 
 
-def _of_encoder(encoder: EncoderCheck) -> str:
-    verdict = encoder.verdict
-    as_mode = f", as {_LEAVE_ALIKE.get(verdict.mode, f'mode {verdict.mode} leaves')} pictures" if verdict.mode else ""
-    return f"{encoder.name}: {WORDS[verdict.looks]}{as_mode}; {verdict.why}."
+def edit_verdict(edits: Edits) -> str:
+    """What the distances between the edits say, in a sentence; empty without an original or without a change."""
+    if edits.apart is None or edits.noise_apart is None or edits.seed_apart is None:
+        return ""
+    if edits.apart <= edits.noise_apart:
+        return "This edit was not disturbed: the change has no more effect on it than random noise."
+    times = f"This edit was disturbed {edits.apart / edits.noise_apart:.2g} times as much as by random noise"
+    if edits.apart <= edits.seed_apart:
+        return f"{times}, but less than the same edit differs when it is tried twice."
+    return f"{times}, and more than the same edit differs when it is tried twice."
+
+
+_SAYS: dict[Looks, str] = {
+    "protected": "The picture looks protected to",
+    "clean": "It looks like a clean picture to",
+    "unclear": "No verdict is possible with",
+}
+
+
+def _by_verdict(encoders: Sequence[EncoderCheck]) -> Iterator[str]:
+    """A sentence per verdict, with its encoders and their effect beside noise."""
+    for looks, says in _SAYS.items():
+        named = [_with_gain(encoder) for encoder in encoders if encoder.verdict.looks == looks]
+        if named:
+            yield f"{says} {', '.join(named)}."
+
+
+def _with_gain(encoder: EncoderCheck) -> str:
+    gain = "" if encoder.shift is None else f" ({encoder.shift.gain_over_noise:.2g} times the effect of random noise)"
+    return f"{encoder.name}{gain}"
 
 
 def _of_edits(edits: Edits) -> str:
-    fitted = f", cropped and resized to {edits.size_px} px," if edits.fitted else ""
+    fitted = f", cropped and resized to {edits.size_px} px" if edits.fitted else ""
     how = f"by {edits.editor} with `{edits.prompt}`{fitted}"
     if edits.apart is None:
         return (
             f"The edit {how} is FLIP {edits.from_picture:.3f} from the picture; --original is needed to interpret this."
         )
-    noise = "" if edits.noise_apart is None else f" (noise of the same size: {edits.noise_apart:.3f})"
-    return f"The edits of picture and original {how} are FLIP {edits.apart:.3f} apart{noise}; this is one prompt, one seed."
+    said = edit_verdict(edits) or f"The edits of picture and original are FLIP {edits.apart:.3f} apart."
+    return f"{said} It is one prompt and one seed, {how}."

@@ -43,7 +43,7 @@ def no_progress(what: str, done: int, total: int | None) -> None:
 @dataclass(frozen=True)
 class Inputs:
     """Attributes:
-    plan: outputs under their regular names, as without a fallback of `auto`.
+    plan: outputs under their regular names, as without test models.
     """
 
     found: Found
@@ -153,7 +153,7 @@ def classify_inputs(
 
     If an encoder of `auto` or of a family is not cached, existing outputs are classified first, under their regular names and
     for any encoder. `resolve` is called only if a picture is pending. Thus an invalid request causes no download, and a fallback
-    does not redo protected pictures. If `resolve` falls back, the outputs of pending pictures get test-only names.
+    does not redo protected pictures. If all encoders are test models, the outputs of pending pictures get test-only names.
 
     Args:
         resolve: resolves the names, with downloads if necessary.
@@ -185,6 +185,8 @@ def classify_inputs(
 
     resolved = resolve_cached(config.vaes, device=config.device, precision=config.precision)
     if resolved is not None:
+        if resolved.test_only:
+            jobs = _plan(inputs.found, request, resolved).jobs
         return Classified(*classified(jobs, weights_digest(resolved)), resolved, past)
     known = Classified(*classified(jobs, None), None, past)
     if not any(job.source.pixels or is_url(job.source.path) for job in known.having("to do")):
@@ -192,7 +194,7 @@ def classify_inputs(
     resolved = resolve()
     if not resolved.test_only:
         return Classified(*classified(jobs, weights_digest(resolved)), resolved, past)
-    renamed = _plan(inputs.found, request, test_only=True)
+    renamed = _plan(inputs.found, request, resolved)
     pending = [job for job, status in zip(renamed.jobs, known.statuses, strict=True) if status == "to do"]
     again = zip(*classified(pending, weights_digest(resolved)), strict=True)
     both = [
@@ -202,15 +204,16 @@ def classify_inputs(
     return Classified([job for job, _ in both], [status for _, status in both], resolved, past)
 
 
-def _plan(found: Found, request: Request, *, test_only: bool = False) -> Plan:
-    """The plan, reduced to the request's shard."""
+def _plan(found: Found, request: Request, resolved: Resolved | None = None) -> Plan:
+    """The plan, reduced to the request's shard; under regular names if the encoders are not known yet."""
     planned = plan(
         found,
         request.output,
         allow_lossy=request.output_options.allow_lossy,
         name=request.output_name,
         suffix="" if request.output_format is None else f".{request.output_format}",
-        test_only=test_only,
+        test_only=resolved is not None and resolved.test_only,
+        fallback=resolved is not None and bool(resolved.fallback_warning),
     )
     shard = request.shard
     if shard is None:

@@ -26,6 +26,7 @@ class FolderStatus:
     segments: number of the ledger's files.
     temporary: incomplete outputs of killed runs; None for a bucket.
     in_use: a run writes into the folder; None for a bucket.
+    test_only: number of finished outputs that were made with embedded test models only, see `Record`.
     """
 
     finished: int
@@ -33,6 +34,7 @@ class FolderStatus:
     segments: int
     temporary: int | None
     in_use: bool | None
+    test_only: int
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -40,10 +42,15 @@ class FolderStatus:
 
 @dataclass(frozen=True)
 class Checked:
-    """An output of the ledger, and whether it is "intact", "changed" or "missing"."""
+    """Attributes:
+    output: path relative to the output folder, from the ledger.
+    state: "intact", "changed" or "missing".
+    test_only: an intact output of embedded test models only, see `Record`.
+    """
 
     output: str
     state: str
+    test_only: bool = False
 
 
 def status(root: str) -> FolderStatus:
@@ -54,12 +61,15 @@ def status(root: str) -> FolderStatus:
     """
     store, ledger = _opened(root)
     there = _existing(store)
-    finished = sum(there(output) is not None for output in ledger)
-    segments = len(segments_of(store))
-    if not store.is_local:
-        return FolderStatus(finished, len(ledger) - finished, segments, None, None)
-    temporary = sum(1 for _ in _leftovers(store.path()))
-    return FolderStatus(finished, len(ledger) - finished, segments, temporary, _in_use(store.path()))
+    finished = [output for output in ledger if there(output) is not None]
+    return FolderStatus(
+        finished=len(finished),
+        missing=len(ledger) - len(finished),
+        segments=len(segments_of(store)),
+        temporary=sum(1 for _ in _leftovers(store.path())) if store.is_local else None,
+        in_use=_in_use(store.path()) if store.is_local else None,
+        test_only=sum(ledger.of(output)[-1].test_only for output in finished),
+    )
 
 
 def verify(root: str, on_checked: Callable[[int, int], None] = lambda done, total: None) -> Iterator[Checked]:
@@ -78,8 +88,9 @@ def verify(root: str, on_checked: Callable[[int, int], None] = lambda done, tota
             yield Checked(output, "missing")
         else:
             digest = digest_of(store.url(output))
-            known = {known.output_sha256.hex() for known in ledger.of(output)}
-            yield Checked(output, "intact" if digest in known else "changed")
+            known = {known.output_sha256.hex(): known for known in ledger.of(output)}
+            found = known.get(digest)
+            yield Checked(output, "changed") if found is None else Checked(output, "intact", found.test_only)
         on_checked(number, len(ledger))
 
 

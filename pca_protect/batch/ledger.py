@@ -45,6 +45,7 @@ class LedgerEntry:
     input_bytes, input_tag: size and tag of the picture's file when it was listed, see `Source`; 0 and empty if unknown.
     output_bytes, output_tag: size and tag of the output; 0 and empty if unknown.
     written: the output is in place; earlier lines of this output are then superseded.
+    test_only: see `Record`; False in lines of earlier versions.
     """
 
     input: str
@@ -60,6 +61,7 @@ class LedgerEntry:
     output_bytes: int = 0
     output_tag: str = ""
     written: bool = False
+    test_only: bool = False
 
 
 class Known(NamedTuple):
@@ -72,9 +74,10 @@ class Known(NamedTuple):
     input_tag: int
     output_bytes: int
     output_tag: int
+    test_only: bool
 
 
-_ROW = struct.Struct("<32s32sIQqQq")
+_ROW = struct.Struct("<32s32sIQqQq?")
 
 
 class Ledger:
@@ -123,6 +126,7 @@ class Ledger:
                 tag_hash(values.get("input_tag") or values.get("input_etag") or ""),
                 values.get("output_bytes", 0),
                 tag_hash(values.get("output_tag", "")),
+                values.get("test_only", False),
             )
         except (KeyError, TypeError, ValueError, struct.error):
             return

@@ -199,6 +199,7 @@ class _Worker:
             input_bytes=source.size_bytes,
             input_tag=source.tag,
             output_bytes=output_bytes,
+            test_only=record.test_only,
         )
 
 

@@ -13,8 +13,7 @@ PROTECTED = "protected"
 """Part of an output's default name, `NAME.protected.EXT`."""
 
 TEST_ONLY = "test-only"
-"""Replaces `PROTECTED` if `auto` fell back to an embedded model, which protects against no real editor. Other templates get it
-before the extension."""
+"""Replaces `PROTECTED` if all encoders are embedded test models, which protect against no real editor."""
 
 _FIELDS = ("stem", "name", "number", "parent", "ext")
 _DISTINCT = {"stem", "name", "number"}
@@ -68,10 +67,17 @@ class NameTemplate:
         """Whether the template sets the folders too."""
         return "/" in self.text
 
-    def test_only(self) -> NameTemplate:
-        """The template for outputs of a fallback to an embedded model, see `TEST_ONLY`."""
+    def test_only(self, *, fallback: bool) -> NameTemplate:
+        """The template for outputs of test models, see `TEST_ONLY`.
+
+        Args:
+            fallback: the user named no test model, so a template other than the default is marked too, before the extension.
+        """
+        is_default = self == NameTemplate()
+        if not is_default and not fallback:
+            return self
         marked = self.text.removesuffix(_END)
-        if self == NameTemplate():
+        if is_default:
             marked = marked.removesuffix(f".{PROTECTED}")
         return NameTemplate(f"{marked}.{TEST_ONLY}{_END}")
 

@@ -37,12 +37,14 @@ class Job:
         target: path or URL of the output; without its suffix if `source.suffix` is empty.
         replace: permit replacing an existing output.
         conflict: why the output cannot be written although the picture is not at fault; empty if it can.
+        test_only: all encoders are embedded test models, see `Record`.
     """
 
     source: Source
     target: str
     replace: bool = False
     conflict: str = ""
+    test_only: bool = False
 
     @property
     def candidates(self) -> tuple[str, ...]:
@@ -82,6 +84,7 @@ def plan(
     name: NameTemplate = _BY_DEFAULT,
     suffix: str = "",
     test_only: bool = False,
+    fallback: bool = False,
 ) -> Plan:
     """Pair every picture with its output path. Writes nothing, and does not check which outputs exist.
 
@@ -92,7 +95,8 @@ def plan(
     Args:
         name: names of outputs, unless `output` is a file.
         suffix: extension of outputs with the dot; empty for that of each source, see `Source`.
-        test_only: name outputs as test only, see `naming.TEST_ONLY`.
+        test_only: all encoders are embedded test models.
+        fallback: the user named no test model, see `NameTemplate.test_only`.
 
     Raises:
         UsageError: there is no picture, an input folder has no output folder, no output is free of conflicts, an output is in
@@ -103,13 +107,13 @@ def plan(
     _check_names(output, folder, name, suffix)
     if suffix:
         found = replace(found, sources=[replace(source, suffix=suffix) for source in found.sources])
-    chosen = name.test_only() if test_only else name
+    chosen = name.test_only(fallback=fallback) if test_only else name
     numbers: dict[str, int] = {}
     jobs = []
     for source in found.sources:
         number = numbers.setdefault(source.path, len(numbers) + 1)
         target = str(output) if output is not None and folder is None else _target(source, folder, chosen, number)
-        jobs.append(Job(_checked(source, target), target))
+        jobs.append(Job(_checked(source, target), target, test_only=test_only))
     jobs, conflicts = _resolve_collisions(jobs)
     conflicts.update(_originals(jobs))
     if conflicts and len(conflicts) == sum(not job.source.problem for job in jobs):

@@ -106,7 +106,11 @@ def _members(
     found = [_load(locate(name, offline=offline), device, precision, compiled) for name in resolved.names]
     if resolved.warnings:
         first = resolved.names.index(FALLBACK) if resolved.fallback_warning else 0
-        found[first] = replace(found[first], warnings=(*resolved.warnings, *found[first].warnings))
+        said = (
+            {embedded_warning(FALLBACK)} if resolved.fallback_warning else set()
+        )  # the fallback's warning says it too
+        others = (warning for warning in found[first].warnings if warning not in said)
+        found[first] = replace(found[first], warnings=(*resolved.warnings, *others))
     return found
 
 

@@ -41,8 +41,8 @@ class Resolved:
 
     @property
     def test_only(self) -> bool:
-        """Whether `auto` fell back and no other name adds an editor's encoder: outputs are then named differently."""
-        return bool(self.fallback_warning) and all(name in REGISTRY and REGISTRY[name].embedded for name in self.names)
+        """Whether every encoder is an embedded test model: outputs are then named differently."""
+        return all(name in REGISTRY and REGISTRY[name].embedded for name in self.names)
 
 
 def resolve(

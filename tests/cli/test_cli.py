@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from pca_protect import UsageError, __version__
 from pca_protect.cli import console
-from pca_protect.cli.main import protect_app
+from pca_protect.cli.main import app, protect_app
 from pca_protect.cli.picture_summary import in_words
 from pca_protect.cli.progress import Bar
 from pca_protect.modes import MODES
@@ -54,7 +54,7 @@ def test_protects_several_pictures_and_survives_a_bad_one(tmp_path: Path, photo:
         "failed": 1,
         "total": 3,
     }
-    assert (first["output"], second["output"]) == ("photo.protected.png", "second.protected.png")
+    assert (first["output"], second["output"]) == ("photo.test-only.png", "second.test-only.png")
     assert bad["input"] == "bad.png"
     assert "recognised image format" in bad["error"]
     assert "error: bad.png: is not in a recognised" in done.stderr
@@ -63,7 +63,7 @@ def test_protects_several_pictures_and_survives_a_bad_one(tmp_path: Path, photo:
         done.stderr.count("warning: the embedded `pocket` VAE protects the offline test bed, not Stable Diffusion") == 1
     )
     for name in ("photo", "second"):
-        assert (tmp_path / f"{name}.protected.png").exists()
+        assert (tmp_path / f"{name}.test-only.png").exists()
     change = np.abs(np.asarray(Image.open(photo)).astype(int) - np.asarray(Image.open(tmp_path / first["output"])))
     assert change.max() == first["max_change_levels"]
 
@@ -72,7 +72,7 @@ def test_summary_line_says_what_matters(tmp_path: Path, photo: Path, monkeypatch
     run = partial(in_process, photo.name, "--vae", "pocket", "--steps", 2, cwd=tmp_path, monkeypatch=monkeypatch)
     (line,) = run("--mode", "concentration").stdout.splitlines()
     for part in (
-        "photo.protected.png",
+        "photo.test-only.png",
         "concentration against pocket",
         "latent shift",
         "(random noise: ",
@@ -210,7 +210,7 @@ def test_bad_requests_end_in_one_sentence_with_nothing_written(tmp_path: Path, p
 
 def test_dry_run_and_skip_existing_do_nothing(tmp_path: Path, photo: Path):
     done = command("run", "photo.png", "--dry-run", cwd=tmp_path)
-    assert done.stdout == "photo.png -> photo.test-only.png\n"
+    assert done.stdout == "photo.png -> photo.test-only.png (test only)\n"
     assert files(tmp_path) == ["photo.png"]
     (tmp_path / "photo.protected.png").write_bytes(b"earlier")
     done = command("run", "photo.png", "--skip-existing", cwd=tmp_path)
@@ -291,6 +291,14 @@ def test_metadata_options_reach_the_file(
     done = run("-o", "small.png", "--max-megapixels", 0.0015)
     assert done.exit_code == 1
     assert "over the limit" in done.stderr
+
+
+@pytest.mark.parametrize("group", [[], ["bench"], ["universal"]])
+def test_the_list_of_commands_fits_into_80_columns(group: list[str]):
+    shown = CliRunner().invoke(app, [*group, "--help"], terminal_width=80).stdout
+    listed = shown.partition("Commands:\n")[2].splitlines()
+    assert len(listed) >= 4
+    assert [line for line in listed if line.endswith("...") or len(line) > 80] == []
 
 
 def test_the_bar_counts_pictures_and_keeps_results_on_stdout(

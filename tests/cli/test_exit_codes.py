@@ -70,7 +70,7 @@ COMMANDS = {
         "protect photo.png -o new/photo.png",
         "protect photo.png -o photo.png --overwrite",
         "protect same/photo.jpg same/photo.png -o out",
-        "protect photos/photo.protected.png",
+        "protect photos/photo.test-only.png",
         "protect s3://bucket/photos -o s3://bucket/protected",
         "protect photo.png --mode ruin",
         "protect photo.png --vae sdx -o sdx.png",

@@ -59,6 +59,7 @@ def test_the_state_of_a_folder(out: Path):
 def test_outputs_are_verified(out: Path):
     assert [checked.state for checked in verify(str(out))] == ["intact"] * 3
     assert command("verify", out).exit_code == 0
+    assert status(str(out)).test_only == 0
     (out / "000.protected.png").unlink()
     (out / "001.protected.png").write_bytes(b"x")
     states = {checked.output: checked.state for checked in verify(str(out))}
@@ -71,6 +72,20 @@ def test_outputs_are_verified(out: Path):
     assert done.exit_code == 1
     assert {line["output"]: line["state"] for line in map(json.loads, done.stdout.splitlines())} == states
     assert command("verify", out).stdout == "000.protected.png: missing\n001.protected.png: changed\n"
+
+
+def test_outputs_of_test_models_are_counted(tmp_path: Path):
+    photos, out = put_pictures(tmp_path / "photos", 3), tmp_path / "out"
+    words = ("run", photos, "-r", "-o", out, "--preset", "paper", "--steps", 1, "--no-evaluate", "--vae", "pocket")
+    command(*words)
+    again = command(*words)
+    assert again.stderr.splitlines()[-1].startswith("test only: 0 protected, 3 finished before")
+    assert command(*words, "--dry-run").stdout.count(" (finished, skipped, test only)\n") == 3
+    assert status(str(out)).test_only == 3
+    assert "3 finished (3 test only" in command("status", out).stdout
+    (out / "000.test-only.png").write_bytes(b"changed")
+    assert [checked.test_only for checked in verify(str(out))] == [False, True, True]
+    assert command("verify", out).stderr.startswith("2 intact (2 test only")
 
 
 def test_cleaning_removes_what_killed_runs_left(out: Path, config: ProtectConfig):

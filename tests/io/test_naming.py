@@ -39,8 +39,8 @@ def test_a_picture_without_a_folder_stays_at_the_top():
 def test_the_default_and_its_test_only_form():
     default = NameTemplate()
     assert default.place(PICTURE, suffix=".png", number=1).name == "IMG.1.protected.png"
-    assert default.test_only().place(PICTURE, suffix=".png", number=1).name == "IMG.1.test-only.png"
-    other = NameTemplate("{stem}_p{ext}").test_only()
+    assert default.test_only(fallback=False).place(PICTURE, suffix=".png", number=1).name == "IMG.1.test-only.png"
+    other = NameTemplate("{stem}_p{ext}").test_only(fallback=True)
     assert other.place(PICTURE, suffix=".png", number=1).name == "IMG.1_p.test-only.png"
 
 

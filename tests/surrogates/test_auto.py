@@ -74,7 +74,8 @@ def test_only_auto_is_replaced(cache_sd: Cache):
     assert (fallen.names, fallen.test_only) == (("pocket",), True)
     assert fallen.fallback_warning.startswith("test only: VAE auto took the embedded `pocket`")
     assert "not in the local cache" in fallen.fallback_warning
-    assert not resolve(("pocket",), offline=True).test_only, "chosen, not fallen back to"
+    assert resolve(("pocket", "pocket-16"), offline=True).test_only
+    assert not resolve(("pocket", "owner/model"), offline=True).test_only
     assert not resolve(("auto", "sdxl"), offline=True).test_only, "one encoder of an editor protects"
     with pytest.raises(ModelError, match="not in the local cache"):
         resolve(("auto",), offline=True, fallback=False)
@@ -123,10 +124,12 @@ def test_a_fallback_shows_everywhere(photo: Path, cache_sd: Cache, monkeypatch: 
     assert (record["output"], record["test_only"]) == ("named.png", True)
 
 
-def test_an_explicit_choice_keeps_its_name(photo: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_outputs_of_a_chosen_test_model_are_named_so(photo: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(photo.parent)
     done = command(photo.name, "--vae", "pocket")
-    assert done.stdout.startswith("test only: photo.protected.png: ")
+    assert done.stdout.startswith("test only: photo.test-only.png: ")
+    done = command(photo.name, "--vae", "pocket", "--name", "{stem}_mine{ext}")
+    assert done.stdout.startswith("test only: photo_mine.png: "), "a template given with a test model stays as given"
     done = command(photo.name, "--vae", tiny_folder, "-o", "real.png")
     assert done.stdout.startswith("real.png: ")
     done = command(photo.name, "--vae", tiny_folder, "--overwrite", "--json")
@@ -221,7 +224,7 @@ def test_a_dry_run_says_what_the_names_depend_on(photo: Path, monkeypatch: pytes
     assert "`sd` is not in the local cache and would be downloaded; if that fails" in unknown.stderr
     assert "no estimate of the time: sd has to be downloaded first" in unknown.stderr
     offline = command(photo.name, "--dry-run", "--offline")
-    assert offline.stdout == "photo.png -> photo.test-only.png\n"
+    assert offline.stdout == "photo.png -> photo.test-only.png (test only)\n"
     assert "test only: VAE auto took the embedded `pocket`" in offline.stderr
     assert "about" in offline.stderr.splitlines()[-1]
 
