@@ -3,6 +3,7 @@ with the clean edit."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -134,7 +135,7 @@ def _measure(
         bench.each_picture(name, one.measure, editor=name)
         whole = [path.name for path in pictures if one.has(path.name)]
         arm_names = tuple(arm.name for arm in arms)
-        timed = len(results.environments) == 1
+        timed = len({json.dumps(one | {"batch": None}) for one in results.environments}) == 1
         measured.append(Measured(name, trial.prompts, whole, one.entries(whole), arm_names, config.seeds, timed))
         skipped += _without_values(measured[-1], config)
         tables = {

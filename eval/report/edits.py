@@ -207,6 +207,7 @@ def frontier(name: str, rows: Sequence[Row]) -> list[Section]:
         metrics = list(dict.fromkeys(row["metric"] for row in own))
         arms = list(dict.fromkeys((row["arm"], row["budget_levels"]) for row in own))
         found = {(row["arm"], row["budget_levels"], row["metric"]): row for row in own}
+        timed = any(row["seconds"] is not None for row in own)
         sections.append(
             Section(
                 f"What effect costs, in edits by {editor}",
@@ -220,7 +221,7 @@ def frontier(name: str, rows: Sequence[Row]) -> list[Section]:
                         (f"Effect against {what}", drawn(figures.frontier(own, across, metric)))
                         for what, across, metric in (
                             *((f"visibility in {metric}", "visibility", metric) for metric in metrics),
-                            ("seconds", "seconds", VISIBILITY),
+                            *([("seconds", "seconds", VISIBILITY)] if timed else []),
                         )
                     ),
                 ],

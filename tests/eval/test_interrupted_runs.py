@@ -73,6 +73,7 @@ def test_a_run_goes_on_on_another_machine(config: EditingConfig, tmp_path: Path,
     before = (tmp_path / "results.jsonl").read_text()
     monkeypatch.setattr("pca_protect.eval.bench.environment", lambda device: on_machine("two"))
     finished = measure_editing(replace(config, batch=2), tmp_path)
+    finish(finished, "outcomes")
     assert (tmp_path / "results.jsonl").read_text().startswith(before)
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert [(one["cpu"], one["batch"]) for one in summary["environments"]] == [("one", 9), ("two", 2)]
