@@ -116,7 +116,6 @@ class LatentsWork:
     def _edits(self, latents: Tensor, prompt: EditPrompt, *, text: str | None = None, number: int = 0) -> list[Rgb]:
         return edit_latents(
             self.editor,
-            self.picture,
             latents,
             prompt.text if text is None else text,
             self.editor.settings,

@@ -1,10 +1,11 @@
-"""Edits of given latents in place of a picture's own."""
+"""Edits of pictures that are given as latents."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,37 +33,37 @@ def require_latents(editor: Editor) -> None:
 
 
 def edit_latents(
-    editor: Editor, picture: Rgb, latents: Tensor, prompt: str, settings: EditSettings, *, seed: int, batch: int
+    editor: Editor, latents: Tensor, prompt: str, settings: EditSettings, *, seed: int, batch: int
 ) -> list[Rgb]:
-    """Edits of a picture whose posterior means are replaced, one for each replacement, all with the same noise.
+    """Edits of pictures with given posterior means, all with the same noise.
 
     Args:
-        picture: `(size_px, size_px, 3)`; has no influence.
         latents: posterior means `(N, C, h, w)`, unscaled.
-        batch: edits per call of the editor.
+        batch: edits per call of the editor, at most 256.
 
     Raises:
         the errors of `Editor.edit`.
     """
     edits: list[Rgb] = []
     for part in torch.split(latents, batch):
+        # Flat pictures: the level of each is the number of its latent, in whatever batches the editor encodes them.
+        flat = [np.full((editor.size_px, editor.size_px, 3), number, np.uint8) for number in range(len(part))]
         with _encoding_to(editor, part):
-            edits += editor.edit([picture] * len(part), prompt, settings, seeds=[seed] * len(part))
+            edits += editor.edit(flat, prompt, settings, seeds=[seed] * len(part))
     return edits
 
 
 @contextmanager
 def _encoding_to(editor: Editor, latents: Tensor) -> Iterator[None]:
-    """The editor's VAE encodes the next pictures to these latents. Pipelines encode a batch at once or one by one."""
+    """The editor's VAE encodes a flat picture of level n to latent n."""
     from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution  # noqa: PLC0415 - takes seconds
     from diffusers.models.modeling_outputs import AutoencoderKLOutput  # noqa: PLC0415
 
-    vae, left = editor.pipeline.vae, latents
+    vae = editor.pipeline.vae
 
     def encode(pixels: Tensor, *arguments: object, **options: object) -> AutoencoderKLOutput:
-        nonlocal left
-        mean, left = left[: len(pixels)].to(pixels), left[len(pixels) :]
-        assert len(mean) == len(pixels)
+        levels = (pixels.float().mean(dim=(1, 2, 3)) + 1) * 127.5
+        mean = latents[levels.round().long().to(latents.device)].to(pixels)
         moments = torch.cat([mean, torch.full_like(mean, _NO_VARIANCE)], dim=1)
         return AutoencoderKLOutput(latent_dist=DiagonalGaussianDistribution(moments))
 

@@ -95,14 +95,40 @@ def test_editing_the_own_latent_is_editing_the_picture(editor: Editor):
     picture, settings = np.asarray(smooth_picture(SIDE, SIDE)), editor.settings
     latent = editor.surrogate.posterior(to_pixels(Picture(picture))).mean
     changed = torch.cat([latent, latent + 3 * torch.randn(latent.shape, generator=torch.Generator().manual_seed(0))])
-    edits = edit_latents(editor, picture, changed, "at night", settings, seed=3, batch=2)
-    again = edit_latents(editor, picture, changed, "at night", settings, seed=3, batch=1)
+    edits = edit_latents(editor, changed, "at night", settings, seed=3, batch=2)
+    again = edit_latents(editor, changed, "at night", settings, seed=3, batch=1)
     assert np.abs(edits[0].astype(int) - again[0]).max() <= 1
     if editor.kind == "instruct":  # img2img draws from the posterior, which has a variance here
         (own,) = editor.edit([picture], "at night", settings, seeds=[3])
         assert np.abs(edits[0].astype(int) - own).max() <= 1
     assert np.abs(edits[1].astype(int) - edits[0]).max() > 5
     assert "encode" not in vars(editor.pipeline.vae), "the editor is as before"
+
+
+def test_edits_of_latents_survive_a_batch_that_does_not_fit(editor: Editor):
+    latents = torch.randn((3, 4, *_latent_side(editor)), generator=torch.Generator().manual_seed(0))
+    together = edit_latents(editor, latents, "at night", editor.settings, seed=3, batch=3)
+    calls: list[int] = []
+
+    def once(_: object, inputs: tuple[Tensor, ...]) -> None:
+        calls.append(len(inputs[0]))
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError("out of memory")
+
+    handle = editor.pipeline.unet.register_forward_pre_hook(once)
+    try:
+        halved = edit_latents(editor, latents, "at night", editor.settings, seed=3, batch=3)
+    finally:
+        handle.remove()
+        editor.limit.size = None
+    assert max(calls[1:]) < calls[0]
+    assert all(np.abs(one.astype(int) - other).max() <= 1 for one, other in zip(together, halved, strict=True))
+    assert np.abs(halved[0].astype(int) - halved[1]).max() > 5
+
+
+def _latent_side(editor: Editor) -> tuple[int, int]:
+    side = SIDE // editor.surrogate.multiple
+    return side, side
 
 
 def test_an_editor_without_such_latents_is_refused(tmp_path: Path):
