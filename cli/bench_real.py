@@ -66,8 +66,9 @@ def real(
 ) -> None:
     """Measure published editors on a GPU.
 
-    It has the controls of `bench editing`. Prints the plan (editors, sizes, pictures, methods, hours, gigabytes) and asks before the download. The hours are estimates
-    from numbers of operations. A rerun adds only missing measurements; each editor has a folder, and report.html covers all.
+    The controls are those of `bench editing`. Prints the plan (editors, sizes, pictures, methods, hours, gigabytes) and asks
+    before the download. The hours are estimates from numbers of operations. A rerun adds only missing measurements; each editor
+    has a folder, and report.html covers all.
     """
     with needs_extra():
         from pca_protect.device import resolve_device
