@@ -13,6 +13,7 @@ from pca_protect.cli import bench_output as output
 from pca_protect.cli import bench_protection as protection
 from pca_protect.cli.bench_edits import editing, prompts, purify, transfer
 from pca_protect.cli.bench_encoders import encoders
+from pca_protect.cli.bench_latents import latents
 from pca_protect.cli.bench_real import real
 from pca_protect.cli.extras import needs_extra
 from pca_protect.config import ProtectConfig
@@ -190,7 +191,7 @@ def report(folders: Folders, page: Page = Path("results/report.html")) -> None:
 
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    *(editing, prompts, transfer, purify, encoders, real),
+    *(editing, prompts, transfer, purify, encoders, latents, real),
     *(protection.uploads, protection.steps, protection.flat, protection.scales, protection.grid, protection.check),
 )
 for _command in _COMMANDS:

@@ -48,6 +48,7 @@ WORK = (
     ("pca_protect.eval.benches.transfer", "measure_transfer"),
     ("pca_protect.eval.benches.purify", "measure_purify"),
     ("pca_protect.eval.benches.encoders", "measure_encoders"),
+    ("pca_protect.eval.benches.latents", "measure_latents"),
     ("pca_protect.eval.benches.real.run", "measure_real"),
     *(
         (f"pca_protect.eval.benches.{name}", f"measure_{name}")
