@@ -96,8 +96,8 @@ def check(
 ) -> None:
     """Measure how protected a picture is.
 
-    It compares the picture with clean ones, and its change with random noise. --edit shows an edit, by default with a test
-    editor.
+    It compares the picture with clean ones, and its change with random noise. With --edit it shows edits, by a test editor unless
+    --editor names another.
     """
     ProtectConfig(seed=seed, device=device)  # validates both
     if edit is None and (editor is not None or output is not None):

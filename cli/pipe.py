@@ -177,8 +177,8 @@ def _protected(
         reporter.message(sentence)
     surrogate = load_resolved(resolved, device=config.device, precision=config.precision, offline=request.offline)
     reporter.loaded(EncoderInfo.of(surrogate))
-    reporter.begin(1)
-    reporter.picture(job)
+    reporter.begin([job])
+    reporter.pictures([job])
     (protected,) = protect_batch(
         [picture], config, surrogate=surrogate, masks=[mask], evaluate=request.evaluate, on_step=reporter.step
     )

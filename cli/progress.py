@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pca_protect.cli import console
+from pca_protect.cli.workload import Workload
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -30,29 +31,30 @@ class Lines:
     def __init__(self, *, shown: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._shown = shown
         self._clock = clock
-        self._last = self._started = clock()
-        self._pictures = self._done = self._failed = 0
+        self._last = clock()
+        self._workload = Workload((), clock=clock)
+        self._done = self._failed = 0
         self._steps = (0, 1)
 
     def prepare(self, what: str, done: int, total: int | None) -> None:
         self._print(lambda: f"{what}: {done} of {total}" if total else f"{what}: {done}" if done else what)
 
-    def begin(self, pictures: int) -> None:
-        self._pictures = pictures
-        self._started = self._clock()
+    def begin(self, works: Sequence[float]) -> None:
+        self._workload = Workload(works, clock=self._clock)
 
-    def picture(self, name: str) -> None:
-        """A picture begins."""
+    def pictures(self, name: str, works: Sequence[float]) -> None:
+        self._workload.begin(works)
 
     def step(self, done: int, steps: int, loss: float) -> None:
         self._steps = (done, steps)
+        self._workload.step(done, steps)
         self._print(self._line)
 
-    def done(self, *, failed: bool) -> None:
+    def done(self, work: float, *, failed: bool) -> None:
         self._done += 1
         self._failed += failed
-        self._steps = (0, 1)
-        if self._done < self._pictures:
+        self._workload.report(work)
+        if self._done < self._workload.pictures:
             self._print(self._line)
 
     def end(self) -> None:
@@ -62,14 +64,13 @@ class Lines:
         output()
 
     def _line(self) -> str:
-        done, steps = self._steps
-        share = self._done + done / steps
-        left = (self._clock() - self._started) / share * (self._pictures - share) if share else None
+        workload, (done, steps) = self._workload, self._steps
+        left = workload.seconds_left
         estimate = "" if left is None else f", about {console.duration(left)} left"
-        if self._pictures == 1:
+        if workload.pictures == 1:
             return f"step {done} of {steps}{estimate}"
         failed = f", {self._failed} failed" if self._failed else ""
-        return f"{self._done} of {self._pictures} pictures{failed}{estimate}"
+        return f"{workload.pictures_done} of {workload.pictures} pictures{failed}{estimate}"
 
     def _print(self, line: Callable[[], str]) -> None:
         now = self._clock()
@@ -86,7 +87,8 @@ class Bar:
         self._patience_seconds = patience_seconds
         self._bars: Progress | None = None
         self._task: TaskID | None = None
-        self._pictures = self._done = self._failed = 0
+        self._workload = Workload(())
+        self._failed = 0
         self._started = self._refreshed = time.monotonic()
         self._preparing = ""
 
@@ -100,44 +102,43 @@ class Bar:
         count = f"{done}/{total}" if total else f"{done}" if done else ""
         self._update(description=what, completed=done, total=total, count=count)
 
-    def begin(self, pictures: int) -> None:
-        self._pictures = pictures
+    def begin(self, works: Sequence[float]) -> None:
+        self._workload = Workload(works)
         self._start()
-        self._update(description="", completed=0, total=None, count="")
+        self._update(description="", completed=0, total=None, count="", left="")
 
     def _start(self) -> None:
         if not self._shown or self._bars is not None:
             return
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn
 
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.fields[count]}"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
         )
         self._bars = Progress(
             *columns, console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False
         )
-        self._task = self._bars.add_task("", total=None, count="")
+        self._task = self._bars.add_task("", total=None, count="", left="")
         self._bars.start()
 
-    def picture(self, name: str) -> None:
+    def pictures(self, name: str, works: Sequence[float]) -> None:
+        self._workload.begin(works)
         title = console.one_line(name.encode(errors="backslashreplace").decode())
         self._update(description=title if len(title) <= _TITLE_WIDTH else f"{title[: _TITLE_WIDTH - 1]}…")
 
     def step(self, done: int, steps: int, loss: float) -> None:
-        if self._pictures == 1:
-            self._update(completed=done, total=steps, count=f"{done}/{steps} loss {loss:.4g}")
-        else:
-            self._update(completed=self._done + done / steps, total=self._pictures, count=self._count())
+        self._workload.step(done, steps)
+        self._show(f"{done}/{steps} loss {loss:.4g}" if self._workload.pictures == 1 else self._count())
 
-    def done(self, *, failed: bool) -> None:
-        self._done += 1
+    def done(self, work: float, *, failed: bool) -> None:
         self._failed += failed
-        if self._pictures > 1:
-            self._update(completed=self._done, total=self._pictures, count=self._count())
+        self._workload.report(work)
+        if self._workload.pictures > 1:
+            self._show(self._count())
 
     def end(self) -> None:
         if self._bars is not None:
@@ -153,7 +154,13 @@ class Bar:
             self._bars.start()
 
     def _count(self) -> str:
-        return f"{self._done}/{self._pictures}{f', {self._failed} failed' if self._failed else ''}"
+        failed = f", {self._failed} failed" if self._failed else ""
+        return f"{self._workload.pictures_done}/{self._workload.pictures}{failed}"
+
+    def _show(self, count: str) -> None:
+        left = self._workload.seconds_left
+        shown = "" if left is None else f"about {console.duration(left)} left"
+        self._update(completed=self._workload.share, total=1.0, count=count, left=shown)
 
     def _update(self, **fields: object) -> None:
         if self._bars is not None and self._task is not None:

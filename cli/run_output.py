@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,7 +59,7 @@ class Reporter:
         self._progress = make_progress(quiet=quiet)
         self._known_warnings: tuple[str, ...] = ()
         self._test_only = self._others = 0
-        self._pictures = 0
+        self._before = self._pictures = 0
 
     def message(self, sentence: str) -> None:
         self._progress.print_above(lambda: self._say(sentence))
@@ -68,6 +69,7 @@ class Reporter:
 
     def skipped(self, job: Job, reason: str) -> None:
         if reason == "finished":
+            self._before += 1
             self._count(test_only=job.test_only)
         if self._as_json:
             skipped = {"input": job.source.path, "output": job.target, "skipped": reason, "test_only": job.test_only}
@@ -85,13 +87,17 @@ class Reporter:
             self._say(f"encoder weights sha256 {encoder.digest}")
             self._say(f"config {json.dumps(self._config.as_dict())}")
 
-    def begin(self, pictures: int) -> None:
-        self._pictures = pictures
-        self._progress.begin(pictures)
+    def begin(self, jobs: Sequence[Job]) -> None:
+        self._pictures = len(jobs)
+        if self._before:
+            to_do = sum(not job.problem for job in jobs)
+            pictures = _pictures(self._before + len(jobs))
+            self._say(f"{pictures}: {self._before} finished before, {to_do} to do")
+        self._progress.begin([self._work(job) for job in jobs])
 
-    def picture(self, job: Job) -> None:
+    def pictures(self, jobs: Sequence[Job]) -> None:
         self._first_step = self._last_step = (0, 0.0)
-        self._progress.picture(Path(job.source.path).name)
+        self._progress.pictures(Path(jobs[0].source.path).name, [self._work(job) for job in jobs])
 
     def step(self, done: int, steps: int, loss: float) -> None:
         self._last_step = (done, time.monotonic())
@@ -100,7 +106,7 @@ class Reporter:
         self._progress.step(done, steps, loss)
 
     def done(self, outcome: Outcome) -> None:
-        self._progress.done(failed=outcome.failure is not None)
+        self._progress.done(self._work(outcome.job), failed=outcome.failure is not None)
         self._progress.print_above(lambda: self._print(outcome))
 
     def end(self, summary: Summary) -> None:
@@ -156,6 +162,14 @@ class Reporter:
         steps_seconds = (ended - started) * last / (last - first)
         return max(0.0, record.seconds - steps_seconds) + steps_seconds * there / here
 
+    def _work(self, job: Job) -> float:
+        """The expected work of a picture: pixels given to the encoder, in all steps and for the evaluation. Pictures of unknown
+        size, as in a bucket, have that of one megapixel."""
+        if job.problem:
+            return 0.0
+        side_px = 1000
+        return _encoded_pixels(job.source.width_px or side_px, job.source.height_px or side_px, self._config)
+
     def _count(self, *, test_only: bool) -> None:
         self._test_only += test_only
         self._others += not test_only
@@ -195,6 +209,13 @@ def show_preview(preview: Preview, measure: Callable[[], Estimate]) -> None:
     console.say(
         f"{_pictures(estimate.pictures)}, {estimate.megapixels:.3g} megapixels: about {console.duration(seconds)}"
     )
+
+
+@lru_cache(maxsize=1024)
+def _encoded_pixels(width_px: int, height_px: int, config: ProtectConfig) -> float:
+    from pca_protect.batch.estimate import encoded_per_step
+
+    return config.recipe.steps * encoded_per_step(width_px, height_px, config) + width_px * height_px
 
 
 def _size(path: str | None) -> int:

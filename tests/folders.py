@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from conftest import smooth_picture
@@ -53,10 +54,10 @@ class Recorder:
     def loaded(self, encoder: EncoderInfo) -> None:
         self.loaded_times += 1
 
-    def begin(self, pictures: int) -> None:
+    def begin(self, jobs: Sequence[Job]) -> None:
         pass
 
-    def picture(self, job: Job) -> None:
+    def pictures(self, jobs: Sequence[Job]) -> None:
         pass
 
     def step(self, done: int, steps: int, loss: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from pca_protect.batch.outcome import EncoderInfo, Outcome, Summary
@@ -10,7 +11,7 @@ from pca_protect.io.plan import Job
 
 
 class RunObserver(Protocol):
-    """Receives the events of a run, in its main thread. `picture` and `step` come from runs in this process only."""
+    """Receives the events of a run, in its main thread. `pictures` and `step` come from runs in this process only."""
 
     def progress(self, what: str, done: int, total: int | None) -> None:
         """Progress of the preparation, see `begin.OnProgress`; called often."""
@@ -27,11 +28,11 @@ class RunObserver(Protocol):
     def skipped(self, job: Job, reason: str) -> None:
         """A picture is skipped: it is "finished", its output "exists", or why it was left out."""
 
-    def begin(self, pictures: int) -> None:
-        """The work begins; `pictures` is the number of pending ones."""
+    def begin(self, jobs: Sequence[Job]) -> None:
+        """The work on pending pictures begins; those with a problem are among them."""
 
-    def picture(self, job: Job) -> None:
-        """The optimisation of a picture begins."""
+    def pictures(self, jobs: Sequence[Job]) -> None:
+        """The optimisation of one picture, or of several of one size, begins."""
 
     def step(self, done: int, steps: int, loss: float) -> None:
         """Progress of the optimisation; the loss is in its own unit, see `engine.Progress`."""

@@ -92,7 +92,11 @@ def run_pipeline(
     writes: deque[tuple[Future[Outcome], int]] = deque()
 
     def report_until(at_most: int) -> None:
-        while len(writes) > at_most or (len(writes) > 1 and sum(pixels for _, pixels in writes) > _PIXELS_WAITING):
+        while writes and (
+            len(writes) > at_most
+            or (len(writes) > 1 and sum(pixels for _, pixels in writes) > _PIXELS_WAITING)
+            or writes[0][0].done()
+        ):
             outcome = writes[0][0].result()  # an interrupt here leaves it to be reported below
             writes.popleft()
             report(outcome)

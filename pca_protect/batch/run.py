@@ -175,7 +175,7 @@ def _execute(prepared: _Prepared, tally: Tally, observer: RunObserver) -> None:
 
         train_if_it_pays(to_do, prepared.config, surrogate=surrogate, message=observer.message)
     if to_do or len(refused) > 1:
-        observer.begin(len(to_do) + len(refused))
+        observer.begin([*to_do, *refused])
     for job in refused:
         tally.refuse(job)
     if not to_do or tally.is_stopping():
@@ -247,7 +247,7 @@ def _choose_executor(
     if count > 1 and len(execution.jobs) > 1 and execution.work.resolved is not None:
         processes.execute(execution, count)
         return
-    threads.execute(execution, surrogate, on_picture=observer.picture, on_step=observer.step)
+    threads.execute(execution, surrogate, on_pictures=observer.pictures, on_step=observer.step)
 
 
 def _resolve(request: Request, config: ProtectConfig, *, fallback: bool) -> Resolved:

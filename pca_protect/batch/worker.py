@@ -74,7 +74,7 @@ def stages_of(
     surrogate: Callable[[], AnySurrogate],
     *,
     segment: LedgerWriter | None = None,
-    on_picture: Callable[[Job], None] = lambda job: None,
+    on_pictures: Callable[[Sequence[Job]], None] = lambda jobs: None,
     on_step: Progress | None = None,
 ) -> Stages:
     """The stages for these settings.
@@ -82,9 +82,9 @@ def stages_of(
     Args:
         surrogate: returns the loaded encoder; not called if no picture can be read.
         segment: gets the line of each output, before and after it is written; None outside of a folder.
-        on_picture: called before each batch is optimised, with its first job.
+        on_pictures: called before each batch is optimised, with its jobs.
     """
-    return _Worker(work, surrogate, segment, on_picture, on_step).stages()
+    return _Worker(work, surrogate, segment, on_pictures, on_step).stages()
 
 
 class _Worker:
@@ -93,13 +93,13 @@ class _Worker:
         work: WorkerConfig,
         surrogate: Callable[[], AnySurrogate],
         segment: LedgerWriter | None,
-        on_picture: Callable[[Job], None],
+        on_pictures: Callable[[Sequence[Job]], None],
         on_step: Progress | None,
     ) -> None:
         self._work = work
         self._surrogate = surrogate
         self._segment = segment
-        self._on_picture = on_picture
+        self._on_pictures = on_pictures
         self._on_step = on_step
         self._mask = None if work.mask is None else read_mask(work.mask, max_pixels=work.max_pixels)
         self._turn = threading.Lock()  # an executor may run two pipelines, one of which reads and writes meanwhile
@@ -126,7 +126,7 @@ class _Worker:
     def optimise(self, pictures: Sequence[Opened]) -> Sequence[Protected]:
         work, inputs = self._work, [opened.picture for opened in pictures]
         with self._turn:
-            self._on_picture(pictures[0].job)
+            self._on_pictures([opened.job for opened in pictures])
             encoder = self._surrogate()
             try:
                 return protect_batch(

@@ -306,10 +306,10 @@ def test_the_bar_counts_pictures_and_keeps_results_on_stdout(
 ):
     monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal, as far as rich is concerned
     bar = Bar(shown=True)
-    bar.begin(3)
-    bar.picture("new\nline.png")
+    bar.begin([1.0, 1.0, 1.0])
+    bar.pictures("new\nline.png", [1.0])
     bar.step(1, 2, 5.0)
-    bar.done(failed=True)
+    bar.done(1.0, failed=True)
     bar.print_above(lambda: console.result("a result"))
     assert bar._count() == "1/3, 1 failed"
     bar.end()

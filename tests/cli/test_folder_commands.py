@@ -21,6 +21,7 @@ from pca_protect.cli import console
 from pca_protect.cli.flags import in_flags
 from pca_protect.cli.main import app
 from pca_protect.cli.progress import Lines
+from pca_protect.cli.workload import Workload
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
 
@@ -127,29 +128,54 @@ def test_a_log_has_every_line_with_its_time(tmp_path: Path, capsys: pytest.Captu
     assert capsys.readouterr().out == "a result\nnot logged\n"
 
 
+def test_the_time_left_follows_the_work_and_not_the_reports():
+    now = [0.0]
+    workload = Workload([1.0, 1.0, 8.0], clock=lambda: now[0])
+    now[0] = 30.0  # the encoder is loaded
+    assert workload.seconds_left is None
+    for work, seconds in ((1.0, 10.0), (1.0, 10.0), (8.0, 80.0)):
+        workload.begin([work])
+        for step in (1, 2, 3, 4):
+            now[0] += seconds / 4
+            workload.step(step, 4)
+            assert workload.seconds_left == pytest.approx(130.0 - now[0]), "the pace is even"
+    assert workload.pictures_done == 2, "the last one is not written yet"
+    for work in (1.0, 1.0, 8.0):
+        workload.report(work)
+    assert (workload.pictures_done, workload.share, workload.seconds_left) == (3, 1.0, 0.0)
+
+
+def test_a_rerun_says_what_is_left(out: Path, config: ProtectConfig):
+    (out / "001.protected.png").unlink()
+    words = ("run", out.parent / "photos", "-r", "-o", out, "--vae", config.vae, "--steps", 1, "--preset", "paper")
+    assert "3 pictures: 2 finished before, 1 to do" in command(*words, "--device", "cpu").stderr.splitlines()
+
+
 def test_without_a_terminal_a_line_a_minute_says_how_far(capsys: pytest.CaptureFixture[str]):
     now = [0.0]
     lines = Lines(shown=True, clock=lambda: now[0])
     lines.prepare("comparing", 10, 40)
     now[0] = 61.0
     lines.prepare("comparing", 20, 40)
-    lines.begin(10)
+    lines.begin([1.0] * 10)
     for failed in (False, True, False):
+        lines.pictures("a.png", [1.0])
         now[0] += 25.0
         lines.step(1, 2, 0.0)
-        lines.done(failed=failed)
+        lines.done(1.0, failed=failed)
     written = capsys.readouterr().err.splitlines()
-    assert written == ["comparing: 20 of 40 files", "2 of 10 pictures, 1 failed, about 4 min left"]
+    assert written == ["comparing: 20 of 40", "2 of 10 pictures, 1 failed, about 4 min left"]
     one = Lines(shown=True, clock=lambda: now[0])
-    one.begin(1)
+    one.begin([5.0])
+    one.pictures("a.png", [5.0])
     for step in range(1, 9):
         now[0] += 25.0
         one.step(step, 8, 0.0)
-    one.done(failed=False)
+    one.done(5.0, failed=False)
     steps = ["step 3 of 8, about 2 min left", "step 6 of 8, about 50 s left"]
     assert capsys.readouterr().err.splitlines() == steps
     hidden = partial(Lines, shown=False)(clock=lambda: 1e9)
-    hidden.done(failed=False)
+    hidden.done(1.0, failed=False)
     assert capsys.readouterr().err == ""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def execute(
     execution: Execution,
     surrogate: Callable[[], AnySurrogate],
     *,
-    on_picture: Callable[[Job], None],
+    on_pictures: Callable[[Sequence[Job]], None],
     on_step: Progress | None,
 ) -> None:
     """Protect pictures with threads that read and write meanwhile. See `Executor`.
@@ -29,5 +29,5 @@ def execute(
     """
     writer = Segment(Path(execution.in_folder), execution.run) if execution.in_folder else None
     with closing(writer) if writer is not None else nullcontext():
-        stages = stages_of(execution.work, surrogate, segment=writer, on_picture=on_picture, on_step=on_step)
+        stages = stages_of(execution.work, surrogate, segment=writer, on_pictures=on_pictures, on_step=on_step)
         run_pipeline(execution.jobs, stages, execution.report, stopping=execution.stopping)
