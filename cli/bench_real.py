@@ -38,6 +38,15 @@ BatchOrProfile = Annotated[
         "--batch", metavar="N", help="Edits per call of the editor.  [default: the profile's]", show_default=False
     ),
 ]
+PrecisionOrHalf = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        metavar="fp32|bf16|fp16",
+        help="Precision of the editors.  [default: bf16, or fp16 on GPUs without it]",
+        show_default=False,
+    ),
+]
 
 _OUTCOMES = (
     *("editor", "arm", "budget_levels", "effect", "seed_line", "difference", "p_holm"),
@@ -46,7 +55,8 @@ _OUTCOMES = (
 
 
 def real(
-    images: bench_options.Images,
+    images: bench_options.ImagesOrManifest = None,
+    manifest: bench_options.Manifest = None,
     profile: ProfileSize = None,
     pictures: bench_options.Pictures = None,
     out: bench_options.Out = Path("results/real"),
@@ -62,6 +72,7 @@ def real(
     metric: bench_options.Metrics = [],  # noqa: B006
     batch: BatchOrProfile = None,
     device: options.DeviceName = ProtectConfig.device,
+    precision: PrecisionOrHalf = None,
     seed: bench_options.Seed = EditingConfig.seed,
 ) -> None:
     """Measure published editors on a GPU.
@@ -73,15 +84,14 @@ def real(
     with needs_extra():
         from pca_protect.device import resolve_device
         from pca_protect.eval.benches.real.download import require_disk
-        from pca_protect.eval.benches.real.plan import plan_real, require_editors
+        from pca_protect.eval.benches.real.plan import instructions_of, plan_real, require_editors
         from pca_protect.eval.benches.real.run import half_precision, measure_real, profile_of, with_available_metrics
-        from pca_protect.eval.pictures import readable
     used_device = resolve_device(device)
     if profile is None and dry_run and used_device.type != "cuda":
         profile = min(profiles.PROFILES)
     chosen = profile_of(used_device) if profile is None else profiles.profile_named(profile)
     config = output.configured(
-        profiles.real(str(images), chosen, quick=quick),
+        profiles.real(profile=chosen, **output.pictures_from(images, manifest, prompt), quick=quick),
         pictures=pictures,
         editors=editor,
         arms=arm,
@@ -92,11 +102,11 @@ def real(
         metrics=metric,
         batch=batch,
         device=device,
-        precision=half_precision(used_device),
+        precision=precision or half_precision(used_device),
         seed=seed,
     )
-    digests, unreadable = readable(images, config.pictures)
-    plan = plan_real(config, chosen, pictures=len(digests))
+    instructions, unreadable = instructions_of(config)
+    plan = plan_real(config, chosen, instructions=instructions)
     _show(plan)
     for failure in unreadable:
         console.warn(f"{failure['picture']}: {failure['reason']}; left out")
@@ -112,7 +122,7 @@ def real(
     if not any(METRICS[name].of == "prompt" for name in available.metrics):
         console.warn("no metric compares edits with the prompt: `fails` is judged by quality alone")
     results = measure_real(
-        plan_real(available, chosen, pictures=len(digests)) if missing else plan, out, on_progress=output.progress()
+        plan_real(available, chosen, instructions=instructions) if missing else plan, out, on_progress=output.progress()
     )
     rows = [row for finished in results.finished.values() for row in finished.tables["outcomes"]]
     output.show(
@@ -146,7 +156,8 @@ def _show(plan: Plan) -> None:
         [],
     )
     console.result(
-        f"{plan.pictures} pictures, prompts: {', '.join(config.prompts)}; {config.seeds} edit(s) each; clean edits 2 or more"
+        f"{plan.pictures} pictures, prompts: {config.manifest or ', '.join(config.prompts)}; {config.seeds} edit(s) each; clean "
+        "edits 2 or more"
     )
     console.result(
         f"methods: {', '.join(config.arm_names())}; with controls of their own: {', '.join(config.decided_arms())}"
