@@ -129,7 +129,10 @@ Precision = Annotated[
 ]
 Seed = Annotated[int, typer.Option(metavar="N", help="Seed of the noise and of randomised methods.")]
 Vaes = Annotated[
-    list[str], typer.Option("--vae", metavar="NAME", help="Surrogate and target; may be repeated.", show_default=False)
+    list[str],
+    typer.Option(
+        "--vae", metavar="NAME", help="Surrogate and target, or a family of them; may be repeated.", show_default=False
+    ),
 ]
 Vae = Annotated[str, typer.Option(metavar="NAME", help="Encoder; see `pca-protect vaes`.")]
 Preset = Annotated[str, typer.Option(metavar="NAME", help="Preset of the protections.")]
@@ -142,7 +145,9 @@ Modes = Annotated[
         show_default=False,
     ),
 ]
-Size = Annotated[int, typer.Option(metavar="PX", help="Side of the pictures; must be the size of every editor.")]
+Size = Annotated[
+    int, typer.Option(metavar="PX", help="Side of the protected pictures; editors of another size see them resized.")
+]
 EditSize = Annotated[
     int | None,
     typer.Option("--size", metavar="PX", help="Side of the pictures.  [default: the editor's]", show_default=False),

@@ -20,6 +20,7 @@ from pca_protect.eval.arms.registry import (
 )
 from pca_protect.eval.metrics.registry import DEFAULT_METRICS, QUICK_METRICS, metrics_named
 from pca_protect.modes import PUBLISHED_MODES
+from pca_protect.surrogates.families import expand
 
 PAPER_PROMPTS = ("snow", "sunset", "watercolor")
 """Styles with the three prompts of the paper."""
@@ -215,13 +216,14 @@ class TransferConfig(EditsConfig):
     """`bench transfer`. Pictures are cropped to a square and resized.
 
     Attributes:
-        vaes: surrogates and targets, see `load_surrogate`; VAEs with equal weights count once.
+        vaes: surrogates and targets, see `load_surrogate`; families and programs stand for their encoders. VAEs with equal
+            weights count once.
         editors: editors for the edits; each is assigned to the VAE with its encoder.
         modes: of protection.
         preset: of protection; an ensemble of three takes three times as long.
         leave_one_out: also protect against all VAEs but one.
         budget_levels: in 8-bit levels.
-        size_px: side of the pictures; must be the size of every editor.
+        size_px: side of the protected pictures; editors of another size see them resized, as their users' pictures are.
     """
 
     vaes: tuple[str, ...] = EMBEDDED_VAES
@@ -234,6 +236,7 @@ class TransferConfig(EditsConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "vaes", expand(self.vaes))
         distinct(VAE=self.vaes, mode=self.modes)
         for mode in self.modes:
             ProtectConfig(mode=mode, preset=self.preset, budget_levels=self.budget_levels)

@@ -21,10 +21,11 @@ from pca_protect.eval.latent_shift import LatentShift, latent_shift
 from pca_protect.eval.measured import kept_edits, seed_line
 from pca_protect.eval.metrics.load import load_metrics
 from pca_protect.eval.metrics.registry import VISIBILITY
-from pca_protect.eval.pictures import Rgb, square_picture
+from pca_protect.eval.pictures import Rgb, square_of, square_picture
 from pca_protect.eval.results import Finished, Json, OnProgress, Row
 from pca_protect.eval.stats import comparison, with_holm
 from pca_protect.eval.trial import EditPrompt, Trial, prompts_for
+from pca_protect.io.picture import Picture
 from pca_protect.surrogates.encoder import Surrogate, ensemble
 from pca_protect.surrogates.load import load_surrogate
 
@@ -54,6 +55,7 @@ class Matrix:
         targets: name of each distinct encoder -> digest of its weights.
         shared: name of each distinct encoder -> all given names with the same weights.
         editors: editor -> the target with its encoder.
+        sizes: editor -> side of its pictures in pixels.
         entries: picture -> variant -> measurement.
     """
 
@@ -61,12 +63,13 @@ class Matrix:
     targets: dict[str, str]
     shared: dict[str, list[str]]
     editors: dict[str, str]
+    sizes: dict[str, int]
     prompts: dict[str, tuple[EditPrompt, ...]]
     entries: Mapping[str, Mapping[str, Json]]
 
 
 COLUMNS = (
-    *("surrogate", "target", "mode", "same_encoder", "budget_levels", "objective", "editor", "metric"),
+    *("surrogate", "target", "mode", "same_encoder", "budget_levels", "objective", "editor", "edit_px", "metric"),
     *(
         "effect",
         "control",
@@ -90,7 +93,8 @@ COLUMNS = (
 )
 """`same_encoder`: the target is among the surrogates (white-box). `objective`: `posterior`, or 2 for the distance between edit
 and clean edit. `control`: noise of the same levels; `p_holm` is adjusted over the pairs of one mode, objective and metric.
-For edits, `seed_line` is the distance between clean edits with other seeds, and the next columns are the difference to it.
+For edits, `edit_px` is the side to which the editor's pictures were resized, `seed_line` the distance between clean edits with
+other seeds, and the next columns are the difference to it.
 `names`: all given names with the target's weights."""
 
 
@@ -147,6 +151,7 @@ def _edit_row(matrix: Matrix, editor: str, variant: str, seeds: int) -> Row:
     return {
         **_row("2", VISIBILITY, effects, noise),
         "editor": editor,
+        "edit_px": matrix.sizes[editor],
         "kept": share,
         "seed_line": beyond["noise_effect"],
         "above_seed": beyond["difference"],
@@ -188,6 +193,7 @@ def measure_transfer(config: TransferConfig, folder: Path, *, on_progress: OnPro
         },
         editors=shares_encoder,
         prompts={trial.editor.name: trial.prompts for trial in trials},
+        sizes={editor.name: editor.size_px for editor in editors},
         entries={
             picture: {variant: found[picture] for variant, found in entries.items()} for picture in entries["clean"]
         },
@@ -213,11 +219,6 @@ def _sources(surrogates: dict[str, Surrogate], config: TransferConfig) -> list[S
 
 
 def _trial(editor: Editor, config: TransferConfig) -> Trial:
-    if editor.size_px != config.size_px:
-        raise UsageError(
-            f"{editor.name} edits pictures of {editor.size_px} px, but the benchmark's have {config.size_px} px; "
-            f"give --size {editor.size_px} and editors of one size"
-        )
     return Trial(
         editor=editor,
         settings=editor.settings,
@@ -254,17 +255,18 @@ class _Work:
 
     def measure(self, path: Path, missing: Sequence[str]) -> Iterator[tuple[str, Json]]:
         picture = square_picture(path, self._config.size_px).rgb
-        clean = {trial.editor.name: trial.clean(picture) for trial in self._trials}
+        seen = {trial.editor.name: _resized(picture, trial.editor.size_px) for trial in self._trials}
+        clean = {trial.editor.name: trial.clean(seen[trial.editor.name]) for trial in self._trials}
         for variant in missing:
             if variant == "clean":
                 yield variant, {EDITS: {name: measured for name, (_, measured) in clean.items()}}
                 continue
             changed = self._changed(picture, variant)
             shifts = {name: latent_shift(target, picture, changed) for name, target in self._targets.items()}
-            edits = {
-                trial.editor.name: trial.changed(picture, changed, clean[trial.editor.name][0])[1]
-                for trial in self._trials
-            }
+            edits = {}
+            for trial in self._trials:
+                name, given = trial.editor.name, _resized(changed, trial.editor.size_px)
+                edits[name] = trial.changed(seen[name], given, clean[name][0])[1]
             yield variant, {"shift": {name: shift_entry(shift) for name, shift in shifts.items()}, EDITS: edits}
 
     def _changed(self, picture: Rgb, variant: str) -> Rgb:
@@ -282,6 +284,11 @@ class _Work:
         )
         against = ensemble([self._targets[name] for name in source.members])
         return protected(picture, request, against)
+
+
+def _resized(picture: Rgb, size_px: int) -> Rgb:
+    """A square picture at the side of an editor."""
+    return picture if len(picture) == size_px else square_of(Picture(picture), size_px).rgb
 
 
 def shift_entry(shift: LatentShift) -> dict[str, float]:

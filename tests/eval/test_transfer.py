@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import smooth_picture, tiny_kl
+from diffusers import UNet2DConditionModel
 from tiny_editors import SIDE, stable_diffusion
 
 from pca_protect import ProtectConfig, UsageError
@@ -104,9 +105,23 @@ def test_an_editor_of_no_target_is_refused(config: TransferConfig, models: Path,
         measure_transfer(without, tmp_path)
 
 
-def test_an_editor_of_another_size_is_refused(config: TransferConfig, tmp_path: Path):
-    with pytest.raises(UsageError, match="edits pictures of 64 px, but the benchmark"):
-        measure_transfer(replace(config, size_px=128), tmp_path)
+def test_an_editor_of_another_size_sees_resized_pictures(config: TransferConfig, models: Path, tmp_path: Path):
+    editor = stable_diffusion()
+    editor.vae, editor.unet = tiny_kl(seed=1), small_unet(editor.unet)
+    editor.save_pretrained(models / "small-editor")
+    editors = (str(models / "editor"), str(models / "small-editor"))
+    mixed = replace(config, vaes=config.vaes[:2], editors=editors, pictures=1, modes=("diffusion",))
+    rows = [row for row in measure_transfer(mixed, tmp_path).tables["transfer"] if row["objective"] == "2"]
+    assert {(named(row, "editor", models), row["edit_px"]) for row in rows} == {("editor", 64), ("small-editor", 32)}
+    assert all(float(str(row["effect"])) > 0 for row in rows)
+
+
+def small_unet(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    return UNet2DConditionModel.from_config({**unet.config, "sample_size": unet.config.sample_size // 2})
+
+
+def test_a_family_stands_for_its_encoders():
+    assert TransferConfig("images", vaes=("classic", "flux1", "sdxl")).vaes == ("sd", "sdxl", "flux1")
 
 
 def test_an_ensemble_moves_every_member(models: Path):
