@@ -18,6 +18,7 @@ from diffusers import (
     FluxPipeline,
     FluxTransformer2DModel,
     SD3Transformer2DModel,
+    StableDiffusion3InpaintPipeline,
     StableDiffusion3Pipeline,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
@@ -132,13 +133,24 @@ def xl_inpainting() -> DiffusionPipeline:
 
 
 def sd3() -> DiffusionPipeline:
+    return _sd3(StableDiffusion3Pipeline, channels=4)
+
+
+def sd3_inpainting() -> DiffusionPipeline:
+    """With the 16 latent channels of Stable Diffusion 3: diffusers refuses others."""
+    return _sd3(StableDiffusion3InpaintPipeline, channels=16)
+
+
+def _sd3(
+    pipeline: type[StableDiffusion3Pipeline] | type[StableDiffusion3InpaintPipeline], *, channels: int
+) -> DiffusionPipeline:
     """Without its third text encoder, as people run it who lack the memory."""
     torch.manual_seed(0)
     transformer = SD3Transformer2DModel(
         sample_size=SIDE // 8,
         patch_size=2,
-        in_channels=4,
-        out_channels=4,
+        in_channels=channels,
+        out_channels=channels,
         num_layers=1,
         attention_head_dim=8,
         num_attention_heads=2,
@@ -147,12 +159,12 @@ def sd3() -> DiffusionPipeline:
         pooled_projection_dim=2 * WIDTH,
         pos_embed_max_size=SIDE // 8,
     )
-    return StableDiffusion3Pipeline(
+    return pipeline(
         **clip("", CLIPTextModelWithProjection),
         **clip("_2", CLIPTextModelWithProjection),
         text_encoder_3=None,
         tokenizer_3=None,
-        vae=shifted_kl(levels=4),
+        vae=shifted_kl(levels=4, channels=channels),
         transformer=transformer,
         scheduler=FlowMatchEulerDiscreteScheduler(),
     )
@@ -192,6 +204,7 @@ EDITORS: dict[str, Callable[[], DiffusionPipeline]] = {
     "xl": xl,
     "xl-inpainting": xl_inpainting,
     "sd3": sd3,
+    "sd3-inpainting": sd3_inpainting,
     "flux": flux,
 }
 
@@ -265,13 +278,13 @@ def _xl_unet(channels: int) -> UNet2DConditionModel:
     )
 
 
-def shifted_kl(levels: int) -> AutoencoderKL:
+def shifted_kl(levels: int, channels: int = 4) -> AutoencoderKL:
     """Of the generation of SD3: latents are shifted, there is no quant_conv."""
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * levels,
         up_block_types=("UpDecoderBlock2D",) * levels,
-        block_out_channels=(8, 16, 16, 16)[:levels],
-        latent_channels=4,
+        block_out_channels=(8, *(16,) * (levels - 1)),
+        latent_channels=channels,
         norm_num_groups=8,
         shift_factor=0.1,
         use_quant_conv=False,

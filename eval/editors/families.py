@@ -25,6 +25,7 @@ class Family:
         area: keyword of the number of pixels of the edit; empty for none.
         fixed: further keyword arguments.
         size_px: side of the square pictures, for classes whose configuration has none.
+        one_size: edits have `size_px` whatever the picture's size.
     """
 
     kind: Kind
@@ -37,6 +38,7 @@ class Family:
     area: str = ""
     fixed: Mapping[str, object] = field(default_factory=dict)
     size_px: int | None = None
+    one_size: bool = False
 
 
 IMG2IMG = Family("img2img", EditSettings())
@@ -79,10 +81,27 @@ FAMILIES: dict[str, Family] = {
     "QwenImageImg2ImgPipeline": Family(
         "img2img", EditSettings(0.6, 4.0, 50), guidance="true_cfg_scale", negative_prompt=" ", size_px=1024
     ),
+    "LongCatImageEditPipeline": Family(
+        "reference", EditSettings(None, 4.5, 50), takes_batches=False, size_px=1024, one_size=True
+    ),
+    "SanaSprintImg2ImgPipeline": Family(
+        "img2img",
+        EditSettings(0.6, 4.5, 4),
+        distilled_guidance=True,
+        fixed={
+            "intermediate_timesteps": None,  # otherwise it takes two steps and no other number
+            "use_resolution_binning": False,  # otherwise it resizes to the nearest of its own sizes
+            "clean_caption": False,  # otherwise prompts depend on which libraries are installed
+        },
+        size_px=1024,
+    ),
     # It adds `guidance` times the difference to the prediction with the prompt; others to that without.
     "ZImageImg2ImgPipeline": Family("img2img", EditSettings(0.6, 5.0, 50), guidance_off=0.0, size_px=1024),
 }
 """By the class that edits, which for a text-to-image pipeline is its image-to-image class."""
+
+IMG2IMG_CLASSES = {"SanaSprintPipeline": "SanaSprintImg2ImgPipeline"}
+"""Image-to-image classes that `AutoPipelineForImage2Image` does not know, by text-to-image class."""
 
 
 def family_of(pipeline: Any, kind: Kind) -> Family:  # noqa: ANN401 - of many classes

@@ -155,6 +155,8 @@ def _size(
     """Side in pixels of the square pictures to edit: the given one, or the one that the editor was trained for."""
     if size_px is None:
         return entry.size_px if entry else family.size_px or _side(pipeline, name)
+    if family.one_size and size_px != family.size_px:
+        raise UsageError(f"size {size_px}: {name} edits {family.size_px} px alone; give that size or none")
     multiple = int(pipeline.vae_scale_factor) * (1 if getattr(pipeline, "unet", None) else _PATCH)
     if size_px % multiple or size_px < _SMALLEST_PX:
         nearest = max(round(size_px / multiple), -(-_SMALLEST_PX // multiple)) * multiple

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from pca_protect.errors import ModelError, first_line
-from pca_protect.eval.editors.families import FAMILIES
+from pca_protect.eval.editors.families import FAMILIES, IMG2IMG_CLASSES
 from pca_protect.eval.editors.memory import modules_of
 from pca_protect.eval.editors.registry import Kind
 from pca_protect.pocket.format import check_format
@@ -145,4 +145,6 @@ def _loader(pipeline_class: str, kind: Kind) -> Any:  # noqa: ANN401 - a class o
 
     if pipeline_class in FAMILIES:
         return diffusers.DiffusionPipeline
+    if pipeline_class in IMG2IMG_CLASSES:
+        return getattr(diffusers, IMG2IMG_CLASSES[pipeline_class])
     return diffusers.AutoPipelineForInpainting if kind == "inpaint" else diffusers.AutoPipelineForImage2Image

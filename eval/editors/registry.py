@@ -128,6 +128,15 @@ _ENTRIES = (
         "Stability AI Community (gated)",
     ),
     EditorEntry(
+        "sd3-inpaint",
+        "stabilityai/stable-diffusion-3-medium-diffusers",  # diffusers 0.42 decodes it without adding the VAE's shift
+        "inpaint",
+        "sd3",
+        1024,
+        EditSettings(1.0, 7.0, 28),
+        "Stability AI Community (gated)",
+    ),
+    EditorEntry(
         "sd35",
         "stabilityai/stable-diffusion-3.5-large",
         "img2img",
@@ -190,6 +199,24 @@ _ENTRIES = (
     ),
     EditorEntry(
         "qwen-image-edit-2511", "Qwen/Qwen-Image-Edit-2511", "reference", "qwen-image", 1024, _QWEN_EDIT, "Apache-2.0"
+    ),
+    EditorEntry(
+        "longcat-edit",
+        "meituan-longcat/LongCat-Image-Edit",
+        "reference",
+        "flux1",
+        1024,
+        EditSettings(None, 4.5, 50),
+        "Apache-2.0",
+    ),
+    EditorEntry(
+        "sana-sprint",
+        "Efficient-Large-Model/Sana_Sprint_1.6B_1024px_diffusers",
+        "img2img",
+        "sana-1.1",
+        1024,
+        EditSettings(0.6, 4.5, 4),
+        "NVIDIA NSCL v2-custom, Gemma terms",
     ),
     EditorEntry(
         "z-image", "Tongyi-MAI/Z-Image-Turbo", "img2img", "z-image", 1024, EditSettings(0.6, 1.0, 9), "Apache-2.0"

@@ -17,8 +17,6 @@ import torch
 from conftest import smooth_picture, tiny_kl
 from diffusers import (
     AutoPipelineForImage2Image,
-    QwenImageEditPipeline,
-    QwenImageEditPlusPipeline,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionPipeline,
 )
@@ -45,6 +43,7 @@ KINDS = {
     "xl": "img2img",
     "xl-inpainting": "inpaint",
     "sd3": "img2img",
+    "sd3-inpainting": "inpaint",
     "flux": "img2img",
     "kontext": "reference",
     "flux-fill": "inpaint",
@@ -52,6 +51,7 @@ KINDS = {
     "klein": "reference",
     "z-image": "img2img",
     "qwen-image": "img2img",
+    "sana-sprint": "img2img",
 }
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -542,28 +542,6 @@ def test_the_folder_is_one_that_diffusers_opens_by_itself(folder: Path):
     assert isinstance(AutoPipelineForImage2Image.from_pretrained(folder), StableDiffusionImg2ImgPipeline)
 
 
-@pytest.mark.parametrize("pipeline", [QwenImageEditPipeline, QwenImageEditPlusPipeline])
-def test_qwen_image_edit_follows_prompt_and_guidance(
-    pipeline: type[QwenImageEditPipeline] | type[QwenImageEditPlusPipeline],
-):
-    """One step each: it encodes a megapixel for every edit."""
-    qwen = editor_of(
-        tiny_modern_editors.qwen_image_edit(pipeline), "qwen", "reference", device=torch.device("cpu"), size_px=SIDE
-    )
-    settings = replace(qwen.settings, steps=1)
-    edits = [
-        qwen.edit([picture(seed)], prompt, replace(settings, guidance=guidance), seeds=[1])[0]
-        for seed, prompt, guidance in (
-            (0, "at night", 4.0),
-            (0, "add snow", 4.0),
-            (0, "at night", 1.0),
-            (1, "at night", 4.0),
-        )
-    ]
-    assert all(edit.shape == (SIDE, SIDE, 3) for edit in edits)
-    assert not any(np.array_equal(edits[0], edit) for edit in edits[1:])
-
-
 def test_a_distilled_editor_has_no_guidance():
     distilled = editor_of(
         tiny_modern_editors.klein(distilled=True), "klein", "reference", device=torch.device("cpu"), size_px=SIDE
@@ -598,6 +576,23 @@ def test_the_settings_of_flux1_let_it_see_the_picture(folders: dict[str, Path]):
         flux.edit([picture(seed, flux.size_px)], "at night", EDITORS["flux1"].settings, seeds=[1])[0] for seed in (0, 1)
     ]
     assert not np.array_equal(*edits)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_sana_sprint_takes_any_number_of_steps(folders: dict[str, Path], steps: int):
+    """The schedule that diffusers has by default is for two."""
+    sana = load(folders, "sana-sprint")
+    counts: list[int] = []
+    sana.pipeline.transformer.register_forward_pre_hook(lambda *_: counts.append(1))
+    sana.edit([picture()], "at night", replace(sana.settings, steps=steps, strength=1.0), seeds=[1])
+    assert len(counts) == steps
+
+
+def test_the_settings_of_sana_sprint_let_it_see_the_picture(folders: dict[str, Path]):
+    sana = load(folders, "sana-sprint")
+    assert EDITORS["sana-sprint"].settings == sana.settings
+    edits = [sana.edit([picture(seed)], "at night", sana.settings, seeds=[1])[0] for seed in (0, 1)]
+    assert np.abs(edits[0].astype(float) - edits[1]).mean() > 1
 
 
 def test_an_editor_edits_at_a_given_size(folder: Path, folders: dict[str, Path]):
