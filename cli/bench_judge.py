@@ -109,7 +109,7 @@ def sheet(
     pictures: bench_options.Pictures = None,
     seed: OrderSeed = 0,
 ) -> None:
-    """Write a blind questionnaire for people, to be printed on A4, with its key and a table for answers.
+    """Write a blind questionnaire for people: to print, with its key.
 
     Each item shows an original, the instruction and two edits: the clean one and one of a method, of noise or of another seed. Do
     not hand out the key. Read answers back with `bench judge RUN --answers FILE`.
