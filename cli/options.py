@@ -13,8 +13,8 @@ from pca_protect.batch.device_choice import AUTO_PRESET
 from pca_protect.batch.request import EXISTING, OUTPUT_FORMATS
 from pca_protect.cli import console
 from pca_protect.cli.grouped import SETTINGS_FILE, GroupedCommand
-from pca_protect.config import PRESETS, SURVIVE
 from pca_protect.modes import MODES
+from pca_protect.presets import PRESETS, SURVIVE
 from pca_protect.surrogates.families import FAMILIES, PROGRAMS
 from pca_protect.surrogates.registry import REGISTRY
 from pca_protect.version import __version__
@@ -35,7 +35,7 @@ def _use_settings_file(ctx: typer.Context, file: Path | None) -> Path | None:
 
 
 _MODES = "; ".join(f"{name}: {mode.aim}" for name, mode in MODES.items())
-_SURVIVE = "; ".join(f"{name}: {what}" for name, what in SURVIVE.items())
+_SURVIVE = "; ".join(f"{name}: {processing.summary}" for name, processing in SURVIVE.items())
 _HIDDEN_DEFAULT = False
 
 

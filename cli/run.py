@@ -14,8 +14,10 @@ from pca_protect.batch.run import run as run_batch
 from pca_protect.cli import console, options
 from pca_protect.cli.pipe import STREAM, is_pipe, run_pipe
 from pca_protect.cli.run_output import Reporter, show_preview
-from pca_protect.config import Precision, ProtectConfig, parse_scales
+from pca_protect.config import ProtectConfig
+from pca_protect.device_names import Precision
 from pca_protect.errors import ModelError, PictureError, UsageError
+from pca_protect.image.scale_names import parse_scales
 from pca_protect.io.filters import Filter
 from pca_protect.io.naming import NameTemplate
 from pca_protect.modes import Direction

@@ -16,8 +16,10 @@ import typer
 from pca_protect.cli import console, options
 from pca_protect.cli.extras import needs_extra
 from pca_protect.cli.stop_signals import stop_quietly
-from pca_protect.config import PRESETS, Precision, ProtectConfig
+from pca_protect.config import ProtectConfig
+from pca_protect.device_names import Precision
 from pca_protect.errors import FallbackWarning, UsageError
+from pca_protect.presets import PRESETS
 
 if TYPE_CHECKING:
     from pca_protect.surrogates.encoder import AnySurrogate

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from pca_protect.cli import console, options
-from pca_protect.config import Precision, ProtectConfig
+from pca_protect.config import ProtectConfig
+from pca_protect.device_names import Precision
 from pca_protect.errors import UsageError
 from pca_protect.modes import MODES, RENAMED_MODES, present_name
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from pca_protect.cli import console, options
-from pca_protect.config import Scale
+from pca_protect.image.scale_names import Scale
 from pca_protect.surrogates.families import FAMILIES, PROGRAMS
 from pca_protect.surrogates.hub import is_cached
 from pca_protect.surrogates.registry import REGISTRY, SurrogateEntry
