@@ -26,7 +26,7 @@ from pca_protect.cli.web.guard import HostCheck, UploadLimit, reject_request
 from pca_protect.cli.web.page import build_page
 from pca_protect.cli.web.sessions import COOKIE, SessionMiddleware
 from pca_protect.cli.web.state import PROTECTING, AppState, Limits
-from pca_protect.config import Device
+from pca_protect.device_names import Device
 
 _STYLE = Path(__file__).parent / "style.css"
 _SCRIPT = Path(__file__).parent / "page.js"
