@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pca_protect.cli import bench_options, options
+from pca_protect.cli import bench_options
 from pca_protect.cli import bench_output as output
 from pca_protect.cli import bench_protection as protection
 from pca_protect.cli.bench_edits import editing, prompts, purify, transfer
@@ -17,6 +17,7 @@ from pca_protect.cli.bench_judge import judge, sheet
 from pca_protect.cli.bench_latents import latents
 from pca_protect.cli.bench_real import real
 from pca_protect.cli.extras import needs_extra
+from pca_protect.cli.options import compute
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
 from pca_protect.eval.benches.cost.config import FULL, QUICK, MemoryConfig, ScaleConfig
@@ -94,7 +95,7 @@ def cost(
     out: bench_options.Out = Path("results/cost"),
     quick: bench_options.Quick = False,
     images: Images = None,
-    device: options.DeviceName = FULL.device,
+    device: compute.DeviceName = FULL.device,
     vae: bench_options.Vae = FULL.vae,
     size: Sizes = [],  # noqa: B006 - typer copies it
     steps: Steps = FULL.steps,
@@ -154,7 +155,7 @@ def testbed(
     edit_images: EditImages = None,
     out: bench_options.Out = Path("results/testbed"),
     quick: bench_options.Quick = False,
-    device: options.DeviceName = ProtectConfig.device,
+    device: compute.DeviceName = ProtectConfig.device,
     seed: EditSeed = 0,
 ) -> None:
     """Compare the embedded models with goals derived from real ones.

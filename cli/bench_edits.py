@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from pca_protect.cli import bench_options, console, options
+from pca_protect.cli import bench_options, console
 from pca_protect.cli import bench_output as output
 from pca_protect.cli.extras import needs_extra
+from pca_protect.cli.options import compute
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
 from pca_protect.eval.benches import configs
@@ -37,7 +38,7 @@ def editing(
     visible_metric: bench_options.VisibleMetrics = [],  # noqa: B006
     keep_edits: bench_options.KeepEdits = False,
     batch: bench_options.Batch = configs.EditingConfig.batch,
-    device: options.DeviceName = ProtectConfig.device,
+    device: compute.DeviceName = ProtectConfig.device,
     precision: bench_options.Precision = configs.EditingConfig.precision,
     seed: bench_options.Seed = configs.EditingConfig.seed,
 ) -> None:
@@ -97,7 +98,7 @@ def prompts(
     prompt: bench_options.Prompts = [],  # noqa: B006
     seeds: bench_options.Seeds = None,
     batch: bench_options.Batch = configs.EditingConfig.batch,
-    device: options.DeviceName = ProtectConfig.device,
+    device: compute.DeviceName = ProtectConfig.device,
     precision: bench_options.Precision = configs.EditingConfig.precision,
     seed: bench_options.Seed = configs.EditingConfig.seed,
 ) -> None:
@@ -153,7 +154,7 @@ def transfer(
     seeds: bench_options.Seeds = None,
     size: bench_options.Size = configs.TransferConfig.size_px,
     batch: bench_options.Batch = configs.TransferConfig.batch,
-    device: options.DeviceName = ProtectConfig.device,
+    device: compute.DeviceName = ProtectConfig.device,
     precision: bench_options.Precision = configs.TransferConfig.precision,
     seed: bench_options.Seed = configs.TransferConfig.seed,
 ) -> None:
@@ -216,7 +217,7 @@ def purify(
     prompt: bench_options.Prompts = [],  # noqa: B006
     seeds: bench_options.Seeds = None,
     batch: bench_options.Batch = configs.PurifyConfig.batch,
-    device: options.DeviceName = ProtectConfig.device,
+    device: compute.DeviceName = ProtectConfig.device,
     precision: bench_options.Precision = configs.PurifyConfig.precision,
     seed: bench_options.Seed = configs.PurifyConfig.seed,
 ) -> None:

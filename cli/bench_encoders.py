@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from pca_protect.cli import bench_options, options
+from pca_protect.cli import bench_options
 from pca_protect.cli import bench_output as output
 from pca_protect.cli.extras import needs_extra
+from pca_protect.cli.options import compute
 from pca_protect.config import ProtectConfig
 from pca_protect.eval.benches import encoders_config as configs
 
@@ -54,7 +55,7 @@ def encoders(
     ensemble: Ensembles = [],  # noqa: B006
     size: Side = None,
     training_steps: TrainingSteps = None,
-    device: options.DeviceName = ProtectConfig.device,
+    device: compute.DeviceName = ProtectConfig.device,
     seed: bench_options.Seed = configs.EncodersConfig.seed,
 ) -> None:
     """How strong is protection for each encoder? Alone, in ensembles, and with universal perturbations, beside noise."""

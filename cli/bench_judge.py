@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from pca_protect.cli import bench_options, console, options
+from pca_protect.cli import bench_options, console
 from pca_protect.cli import bench_output as output
 from pca_protect.cli.extras import needs_extra
+from pca_protect.cli.options import compute
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
 from pca_protect.eval.benches.configs import EditingConfig
@@ -68,9 +69,9 @@ def judge(
     key: Key = None,
     arm: JudgedArms = [],  # noqa: B006
     out: JudgeOut = None,
-    device: options.DeviceName = ProtectConfig.device,
+    device: compute.DeviceName = ProtectConfig.device,
     precision: bench_options.Precision = EditingConfig.precision,
-    offline: options.Offline = False,
+    offline: compute.Offline = False,
 ) -> None:
     """Do blind judges see that edits of protected pictures fail? A vision-language model, or people with a printed sheet.
 
@@ -109,7 +110,7 @@ def sheet(
     pictures: bench_options.Pictures = None,
     seed: OrderSeed = 0,
 ) -> None:
-    """Write a blind questionnaire for people, to be printed on A4, with its key and a table for answers.
+    """Write a blind questionnaire for people: to print, with its key.
 
     Each item shows an original, the instruction and two edits: the clean one and one of a method, of noise or of another seed. Do
     not hand out the key. Read answers back with `bench judge RUN --answers FILE`.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pca_protect.cli import bench_options, options
+from pca_protect.cli import bench_options
 from pca_protect.cli import bench_output as output
 from pca_protect.cli.extras import needs_extra
+from pca_protect.cli.options import compute
 from pca_protect.config import ProtectConfig
 from pca_protect.eval.benches import latents_config as configs
 
@@ -20,7 +21,7 @@ def latents(
     arm: bench_options.Arms = [],  # noqa: B006
     budget: bench_options.Budgets = [],  # noqa: B006
     prompt: bench_options.Prompts = [],  # noqa: B006
-    device: options.DeviceName = ProtectConfig.device,
+    device: compute.DeviceName = ProtectConfig.device,
 ) -> None:
     """Does an editor read what an attack changes? The shift of the latent beside noise of the same size in the same directions.
 

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from pca_protect.cli import bench_options, options
+from pca_protect.cli import bench_options
 from pca_protect.cli import bench_output as output
 from pca_protect.cli.extras import needs_extra
+from pca_protect.cli.options import compute
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
 from pca_protect.eval.benches import protection_configs as configs
@@ -50,7 +51,7 @@ def uploads(
     longest: Longest = None,
     steps: Steps = None,
     prompt: bench_options.Prompts = [],  # noqa: B006 - typer copies it
-    device: options.DeviceName = ProtectConfig.device,
+    device: compute.DeviceName = ProtectConfig.device,
     seed: bench_options.Seed = configs.UploadsConfig.seed,
 ) -> None:
     """Does protection survive an upload? Large pictures, measured after the downscaling and compression of a platform."""
@@ -76,7 +77,7 @@ def steps(
     quick: bench_options.Quick = False,
     vae: bench_options.Vaes = [],  # noqa: B006
     size: Side = None,
-    device: options.DeviceName = ProtectConfig.device,
+    device: compute.DeviceName = ProtectConfig.device,
     seed: bench_options.Seed = configs.StepsConfig.seed,
 ) -> None:
     """How effective and fast is each preset? Final losses and times, compared with the published loop."""
@@ -96,7 +97,7 @@ def flat(
     arm: bench_options.Arms = [],  # noqa: B006
     vae: bench_options.Vae = configs.FlatConfig.vae,
     size: Side = None,
-    device: options.DeviceName = ProtectConfig.device,
+    device: compute.DeviceName = ProtectConfig.device,
     seed: bench_options.Seed = configs.FlatConfig.seed,
 ) -> None:
     """How visible is protection in flat regions? The flattest patches of all pictures, with a contact sheet at 100 %."""
@@ -122,7 +123,7 @@ def scales(
     editor: bench_options.Editor = configs.ScalesConfig.editor,
     tile: Tile = None,
     prompt: bench_options.Prompts = [],  # noqa: B006
-    device: options.DeviceName = ProtectConfig.device,
+    device: compute.DeviceName = ProtectConfig.device,
     seed: bench_options.Seed = configs.ScalesConfig.seed,
 ) -> None:
     """How do windows and scales affect protection? Seams, edits of crops across a border, and edits at another size."""
@@ -149,7 +150,7 @@ def grid(
     vae: bench_options.Vaes = [],  # noqa: B006
     tile: Tile = None,
     steps: Steps = None,
-    device: options.DeviceName = ProtectConfig.device,
+    device: compute.DeviceName = ProtectConfig.device,
     seed: bench_options.Seed = configs.GridConfig.seed,
 ) -> None:
     """How much effect do windows cost? The same squares protected in several windows and in one, measured as a whole."""
@@ -177,7 +178,7 @@ def check(
     source: Source = None,
     vae: bench_options.Vaes = [],  # noqa: B006
     size: Side = None,
-    device: options.DeviceName = ProtectConfig.device,
+    device: compute.DeviceName = ProtectConfig.device,
     seed: bench_options.Seed = configs.CheckConfig.seed,
 ) -> None:
     """How accurate is `pca-protect check` without an original? Verdicts on clean, changed and protected pictures."""
@@ -212,7 +213,7 @@ def ingredients(
     vae: bench_options.Vaes = [],  # noqa: B006
     size: Side = None,
     steps: Steps = None,
-    device: options.DeviceName = ProtectConfig.device,
+    device: compute.DeviceName = ProtectConfig.device,
     seed: bench_options.Seed = configs.IngredientsConfig.seed,
 ) -> None:
     """What improves transfer to unseen encoders? Losses, transforms and step rules, one at a time. For research."""

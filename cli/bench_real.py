@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import psutil
 import typer
 
-from pca_protect.cli import bench_options, console, options
+from pca_protect.cli import bench_options, console
 from pca_protect.cli import bench_output as output
 from pca_protect.cli.extras import needs_extra
+from pca_protect.cli.options import compute
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import ModelError, UsageError
 from pca_protect.eval.benches.configs import EditingConfig
@@ -71,7 +72,7 @@ def real(
     steps: bench_options.EditSteps = None,
     metric: bench_options.Metrics = [],  # noqa: B006
     batch: BatchOrProfile = None,
-    device: options.DeviceName = ProtectConfig.device,
+    device: compute.DeviceName = ProtectConfig.device,
     precision: PrecisionOrHalf = None,
     seed: bench_options.Seed = EditingConfig.seed,
 ) -> None:

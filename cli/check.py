@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pca_protect.cli import console, options
+from pca_protect.cli import console
 from pca_protect.cli.extras import needs_extra
+from pca_protect.cli.options import compute
 from pca_protect.cli.progress import make_progress
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
@@ -89,8 +90,8 @@ def check(
     clean: Clean = None,
     output: Sheet = None,
     seed: Seed = ProtectConfig.seed,
-    device: options.DeviceName = ProtectConfig.device,
-    offline: options.Offline = False,
+    device: compute.DeviceName = ProtectConfig.device,
+    offline: compute.Offline = False,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from pca_protect.batch import inspect
-from pca_protect.cli import console, options
+from pca_protect.cli import console
+from pca_protect.cli.options import printing
 from pca_protect.cli.picture_summary import NO_REAL_EDITOR
 from pca_protect.cli.progress import make_progress
 from pca_protect.errors import PictureError
@@ -18,7 +19,7 @@ from pca_protect.errors import PictureError
 OutputFolder = Annotated[str, typer.Argument(metavar="FOLDER", help="Output folder or URL of earlier runs.")]
 
 
-def status(folder: OutputFolder, as_json: options.AsJson = False) -> None:
+def status(folder: OutputFolder, as_json: printing.AsJson = False) -> None:
     """Print how many pictures of an output folder are finished."""
     found = inspect.status(folder)
     if as_json:
@@ -34,7 +35,7 @@ def status(folder: OutputFolder, as_json: options.AsJson = False) -> None:
     console.result(console.one_line(f"{folder}: {', '.join(parts)}"))
 
 
-def verify(folder: OutputFolder, as_json: options.AsJson = False, quiet: options.Quiet = False) -> None:
+def verify(folder: OutputFolder, as_json: printing.AsJson = False, quiet: printing.Quiet = False) -> None:
     """Compare every output with the ledger. Exit code 1 if one is changed or missing."""
     progress = make_progress(quiet=quiet)
     counts = {"intact": 0, "changed": 0, "missing": 0}

@@ -11,11 +11,12 @@ from typing import NoReturn, TextIO
 
 import typer
 
-from pca_protect.cli import console, options
+from pca_protect.cli import console
 from pca_protect.cli.bench import bench_app
 from pca_protect.cli.check import check
 from pca_protect.cli.folder import clean, status, verify
 from pca_protect.cli.grouped import GroupedCommand
+from pca_protect.cli.options import printing
 from pca_protect.cli.run import run
 from pca_protect.cli.serve import serve
 from pca_protect.cli.ui import ui
@@ -58,7 +59,7 @@ app.add_typer(bench_app, name="bench")
 
 
 @app.callback()
-def root(version: options.Version = False) -> None:
+def root(version: printing.Version = False) -> None:
     """Protect pictures against diffusion editing, and measure how well that works."""
 
 

@@ -11,11 +11,14 @@ from pca_protect.batch.output_options import OutputOptions
 from pca_protect.batch.preview import preview
 from pca_protect.batch.request import Existing, Request, Shard
 from pca_protect.batch.run import run as run_batch
-from pca_protect.cli import console, options
+from pca_protect.cli import console
+from pca_protect.cli.options import compute, essential, files, many, printing, strength
 from pca_protect.cli.pipe import STREAM, is_pipe, run_pipe
 from pca_protect.cli.run_output import Reporter, show_preview
-from pca_protect.config import Precision, ProtectConfig, parse_scales
+from pca_protect.config import ProtectConfig
+from pca_protect.device_names import Precision
 from pca_protect.errors import ModelError, PictureError, UsageError
+from pca_protect.image.scale_names import parse_scales
 from pca_protect.io.filters import Filter
 from pca_protect.io.naming import NameTemplate
 from pca_protect.modes import Direction
@@ -27,65 +30,65 @@ if TYPE_CHECKING:
 
 def run(
     context: typer.Context,
-    pictures: options.Pictures = None,
-    output: options.Output = None,
-    name: options.Name = None,
-    output_format: options.Format = None,
-    recursive: options.Recursive = False,
-    mode: options.ModeName = ProtectConfig.mode,
-    preset: options.Preset = AUTO_PRESET,
-    budget: options.Budget = ProtectConfig.budget_levels,
-    max_visibility: options.MaxVisibility = None,
-    until: options.Until = None,
-    survive: options.Survive = None,
-    vae: options.Vaes = [],  # noqa: B006 - typer copies it
-    for_unknown: options.ForUnknown = False,
-    universal: options.Universal = ProtectConfig.universal,
-    steps: options.Steps = None,
-    target_variance: options.TargetVariance = None,
-    direction: options.UpOrDown = None,
-    mask: options.Mask = None,
-    region: options.Region = None,
-    scales: options.Scales = None,
-    tile: options.Tile = ProtectConfig.tile_px,
-    max_memory: options.MaxMemory = None,
-    batch: options.Batch = None,
-    seed: options.Seed = ProtectConfig.seed,
-    device: options.DeviceName = ProtectConfig.device,
-    precision: options.PrecisionName = ProtectConfig.precision,
-    offline: options.Offline = False,
-    no_fallback: options.NoFallback = False,
-    no_evaluate: options.NoEvaluate = False,
-    existing: options.Existing = Request.existing,
-    overwrite: options.Overwrite = False,
-    skip_existing: options.SkipExisting = False,
-    strict: options.Strict = False,
-    checksum: options.Checksum = False,
-    strip_metadata: options.StripMetadata = OutputOptions.strip_metadata,
-    strip_gps: options.StripGps = OutputOptions.strip_gps,
-    clear_hidden: options.ClearHidden = OutputOptions.clear_hidden,
-    no_marker: options.NoMarker = not OutputOptions.marker,
-    notice: options.Notice = OutputOptions.rights_notice,
-    allow_lossy: options.AllowLossy = OutputOptions.allow_lossy,
-    preserve_times: options.PreserveTimes = Request.preserve_times,
-    max_megapixels: options.MaxMegapixels = None,
-    include: options.Include = [],  # noqa: B006 - typer copies it
-    exclude: options.Exclude = [],  # noqa: B006
-    from_file: options.FromFile = None,
-    from0: options.FromNull = False,
-    errors: options.Errors = None,
-    max_failures: options.MaxFailures = None,
-    log_file: options.LogFile = None,
-    shard: options.ShardOf = None,
-    engine: options.Engine = Request.engine,
-    jobs: options.Jobs = None,
-    ray_address: options.RayAddress = None,
-    dry_run: options.DryRun = False,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    settings_file: options.Config = None,
-    version: options.Version = False,
+    pictures: essential.Pictures = None,
+    output: essential.Output = None,
+    name: many.Name = None,
+    output_format: files.Format = None,
+    recursive: essential.Recursive = False,
+    mode: essential.ModeName = ProtectConfig.mode,
+    preset: essential.Preset = AUTO_PRESET,
+    budget: essential.Budget = ProtectConfig.budget_levels,
+    max_visibility: essential.MaxVisibility = None,
+    until: strength.Until = None,
+    survive: strength.Survive = None,
+    vae: essential.Vaes = [],  # noqa: B006 - typer copies it
+    for_unknown: strength.ForUnknown = False,
+    universal: strength.Universal = ProtectConfig.universal,
+    steps: strength.Steps = None,
+    target_variance: strength.TargetVariance = None,
+    direction: strength.UpOrDown = None,
+    mask: files.Mask = None,
+    region: essential.Region = None,
+    scales: strength.Scales = None,
+    tile: compute.Tile = ProtectConfig.tile_px,
+    max_memory: compute.MaxMemory = None,
+    batch: compute.Batch = None,
+    seed: strength.Seed = ProtectConfig.seed,
+    device: compute.DeviceName = ProtectConfig.device,
+    precision: compute.PrecisionName = ProtectConfig.precision,
+    offline: compute.Offline = False,
+    no_fallback: compute.NoFallback = False,
+    no_evaluate: compute.NoEvaluate = False,
+    existing: essential.Existing = Request.existing,
+    overwrite: many.Overwrite = False,
+    skip_existing: many.SkipExisting = False,
+    strict: many.Strict = False,
+    checksum: many.Checksum = False,
+    strip_metadata: files.StripMetadata = OutputOptions.strip_metadata,
+    strip_gps: files.StripGps = OutputOptions.strip_gps,
+    clear_hidden: files.ClearHidden = OutputOptions.clear_hidden,
+    no_marker: files.NoMarker = not OutputOptions.marker,
+    notice: files.Notice = OutputOptions.rights_notice,
+    allow_lossy: files.AllowLossy = OutputOptions.allow_lossy,
+    preserve_times: files.PreserveTimes = Request.preserve_times,
+    max_megapixels: many.MaxMegapixels = None,
+    include: many.Include = [],  # noqa: B006 - typer copies it
+    exclude: many.Exclude = [],  # noqa: B006
+    from_file: many.FromFile = None,
+    from0: many.FromNull = False,
+    errors: many.Errors = None,
+    max_failures: many.MaxFailures = None,
+    log_file: printing.LogFile = None,
+    shard: many.ShardOf = None,
+    engine: many.Engine = Request.engine,
+    jobs: many.Jobs = None,
+    ray_address: many.RayAddress = None,
+    dry_run: essential.DryRun = False,
+    as_json: printing.AsJson = False,
+    quiet: printing.Quiet = False,
+    verbose: printing.Verbose = False,
+    settings_file: printing.Config = None,
+    version: printing.Version = False,
 ) -> None:
     """Add a small perturbation that disturbs diffusion editing.
 

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from pca_protect.cli import console, options
+from pca_protect.cli import console
 from pca_protect.cli.extras import needs_extra
+from pca_protect.cli.options import compute, strength
 from pca_protect.cli.stop_signals import stop_quietly
-from pca_protect.config import PRESETS, Precision, ProtectConfig
+from pca_protect.config import ProtectConfig
+from pca_protect.device_names import Precision
 from pca_protect.errors import FallbackWarning, UsageError
+from pca_protect.presets import PRESETS
 
 if TYPE_CHECKING:
     from pca_protect.surrogates.encoder import AnySurrogate
@@ -119,13 +122,13 @@ def serve(
     keep_seconds: KeepSeconds = 600.0,
     keep_results: KeepResults = 100,
     grace_seconds: GraceSeconds = 30.0,
-    universal: options.Universal = ProtectConfig.universal,
-    tile: options.Tile = ProtectConfig.tile_px,
-    max_memory: options.MaxMemory = None,
-    batch: options.Batch = None,
-    device: options.DeviceName = ProtectConfig.device,
-    precision: options.PrecisionName = ProtectConfig.precision,
-    offline: options.Offline = False,
+    universal: strength.Universal = ProtectConfig.universal,
+    tile: compute.Tile = ProtectConfig.tile_px,
+    max_memory: compute.MaxMemory = None,
+    batch: compute.Batch = None,
+    device: compute.DeviceName = ProtectConfig.device,
+    precision: compute.PrecisionName = ProtectConfig.precision,
+    offline: compute.Offline = False,
     access_log: AccessLog = False,
 ) -> None:
     """Serve an HTTP API that protects and checks pictures. `/docs` describes it. Pictures stay in memory."""

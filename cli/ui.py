@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from pca_protect.cli import console, options
+from pca_protect.cli import console
 from pca_protect.cli.extras import needs_extra
+from pca_protect.cli.options import compute, many
 from pca_protect.cli.stop_signals import stop_quietly
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
@@ -48,9 +49,9 @@ def ui(
     host: Host = HOST,
     port: Port = PORT,
     open_page: Open = False,
-    device: options.DeviceName = ProtectConfig.device,
-    offline: options.Offline = False,
-    max_megapixels: options.MaxMegapixels = None,
+    device: compute.DeviceName = ProtectConfig.device,
+    offline: compute.Offline = False,
+    max_megapixels: many.MaxMegapixels = None,
     max_upload: MaxUpload = 200,
     job_seconds: JobSeconds = None,
     allowed_host: AllowedHosts = None,

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from pca_protect.cli import console, options
-from pca_protect.config import Precision, ProtectConfig
+from pca_protect.cli import console
+from pca_protect.cli.options import compute, essential, printing
+from pca_protect.config import ProtectConfig
+from pca_protect.device_names import Precision
 from pca_protect.errors import UsageError
 from pca_protect.modes import MODES, RENAMED_MODES, present_name
 
@@ -65,12 +67,12 @@ def train(
     images: Images,
     vae: Vaes = [],  # noqa: B006 - typer copies it
     mode: Modes = [],  # noqa: B006
-    budget: options.Budget = ProtectConfig.budget_levels,
+    budget: essential.Budget = ProtectConfig.budget_levels,
     steps: TrainingSteps = 120,
     seed: Seed = 0,
-    device: options.DeviceName = ProtectConfig.device,
-    precision: options.PrecisionName = ProtectConfig.precision,
-    offline: options.Offline = False,
+    device: compute.DeviceName = ProtectConfig.device,
+    precision: compute.PrecisionName = ProtectConfig.precision,
+    offline: compute.Offline = False,
     output: OutputFile = None,
     again: Again = False,
 ) -> None:
@@ -117,7 +119,7 @@ def train(
 
 
 @universal_app.command("list")
-def list_(as_json: options.AsJson = False) -> None:
+def list_(as_json: printing.AsJson = False) -> None:
     """List the universal perturbations of this machine.
 
     They are embedded, trained or added. The presets instant and fast start from them.

@@ -6,8 +6,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from pca_protect.cli import console, options
-from pca_protect.config import Scale
+from pca_protect.cli import console
+from pca_protect.cli.options import printing
+from pca_protect.image.scale_names import Scale
 from pca_protect.surrogates.families import FAMILIES, PROGRAMS
 from pca_protect.surrogates.hub import is_cached
 from pca_protect.surrogates.registry import REGISTRY, SurrogateEntry
@@ -15,7 +16,7 @@ from pca_protect.surrogates.registry import REGISTRY, SurrogateEntry
 _HEADER = ("NAME", "HUB ID", "LATENT", "ENCODER", "LICENCE", "STATUS", "COVERS (? unverified)")
 
 
-def vaes(as_json: options.AsJson = False) -> None:
+def vaes(as_json: printing.AsJson = False) -> None:
     """List the encoders, families and programs for --vae.
 
     A hub id, a folder or a .safetensors file works too.

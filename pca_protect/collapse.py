@@ -13,10 +13,10 @@ from pca_protect.attack.ensemble import maximin_of
 from pca_protect.attack.pgd import SCHEDULES, LinfBall, Masked, MomentumStep, Objective, optimize
 from pca_protect.attack.transforms import Transform
 from pca_protect.attack.visibility import VisibilityPenalty
-from pca_protect.config import ScheduleName
 from pca_protect.engine import mode_objective
 from pca_protect.errors import UsageError
 from pca_protect.modes import MODES, RENAMED_MODES, Direction, present_name
+from pca_protect.presets import ScheduleName
 from pca_protect.surrogates.encoder import AnySurrogate, Surrogate, as_surrogate
 
 

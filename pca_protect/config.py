@@ -7,103 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import re
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
+from pca_protect.device_names import Device, Precision, require_device_name
 from pca_protect.errors import UsageError
+from pca_protect.image.regions import parse_region
+from pca_protect.image.scale_names import Scale
 from pca_protect.modes import MODES, RENAMED_MODES, Direction, Mode, present_name
+from pca_protect.presets import PRESETS, RENAMED_PRESETS, SURVIVE, Recipe
 from pca_protect.surrogates.families import scales_of
-
-ScheduleName = Literal["constant", "linear", "cosine"]
-InitName = Literal["zero", "universal"]
-Device = Literal["auto", "cpu", "cuda", "mps"] | str
-"""`cuda:N` is the CUDA device of that index."""
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
-Scale = int | Literal["native", "1mp"]
-"""See `ProtectConfig.scales`."""
-
-
-SURVIVE = {
-    "jpeg": "JPEG compression",
-    "social": "an upload: JPEG, made smaller, both",
-}
-"""Values of `survive`; see `transforms.EOT_PRESETS`."""
-
-_POSTED_PX = {"social": 1080}
-"""Longer side to which uploads are downscaled."""
-
-_HIGHEST_WEIGHT = {"social": 0.7}
-"""Only coarse changes survive downscaling, and coarse changes are visible: a higher weight would leave none of them."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Schedule of the optimiser. Step lengths are fractions of the budget, so that a recipe fits every budget.
-
-    Attributes:
-        steps: gradient steps.
-        schedule: of the step length.
-        rel_stepsize: length of the first step, in budgets.
-        momentum: decay of the sum of gradients (arXiv 1710.06081).
-        keep_best: return the best iterate and not the last, at the price of one forward pass.
-        summary: one phrase, for the command line's help.
-        descent_stepsize_scale: factor on the step length for objectives whose optimum is in the interior of the L-inf ball,
-            which long steps overshoot: descended losses, and those with a visibility penalty or limit.
-        init: `universal` starts from the encoder's universal perturbation, see `attack.universal`, and from zero if there is
-            none; a recipe without steps requires one. `zero` starts from the clean picture.
-        init_scale: factor on that perturbation. At 1 it is close to the vertices of the ball, which few steps leave.
-        descent_steps: gradient steps where the loss is descended, None for `steps`: no universal perturbation shrinks the
-            latent of every picture.
-    """
-
-    steps: int
-    schedule: ScheduleName
-    rel_stepsize: float
-    momentum: float
-    keep_best: bool
-    summary: str
-    descent_stepsize_scale: float = 1.0
-    init: InitName = "zero"
-    init_scale: float = 1.0
-    descent_steps: int | None = None
-
-
-PRESETS: dict[str, Recipe] = {
-    # 16/255 with steps of 2/255 in the published settings, hence an eighth.
-    "paper": Recipe(40, "constant", 1 / 8, 0.0, False, "the published loop, step for step"),
-    # Step lengths, momentum and init_scale were chosen on photographs that no result is reported on. Longer first steps win at
-    # every number of steps if they decay.
-    "instant": Recipe(
-        0,
-        "linear",
-        3 / 2,
-        0.3,
-        False,
-        "a universal perturbation and no steps, or two",
-        descent_stepsize_scale=1 / 3,
-        init="universal",
-        descent_steps=2,
-    ),
-    "fast": Recipe(
-        8,
-        "linear",
-        3 / 2,
-        0.3,
-        False,
-        "a fifth of the steps",
-        descent_stepsize_scale=1 / 3,
-        init="universal",
-        init_scale=0.3,
-    ),
-    "balanced": Recipe(40, "cosine", 3 / 5, 0.7, True, "the default: goes further at equal steps"),
-    "thorough": Recipe(120, "cosine", 3 / 5, 0.7, True, "three times the steps"),
-}
-
-
-RENAMED_PRESETS = {"strong": "thorough"}
-"""Names until 0.1, and their present form."""
 
 
 @dataclass(frozen=True)
@@ -266,7 +179,7 @@ class ProtectConfig:
     @property
     def posted_px(self) -> int | None:
         """Longer side to which `survive` downscales larger pictures, in pixels; None is their own size."""
-        return _POSTED_PX.get(self.survive or "")
+        return None if self.survive is None else SURVIVE[self.survive].longest_px
 
     @property
     def goal(self) -> Mode:
@@ -280,7 +193,8 @@ class ProtectConfig:
     @property
     def visibility_weight(self) -> float:
         """Weight of the visibility penalty, see `Mode`; lower with `survive=social`."""
-        return min(MODES[self.mode].visibility_weight, _HIGHEST_WEIGHT.get(self.survive or "", math.inf))
+        weight = MODES[self.mode].visibility_weight
+        return weight if self.survive is None else min(weight, SURVIVE[self.survive].max_visibility_weight)
 
     @property
     def objective(self) -> tuple[float | Literal["posterior"], Direction]:
@@ -350,57 +264,6 @@ _FIRST_VALUES = {
 }
 
 _NOT_IN_DIGEST = ("device", "max_memory_megabytes", "batch")
-
-
-def parse_region(region: str) -> str | tuple[int, int, int, int]:
-    """`center`, `face`, or (x, y, width, height) in pixels.
-
-    Raises:
-        UsageError: it is none of these.
-    """
-    if region in ("center", "face"):
-        return region
-    try:
-        x, y, width, height = (int(part) for part in region.split(","))
-    except ValueError:
-        raise UsageError(
-            f"region {region!r} is neither face, center nor x,y,w,h in pixels; 100,50,200,200 for instance"
-        ) from None
-    if x < 0 or y < 0 or width < 1 or height < 1:
-        raise UsageError(f"region {region!r} lies outside every picture; x and y count from 0, w and h from 1")
-    return x, y, width, height
-
-
-def parse_scales(text: str) -> tuple[Scale, ...]:
-    """Sizes between commas; none for an empty text.
-
-    Raises:
-        UsageError: one is neither a number nor `native` nor `1mp`.
-    """
-    try:
-        return tuple(_parse_scale(part.strip()) for part in text.split(",") if text)
-    except ValueError:
-        raise UsageError(
-            f"scales {text!r} are not sizes in pixels, `native` and `1mp`, between commas; 512,native for instance"
-        ) from None
-
-
-def _parse_scale(text: str) -> Scale:
-    if text == "native":
-        return "native"
-    return "1mp" if text == "1mp" else int(text)
-
-
-def require_device_name(device: str) -> None:
-    """Check the name of a device.
-
-    Raises:
-        UsageError: it is none of `auto`, `cpu`, `cuda`, `cuda:N` and `mps`.
-    """
-    if device not in ("auto", "cpu", "cuda", "mps") and not re.fullmatch(r"cuda:(0|[1-9]\d?)", str(device)):
-        raise UsageError(
-            f"unknown device {device!r}; choose auto, cpu, cuda, cuda:N (the CUDA device of index N) or mps"
-        )
 
 
 def _one_of(what: str, value: object, choices: object) -> None:

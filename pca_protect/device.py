@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from pca_protect.config import Device, Precision, require_device_name
+from pca_protect.device_names import Device, Precision, require_device_name
 from pca_protect.errors import DeviceError
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -13,10 +13,10 @@ from torch import Tensor
 from pca_protect.attack.objectives import Loss
 from pca_protect.attack.posterior import Posterior
 from pca_protect.attack.visibility import visible_levels
-from pca_protect.config import Scale
 from pca_protect.device import empty_cache, is_out_of_memory
 from pca_protect.errors import not_finite
 from pca_protect.image.resize import resized, sizes
+from pca_protect.image.scale_names import Scale
 from pca_protect.image.tensors import Mask, Uint8Image
 from pca_protect.image.tiling import GRID_PX
 from pca_protect.io.picture import Picture

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pca_protect.config import PRESETS, ProtectConfig
+from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
+from pca_protect.presets import PRESETS
 from pca_protect.surrogates.encoder import AnySurrogate
 from pca_protect.universals.files import Universal, read_universals
 from pca_protect.universals.store import find_universal, mean_of_members, misfit

@@ -16,7 +16,8 @@ from pca_protect.cli.api.app import build_app
 from pca_protect.cli.api.limits import Limits
 from pca_protect.cli.api.server import ApiServer, bind
 from pca_protect.cli.api.service import Service
-from pca_protect.config import PRESETS, ProtectConfig
+from pca_protect.config import ProtectConfig
+from pca_protect.presets import PRESETS
 from pca_protect.surrogates.encoder import AnySurrogate
 
 QUICK = {"mode": "concentration", "preset": "instant", "evaluate": "false"}

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from pca_protect import ProtectConfig, UsageError
-from pca_protect.config import PRESETS
 from pca_protect.modes import MODES, PUBLISHED_MODES
+from pca_protect.presets import PRESETS
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pca_protect.cli.api.access import Access
-from pca_protect.cli.api.body_limit import BodyLimit
 from pca_protect.cli.api.failures import UNEXPECTED, failure_of
 from pca_protect.cli.api.jobs import CANCELLED, Done, Failure, Job
 from pca_protect.cli.api.metrics import MEDIA_TYPE
@@ -26,6 +25,7 @@ from pca_protect.cli.api.options import CheckOptions, ProtectOptions, first_sent
 from pca_protect.cli.api.responses import JobView, file_response, job_path, job_view
 from pca_protect.cli.api.service import AnyWork, Service
 from pca_protect.cli.api.uploads import Upload, read_upload
+from pca_protect.cli.body_limit import BodyLimit
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import PcaProtectError
 from pca_protect.version import __version__

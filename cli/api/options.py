@@ -9,9 +9,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pca_protect.batch.output_options import OutputOptions
-from pca_protect.config import PRESETS, SURVIVE, ProtectConfig, parse_scales
+from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
+from pca_protect.image.scale_names import parse_scales
 from pca_protect.modes import MODES
+from pca_protect.presets import PRESETS, SURVIVE
 
 FORMATS = {"png": ("PNG", "image/png"), "webp": ("WEBP", "image/webp"), "tiff": ("TIFF", "image/tiff")}
 """Option value -> format of `encode_picture`, media type."""

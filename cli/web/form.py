@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pca_protect.batch.output_options import OutputOptions
-from pca_protect.config import PRESETS, ProtectConfig, parse_scales
+from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
+from pca_protect.image.scale_names import parse_scales
 from pca_protect.modes import MODES
+from pca_protect.presets import PRESETS
 from pca_protect.surrogates.families import AUTO, FAMILIES, scales_of
 from pca_protect.surrogates.hub import is_cached
 from pca_protect.surrogates.registry import FALLBACK, PREFERRED, REGISTRY, SurrogateEntry

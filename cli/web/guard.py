@@ -6,16 +6,18 @@ import ipaddress
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from pca_protect.cli.body_limit import BodyLimit
 from pca_protect.cli.web.address import is_public
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MAX_BODY_BYTES = 2_000_000
 """Of a request that is no upload."""
+BODY_SECONDS = 600.0
+"""In which a body has to arrive."""
 _HIDDEN = ("/gradio_api/info", "/gradio_api/openapi.json", "/gradio_api/api/", "/gradio_api/call/")
 """Gradio's interface for programs, which the page does not use."""
 
@@ -76,12 +78,12 @@ def reject_request(request: Request, hosts: HostCheck) -> Response | None:
     return None
 
 
-class BodyLimit:
+class UploadLimit:
     """Limits the bytes of a body, declared or chunked: `MAX_BODY_BYTES`, and more for uploads."""
 
     def __init__(self, app: ASGIApp, *, max_upload_bytes: int) -> None:
-        self._other = RequestBodyLimitMiddleware(app, MAX_BODY_BYTES)
-        self._upload = RequestBodyLimitMiddleware(app, max_upload_bytes)
+        self._other = BodyLimit(app, max_bytes=MAX_BODY_BYTES, seconds=BODY_SECONDS)
+        self._upload = BodyLimit(app, max_bytes=max_upload_bytes, seconds=BODY_SECONDS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_upload = scope["type"] == "http" and scope["path"].endswith("/gradio_api/upload")

@@ -10,8 +10,9 @@ from pca_protect.cli.console import duration
 from pca_protect.cli.extras import needs_extra
 from pca_protect.cli.web.job_queue import Job
 from pca_protect.cli.web.model_download import download_encoder, missing_encoders
-from pca_protect.config import Device, ProtectConfig
+from pca_protect.config import ProtectConfig
 from pca_protect.device import resolve_device
+from pca_protect.device_names import Device
 from pca_protect.errors import ModelError
 from pca_protect.surrogates.encoder import AnySurrogate
 from pca_protect.surrogates.families import AUTO, expand

@@ -22,11 +22,11 @@ from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 from pca_protect.cli.web.address import is_public, public_warning
 from pca_protect.cli.web.files import FileStore
 from pca_protect.cli.web.form import STRENGTHS
-from pca_protect.cli.web.guard import BodyLimit, HostCheck, reject_request
+from pca_protect.cli.web.guard import HostCheck, UploadLimit, reject_request
 from pca_protect.cli.web.page import build_page
 from pca_protect.cli.web.sessions import COOKIE, SessionMiddleware
 from pca_protect.cli.web.state import PROTECTING, AppState, Limits
-from pca_protect.config import Device
+from pca_protect.device_names import Device
 
 _STYLE = Path(__file__).parent / "style.css"
 _SCRIPT = Path(__file__).parent / "page.js"
@@ -139,6 +139,10 @@ def create_app(state: AppState, hosts: HostCheck, *, host: str, port: int, root_
             await sweeper
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    # The innermost: through the function below its exceptions would arrive as groups, which become status 400.
+    app.add_middleware(
+        UploadLimit, max_upload_bytes=1_000_000 * (state.limits.max_megabytes * state.limits.max_pictures + 1)
+    )
 
     @app.middleware("http")
     async def headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -152,9 +156,6 @@ def create_app(state: AppState, hosts: HostCheck, *, host: str, port: int, root_
         return response
 
     app.add_middleware(SessionMiddleware, sessions=state.sessions, open_session=state.open_session)
-    app.add_middleware(
-        BodyLimit, max_upload_bytes=1_000_000 * (state.limits.max_megabytes * state.limits.max_pictures + 1)
-    )
 
     @app.get("/files/{token}")
     def file(token: str) -> StreamingResponse:

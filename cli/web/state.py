@@ -14,7 +14,7 @@ from pca_protect.cli.web.model_cache import ModelCache
 from pca_protect.cli.web.protect_job import JobResult
 from pca_protect.cli.web.sessions import GRACE_SECONDS, MAX_RUNS, Session, Sessions
 from pca_protect.cli.web.uploads import Uploads
-from pca_protect.config import Device
+from pca_protect.device_names import Device
 from pca_protect.errors import UsageError
 
 Result = TypeVar("Result")

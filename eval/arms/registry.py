@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pca_protect.config import PRESETS, SURVIVE, ProtectConfig
+from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
 from pca_protect.modes import MODES, present_name
+from pca_protect.presets import PRESETS, SURVIVE
 
 Needs = Literal["nothing", "encoder", "denoiser"]
 """Part of the editor that a method attacks; `denoiser` means encoder and UNet."""
@@ -87,7 +88,7 @@ _ENTRIES = (
     *(
         Arm(
             f"survive-{survive}",
-            f"pca_protect, mode subtle, to outlast {what}",
+            f"pca_protect, mode subtle, to outlast {processing.summary}",
             "this program",
             "encoder",
             "subtle",
@@ -95,7 +96,7 @@ _ENTRIES = (
             survive=survive,
             asked_only=True,
         )
-        for survive, what in SURVIVE.items()
+        for survive, processing in SURVIVE.items()
     ),
     *(
         Arm(

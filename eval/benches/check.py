@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from pca_protect.config import Device, ProtectConfig
+from pca_protect.config import ProtectConfig
+from pca_protect.device_names import Device
 from pca_protect.eval.bench import Bench
 from pca_protect.eval.benches.protection_configs import CheckConfig
 from pca_protect.eval.check.posterior import figures_of

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
-from pca_protect.config import Device, Precision, ProtectConfig
+from pca_protect.config import ProtectConfig
+from pca_protect.device_names import Device, Precision
 from pca_protect.errors import UsageError
 from pca_protect.eval.arms.registry import (
     CHIEF_ARMS,

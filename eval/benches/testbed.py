@@ -15,8 +15,8 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
 from torch import Tensor
 
-from pca_protect.config import Device
 from pca_protect.device import resolve_device
+from pca_protect.device_names import Device
 from pca_protect.eval.benches.goals import Goal, at_least, at_most, goal_row
 from pca_protect.eval.benches.testbed_edits import GUIDANCE, STRENGTHS, edit_picture, edit_rows, judge, settings_of
 from pca_protect.eval.editors.editor import Editor

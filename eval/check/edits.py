@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 
-from pca_protect.config import Scale
 from pca_protect.eval.check.posterior import middle
 from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.registry import EMBEDDED
@@ -19,6 +18,7 @@ from pca_protect.eval.pictures import Rgb, square_of
 from pca_protect.eval.sheet import contact_sheet
 from pca_protect.eval.trial import prompts_for
 from pca_protect.evaluation import largest_change
+from pca_protect.image.scale_names import Scale
 from pca_protect.image.tensors import Mask
 from pca_protect.io.picture import Picture
 from pca_protect.noise_control import with_noise

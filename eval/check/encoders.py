@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pca_protect.config import Device
+from pca_protect.device_names import Device
 from pca_protect.errors import ModelError
 from pca_protect.eval.check.posterior import FIGURES, Figures, Shift, figures_of, shift_of
 from pca_protect.eval.check.reference import Reference

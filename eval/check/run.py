@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pca_protect.config import Device
 from pca_protect.device import resolve_device
+from pca_protect.device_names import Device
 from pca_protect.eval.check.encoders import EncoderCheck, check_with, load_encoders
 from pca_protect.eval.check.posterior import middle, require_same_size
 from pca_protect.eval.check.reference import Reference, measured_reference, stored_reference

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from pca_protect.config import Device, Precision
 from pca_protect.device import resolve_device, resolve_dtype
+from pca_protect.device_names import Device, Precision
 from pca_protect.errors import ModelError, UsageError
 from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.families import Family, family_of, has_guidance

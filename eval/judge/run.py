@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pca_protect.config import Device, Precision
 from pca_protect.device import resolve_device, resolve_dtype
+from pca_protect.device_names import Device, Precision
 from pca_protect.errors import ModelError
 from pca_protect.eval.environment import environment
 from pca_protect.eval.judge.model import Ask, load_judge

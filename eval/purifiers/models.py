@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from pca_protect.config import Device, Precision
 from pca_protect.device import resolve_device, resolve_dtype
+from pca_protect.device_names import Device, Precision
 from pca_protect.errors import ModelError, UsageError, first_line
 from pca_protect.eval.editors.load import load_editor
 from pca_protect.eval.editors.registry import EditSettings

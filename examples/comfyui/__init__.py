@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from pca_protect import ProtectConfig, load_surrogate, protect
-from pca_protect.config import PRESETS
 from pca_protect.modes import MODES
+from pca_protect.presets import PRESETS
 from pca_protect.surrogates.encoder import Surrogate
 
 _ROUNDING = 0.01

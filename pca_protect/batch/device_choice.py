@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from pca_protect.config import ProtectConfig, Scale
+from pca_protect.config import ProtectConfig
+from pca_protect.image.scale_names import Scale
 from pca_protect.surrogates.families import expand
 from pca_protect.surrogates.registry import PREFERRED, REGISTRY
 

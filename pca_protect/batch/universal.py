@@ -7,10 +7,11 @@ import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pca_protect.config import PRESETS, ProtectConfig
+from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
 from pca_protect.initialisation import lacks_universal
 from pca_protect.io.plan import Job
+from pca_protect.presets import PRESETS
 from pca_protect.surrogates.encoder import AnySurrogate
 from pca_protect.universal_training.crops import LEAST_PICTURES, crops_of_files
 from pca_protect.universal_training.train import TrainingSettings, crop_side, encoded_pixels, train_universal

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pca_protect.config import parse_region
 from pca_protect.errors import PictureError, UsageError
+from pca_protect.image.regions import parse_region
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import MAX_PIXELS, from_pil, read_picture
 

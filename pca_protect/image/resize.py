@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pca_protect.config import Scale
+from pca_protect.image.scale_names import Scale
 
 _MEGAPIXEL = 1024 * 1024
 _MULTIPLE_PX = 16

@@ -8,13 +8,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pca_protect.errors import UsageError
+from pca_protect.image.scale_names import Scale
 from pca_protect.surrogates.registry import REGISTRY
-
-if TYPE_CHECKING:
-    from pca_protect.config import Scale
 
 AUTO = "auto"
 

@@ -12,8 +12,8 @@ from warnings import warn
 import torch
 from torch import nn
 
-from pca_protect.config import Device, Precision
 from pca_protect.device import is_out_of_memory, resolve_device, resolve_dtype
+from pca_protect.device_names import Device, Precision
 from pca_protect.errors import DeviceError, FallbackWarning, ModelError, UsageError, first_line, quoted
 from pca_protect.surrogates import build, checkpoint
 from pca_protect.surrogates.build import MAX_QUOTED, kind_named, require_colour, require_finite

@@ -6,16 +6,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import shorten
-from typing import TYPE_CHECKING
 
+from pca_protect.device_names import Device, Precision
 from pca_protect.errors import ModelError
 from pca_protect.surrogates.families import AUTO, FAMILIES, expand
 from pca_protect.surrogates.hub import is_cached
 from pca_protect.surrogates.locate import locate
 from pca_protect.surrogates.registry import FALLBACK, PREFERRED, REGISTRY
-
-if TYPE_CHECKING:
-    from pca_protect.config import Device, Precision
 
 _REASON = 170
 """Characters of a reason inside of another sentence. The sentence for a gated repository fits."""

@@ -18,10 +18,10 @@ from torch import Tensor
 from pca_protect.attack.pgd import Objective
 from pca_protect.attack.universal import TileTraining, train_step
 from pca_protect.attack.visibility import VisibilityPenalty
-from pca_protect.config import PRESETS
 from pca_protect.engine import mode_objective
 from pca_protect.errors import UsageError, first_line
 from pca_protect.modes import MODES
+from pca_protect.presets import PRESETS
 from pca_protect.surrogates.encoder import AnySurrogate, Surrogate
 from pca_protect.universal_training.crops import Crops
 from pca_protect.universal_training.measure import START_CROPS, measure_start, measure_tile

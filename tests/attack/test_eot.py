@@ -14,9 +14,9 @@ from PIL import Image
 
 from pca_protect import ProtectConfig, Surrogate, protect
 from pca_protect.attack.transforms import EOT_PRESETS, eot_transform
-from pca_protect.config import SURVIVE
 from pca_protect.engine import seen_sizes
 from pca_protect.image.tensors import to_tensor
+from pca_protect.presets import SURVIVE
 
 Levels = NDArray[np.uint8]
 

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from pca_protect.attack.objectives import CollapseObjective
 from pca_protect.attack.pgd import SCHEDULES, LinfBall, MomentumStep, Optimized, constant, optimize
-from pca_protect.config import PRESETS, ProtectConfig
+from pca_protect.config import ProtectConfig
 from pca_protect.engine import run_recipe
 from pca_protect.errors import Cancelled, ModelError
 from pca_protect.modes import PUBLISHED_MODES
+from pca_protect.presets import PRESETS
 from pca_protect.surrogates.encoder import Surrogate
 
 

@@ -22,6 +22,7 @@ from pca_protect.initialisation import init_for
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import from_pil
 from pca_protect.modes import MODES
+from pca_protect.presets import PRESETS
 from pca_protect.protection import MIN_GAIN, protect
 from pca_protect.surrogates.encoder import Surrogate, ensemble
 from pca_protect.surrogates.load import load_surrogate
@@ -194,14 +195,12 @@ def test_steps_fit_where_the_best_perturbation_lies():
 
 
 def test_a_start_is_part_of_what_a_digest_covers(monkeypatch: pytest.MonkeyPatch):
-    from pca_protect import config as module
-
     before = ProtectConfig(preset="fast").digest()
     for recipe in (
-        replace(module.PRESETS["fast"], init="zero"),
-        replace(module.PRESETS["fast"], init_scale=0.5),
+        replace(PRESETS["fast"], init="zero"),
+        replace(PRESETS["fast"], init_scale=0.5),
     ):
-        monkeypatch.setitem(module.PRESETS, "fast", recipe)
+        monkeypatch.setitem(PRESETS, "fast", recipe)
         assert ProtectConfig(preset="fast").digest() != before
         monkeypatch.undo()
     assert ProtectConfig(preset="fast").digest() == before

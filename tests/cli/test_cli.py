@@ -362,7 +362,7 @@ def test_interrupting_leaves_no_file_behind(tmp_path: Path, number: int, code: i
     time.sleep(1)
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == code
+    assert process.returncode == code, stderr
     assert "interrupted" in stderr
     assert "Traceback" not in stderr
     assert stdout == ""

@@ -37,9 +37,9 @@ from pca_protect.cli.web.form import (
     local_encoders,
     remote_encoders,
 )
-from pca_protect.config import PRESETS, SURVIVE
 from pca_protect.eval.check.edits import is_protected_at
 from pca_protect.modes import MODES
+from pca_protect.presets import PRESETS, SURVIVE
 from pca_protect.surrogates.families import FAMILIES
 from pca_protect.surrogates.registry import REGISTRY
 

@@ -203,7 +203,7 @@ def test_the_document_is_made_from_todays_tables(tmp_path: Path):
     measurements.mkdir()
     pictures = dict.fromkeys(table_entries.PICTURES)
     for name in (*write_results.NEEDED, *write_results.FURTHER):
-        source = name if name in ("transfer", "purify", "cost", "cost512") else "cost"
+        source = name if name in ("transfer", "purify", "latents", "cost", "cost512") else "cost"
         summary = json.loads((ROOT / "docs" / "measurements" / f"{source}-cpu.json").read_text(encoding="utf-8"))
         if source == name:
             summary["tables"] = with_todays_columns(summary["tables"])

@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from tiny_editors import SIDE
 
 from pca_protect import DeviceError, ModelError, PictureError, UsageError, load_surrogate
-from pca_protect.config import Precision
+from pca_protect.device_names import Precision
 from pca_protect.eval.editors.editor import Editor
 from pca_protect.eval.editors.families import has_guidance
 from pca_protect.eval.editors.load import editor_of, load_editor

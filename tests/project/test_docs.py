@@ -27,7 +27,7 @@ import pca_protect.surrogates.load
 from pca_protect import DeviceError, ProtectConfig
 from pca_protect.attack import visibility
 from pca_protect.cli.main import app, protect_app
-from pca_protect.config import PRESETS
+from pca_protect.presets import PRESETS
 
 NOT_RUN = {
     "cd": "moves the reader, not the program",

@@ -65,7 +65,7 @@ def forbidden_to(module: str) -> tuple[str, ...]:
         if module != "pca_protect.batch.store":
             forbidden += ("fsspec",)
     if belongs_to(module, ("pca_protect.attack", "pca_protect.image")):
-        forbidden += ("pca_protect.surrogates", "pca_protect.protection", "pca_protect.engine")
+        forbidden += ("pca_protect.config", "pca_protect.surrogates", "pca_protect.protection", "pca_protect.engine")
     if not belongs_to(module, ("pca_protect.batch", "pca_protect.cli", "pca_protect.eval")):
         forbidden += ("pca_protect.batch",)
         if not belongs_to(module, ("pca_protect.universal_training",)):
@@ -99,8 +99,10 @@ def test_direction_of_imports():
 @pytest.mark.parametrize(
     "module",
     [
-        *("pca_protect.config", "pca_protect.modes", "pca_protect.errors", "pca_protect.surrogates.registry"),
-        *("pca_protect.surrogates.names", "pca_protect.surrogates.weight_files", "pca_protect.surrogates.families"),
+        *("pca_protect.config", "pca_protect.presets", "pca_protect.modes", "pca_protect.errors"),
+        *("pca_protect.device_names", "pca_protect.image.regions", "pca_protect.image.scale_names"),
+        *("pca_protect.surrogates.registry", "pca_protect.surrogates.families"),
+        *("pca_protect.surrogates.names", "pca_protect.surrogates.weight_files"),
     ],
 )
 def test_the_lightest_modules_import_the_standard_library_only(module: str):

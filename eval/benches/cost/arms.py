@@ -13,13 +13,15 @@ from pathlib import Path
 
 import torch
 
-from pca_protect.config import PRESETS, Precision, ProtectConfig
+from pca_protect.config import ProtectConfig
+from pca_protect.device_names import Precision
 from pca_protect.eval.arms.registry import ARMS
 from pca_protect.eval.benches.cost.config import PCA, CostConfig
 from pca_protect.eval.benches.cost.random_models import RANDOM_VAE, RandomUnet
 from pca_protect.eval.editors.registry import EMBEDDED
 from pca_protect.eval.pictures import made_picture, pictures_in, square_picture
 from pca_protect.io.picture import Picture
+from pca_protect.presets import PRESETS
 
 MODE = ProtectConfig.mode
 """Mode of all arms of this program and of the published loop; methods have their own."""

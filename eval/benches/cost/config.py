@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from pca_protect.config import Device, ProtectConfig, require_device_name
+from pca_protect.config import ProtectConfig
+from pca_protect.device_names import Device, require_device_name
 from pca_protect.errors import UsageError
 from pca_protect.eval.arms.registry import ARMS, arms_named
 from pca_protect.eval.benches.configs import BenchConfig, at_least_one, distinct

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pca_protect.config import PRESETS
 from pca_protect.errors import ModelError
 from pca_protect.eval.arms.controls import OWN_CONTROLS
 from pca_protect.eval.arms.registry import Arm, arms_named
@@ -20,6 +19,7 @@ from pca_protect.eval.editors.registry import EDITORS
 from pca_protect.eval.metrics.pool import MOST_WORKERS
 from pca_protect.eval.pictures import readable
 from pca_protect.eval.results import Row
+from pca_protect.presets import PRESETS
 
 _ENCODER_TERAFLOPS = 1.12
 """A forward pass of Stable Diffusion's encoder at 512x512 px, in 1e12 operations; a gradient step takes three times as many."""

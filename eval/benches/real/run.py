@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from pca_protect.config import Precision
+from pca_protect.device_names import Precision
 from pca_protect.errors import DeviceError, ModelError
 from pca_protect.eval.benches.configs import EditingConfig
 from pca_protect.eval.benches.editing import measure_editing
