@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_editors
+import tiny_modern_editors
 import torch
 from conftest import smooth_picture
 from diffusers import (
@@ -34,7 +35,7 @@ from pca_protect.eval.arms.perturb import Target, generator_for, perturb, refusa
 from pca_protect.eval.arms.registry import ARMS, CONTROLS, NOISE_LINF, NOISE_VISIBLE, arms_named
 from pca_protect.eval.carried import carried_through
 from pca_protect.eval.editors.editor import Editor
-from pca_protect.eval.editors.load import load_editor
+from pca_protect.eval.editors.load import editor_of, load_editor
 from pca_protect.eval.editors.registry import EditSettings
 from pca_protect.eval.metrics.load import visibility
 from pca_protect.eval.pictures import Rgb, to_pixels
@@ -473,6 +474,20 @@ def test_pid_is_refused_for_an_encoder_without_a_variance():
     encoder = Surrogate.from_module(torch.nn.Conv2d(3, 4, 8, 8), multiple=8)
     (pid,) = arms_named(["pid"])
     assert "has no variance" in refusal(pid, encoder)
+
+
+def test_an_editor_whose_vae_has_no_variance_is_attacked_by_every_arm_that_needs_none():
+    device = torch.device("cpu")
+    sana = editor_of(tiny_modern_editors.sana_sprint(), "sana", "img2img", device=device, size_px=tiny_editors.SIDE)
+    assert not sana.surrogate.has_variance
+    picture = np.asarray(smooth_picture(sana.size_px, sana.size_px))
+    clean = posterior_of(sana.surrogate, picture).mean
+    possible = [name for name in METHODS if ARMS[name].needs != "denoiser" and not refusal(ARMS[name], sana.surrogate)]
+    assert {"photoguard", "pca-diffusion", "pca-concentration", "balanced-diffusion"} <= set(possible)
+    for name in possible:
+        changed = run(name, picture, Target(sana.surrogate))
+        assert 0 < np.abs(changed.astype(int) - picture).max() <= BUDGET, name
+        assert not torch.allclose(posterior_of(sana.surrogate, changed).mean, clean, rtol=1e-2), name
 
 
 def test_arms_come_in_the_order_of_the_table_each_once():
