@@ -8,7 +8,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 
 .PHONY: demo ui test odd kills mutants pythons floors check format clean
 
-# Protect the astronaut in both published modes with the embedded VAE; the pictures land in demo/.
+# Protect the astronaut in both published modes with the embedded VAE and edit it with a test editor; the pictures land in demo/.
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py --output demo
 

@@ -1,8 +1,9 @@
-"""Protects the astronaut in both published modes against the embedded VAE and shows the difference.
+"""Protects the astronaut in both published modes against the embedded VAE; shows the difference, and edits by the test editor.
 
     python examples/demo.py --output demo
 
-Writes the protected files and `demo.png`: one row per mode of original, protected picture and amplified difference.
+Writes the protected files, `demo.png` with a row per mode of original, protected picture and amplified difference, and
+`edits.png` with edits of the original, of the original with another seed, and of the protected pictures.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from diffusers.utils import logging as diffusers_log
 from PIL import Image, ImageDraw, ImageFont
+from transformers.utils import logging as transformers_log
 
 from pca_protect import ProtectConfig, Protected, load_surrogate, protect
+from pca_protect.eval.editors.load import load_editor
 
 ASTRONAUT = Path(__file__).parent / "astronaut.png"
 AMPLIFICATION = 8
+EDITOR, PROMPT = "pocket-instruct", "apply sunset lighting"
 MARGIN, CAPTION = 12, 34
 
 
@@ -36,9 +41,28 @@ def contact_sheet(rows: list[tuple[str, list[tuple[str, Image.Image]]]]) -> Imag
     for row, (name, pictures) in enumerate(rows):
         for column, (caption, picture) in enumerate(pictures):
             left, top = MARGIN + column * (width + MARGIN), MARGIN + row * (height + CAPTION + MARGIN)
-            draw.text((left, top + 6), f"{name}: {caption}", fill="black", font=font)
+            draw.text((left, top + 6), f"{name}: {caption}" if name else caption, fill="black", font=font)
             sheet.paste(picture, (left, top + CAPTION))
     return sheet
+
+
+def edits(results: dict[str, Protected]) -> Image.Image:
+    """Edits of the original with two seeds, and of its protected pictures with the first, all at the editor's size."""
+    for log in (diffusers_log, transformers_log):
+        log.set_verbosity_error()
+        log.disable_progress_bar()
+    editor = load_editor(EDITOR, offline=True)
+    original = next(iter(results.values())).original.rgb
+    given = {"original": original, "again, another seed": original}
+    given |= {f"protected, {mode}": result.picture.rgb for mode, result in results.items()}
+    side = (editor.size_px, editor.size_px)
+    pictures = [np.asarray(Image.fromarray(rgb).resize(side, Image.Resampling.LANCZOS)) for rgb in given.values()]
+    made = editor.edit(pictures, PROMPT, seeds=[0, 1, *(0 for _ in results)])
+    rows = [
+        ("", list(zip(given, map(Image.fromarray, pictures), strict=True))),
+        ("edit", list(zip(given, map(Image.fromarray, made), strict=True))),
+    ]
+    return contact_sheet(rows)
 
 
 def main() -> None:
@@ -49,10 +73,11 @@ def main() -> None:
     surrogate = load_surrogate("pocket")
     for warning in surrogate.warnings:
         print(f"warning: {warning}")
-    rows = []
+    rows, results = [], {}
     for mode in ("diffusion", "concentration"):
         print(f"protecting {ASTRONAUT.name}, mode {mode} ...", flush=True)
-        result = protect(ASTRONAUT, ProtectConfig(mode=mode), surrogate=surrogate)
+        result = protect(ASTRONAUT, ProtectConfig(mode=mode, scales=(256,)), surrogate=surrogate)
+        results[mode] = result
         record = result.save(folder / f"astronaut.{mode}.png", overwrite=True)
         print(
             f"  largest change {record.max_change_levels} levels, latent shift {record.protected.latent:.0%} "
@@ -65,7 +90,9 @@ def main() -> None:
         ]
         rows.append((mode, pictures))
     contact_sheet(rows).save(folder / "demo.png")
-    print(f"look at {folder / 'demo.png'}")
+    print(f"editing with {EDITOR}: {PROMPT} ...", flush=True)
+    edits(results).save(folder / "edits.png")
+    print(f"look at {folder / 'demo.png'} and {folder / 'edits.png'}; it is a test editor, not Stable Diffusion")
 
 
 if __name__ == "__main__":
