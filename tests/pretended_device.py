@@ -313,6 +313,8 @@ class _Mode(TorchFunctionMode):
             return _LEAVES[name](self._machine, func, subject, args[1:], kwargs)
         if isinstance(subject, OnDevice) and name == "group_norm":  # its C++ asks for the device that it sees
             return func(subject.contiguous(), *args[1:], **kwargs)
+        if name == "tensor" and isinstance(args[0], list):  # it reads values, wherever they are
+            args = ([one.item() if isinstance(one, OnDevice) else one for one in args[0]], *args[1:])
         if kwargs.get("device") is not None and name != "_parse_to":
             return self._made(func, name, args, kwargs)
         return func(*args, **kwargs)

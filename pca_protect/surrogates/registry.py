@@ -326,8 +326,8 @@ FALLBACK = "pocket"
 def embedded_warning(name: str) -> str:
     """The warning for every use of an embedded model."""
     return (
-        f"the embedded `{name}` VAE protects the offline test bed, not Stable Diffusion: nothing was measured against real "
-        "editors with this file. Against those, use the VAE `sd` (a download) or a local copy of the editor's VAE"
+        f"`{name}` is a test model: what is protected with it is protected against no real editor. Use the VAE `sd` (a "
+        "download) or a local copy of the editor's VAE"
     )
 
 

@@ -65,6 +65,7 @@ def transfer_rows() -> dict[tuple[object, ...], dict[str, object]]:
         targets={"a": "digest a", "b": "digest b"},
         shared={"a": ["a"], "b": ["b", "copy-of-b"]},
         editors={"e": "b"},
+        sizes={"e": 256},
         prompts={"e": PROMPTS},
         entries=entries,
     )
