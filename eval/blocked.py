@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pca_protect.eval.arms.registry import NOISE_VISIBLE
 from pca_protect.eval.measured import Measured
 from pca_protect.eval.results import Row
-
-CLEAN = "clean"
+from pca_protect.eval.saved_edits import CLEAN
 
 
 def blocked_rows(measured: Measured) -> list[Row]:

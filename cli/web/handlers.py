@@ -242,4 +242,4 @@ async def _watch(job: Job[Result]) -> AsyncIterator[tuple[str, str]]:
 FORM_LENGTH = 15
 """Number of the inputs `form` of `build_page`."""
 _VAES, _MORE_VAES = 5, 6
-"""Their positions among them."""
+"""Positions of the encoder inputs in `form`."""

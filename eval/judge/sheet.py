@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from pca_protect.errors import UsageError
 from pca_protect.eval.arms.registry import DECIDED_ARMS
+from pca_protect.eval.html import rendered
 from pca_protect.eval.judge.questions import FOLLOWS, PAIR_QUESTIONS, A, B
 from pca_protect.eval.judge.tally import judged_variants
 from pca_protect.eval.saved_edits import CLEAN, SavedEdits, digest_of, read_edit, saved_edits
@@ -127,15 +126,7 @@ def key_of(sheet: Path) -> Path:
 
 
 def _page(items: Sequence[Item]) -> str:
-    environment = Environment(
-        loader=PackageLoader("pca_protect.eval.judge", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["inline"] = _inline
-    return environment.get_template("sheet.html").render(items=items)
+    return rendered("pca_protect.eval.judge", "sheet.html", inline=_inline, items=items)
 
 
 def _inline(path: Path) -> str:

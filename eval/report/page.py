@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from pca_protect.errors import UsageError
+from pca_protect.eval.html import rendered
 from pca_protect.eval.report.section import Section
 from pca_protect.eval.report.sections import sections_of
 from pca_protect.eval.report.strips import Strip, strips_in
@@ -73,15 +73,7 @@ def write_report(folders: Sequence[Path], path: Path) -> Path:
 
 def render(benchmarks: Sequence[Benchmark]) -> str:
     """The page as a string."""
-    environment = Environment(
-        loader=PackageLoader("pca_protect.eval.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["inline"] = _inline
-    return environment.get_template("page.html").render(benchmarks=benchmarks)
+    return rendered("pca_protect.eval.report", "page.html", inline=_inline, benchmarks=benchmarks)
 
 
 def _inline(path: Path) -> str:
