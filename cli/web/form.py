@@ -129,6 +129,13 @@ def _steps(name: str) -> str:
 SPEEDS: list[Choice] = [(f"{label} ({_steps(name)} steps)", name) for name, label in _SPEEDS.items()]
 
 
+INPUTS = (
+    *("destination", "strength", "mode", "preset", "budget", "vaes", "more_vaes", "survive", "scales", "region"),
+    *("max_visibility", "notice", "strip_gps", "strip_metadata", "clear_hidden"),
+)
+"""Names of the page's inputs, in the order in which its handlers receive their values."""
+
+
 @dataclass(frozen=True)
 class FormState:
     """The settings of a form. See `ProtectConfig` for fields without a description.
