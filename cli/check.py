@@ -114,7 +114,10 @@ def check(
         progress.prepare("loading", 0, None)
         with needs_extra(wholly=original is not None or edit is not None):
             from pca_protect.eval.check.run import check_picture
+            from pca_protect.eval.check.sizes import protected_scales
 
+            with picture.open("rb") as file:
+                scales = protected_scales(file)
             found, sheet = check_picture(
                 given_picture,
                 given_original,
@@ -122,6 +125,7 @@ def check(
                 clean=clean,
                 prompt=edit,
                 editor=editor or SHOWN_EDITOR,
+                scales=scales,
                 seed=seed,
                 device=device,
                 offline=offline,
@@ -171,9 +175,10 @@ def _write(sheet: Image, target: Path) -> None:
 
 def _lines(found: Check, *, verbose: bool) -> Iterator[str]:
     """The report as text: what was found in plain words, then the distances between edits, then all figures if `verbose`."""
-    cropped = found.looked_at_px != (found.width_px, found.height_px)
-    crop = f", measured in its central {_size(found.looked_at_px)}" if cropped else ""
-    yield f"{found.picture}, {_size((found.width_px, found.height_px))}{crop}"
+    size_px = found.width_px, found.height_px
+    seen = f", measured at {_size(found.seen_px)}, for which it was protected" if found.seen_px != size_px else ""
+    crop = f", measured in its central {_size(found.looked_at_px)}" if found.looked_at_px != found.seen_px else ""
+    yield f"{found.picture}, {_size(size_px)}{seen}{crop}"
     yield from found.summary
     if found.edits is not None:
         yield ""

@@ -112,7 +112,7 @@ def test_the_file_says_what_was_done(tmp_path: Path, pocket: Surrogate):
     protect(tmp_path / "in.png", ProtectConfig(steps=1), surrogate=pocket).save(tmp_path / "out.png")
     with Image.open(tmp_path / "out.png") as image:
         note = json.loads(image.text["pca_protect"])
-    facts = {"mode": "diffusion", "vae": "pocket", "test_only": True, "budget_levels": 16}
+    facts = {"mode": "diffusion", "vae": "pocket", "test_only": True, "budget_levels": 16, "scales": ["native"]}
     assert note == {"version": pca_protect.__version__, **facts}
 
 
