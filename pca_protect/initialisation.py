@@ -35,7 +35,7 @@ def init_for(surrogate: AnySurrogate, config: ProtectConfig) -> Universal | None
             "that is as visible"
         )
     if reason is not None and PRESETS[config.preset].steps == 0:
-        raise UsageError(f"preset {config.preset} is a universal perturbation, and {reason}; use `preset=fast`")
+        raise UsageError(f"preset {config.preset} applies a universal perturbation, and {reason}; use `preset=fast`")
     if universal is not None and config.universal == "auto" and config.recipe.steps and not universal.helps_steps:
         return None
     return universal

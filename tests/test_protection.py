@@ -235,7 +235,7 @@ def test_what_a_format_has_no_place_for_is_said(tiny: Surrogate):
 
     picture = replace(from_pil(smooth_picture(24, 16)), text=(Text("Title", "a title"),))
     result = protect(picture, ProtectConfig(steps=1), surrogate=tiny)
-    said = "its text chunks cannot be stored in WebP and were left out"
+    said = "the file's text chunks cannot be stored in WebP and were left out"
     assert said not in result.encoded("PNG")[1].warnings
     assert said in result.encoded("WEBP")[1].warnings
 

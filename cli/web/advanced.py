@@ -81,7 +81,7 @@ def advanced_inputs(*, offline: bool) -> AdvancedInputs:
             SIZES,
             value=_WHERE.scales,
             label="At which size will editors process it?",
-            info="Editors downscale large pictures, which removes most of a fine perturbation. Each size adds time.",
+            info="Editors downscale large pictures, which removes most of a fine change. Each size adds time.",
             elem_id="seen",
         )
         region = gr.Radio(PARTS, value="", label="Part to protect", elem_id="part")

@@ -96,7 +96,7 @@ class FormHandlers:
         except UsageError as error:
             yield templates.errors([str(error)])
             return
-        effort = f"{config.recipe.steps} steps, no channel changes by more than {form.budget_levels} of 255 levels"
+        effort = f"{config.recipe.steps} steps; colours change by at most {form.budget_levels} of 255 levels"
         if not uploads:
             yield templates.note(f"{effort}. Drop a picture to see the expected time.")
             return

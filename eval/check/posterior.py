@@ -64,9 +64,10 @@ def figures_of(picture: Picture, surrogate: Surrogate) -> Figures:
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
+        remedy = "close other programs" if surrogate.device.type == "cpu" else "use --device cpu"
         raise DeviceError(
             f"{picture.source}: {surrogate.device} has too little memory for {picture.width}x{picture.height} px with "
-            f"{surrogate.name}; use --device cpu"
+            f"{surrogate.name}; {remedy}"
         ) from error
     if not all(map(math.isfinite, vars(figures).values())):
         raise ModelError(f"{surrogate.name}: its posterior is not finite; download or copy the model again")

@@ -56,9 +56,9 @@ def train_if_it_pays(
         if PRESETS[config.preset].steps:
             return None
         raise UsageError(
-            f"preset {config.preset} is a universal perturbation, none is trained for {encoders.name} in mode {config.mode}, and "
-            f"training one pays from {needed} of these pictures, not {len(sizes)}; use `preset=fast`, or train one with "
-            "pca-protect universal train"
+            f"preset {config.preset} needs a universal perturbation, and none is trained for {encoders.name} in mode "
+            f"{config.mode}; training one saves time from {needed} of these pictures, not for {len(sizes)}; use "
+            "`preset=fast`, or train one with pca-protect universal train"
         )
     crops = crops_of_files(
         [Path(job.source.path) for job in jobs if not job.source.problem], crop_side(encoders), seed=settings.seed

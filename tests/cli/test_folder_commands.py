@@ -52,7 +52,7 @@ def test_the_state_of_a_folder(out: Path):
         found = status(str(out))
     assert (found.finished, found.missing, found.temporary, found.in_use) == (2, 1, 1, True)
     assert json.loads(command("status", out, "--json").stdout)["missing"] == 1
-    assert "2 finished, 1 in the ledger and missing" in command("status", out).stdout
+    assert "2 finished, 1 recorded as finished but missing" in command("status", out).stdout
     with pytest.raises(UsageError, match="has no ledger"):
         status(str(out.parent))
 

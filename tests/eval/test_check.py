@@ -419,8 +419,8 @@ BAD_REQUESTS = {
     "unknown vae": (["original.png", "--vae", "pokcet"], UsageError, "did you mean pocket?"),
     "absent vae": (["original.png", "--vae", "sd"], ModelError, "not in the local cache"),
     "unknown editor": (["original.png", "--edit", "snow", "--editor", "pocket-editr"], UsageError, "pocket-editor"),
-    "empty prompt": (["original.png", "--edit", " "], UsageError, "says nothing to an editor"),
-    "style without a prompt": (["original.png", "--edit", "none"], UsageError, "says nothing to an editor"),
+    "empty prompt": (["original.png", "--edit", " "], UsageError, "is empty"),
+    "style without a prompt": (["original.png", "--edit", "none"], UsageError, "is not an instruction"),
     "output without edit": (["original.png", "--output", "x.png"], UsageError, "add --edit PROMPT"),
     "editor without edit": (["original.png", "--editor", "pocket-editor"], UsageError, "add --edit PROMPT"),
     "output is the input": (

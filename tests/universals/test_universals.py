@@ -156,7 +156,7 @@ def test_a_tile_no_better_than_noise_is_refused_without_steps(tiny: Surrogate, c
     ("values", "request_", "says"),
     [
         ({"grid_px": 4}, {}, "its grid of 4 px does not fit"),
-        ({"budget_levels": 8}, {}, "`budget_levels=8`, and 16 is more"),
+        ({"budget_levels": 8}, {}, "`budget_levels=8`, less than the requested 16"),
         ({"mode": "subtle"}, {}, "`mode=subtle`, not diffusion"),
         ({"encoders": {"0" * 64: "other"}}, {}, "weights of other"),
         ({"budget_levels": 8}, {"preset": "fast"}, "`budget_levels=8`"),
