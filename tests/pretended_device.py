@@ -31,7 +31,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from pca_protect.attack import transforms
+from pca_protect.attack import jpeg, transforms
 from pca_protect.image.tensors import constant
 from pca_protect.surrogates import memory_efficient
 
@@ -445,7 +445,7 @@ def pretending(kind: Literal["cuda", "mps"], *, count: int = 1) -> Iterator[Mach
     """
     machine = Machine(kind, count)
     replaced_parameters = torch.__future__.get_overwrite_module_params_on_conversion()
-    for cached in (constant, transforms._dct_tables, transforms._lanczos):  # they hold tensors of the machine before
+    for cached in (constant, jpeg._dct_tables, transforms._lanczos):  # they hold tensors of the machine before
         cached.cache_clear()
     with pytest.MonkeyPatch.context() as patch, _Mode(machine):
         for module, name, value in _answers(machine):

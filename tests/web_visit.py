@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from axe_playwright_python.sync_playwright import Axe
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -61,6 +62,12 @@ class Visit:
 
     def command(self) -> str:
         return self.page.locator("#command textarea").input_value()
+
+    def inaccessible(self) -> list[tuple[str, str]]:
+        """Violations of WCAG 2.1 AA and of axe's best practices: rule and element, but for a button of Gradio's own."""
+        found = Axe().run(self.page).response["violations"]
+        targets = [(rule["id"], str(node["target"][0])) for rule in found for node in rule["nodes"]]
+        return [(rule, target) for rule, target in targets if 'aria-label="common.upload"' not in target]
 
     def close(self) -> None:
         """Closes the tab. Fails on an error in the page, or on a request to another host."""

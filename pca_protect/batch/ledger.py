@@ -248,7 +248,8 @@ class Segment:
 
 def new_name() -> str:
     """A unique name of a run. Names sort by time."""
-    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{time.time_ns() % 10**9:09}-{uuid.uuid4().hex[:8]}"
+    seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(seconds))}-{nanoseconds:09}-{uuid.uuid4().hex[:8]}"
 
 
 def entry_of(values: dict[str, object]) -> LedgerEntry | None:

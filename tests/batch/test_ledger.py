@@ -181,6 +181,12 @@ def test_names_of_runs_sort_by_time():
     assert len(set(names)) == 50
 
 
+def test_a_name_has_seconds_and_nanoseconds_of_one_clock(monkeypatch: pytest.MonkeyPatch):
+    """`time.gmtime()` reads a coarser clock than `time.time_ns()`: right after a full second it is a second behind."""
+    monkeypatch.setattr("time.time_ns", lambda: 1_700_000_000 * 10**9 + 5)
+    assert new_name().startswith("20231114T221320-000000005-")
+
+
 def test_a_folder_is_for_one_run_at_a_time(tmp_path: Path):
     folder = tmp_path / "new" / "out"
     with output_lock(folder) as temporary:

@@ -249,6 +249,9 @@ def test_try_it_and_compare_edits(visit: Visit):
     assert "disturbed" in visit.page.locator("#edits .verdict").inner_text()
     assert "test bed" in visit.page.locator("#edits").inner_text()
     assert len(set(visit.page.locator(".edits img").evaluate_all(_CONTENT))) == 5
+    visit.page.locator("#advanced").get_by_role("button", name="Advanced").click()
+    visit.page.locator("#advanced").get_by_label("Automatic").wait_for()
+    assert visit.inaccessible() == []
 
 
 def test_a_long_list_leaves_protect_on_the_first_screen(visit: Visit, tmp_path: Path):
@@ -309,5 +312,6 @@ def test_a_phone_and_dark_mode(browser: sync_api.Browser, running: Running, pict
         over.scroll_into_view_if_needed()
         phone.page.wait_for_function("document.querySelector('.stack .over').style.width !== ''")
         assert over.evaluate("image => image.getBoundingClientRect().width") == pytest.approx(1000 / 3, abs=0.01)
+        assert phone.inaccessible() == []
     finally:
         phone.close()

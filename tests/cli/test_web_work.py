@@ -204,7 +204,7 @@ def test_a_fallback_of_auto_says_test_only(workplace: Workplace):
     archive.file.close()
     assert archive.name == "test-only.zip"
     shown = templates.runs([found])
-    assert shown.count("<h3>Test only: ") == 2
+    assert shown.count("<h2>Test only: ") == 2
     chosen = workplace.protect(upload(workplace, "three.png"))
     assert [result.name for result in chosen.done] == ["three.test-only.png"]
 
