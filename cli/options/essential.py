@@ -80,7 +80,7 @@ MaxVisibility = Annotated[
         metavar="LEVELS",
         help=(
             "Limit on the visibility of the change, as the equally visible step of brightness on a flat patch, in levels: 0.5 is "
-            "hard to see, 1.5 equals noise of the default budget. Default: no limit."
+            "hard to see; noise of the default budget has about 1.5. Default: no limit."
         ),
         show_default=False,
     ),

@@ -64,8 +64,8 @@ def train_if_it_pays(
         [Path(job.source.path) for job in jobs if not job.source.problem], crop_side(encoders), seed=settings.seed
     )
     message(
-        f"no universal perturbation for {encoders.name} in mode {config.mode} yet: trains one on {crops.pictures} of these "
-        f"pictures, which pays from {needed} pictures on"
+        f"no universal perturbation for {encoders.name} in mode {config.mode} exists yet; training one on "
+        f"{crops.pictures} of these pictures, which saves time from {needed} pictures on"
     )
 
     def on_step(done: int, steps: int) -> None:
@@ -77,7 +77,7 @@ def train_if_it_pays(
     universal = train_universal(encoders, crops, settings, checkpoint=checkpoint, on_step=on_step)
     path = store.add(universal)
     message(
-        f"{path}: the universal perturbation moves the latent {universal.gain:.2g} times as far as noise that is as visible; "
+        f"{path}: the latent shift by the universal perturbation is {universal.gain:.2g} times that of equally visible noise; "
         "kept for later runs"
     )
     return universal

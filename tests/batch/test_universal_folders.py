@@ -45,7 +45,8 @@ def test_a_folder_trains_what_instant_lacks_and_says_so(ask: Ask, tiny: Surrogat
     assert summary.protected == 11
     assert {outcome.record.init for outcome in recorder.outcomes if outcome.record} == {"universal"}
     assert any(
-        "trains one on 8 of these pictures, which pays from 11 pictures on" in said for said in recorder.messages
+        "training one on 8 of these pictures, which saves time from 11 pictures on" in said
+        for said in recorder.messages
     )
     assert list(store.cached_universals()) == [store.cached_file(next(iter(store.cached_universals().values())))]
     again = Recorder()
