@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -49,6 +50,9 @@ is `unclear`."""
 FACTOR = 1.25
 """A change counts as protection only if the norm rises or falls by this factor. In eight photographs with raised brightness or
 contrast, the loss changed more than under noise, and the norm by a factor of at most 1.15; both modes changed it by 1.4 to 10."""
+
+SIMILAR = 1.25
+"""Two distances between edits are called equal within this factor: a verdict has one prompt and one seed."""
 
 
 @dataclass(frozen=True)
@@ -182,9 +186,12 @@ def edit_verdict(edits: Edits) -> str:
     if edits.apart <= edits.noise_apart:
         return "This edit was not disturbed: the change has no more effect on it than random noise."
     times = f"This edit was disturbed {edits.apart / edits.noise_apart:.2g} times as much as by random noise"
-    if edits.apart <= edits.seed_apart:
+    beside_seed = edits.apart / edits.seed_apart if edits.seed_apart else math.inf
+    if beside_seed < 1 / SIMILAR:
         return f"{times}, but less than the same edit differs when it is tried twice."
-    return f"{times}, and more than the same edit differs when it is tried twice."
+    if beside_seed <= SIMILAR:
+        return f"{times}, which is about as much as the same edit differs when it is tried twice."
+    return f"{times}, and {beside_seed:.2g} times as much as the same edit differs when it is tried twice."
 
 
 _SAYS: dict[Looks, str] = {

@@ -399,7 +399,13 @@ def test_an_edit_of_an_unchanged_picture_is_the_same_edit(files: Path, editor: P
 
 @pytest.mark.parametrize(
     ("apart", "says"),
-    [(0.1, "was not disturbed"), (0.3, "2 times as much as by random noise, but less"), (0.5, "and more than")],
+    [
+        (0.1, "was not disturbed"),
+        (0.3, "2 times as much as by random noise, but less"),
+        (0.35, "about as much as"),
+        (0.48, "about as much as"),
+        (0.6, "and 1.5 times as much as the same edit"),
+    ],
 )
 def test_an_edit_is_judged_beside_noise_and_another_seed(apart: float, says: str):
     edits = Edits("editor", "0", "snow", 0, 64, False, 0.5, apart=apart, noise_apart=0.15, seed_apart=0.4)

@@ -143,7 +143,7 @@ def tables(outcomes: dict[tuple[str, str], str]) -> str:
     lines += [f"| {name} | {' | '.join(cell(outcomes, group, name) for group in GROUPS.values())} |" for name in TINY]
     lines += ["", "| column | forms |", "|---|---|"]
     lines += [f"| {title} | {'; '.join(group)} |" for title, group in GROUPS.items()]
-    lines += ["", "| form | what is said |", "|---|---|"]
+    lines += ["", "| form | message |", "|---|---|"]
     refused = [(form, outcomes[form, "AutoencoderKL"]) for form in REFUSED]
     refused.append(("single file of an AutoencoderDC", outcomes["single file, names of diffusers", "AutoencoderDC"]))
     lines += [f"| {form} | {said} |" for form, said in refused]
