@@ -51,7 +51,7 @@ OutputFile = Annotated[
     Path | None,
     typer.Option("-o", "--output", metavar="FILE", help="Write here instead of the cache.", show_default=False),
 ]
-Again = Annotated[bool, typer.Option("--again", help="Train again what exists.")]
+Again = Annotated[bool, typer.Option("--again", help="Train again, even if the perturbation exists.")]
 Key = Annotated[str, typer.Argument(metavar="KEY", help="A key in `pca-protect universal list`, or its beginning.")]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="File of a universal perturbation (.safetensors).")]
 Seed = Annotated[int, typer.Option(metavar="N", help="Seed of the training.")]
