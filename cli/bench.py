@@ -184,7 +184,7 @@ def testbed(
 def report(folders: Folders, page: Page = Path("results/report.html")) -> None:
     """Write one HTML page about finished benchmarks.
 
-    They are in the given order, and the page loads no other file.
+    The page has them in the given order and loads no other file.
     """
     with needs_extra():
         from pca_protect.eval.report.page import write_report

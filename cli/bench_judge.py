@@ -57,6 +57,9 @@ SheetArms = Annotated[
         show_default=False,
     ),
 ]
+JudgePrecision = Annotated[
+    str, typer.Option("--precision", metavar="auto|fp32|bf16|fp16", help="Floating-point precision of the model.")
+]
 OrderSeed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of prompts, of A and B, and of the order.")]
 
 _SHEET = "sheet.html"
@@ -70,7 +73,7 @@ def judge(
     arm: JudgedArms = [],  # noqa: B006
     out: JudgeOut = None,
     device: compute.DeviceName = ProtectConfig.device,
-    precision: bench_options.Precision = EditingConfig.precision,
+    precision: JudgePrecision = EditingConfig.precision,
     offline: compute.Offline = False,
 ) -> None:
     """Do blind judges see that edits of protected pictures fail? A vision-language model, or people with a printed sheet.
@@ -82,7 +85,7 @@ def judge(
     effect is the share of edits that fail (`follows`), or of pairs in which the clean edit is preferred (`better`, `intact`).
     """
     if key and not answers:
-        raise UsageError("--key: is of a sheet, whose answers are missing; give them with --answers")
+        raise UsageError("--key needs the answers to its sheet; give them with --answers")
     with needs_extra():
         from pca_protect.eval.judge.answers import PEOPLE, judge_by_people
         from pca_protect.eval.judge.run import JudgeConfig, judge_run

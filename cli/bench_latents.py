@@ -25,8 +25,8 @@ def latents(
 ) -> None:
     """Does an editor read what an attack changes? The shift of the latent beside noise of the same size in the same directions.
 
-    An editor that follows its instruction although the latent has moved far may ignore the directions in which the encoder gives
-    way. For editors of kind img2img or instruct on AutoencoderKL.
+    An editor that follows its instruction although the latent has moved far may ignore the directions in which the attack moves
+    it. For editors of kind img2img or instruct on AutoencoderKL.
     """
     config = output.configured(
         configs.latents(str(images), quick=quick),

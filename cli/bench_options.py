@@ -40,9 +40,10 @@ Out = Annotated[Path, typer.Option(metavar="FOLDER", help="Output folder; a reru
 Quick = Annotated[bool, typer.Option("--quick", help="Reduced run; explicit options take precedence.")]
 _EDITOR_HELP = f"{', '.join(EDITORS)}; or a hub id, or the folder of a diffusers pipeline."
 Editors = Annotated[
-    list[str], typer.Option("--editor", metavar="NAME", help=f"May be repeated. {_EDITOR_HELP}", show_default=False)
+    list[str],
+    typer.Option("--editor", metavar="NAME", help=f"Editors; may be repeated. {_EDITOR_HELP}", show_default=False),
 ]
-Editor = Annotated[str, typer.Option(metavar="NAME", help=_EDITOR_HELP)]
+Editor = Annotated[str, typer.Option(metavar="NAME", help=f"Editor: {_EDITOR_HELP}")]
 Arms = Annotated[
     list[str],
     typer.Option(
@@ -52,7 +53,10 @@ Arms = Annotated[
 Budgets = Annotated[
     list[int],
     typer.Option(
-        "--budget", metavar="LEVELS", help="Largest change, of 255. May be repeated.  [default: 16]", show_default=False
+        "--budget",
+        metavar="LEVELS",
+        help="Largest change of any channel, in levels of 255. May be repeated.  [default: 16]",
+        show_default=False,
     ),
 ]
 Budget = Annotated[int, typer.Option(metavar="LEVELS", help="Largest change of any channel, in levels of 255.")]
@@ -93,7 +97,7 @@ EditorsOrNone = Annotated[
     typer.Option(
         "--editor",
         metavar="NAME",
-        help=f"May be repeated; `none` measures posteriors alone. {_EDITOR_HELP}",
+        help=f"Editors; may be repeated. `none` measures posteriors alone. {_EDITOR_HELP}",
         show_default=False,
     ),
 ]
@@ -106,7 +110,9 @@ EditSteps = Annotated[
 ]
 Metrics = Annotated[
     list[str],
-    typer.Option("--metric", metavar="NAME", help=f"May be repeated. {', '.join(METRICS)}.", show_default=False),
+    typer.Option(
+        "--metric", metavar="NAME", help=f"Metrics; may be repeated. {', '.join(METRICS)}.", show_default=False
+    ),
 ]
 VisibleMetrics = Annotated[
     list[str],
@@ -120,7 +126,8 @@ VisibleMetrics = Annotated[
 KeepEdits = Annotated[
     bool,
     typer.Option(
-        "--keep-edits", help="Save edits as files, which `bench judge` and `bench sheet` need; from the first run on."
+        "--keep-edits",
+        help="Save edits as files, as `bench judge` and `bench sheet` need them; has to be given from the first run on.",
     ),
 ]
 Batch = Annotated[int, typer.Option(metavar="N", help="Edits per call of the editor.")]
@@ -141,7 +148,7 @@ Modes = Annotated[
     typer.Option(
         "--mode",
         metavar="NAME",
-        help=f"May be repeated.  [default: {', '.join(PUBLISHED_MODES)}]",
+        help=f"Modes; may be repeated.  [default: {', '.join(PUBLISHED_MODES)}]",
         show_default=False,
     ),
 ]
@@ -157,7 +164,7 @@ Purifiers = Annotated[
     typer.Option(
         "--purifier",
         metavar="NAME",
-        help="May be repeated. "
+        help="Processing of the pictures; may be repeated. "
         f"{', '.join(FILTER_NAMES)}; vae=NAME, denoise-STRENGTH=EDITOR, upscale=SOURCE, gridpure=SOURCE.",
         show_default=False,
     ),

@@ -176,7 +176,7 @@ def _show(plan: Plan) -> None:
             console.warn(f"{one.editor} cannot be run: {one.refused}")
         elif one.download_is_nominal:
             console.warn(
-                f"{one.editor}: the hub does not tell what is to be downloaded; the size is that of all its files"
+                f"{one.editor}: the size of the download is unknown; the plan counts all files of the repository"
             )
         if one.host_gb and one.host_gb > memory_gb:
             console.warn(
@@ -192,5 +192,5 @@ def _ask(plan: Plan) -> None:
         typer.Abort: the answer is no.
     """
     if not sys.stdin.isatty():
-        raise UsageError("bench real asks before it downloads, and standard input is no terminal; add --yes")
+        raise UsageError("bench real asks before it downloads, but standard input is not a terminal; add --yes")
     typer.confirm(f"Download {plan.download_gb:.1f} GB and run for about {plan.hours:.1f} h?", abort=True, err=True)

@@ -61,7 +61,7 @@ Clean = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
-        help="Reference of 100 or more clean pictures, for encoders without a stored reference.",
+        help="Folder of 100 or more unprotected pictures to compare with, for encoders without stored reference figures.",
         show_default=False,
     ),
 ]
@@ -97,15 +97,16 @@ def check(
 ) -> None:
     """Measure how protected a picture is.
 
-    It compares the picture with clean ones, and its change with random noise. With --edit it shows edits, by a test editor unless
-    --editor names another.
+    Without --original, the picture is compared with unprotected pictures; with it, the change is compared with random noise. A
+    picture that was protected for one size is measured at that size. With --edit, edits by a test editor are shown, or by that of
+    --editor.
     """
     ProtectConfig(seed=seed, device=device)  # validates both
     if edit is None and (editor is not None or output is not None):
         given = f"--editor {editor}" if editor is not None else f"--output {output}"
         raise UsageError(f"{given}: applies to edits only; add --edit PROMPT")
     if edit is not None and not edit.strip():
-        raise UsageError(f"--edit {edit!r}: says nothing to an editor; give an instruction")
+        raise UsageError(f"--edit {edit!r}: is empty; give an instruction, such as 'make it snow'")
     target = None if edit is None else _sheet_file(picture, output)
     given_picture = read_picture(picture)
     given_original = None if original is None else read_picture(original)
@@ -114,7 +115,10 @@ def check(
         progress.prepare("loading", 0, None)
         with needs_extra(wholly=original is not None or edit is not None):
             from pca_protect.eval.check.run import check_picture
+            from pca_protect.eval.check.sizes import protected_scales
 
+            with picture.open("rb") as file:
+                scales = protected_scales(file)
             found, sheet = check_picture(
                 given_picture,
                 given_original,
@@ -122,6 +126,7 @@ def check(
                 clean=clean,
                 prompt=edit,
                 editor=editor or SHOWN_EDITOR,
+                scales=scales,
                 seed=seed,
                 device=device,
                 offline=offline,
@@ -171,13 +176,14 @@ def _write(sheet: Image, target: Path) -> None:
 
 def _lines(found: Check, *, verbose: bool) -> Iterator[str]:
     """The report as text: what was found in plain words, then the distances between edits, then all figures if `verbose`."""
-    cropped = found.looked_at_px != (found.width_px, found.height_px)
-    crop = f", measured in its central {_size(found.looked_at_px)}" if cropped else ""
-    yield f"{found.picture}, {_size((found.width_px, found.height_px))}{crop}"
+    size_px = found.width_px, found.height_px
+    seen = f", measured at {_size(found.seen_px)}, for which it was protected" if found.seen_px != size_px else ""
+    crop = f", measured in its central {_size(found.looked_at_px)}" if found.looked_at_px != found.seen_px else ""
+    yield f"{found.picture}, {_size(size_px)}{seen}{crop}"
     yield from found.summary
     if found.edits is not None:
         yield ""
-        yield "Differences in these edits, as FLIP (0: equal, 1: opposite)"
+        yield "FLIP differences between pictures (0: identical, 1: maximal)"
         for label, value in _edit_rows(found.edits):
             yield f"  {label:<57}{value:.3f}"
     if verbose:

@@ -13,6 +13,7 @@ _FLAGS = {
     "device": "--device",
     "engine": "--engine",
     "errors": "--errors",
+    "evaluate=False": "--no-evaluate",
     "exclude": "--exclude",
     "existing": "--existing",
     "for_unknown": "--for-unknown",

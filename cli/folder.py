@@ -27,7 +27,7 @@ def status(folder: OutputFolder, as_json: printing.AsJson = False) -> None:
         return
     parts = [f"{found.finished} finished{_of_test_models(found.test_only)}"]
     if found.missing:
-        parts.append(f"{found.missing} in the ledger and missing")
+        parts.append(f"{found.missing} recorded as finished but missing")
     if found.temporary:
         parts.append(f"{found.temporary} incomplete files of killed runs; `pca-protect clean` removes them")
     if found.in_use:
@@ -36,7 +36,7 @@ def status(folder: OutputFolder, as_json: printing.AsJson = False) -> None:
 
 
 def verify(folder: OutputFolder, as_json: printing.AsJson = False, quiet: printing.Quiet = False) -> None:
-    """Compare every output with the ledger. Exit code 1 if one is changed or missing."""
+    """Compare the outputs of a folder with their recorded checksums. Exit code 1 if one is changed or missing."""
     progress = make_progress(quiet=quiet)
     counts = {"intact": 0, "changed": 0, "missing": 0}
     test_only = 0
@@ -62,7 +62,7 @@ def verify(folder: OutputFolder, as_json: printing.AsJson = False, quiet: printi
 def clean(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Output folder of earlier runs.")]) -> None:
     """Remove incomplete files of killed runs.
 
-    Their ledger is merged too. Outputs are never removed.
+    Their records of finished pictures are kept. Outputs are never removed.
     """
     removed = inspect.clean(folder)
     console.say(f"{folder}: {removed} incomplete file{'' if removed == 1 else 's'} removed")

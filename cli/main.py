@@ -27,7 +27,7 @@ from pca_protect.errors import PcaProtectError, ProtectionWarning, RenamedWarnin
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 _EXIT_CODES = (
     "Exit codes: 0 done, 1 some pictures failed, 2 invalid usage, 3 model or device unavailable, 129, 130 or 143 interrupted by "
-    "a closed terminal, Ctrl-C or a termination signal, 141 the reader of standard output ended."
+    "a closed terminal, Ctrl-C or a termination signal, 141 the reader of standard output has ended."
 )
 
 

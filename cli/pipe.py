@@ -95,7 +95,7 @@ def _job(request: Request) -> Job | None:
         _check_stdout(request)
         return Job(source, STREAM)
     if request.output is None or is_url(request.output) or Path(request.output).is_dir():
-        raise UsageError("standard input has no name that an output could take; add -o FILE or -o -")
+        raise UsageError("standard input has no file name to name the output after; add -o FILE or -o -")
     planned = plan(
         Found([source]),
         request.output,
@@ -134,10 +134,10 @@ def _read(request: Request) -> bytes:
         length += len(chunk)
         if length > most:
             raise PictureError(
-                f"{_INPUT}: is longer than {most / 1e6:.0f} MB; check the program before, or raise `max_pixels`"
+                f"{_INPUT}: is longer than {most / 1e6:.0f} MB; check the program that sends it, or raise `max_pixels`"
             )
     if not length:
-        raise PictureError(f"{_INPUT}: is empty (0 bytes); check the program before")
+        raise PictureError(f"{_INPUT}: is empty (0 bytes); check the program that sends it")
     return b"".join(chunks)
 
 

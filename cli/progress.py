@@ -1,4 +1,4 @@
-"""Progress of a run: a bar on a terminal, a line a minute elsewhere."""
+"""Progress of a run: a bar on a terminal; elsewhere a line after 10 s, then one a minute."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 _TITLE_WIDTH = 40
-_LINE_SECONDS = 60.0
+_FIRST_LINE_SECONDS, _LINE_SECONDS = 10.0, 60.0
 PATIENCE_SECONDS = 1.0
 """Preparations that are shorter show nothing."""
 _REFRESH_SECONDS = 0.1
@@ -26,12 +26,12 @@ def make_progress(*, quiet: bool, patience_seconds: float = PATIENCE_SECONDS) ->
 
 
 class Lines:
-    """Prints a line with the number of pictures and the time left once a minute."""
+    """Prints a line with the number of pictures and the time left: after 10 s, then once a minute."""
 
     def __init__(self, *, shown: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._shown = shown
         self._clock = clock
-        self._last = clock()
+        self._next = clock() + _FIRST_LINE_SECONDS
         self._workload = Workload((), clock=clock)
         self._done = self._failed = 0
         self._steps = (0, 1)
@@ -74,8 +74,8 @@ class Lines:
 
     def _print(self, line: Callable[[], str]) -> None:
         now = self._clock()
-        if self._shown and now - self._last >= _LINE_SECONDS:
-            self._last = now
+        if self._shown and now >= self._next:
+            self._next = now + _LINE_SECONDS
             console.say(line())
 
 

@@ -118,7 +118,7 @@ class Reporter:
             hint = f"all are in {self._errors}" if self._errors else "use --errors FILE to record all"
             console.say(f"and {hidden} more; {hint}")
         if summary.left_out:
-            self._say(f"{_pictures(summary.left_out, 'file')} left out: no picture, or an output of this program")
+            self._say(f"{_pictures(summary.left_out, 'file')} left out: not a picture, or an output of this program")
         if summary.stopped:
             console.say(f"stopped: {summary.stopped}")
         if self._full_seconds:

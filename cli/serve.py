@@ -40,9 +40,9 @@ Vaes = Annotated[
         "--vae",
         metavar="NAME",
         help=(
-            "Encoder of the editors to protect against: a family (editors, classic, today), another name from `pca-protect "
-            "vaes`, a hub id or a file. Repeatable. Default: `auto`, the Stable Diffusion VAE, without which the server does "
-            "not start."
+            "Image encoder (VAE) of the editors to protect against: a family (editors, classic, today), another name from "
+            "`pca-protect vaes`, a Hugging Face id or a file. Repeatable. Default: `auto`, the Stable Diffusion VAE, "
+            "without which the server does not start."
         ),
         show_default=False,
     ),
@@ -55,11 +55,11 @@ TokenFile = Annotated[
     Path | None,
     _server(
         metavar="FILE",
-        help=f"File with the bearer token that requests have to send. Default: the variable {TOKEN_VARIABLE}.",
+        help=f"File with the bearer token that requests have to send. Default: the environment variable {TOKEN_VARIABLE}.",
         show_default=False,
     ),
 ]
-NoToken = Annotated[bool, _server("--no-token", help="Serve any address without a token.")]
+NoToken = Annotated[bool, _server("--no-token", help="Serve without a token on any address.")]
 AllowedHosts = Annotated[
     list[str],
     _server(
@@ -92,9 +92,11 @@ Presets = Annotated[
     ),
 ]
 MaxUpload = Annotated[int, _limits(metavar="MB", min=1, help="Largest request body.")]
-MaxMegapixels = Annotated[float, _limits(metavar="N", min=0.001, help="Largest picture, all frames together.")]
+MaxMegapixels = Annotated[
+    float, _limits(metavar="N", min=0.001, help="Largest picture in megapixels, all frames together.")
+]
 MaxJobs = Annotated[
-    int, _limits(metavar="N", min=1, help="Requests that upload, wait or run at a time; others get 429.")
+    int, _limits(metavar="N", min=1, help="Most requests that upload, wait or run at a time; further ones get 429.")
 ]
 JobSeconds = Annotated[float, _limits(metavar="S", min=0.1, help="Time limit of a job.")]
 BodySeconds = Annotated[float, _limits(metavar="S", min=0.1, help="Time limit for sending a request body.")]
@@ -234,7 +236,7 @@ def _check_token(token: str, host: str, *, no_token: bool) -> None:
     UsageError: the network could use the server without a token, or a token is given and not wanted.
     """
     if token and no_token:
-        raise UsageError("a token is given, and --no-token too; leave one of them out")
+        raise UsageError("a token and --no-token are mutually exclusive; leave one of them out")
     if not token and not no_token and not _is_loopback(host):
         raise UsageError(
             f"--host {host} opens the server to the network and there is no token; add --token-file FILE or set "
@@ -251,5 +253,5 @@ def _is_loopback(host: str) -> bool:
 
 def _root_path(path: str) -> str:
     if path and (not path.startswith("/") or path.endswith("/")):
-        raise UsageError(f"--root-path {path} does not begin with / or ends with it; write /protect for instance")
+        raise UsageError(f"--root-path {path}: has to start with / and not end with /; give a path such as /protect")
     return path

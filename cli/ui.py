@@ -28,12 +28,10 @@ Port = Annotated[int, typer.Option(metavar="N", min=1, max=65535, help="Port to 
 Open = Annotated[bool, typer.Option("--open", help="Open the page in this machine's browser.")]
 AllowedHosts = Annotated[
     list[str] | None,
-    typer.Option(
-        "--allowed-host", metavar="NAME", help="Host name of a proxy in front of the page; may be given several times."
-    ),
+    typer.Option("--allowed-host", metavar="NAME", help="Host name of a proxy in front of the page. Repeatable."),
 ]
 RootPath = Annotated[
-    str, typer.Option(metavar="PATH", help="Path of the page behind a proxy that removes it: /protect, for instance.")
+    str, typer.Option(metavar="PATH", help="Prefix that a proxy removes from the page's path, such as /protect.")
 ]
 MaxUpload = Annotated[int, typer.Option(metavar="MB", min=1, help="Largest uploaded file.")]
 
@@ -59,11 +57,11 @@ def ui(
 ) -> None:
     """Serve a web page that protects pictures on this machine.
 
-    It compares before and after. Pictures are sent nowhere else.
+    The page compares pictures before and after. Pictures stay on this machine.
     """
     ProtectConfig(device=device)  # validates it
     if root_path and not root_path.startswith("/"):
-        raise UsageError(f"root path {root_path!r} does not start with a slash; give /{root_path}")
+        raise UsageError(f"--root-path {root_path}: has to start with /; give /{root_path}")
     from pca_protect.cli.web.address import check_address, is_public, public_warning
 
     check_address(host, port)

@@ -51,7 +51,7 @@ OutputFile = Annotated[
     Path | None,
     typer.Option("-o", "--output", metavar="FILE", help="Write here instead of the cache.", show_default=False),
 ]
-Again = Annotated[bool, typer.Option("--again", help="Train again what exists.")]
+Again = Annotated[bool, typer.Option("--again", help="Train again, even if the perturbation exists.")]
 Key = Annotated[str, typer.Argument(metavar="KEY", help="A key in `pca-protect universal list`, or its beginning.")]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="File of a universal perturbation (.safetensors).")]
 Seed = Annotated[int, typer.Option(metavar="N", help="Seed of the training.")]
@@ -101,7 +101,7 @@ def train(
         settings = TrainingSettings(name, budget, steps=steps, seed=seed)
         path = output or store.cache_folder() / f"{store.key_for([surrogate], name, budget)}.safetensors"
         if path.is_file() and not again:
-            console.say(f"{path}: exists; --again trains it again")
+            console.say(f"{path}: exists already; add --again to train it again")
             continue
         crops = crops or crops_of_files(
             [Path(source.path) for source in found.sources if not source.problem], crop_side(surrogate), seed=seed
@@ -163,10 +163,11 @@ def export(key: Key, file: File) -> None:
     matching = [one for name, one in known.items() if name.startswith(key)]
     if len(matching) != 1:
         raise UsageError(
-            f"{key!r} is the beginning of {len(matching)} keys; give one key of `pca-protect universal list`"
+            f"key {key!r} matches {len(matching)} universal perturbations; give a key from `pca-protect universal list` "
+            "that matches one"
         )
     if file.exists():
-        raise UsageError(f"{file}: exists; choose another name")
+        raise UsageError(f"{file}: exists already; choose another name")
     write_universals(matching, file)
     console.result(str(file))
 
@@ -194,7 +195,7 @@ def _progress(encoders: str, mode: str) -> OnTrainingStep:
 
 def _measured(universal: Universal) -> str:
     shifts = "; ".join(
-        f"{one.name} {one.tile:.0%} (noise {one.noise:.0%}, as visible {one.visible_noise:.0%})"
+        f"{one.name} {one.tile:.0%} (random noise: {one.noise:.0%}, equally visible noise: {one.visible_noise:.0%})"
         for one in universal.members
     )
     weak = "" if universal.beats_noise else "; too weak for preset instant"

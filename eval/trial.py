@@ -69,7 +69,7 @@ def instructions(words: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
         word = text or name
         edit = KNOWN_EDITS.get(word) or _EDIT_OF_PROMPT.get(word)
         if not word.strip() or (edit and not edit.prompt):
-            raise UsageError(f"prompt {word!r}: says nothing to an editor; give an instruction")
+            raise UsageError(f"prompt {word!r}: is not an instruction; give one, such as 'make it snow'")
         short = name if text else edit.name if edit else word
         found[short.replace("/", " ")] = edit.prompt if edit else word
     if len(set(found.values())) < len(words):

@@ -1,4 +1,4 @@
-"""Protect pictures against diffusion editing with nothing but a VAE encoder.
+"""Protect pictures against diffusion editing. Needs only a VAE encoder.
 
 Public names are imported on first use: `import pca_protect` does not import torch.
 """

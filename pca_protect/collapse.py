@@ -76,11 +76,11 @@ class PosteriorCollapse:
             raise UsageError(f"eps {eps} is not in (0, 1]; 16/255 is the published budget")
         if steps < 1 or not rel_stepsize > 0 or not momentum >= 0:
             raise UsageError(
-                f"steps {steps}, rel_stepsize {rel_stepsize} and momentum {momentum} are out of range; give at least 1, above 0 "
-                "and at least 0"
+                f"steps {steps}, rel_stepsize {rel_stepsize} and momentum {momentum} are out of range; give steps of at "
+                "least 1, a rel_stepsize above 0 and a momentum of at least 0"
             )
         if MODES[mode].loss is not None and (target_variance is not None or direction is not None):
-            raise UsageError(f"mode {mode} has no target variance and no direction; leave them out")
+            raise UsageError(f"mode {mode} takes no target variance and no direction; leave them out")
         self._surrogate = as_surrogate(surrogate)
         self._mode = MODES[mode]
         if self._mode.loss is None:

@@ -24,17 +24,17 @@ class ProtectConfig:
     """One request, validated when it is made.
 
     Attributes:
-        mode: `diffusion` (edits change little), `concentration` (edits are ruined), `subtle` (edits are ruined, with less to
-            see), or one added by `register_mode`.
-        preset: how the optimiser walks: `instant`, `paper`, `fast`, `balanced` or `thorough`. `instant` needs a universal
+        mode: `diffusion` (disturbs edits), `concentration` (removes detail from edits), `subtle` (disturbs edits, less
+            visible), or one added by `register_mode`.
+        preset: schedule of the optimiser: `instant`, `paper`, `fast`, `balanced` or `thorough`. `instant` needs a universal
             perturbation, see `universal`.
         budget_levels: the largest change of any channel of any pixel in the saved 8-bit file, 1 to 255.
         steps: gradient steps; None takes the preset's. 0 is for `instant` alone.
         max_visibility: upper limit on the visibility of the change, as the brightness step on a flat patch that is equally
             visible, in 8-bit levels, see `visibility.in_levels`; None is no limit beside the budget.
-        until: stop when the latent shift is this multiple of random noise's, on every encoder and at every scale, and scale
-            the change down to it; the name of a preset takes the multiple that this preset reaches on the picture. None
-            takes all steps and the whole budget.
+        until: gain over noise (the latent shift divided by that of random noise) at which the optimisation stops, on every
+            encoder and at every scale; the change is then scaled down to this gain. The name of a preset stands for the gain
+            that it reaches on the picture. None takes all steps and the whole budget.
         survive: EOT preset: `jpeg` averages the loss over JPEG compression, `social` over uploads, with a longer side of at most
             1080 px; None is no transform.
         target_variance: overrides the mode's target variance v; `posterior` takes the clean posterior's own variance.
@@ -53,7 +53,7 @@ class ProtectConfig:
             it is cached or can be downloaded, and the embedded `pocket` otherwise, see `resolve`. A tuple protects against all
             of them.
         universal: universal perturbation of the presets `instant` and `fast`: `auto` takes the embedded or cached one, and a run
-            over a folder trains a missing one if that pays; `never` takes none; otherwise the path of its file.
+            over a folder trains a missing one if that saves time; `never` takes none; otherwise the path of its file.
         for_unknown: with several encoders, optimise transfer to encoders outside the ensemble, at the price of up to two thirds
             of the members' shift: random transforms, gradients of equal length, the whole budget. False optimises the members.
         device: `auto` prefers cuda, then mps, then cpu; `cuda:1` is the second CUDA device. A `torch.device` works too.
@@ -100,26 +100,31 @@ class ProtectConfig:
         _in_range("budget", self.budget_levels, 1, 255, "levels of 255; 16 is the published budget")
         if self.max_visibility is not None and not 0 < self.max_visibility <= 255:
             raise UsageError(
-                f"max visibility {self.max_visibility} is not above 0 and at most 255; give such a number, 2 for instance, "
-                "or leave it out"
+                f"max visibility {self.max_visibility} is out of range; give a number above 0 and up to 255, such as 2, or leave "
+                "it out"
             )
         if isinstance(self.until, str):
             _one_of("preset to reach", self.until, PRESETS)
         elif self.until is not None and not 1 < self.until <= 1000:
             raise UsageError(
-                f"until {self.until} is not above 1 and at most 1000 times the shift by noise; 4 for instance, or a preset"
+                f"until {self.until} is out of range; give a gain over noise above 1 and up to 1000, such as 4, or a preset"
             )
         if self.survive is not None:
             _one_of("upload to survive", self.survive, SURVIVE)
-        if not self.vaes or "" in self.vaes or len(set(self.vaes)) < len(self.vaes):
-            raise UsageError(f"VAEs {', '.join(self.vaes)!r}: give each once, and one at least")
+        if not self.vaes or "" in self.vaes:
+            raise UsageError("a VAE without a name was given; give one or more names, such as sd")
+        if len(set(self.vaes)) < len(self.vaes):
+            raise UsageError(f"VAEs {', '.join(self.vaes)} name one twice; give each once")
         if MODES[self.mode].loss is not None and (self.target_variance is not None or self.direction is not None):
             raise UsageError(
-                f"mode {self.mode} has no target variance and no direction; leave them out, or use mode diffusion or "
+                f"mode {self.mode} takes no target variance and no direction; leave them out, or use mode diffusion or "
                 "concentration"
             )
         if self.max_visibility is not None and MODES[self.mode].loss is not None and not MODES[self.mode].logarithmic:
-            raise UsageError(f"mode {self.mode} has no logarithm, which a limit on visibility needs; leave it out")
+            raise UsageError(
+                f"max visibility needs a mode with a logarithmic loss, and the loss of mode {self.mode} is not; leave max "
+                "visibility out"
+            )
         if self.steps is not None:
             fewest = min(1, PRESETS[self.preset].steps)
             _in_range("steps", self.steps, fewest, 100_000, "gradient steps; 40 is the published number")

@@ -106,8 +106,9 @@ def protected_frames(
         if len(parts) > 1:
             halves = parts[: len(parts) // 2], parts[len(parts) // 2 :]
             return [frame for half in halves for frame in protected_frames(half, config, surrogate, evaluate, on_step)]
+    remedy = "close other programs" if surrogate.device.type == "cpu" else "use `device=cpu`"
     raise DeviceError(
-        f"{first.source}: {surrogate.device} has no memory for windows of {plans[-1].tile_px} px; use `device=cpu`"
+        f"{first.source}: {surrogate.device} has no memory for windows of {plans[-1].tile_px} px; {remedy}"
     )
 
 
@@ -206,8 +207,8 @@ def _smallest(
 
 def _out_of_reach(reached: Evaluation, wanted: float, config: ProtectConfig) -> str:
     gain = math.floor(100 * reached.gain_over_noise) / 100
-    short = f"the latent moved {gain:g} times as far as noise moves it, not {wanted:.3g} times"
+    short = f"the latent shift is {gain:g} times that of noise, not {wanted:.3g} times"
     if config.max_visibility is None:
         return f"{short}; use `until={gain:g}`, more steps or a larger budget"
     visible = config.max_visibility * wanted / reached.gain_over_noise
-    return f"{short}, at a visibility of {config.max_visibility:g}; use `until={gain:g}` or about `max_visibility={visible:.2g}`"
+    return f"{short}, at `max_visibility={config.max_visibility:g}`; use `until={gain:g}` or about `max_visibility={visible:.2g}`"

@@ -31,11 +31,11 @@ def init_for(surrogate: AnySurrogate, config: ProtectConfig) -> Universal | None
         )
     if universal is not None and config.recipe.steps == 0 and not universal.beats_noise:
         reason = (
-            f"that of {surrogate.name} in mode {config.mode} moves the latent only {universal.gain:.2g} times as far as noise "
-            "that is as visible"
+            f"that of {surrogate.name} in mode {config.mode} shifts the latent only {universal.gain:.2g} times as far as "
+            "equally visible noise"
         )
     if reason is not None and PRESETS[config.preset].steps == 0:
-        raise UsageError(f"preset {config.preset} is a universal perturbation, and {reason}; use `preset=fast`")
+        raise UsageError(f"preset {config.preset} applies a universal perturbation, and {reason}; use `preset=fast`")
     if universal is not None and config.universal == "auto" and config.recipe.steps and not universal.helps_steps:
         return None
     return universal

@@ -76,14 +76,14 @@ class Mode:
 MODES: dict[str, Mode] = {
     # Guo et al., arXiv 2408.10901.
     "diffusion": Mode(
-        "edits come out disturbed (PCA+)",
+        "disturbs edits (the published PCA+)",
         "up",
         target_variance=1.0,
         label="Disturb edits (published method)",
         note="The published aim. On the built-in test editors, edits came out different but did not stay close to the picture.",
     ),
     "concentration": Mode(
-        "edits lose detail; the most visible (PCA-)",
+        "removes detail from edits, most visible (the published PCA-)",
         "down",
         target_variance=1e-8,
         label="Spoil edits (published method)",
@@ -91,7 +91,7 @@ MODES: dict[str, Mode] = {
     ),
     # The largest weight with hardly any loss of effect, chosen on photographs that no result is reported on.
     "subtle": Mode(
-        "edits come out disturbed, with less to see",
+        "disturbs edits, less visible",
         "up",
         loss="pca_protect.attack.objectives:power",
         logarithmic=True,

@@ -98,6 +98,8 @@ class Processing:
 SURVIVE = {
     "jpeg": Processing("JPEG compression"),
     # Only coarse changes survive downscaling, and coarse changes are visible: a higher weight would leave none of them.
-    "social": Processing("an upload: JPEG, made smaller, both", longest_px=1080, max_visibility_weight=0.7),
+    "social": Processing(
+        "an upload: JPEG compression, downscaling, or both", longest_px=1080, max_visibility_weight=0.7
+    ),
 }
 """Values of `ProtectConfig.survive`."""

@@ -106,5 +106,6 @@ class Protected:
             "vae": " + ".join(names) if known else str(record.vae["weights_sha256"])[:_DIGITS],
             "test_only": record.test_only,
             "budget_levels": record.config["budget_levels"],
+            "scales": record.config["scales"] or ("native",),
         }
         return json.dumps(facts)

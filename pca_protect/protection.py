@@ -44,7 +44,7 @@ def protect(
     evaluate: bool = True,
     on_step: Progress | None = None,
 ) -> Protected:
-    """Perturb a picture within its budget so that diffusion edits of it go wrong.
+    """Perturb a picture within a budget, in order to disturb diffusion edits of it.
 
     >>> from pca_protect import ProtectConfig, load_surrogate, protect
     >>> surrogate = load_surrogate("pocket")
@@ -108,7 +108,7 @@ def protect_batch(
         PictureError, DeviceError: see `protect`; of the first picture that fails.
     """
     if config.until is not None and not evaluate:
-        raise UsageError("`until` needs the evaluation; leave one of them out")
+        raise UsageError("`until` and `evaluate=False` are mutually exclusive; leave one of them out")
     if isinstance(config.until, str):
         return [
             _until_preset(picture, config, surrogate, mask, on_step)
@@ -141,7 +141,7 @@ def _until_preset(
     assert wanted is not None
     if wanted <= 1:
         raise PictureError(
-            f"{picture.source}: preset {config.until} is no better than noise here; give a number to `until`"
+            f"{picture.source}: preset {config.until} is no better than noise on this picture; give a number to `until`"
         )
     try:
         numbered = replace(config, until=wanted)

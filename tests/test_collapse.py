@@ -98,8 +98,8 @@ def test_any_module_is_an_encoder():
         ({"mode": "weak"}, "unknown mode 'weak'"),
         ({"schedule": "square"}, "unknown schedule"),
         ({"eps": 16}, r"eps 16 is not in \(0, 1\]"),
-        ({"steps": 0}, "give at least 1"),
-        ({"mode": "subtle", "target_variance": 2.0}, "has no target variance"),
+        ({"steps": 0}, "steps of at least 1"),
+        ({"mode": "subtle", "target_variance": 2.0}, "takes no target variance"),
     ],
 )
 def test_settings_out_of_range_are_one_sentence(tiny: Surrogate, settings: dict[str, object], says: str):

@@ -112,7 +112,7 @@ def test_the_file_says_what_was_done(tmp_path: Path, pocket: Surrogate):
     protect(tmp_path / "in.png", ProtectConfig(steps=1), surrogate=pocket).save(tmp_path / "out.png")
     with Image.open(tmp_path / "out.png") as image:
         note = json.loads(image.text["pca_protect"])
-    facts = {"mode": "diffusion", "vae": "pocket", "test_only": True, "budget_levels": 16}
+    facts = {"mode": "diffusion", "vae": "pocket", "test_only": True, "budget_levels": 16, "scales": ["native"]}
     assert note == {"version": pca_protect.__version__, **facts}
 
 
@@ -235,7 +235,7 @@ def test_what_a_format_has_no_place_for_is_said(tiny: Surrogate):
 
     picture = replace(from_pil(smooth_picture(24, 16)), text=(Text("Title", "a title"),))
     result = protect(picture, ProtectConfig(steps=1), surrogate=tiny)
-    said = "its text chunks cannot be stored in WebP and were left out"
+    said = "the file's text chunks cannot be stored in WebP and were left out"
     assert said not in result.encoded("PNG")[1].warnings
     assert said in result.encoded("WEBP")[1].warnings
 

@@ -163,5 +163,5 @@ def test_what_cannot_be_reached_is_refused(until: float | str):
 
 
 def test_without_evaluation_nothing_is_known_to_be_reached(face: Image.Image, pocket: Surrogate):
-    with pytest.raises(UsageError, match="evaluation"):
+    with pytest.raises(UsageError, match="`evaluate=False`"):
         protect(face, ProtectConfig(until=2.0), surrogate=pocket, evaluate=False)

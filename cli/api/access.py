@@ -63,7 +63,10 @@ class Access:
         origin = headers.get("origin")
         own = {f"{scheme}://{host.lower()}" for scheme in ("http", "https")}
         if origin is not None and origin not in self._origins and origin.lower() not in own:
-            return _refuse(403, "requests from web pages of other sites are refused; the operator can allow an origin")
+            return _refuse(
+                403,
+                "requests from web pages of other sites are refused; the operator can allow the site with --allow-origin",
+            )
         if self._token and not path.startswith(OPEN_PATHS) and not self._has_token(headers):
             return _refuse(
                 401, "the bearer token is missing or wrong; send the header Authorization: Bearer TOKEN",

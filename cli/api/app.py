@@ -34,7 +34,7 @@ RECORD_HEADERS = ("X-PCA-Record", "Location", "Retry-After")
 _GONE = "no job has this id, or its result has expired; send the picture again"
 _DEFAULTS = {
     "Not Found": "there is no such path; /docs lists them",
-    "Method Not Allowed": "this path takes another method; /docs lists them",
+    "Method Not Allowed": "this path does not accept this method; /docs lists those it accepts",
 }
 _CLIENT_CLOSED_REQUEST = 499
 """nginx's code; nobody reads it."""
@@ -84,8 +84,12 @@ def _add_protect(app: FastAPI, service: Service) -> None:
     async def protect(
         request: Request,
         query: Annotated[ProtectOptions, Query()],
-        accept: Annotated[str, Header(description="application/json for JSON with a link.")] = "",
-        prefer: Annotated[str, Header(description="respond-async for an answer before the work.")] = "",
+        accept: Annotated[
+            str, Header(description="application/json: respond with the job as JSON, with a link to the picture.")
+        ] = "",
+        prefer: Annotated[
+            str, Header(description="respond-async: respond with the job at once, before the work.")
+        ] = "",
     ) -> Response:
         """Protect a picture. Options are in the query, or as JSON in the form field `options`."""
         with service.admitted():
@@ -109,12 +113,12 @@ def _add_protect(app: FastAPI, service: Service) -> None:
 def _add_check(app: FastAPI, service: Service) -> None:
     @app.post("/v1/check", openapi_extra={"requestBody": CHECK_BODY}, responses=RESPONSES, response_model=None)
     async def check(request: Request, query: Annotated[CheckOptions, Query()]) -> Response:
-        """Measure how protected a picture is with the server's encoders, better with its original beside it."""
+        """Measure how protected a picture is, with the server's encoders. With the original, the change itself is measured."""
         ProtectConfig(seed=query.seed)  # validates it
         with service.admitted():
             upload = await read_upload(request, fields=("picture", "original"))
             if upload.options is not None:
-                raise HTTPException(400, "options of a check are in the query; leave the form field `options` out")
+                raise HTTPException(400, "a check takes its options in the query; leave the form field `options` out")
             job = await service.submit_check(upload.files["picture"], upload.files.get("original"), seed=query.seed)
         del upload
         outcome = await _outcome(job, request)
@@ -139,13 +143,13 @@ def _add_jobs(app: FastAPI, service: Service) -> None:
         """The protected picture of a finished job."""
         known = found(job_id)
         if not known.settled:
-            raise HTTPException(409, "the job is not finished; ask for its state first", {"Retry-After": "1"})
+            raise HTTPException(409, "the job is not finished; wait until its state is done", {"Retry-After": "1"})
         outcome = known.outcome.result()
         return _failed(outcome) if isinstance(outcome, Failure) else file_response(outcome)
 
     @app.delete("/v1/jobs/{job_id}", status_code=204, responses=RESPONSES)
     async def cancel(job_id: str) -> None:
-        """Cancel a job, and forget its result."""
+        """Cancel a job and delete its result."""
         found(job_id).settle(CANCELLED)
         service.store.remove(job_id)
 
@@ -153,7 +157,7 @@ def _add_jobs(app: FastAPI, service: Service) -> None:
 def _add_operations(app: FastAPI, service: Service) -> None:
     @app.get("/healthz", responses={503: RESPONSES[503]})
     async def healthz() -> dict[str, str]:
-        """Whether the server takes requests. It listens once its encoders are loaded."""
+        """Whether the server accepts requests; it listens only after its encoders are loaded."""
         if service.stopping:
             raise HTTPException(503, "the server is stopping; use another")
         return {"status": "ready"}

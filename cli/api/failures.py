@@ -8,7 +8,7 @@ from pca_protect.io.limits import OverLimitError
 
 UNKNOWN_FORMAT = 415
 
-UNEXPECTED = Failure(500, "this failed unexpectedly; the server's log has the details, please report it")
+UNEXPECTED = Failure(500, "the request failed unexpectedly; please report it with the details from the server's log")
 
 _STATUS: tuple[tuple[type[PcaProtectError], int], ...] = (
     (OverLimitError, 413),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pca_protect.cli.api.options import FORMATS, ProtectOptions
+from pca_protect.cli.api.options import FORMATS
 from pca_protect.cli.api.responses import RECORD_HEADER, Problem
 
 _FILE = {"type": "string", "format": "binary"}
@@ -23,7 +23,11 @@ def _body(form: dict[str, Any]) -> dict[str, Any]:
 PROTECT_BODY = _body(
     {
         "picture": _FILE,
-        "options": {"type": "string", "contentMediaType": "application/json", "description": ProtectOptions.__doc__},
+        "options": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "description": "The options of the query as a JSON object.",
+        },
     }
 )
 CHECK_BODY = _body({"picture": _FILE, "original": _FILE})

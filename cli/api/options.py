@@ -28,27 +28,32 @@ class ProtectOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     mode: str = Field(
-        ProtectConfig.mode, max_length=_LONGEST_NAME, description="Objective.", json_schema_extra={"enum": list(MODES)}
+        ProtectConfig.mode,
+        max_length=_LONGEST_NAME,
+        description="Objective: how edits are disturbed.",
+        json_schema_extra={"enum": list(MODES)},
     )
     preset: str | None = Field(
         None,
         max_length=_LONGEST_NAME,
-        description="Speed against strength. Default: the server's.",
+        description="Trade-off between speed and strength. Default: the server's.",
         json_schema_extra={"enum": list(PRESETS)},
     )
     budget: int = Field(
         ProtectConfig.budget_levels, description="Largest change of any channel of any pixel, 1 to 255 levels."
     )
-    max_visibility: float | None = Field(None, description="Limit on the visibility of the change, in levels.")
+    max_visibility: float | None = Field(
+        None, description="Limit on the visibility of the change, in levels; 0.5 is hard to see."
+    )
     until: float | Annotated[str, Field(max_length=_LONGEST_NAME)] | None = Field(
         None,
         union_mode="left_to_right",
-        description="Stop at this gain over random noise, or at the gain that a preset reaches.",
+        description="Gain over random noise to reach and not to exceed, or the name of a preset for the gain that it reaches.",
     )
     survive: str | None = Field(
         None,
         max_length=_LONGEST_NAME,
-        description="Make the protection survive processing.",
+        description="Processing that the protection has to survive: JPEG compression, or an upload to a social network.",
         json_schema_extra={"enum": list(SURVIVE)},
     )
     region: str | None = Field(
@@ -57,7 +62,7 @@ class ProtectOptions(BaseModel):
     scales: str = Field(
         "",
         max_length=_LONGEST_NAME,
-        description="Sizes at which editors process the picture: 512,1mp,native for instance. Default: the encoder's.",
+        description="Sizes at which editors process the picture, such as 512,1mp,native. Default: the encoder's.",
     )
     steps: int | None = Field(None, description="Number of gradient steps. Default: the preset's.")
     seed: int = Field(ProtectConfig.seed, description="Seed of the noise control and of random transforms.")
@@ -67,7 +72,7 @@ class ProtectOptions(BaseModel):
         description="Format of the result. Default: png, or tiff for several pages and for colour profiles too large for PNG.",
     )
     strip_metadata: bool = Field(OutputOptions.strip_metadata, description="Remove EXIF, XMP, IPTC and text.")
-    strip_gps: bool = Field(OutputOptions.strip_gps, description="Remove the place where the picture was taken.")
+    strip_gps: bool = Field(OutputOptions.strip_gps, description="Remove the location from the metadata.")
     notice: str = Field(
         OutputOptions.rights_notice, max_length=_LONGEST_NOTICE, description="Rights notice for the metadata."
     )
@@ -125,7 +130,7 @@ def protect_request(options: ProtectOptions, base: ProtectConfig, presets: Seque
     if config.recipe.steps > most:
         raise UsageError(f"steps {config.recipe.steps} are more than this server allows; choose at most {most}")
     if config.until is not None and not options.evaluate:
-        raise UsageError("`until` needs the evaluation; leave one of them out")
+        raise UsageError("`until` and `evaluate=False` are mutually exclusive; leave one of them out")
     output_options = OutputOptions(options.strip_metadata, options.strip_gps, options.notice)
     return ProtectRequest(config, output_options, options.evaluate, options.format)
 

@@ -102,7 +102,9 @@ class Service:
     async def _header(self, data: bytes) -> Header:
         header = await run_in_threadpool(lambda: header_of(io.BytesIO(data), SOURCE, max_pixels=self.limits.max_pixels))
         if header is None:
-            raise HTTPException(UNKNOWN_FORMAT, f"{SOURCE}: is not in a recognised image format ({KNOWN})")
+            raise HTTPException(
+                UNKNOWN_FORMAT, f"{SOURCE}: is not in a recognised image format ({KNOWN}); check the file"
+            )
         return header
 
     def _submit(self, work: AnyWork, *, kind: tuple[ProtectRequest, int, int] | None) -> Job[AnyWork]:

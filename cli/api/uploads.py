@@ -80,7 +80,8 @@ async def _read_form(request: Request, fields: tuple[str, ...]) -> Upload:
         else:
             expected = ", ".join((*fields, OPTIONS))
             raise HTTPException(
-                400, f"the form field {name[:60]!r} is unexpected, or no file, or a duplicate; send {expected}"
+                400,
+                f"the form field {name[:60]!r} is unknown, a duplicate, or not of the right kind; send {expected}, each once",
             )
     await form.close()
     return Upload(files, options)

@@ -11,7 +11,9 @@ from pca_protect.cli.options.completion import starting
 
 _device = partial(typer.Option, rich_help_panel="Encoders and device")
 
-Tile = Annotated[int, _device(metavar="PX", help="Largest side of a window; larger pictures are processed in windows.")]
+Tile = Annotated[
+    int, _device(metavar="PX", help="Largest side of a window; larger pictures are processed in overlapping windows.")
+]
 MaxMemory = Annotated[
     int | None,
     _device(metavar="MB", help="Memory limit; windows and batches are made smaller to fit.", show_default=False),
@@ -32,7 +34,7 @@ PrecisionName = Annotated[
     str,
     _device(
         metavar="auto|fp32|bf16|fp16",
-        help="Number format of the encoder.",
+        help="Floating-point precision of the encoder.",
         autocompletion=starting(("auto", "fp32", "bf16", "fp16")),
     ),
 ]
@@ -41,9 +43,9 @@ NoFallback = Annotated[
     bool,
     _device(
         "--no-fallback",
-        help="Exit with code 3 if `auto` cannot use the Stable Diffusion VAE; write no test-only output.",
+        help="If `auto` cannot use the Stable Diffusion VAE, exit with code 3 instead of using a test model.",
     ),
 ]
 NoEvaluate = Annotated[
-    bool, _device("--no-evaluate", help="Skip the evaluation of the result; its pixels are the same.")
+    bool, _device("--no-evaluate", help="Skip the comparison of the result with random noise; the pixels are the same.")
 ]

@@ -37,8 +37,8 @@ Output = Annotated[
         "--output",
         metavar="PATH",
         help=(
-            "Output file (.png, .webp or .tiff), or folder, in which the same command resumes a stopped run; `-` is standard "
-            "output. Default: NAME.protected.png beside the picture."
+            "Output file (.png, .webp or .tiff) or folder; `-` is standard output. The same command with the same folder "
+            "resumes a stopped run. Default: NAME.protected.png beside the picture."
         ),
         show_default=False,
     ),
@@ -50,14 +50,15 @@ Preset = Annotated[
     _main(
         metavar="NAME",
         help=(
-            f"Speed against strength: {', '.join(PRESETS)}. `auto`: thorough on CUDA, balanced on MPS, fast on the CPU and "
-            "there at the size at which editors work."
+            f"Speed or strength, from the fastest: {', '.join(name for name in PRESETS if name != 'paper')}; paper is the "
+            "published "
+            "method. `auto`: thorough on CUDA, balanced on MPS, fast on the CPU and there for the size at which editors work."
         ),
         autocompletion=starting((AUTO_PRESET, *PRESETS)),
     ),
 ]
 Budget = Annotated[
-    int, _main(metavar="LEVELS", help="Largest change of any channel of any pixel, in levels of 255 (L-inf).")
+    int, _main(metavar="LEVELS", help="Largest change of any colour channel of any pixel, in levels of 255 (L-inf).")
 ]
 Vaes = Annotated[
     list[str],
@@ -65,9 +66,9 @@ Vaes = Annotated[
         "--vae",
         metavar="NAME",
         help=(
-            "Encoder of the editors to protect against: a name from `pca-protect vaes`, such as classic or today, a hub id or a "
-            "file. Repeatable. `auto`: the Stable Diffusion VAE; without it, a test model, and NAME.test-only.png is not "
-            "protected.  [default: auto]"
+            "Image encoder (VAE) of the editors to protect against: a name from `pca-protect vaes`, such as classic or today, a "
+            "Hugging Face id or a file. Repeatable. `auto`: that of Stable Diffusion; if it is unavailable, a test model, whose "
+            "output NAME.test-only.png is not protected.  [default: auto]"
         ),
         autocompletion=starting(sorted({"auto", *REGISTRY, *FAMILIES, *PROGRAMS})),
         show_default=False,
@@ -78,8 +79,8 @@ MaxVisibility = Annotated[
     _main(
         metavar="LEVELS",
         help=(
-            "Limit on the visibility of the change, in levels of brightness on a flat patch: 1.5 is noise of the default "
-            "budget; 0.5 is hard to see."
+            "Limit on the visibility of the change, as the equally visible step of brightness on a flat patch, in levels: 0.5 is "
+            "hard to see; noise of the default budget has about 1.5. Default: no limit."
         ),
         show_default=False,
     ),
@@ -89,7 +90,8 @@ Region = Annotated[
     _main(
         metavar="face|center|X,Y,W,H",
         autocompletion=starting(("face", "center")),
-        help="Protect a region only, in pixels from the upper left. `center` is the middle half of each side.",
+        help="Region to protect: face, center (the middle half of each side), or X,Y,W,H in pixels from the upper left. "
+        "Default: the whole picture.",
         show_default=False,
     ),
 ]
@@ -99,8 +101,9 @@ Existing = Annotated[
         metavar="|".join(EXISTING),
         autocompletion=starting(EXISTING),
         help=(
-            "Outputs that exist and are not finished according to the ledger. refuse: their pictures fail; skip: keep them; "
-            "update: replace those that this program made; overwrite: replace all. Originals are never replaced."
+            "Outputs that exist, except those that an earlier run finished with the same settings. refuse: report an "
+            "error; skip: "
+            "keep them; update: replace those that this program made; overwrite: replace all. Originals are never replaced."
         ),
     ),
 ]

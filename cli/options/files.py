@@ -32,18 +32,18 @@ Mask = Annotated[
     ),
 ]
 StripMetadata = Annotated[bool, _files("--strip-metadata", help="Remove EXIF, XMP, IPTC and text from the output.")]
-StripGps = Annotated[bool, _files("--strip-gps", help="Remove the place where the picture was taken from the output.")]
+StripGps = Annotated[bool, _files("--strip-gps", help="Remove the location from the output's metadata.")]
 ClearHidden = Annotated[
     bool,
-    _files("--clear-hidden", help="Make fully transparent pixels black: editors can read the colours viewers hide."),
+    _files("--clear-hidden", help="Make fully transparent pixels black; editors can read their hidden colours."),
 ]
 NoMarker = Annotated[
     bool,
     _files(
         "--no-marker",
         help=(
-            "Leave out the marker (version, mode, encoder, budget). Outputs are then protected again if given as inputs; the "
-            "ledger of a folder still knows its own."
+            "Leave out the marker (version, mode, encoder, budget, sizes) that identifies outputs. Outputs given as "
+            "inputs are then protected again, unless they are recorded in their folder."
         ),
     ),
 ]
@@ -51,12 +51,12 @@ Notice = Annotated[
     str,
     _files(
         metavar="TEXT",
-        help="Rights notice for the output's metadata, with the IPTC property that prohibits training generative AI.",
+        help="Rights notice for the output's metadata; also sets the IPTC property that prohibits training generative AI.",
         show_default=False,
     ),
 ]
 AllowLossy = Annotated[
-    bool, _files("--allow-lossy", help="Allow a .jpg output; compression removes part of the protection.")
+    bool, _files("--allow-lossy", help="Allow .jpg outputs; JPEG compression removes part of the protection.")
 ]
 PreserveTimes = Annotated[
     bool, _files("-p", "--preserve-times", help="Give outputs the modification times of their pictures.")

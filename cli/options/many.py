@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from pca_protect.io.limits import MAX_PIXELS
+
 _many = partial(typer.Option, rich_help_panel="Many pictures")
 _cluster = partial(typer.Option, rich_help_panel="Many machines")
 
@@ -17,9 +19,8 @@ Name = Annotated[
         "--name",
         metavar="TEMPLATE",
         help=(
-            "Names of outputs: {stem}, {name} (with extension) or {number:04} of the picture, and {ext} of the output, last. "
-            "With a /, the path below the output folder, where {parent} is the picture's folder. Default: "
-            "{stem}.protected{ext}."
+            "Template of output names: {stem}, {name} (with extension) or {number:04} of the picture, then {ext} of the output. "
+            "With a /, a path below the output folder; {parent} is the picture's folder. Default: {stem}.protected{ext}."
         ),
         show_default=False,
     ),
@@ -29,13 +30,15 @@ SkipExisting = Annotated[bool, _many("--skip-existing", help="The same as `--exi
 Strict = Annotated[
     bool,
     _many(
-        "--strict", help="Stop before any work if the output of one picture exists or belongs to two pictures as well."
+        "--strict",
+        help="Stop before any work if an output exists or two pictures have the same output, instead of failing these pictures.",
     ),
 ]
 Checksum = Annotated[
     bool,
     _many(
-        "--checksum", help="Compare the contents of finished pictures instead of sizes and modification times or ETags."
+        "--checksum",
+        help="Detect changed pictures by their contents instead of size and modification time (in buckets, ETag).",
     ),
 ]
 Include = Annotated[
@@ -44,8 +47,8 @@ Include = Annotated[
         "--include",
         metavar="PATTERN",
         help=(
-            "Only files of folders, patterns and buckets that match, such as '*.jpg' (a name) or '2024/**/*.jpg' (a path). "
-            "Repeatable."
+            "Process only the files of folders, patterns and buckets that match, such as '*.jpg' (a name) or '2024/**/*.jpg' (a "
+            "path). Repeatable."
         ),
         show_default=False,
     ),
@@ -55,19 +58,24 @@ Exclude = Annotated[
     _many(
         "--exclude",
         metavar="PATTERN",
-        help="Leave out files and folders that match. Repeatable.",
+        help="Leave out the files and folders that match. Repeatable.",
         show_default=False,
     ),
 ]
 MaxMegapixels = Annotated[
     float | None,
-    _many(metavar="N", min=0.001, help="Refuse larger pictures before decoding.", show_default=False),
+    _many(
+        metavar="N",
+        min=0.001,
+        help=f"Refuse pictures over N megapixels, before decoding. Default: {MAX_PIXELS // 1_000_000}.",
+        show_default=False,
+    ),
 ]
 FromFile = Annotated[
     Path | None,
     _many(
         metavar="FILE",
-        help="List of further pictures: one path per line, or a file written by --errors. `-` is standard input.",
+        help="File with further pictures, one path per line, or a file written by --errors. `-` is standard input.",
         show_default=False,
     ),
 ]
@@ -75,12 +83,12 @@ Errors = Annotated[
     Path | None,
     _many(
         metavar="FILE",
-        help="File for the failures, one JSON object per line; --from-file reads it.",
+        help="Write the failures to this file, one JSON object per line; --from-file reads it.",
         show_default=False,
     ),
 ]
 FromNull = Annotated[
-    bool, _many("-0", "--from0", help="The entries of --from-file end with a null byte, as of `find -print0`.")
+    bool, _many("-0", "--from0", help="The entries of --from-file end with a null byte, as from `find -print0`.")
 ]
 MaxFailures = Annotated[
     int | None,
@@ -91,7 +99,7 @@ ShardOf = Annotated[
     _many(
         "--shard",
         metavar="I/N",
-        help="Process part I of N only, for several machines with one output folder, such as the tasks of a SLURM array.",
+        help="Process only part I of N, on several machines that share an output folder, such as the tasks of a SLURM array.",
         show_default=False,
     ),
 ]
@@ -106,8 +114,8 @@ Jobs = Annotated[
         "--workers",
         metavar="N",
         help=(
-            "Number of worker processes, on this machine or on the Ray cluster. Default: one per GPU if there are several, else "
-            "one; on a cluster, all that it has room for."
+            "Number of worker processes. Default: on this machine, one per GPU, or one without a GPU; on a Ray cluster, as many "
+            "as it has room for."
         ),
         show_default=False,
     ),

@@ -31,14 +31,12 @@ def _use_settings_file(ctx: typer.Context, file: Path | None) -> Path | None:
 
 LogFile = Annotated[
     Path | None,
-    _printing(metavar="FILE", help="Append all output with time stamps to a file.", show_default=False),
+    _printing(metavar="FILE", help="Append all output to a file, with time stamps.", show_default=False),
 ]
 AsJson = Annotated[bool, _printing("--json", help="Print one JSON object per line on stdout.")]
 Quiet = Annotated[
     bool,
-    _printing(
-        "-q", "--quiet", help="Print warnings and errors only, and what --json asks for; no results, no progress."
-    ),
+    _printing("-q", "--quiet", help="Print only warnings, errors and the output of --json."),
 ]
 Verbose = Annotated[
     bool,

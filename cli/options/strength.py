@@ -18,8 +18,8 @@ Until = Annotated[
     _strength(
         metavar="GAIN|PRESET",
         help=(
-            "Stop when the latent shift is GAIN times that of random noise on every encoder and at every scale, and scale the "
-            "change down to it. A preset's name takes the gain that this preset reaches on the picture."
+            "Reduce the change to the least that shifts the latent GAIN times as far as random noise does, on every encoder and "
+            "at every scale; stop early once it is reached. A preset's name stands for the gain that it reaches on the picture."
         ),
         show_default=False,
     ),
@@ -29,7 +29,7 @@ Survive = Annotated[
     _strength(
         metavar="|".join(SURVIVE),
         autocompletion=starting(SURVIVE),
-        help=f"Make the protection survive processing. {_SURVIVE}.",
+        help=f"Processing that the protection has to survive. {_SURVIVE}.",
         show_default=False,
     ),
 ]
@@ -37,7 +37,7 @@ ForUnknown = Annotated[
     bool,
     _strength(
         "--for-unknown",
-        help="With several --vae: protect against encoders that are not given, at the price of strength on those that are.",
+        help="With several --vae: optimise for encoders that are not given; weakens the protection against those that are.",
     ),
 ]
 Universal = Annotated[
@@ -46,8 +46,8 @@ Universal = Annotated[
         metavar="auto|never|FILE",
         autocompletion=starting(("auto", "never")),
         help=(
-            "Universal perturbation of the presets instant and fast. `auto` takes the one in `pca-protect universal list`; for a "
-            "folder it trains a missing one on the folder's pictures first if that pays."
+            "Universal perturbation for the presets instant and fast. `auto` takes the one in `pca-protect universal "
+            "list`; for a folder it first trains a missing one on the folder's pictures if that saves time. never: none."
         ),
     ),
 ]
@@ -59,7 +59,7 @@ TargetVariance = Annotated[
     str | None,
     _strength(
         metavar="V",
-        help="Target variance of the loss: a number, or `posterior` for that of the clean picture. Default: the mode's.",
+        help="Target variance of the published loss: a number, or `posterior` for the clean picture's. Default: the mode's.",
         show_default=False,
     ),
 ]
@@ -68,7 +68,7 @@ UpOrDown = Annotated[
     _strength(
         metavar="up|down",
         autocompletion=starting(("up", "down")),
-        help="Ascend or descend the loss. Default: the mode's direction.",
+        help="Maximise (up) or minimise (down) the loss. Default: the mode's direction.",
         show_default=False,
     ),
 ]
@@ -77,9 +77,10 @@ Scales = Annotated[
     _strength(
         metavar="PX,...",
         help=(
-            "Sizes at which editors process the picture, as pixels of its shorter side, `1mp` (about one megapixel) or `native`, "
-            "such as 512,1mp,native. The loss is averaged over them.  [default: native; 1mp,native for families and programs "
-            "that resize to it]"
+            "Sizes at which editors process the picture: its shorter side in pixels, `1mp` (about one megapixel) or "
+            "`native` (its "
+            "own), such as 512,1mp,native. The loss is averaged over them.  [default: native; 1mp,native for families "
+            "and programs that resize to it]"
         ),
         show_default=False,
     ),

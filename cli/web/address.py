@@ -37,5 +37,5 @@ def is_public(host: str) -> bool:
 def public_warning(host: str) -> str:
     return (
         f"this page listens on {host}: anyone who can reach this machine can use it without a password, and pictures are sent "
-        "unencrypted; omit --host, and put a proxy with login and TLS before it with --allowed-host"
+        "unencrypted; omit --host, and put a proxy with login and TLS in front of the page (--allowed-host)"
     )

@@ -29,26 +29,21 @@ _PAINT = "rgba(230, 0, 122, 0.5)"
 _START, _WHERE = STRENGTHS[STRENGTH - 1], DESTINATIONS[DESTINATION]
 
 
+TIMED = ("mode", "preset", "budget", "vaes", "more_vaes", "survive", "scales", "max_visibility")
+"""Inputs on which the time of a run depends."""
+
+
 @dataclass(frozen=True)
 class AdvancedInputs:
     """Components. Any: gradio adds event methods at run time.
 
     Attributes:
-        inputs: the values of a form, in the order of `form_handlers.form_of`.
-        timed: those on which the time of a run depends.
+        named: by the names of `form.INPUTS`.
         painted: the canvas.
     """
 
-    mode: Any
-    preset: Any
-    vaes: Any
-    more_vaes: Any
-    survive: Any
-    scales: Any
-    max_visibility: Any
+    named: dict[str, Any]
     painted: Any
-    inputs: list[Any]
-    timed: list[Any]
 
     @staticmethod
     def defaults() -> FormState:
@@ -86,7 +81,7 @@ def advanced_inputs(*, offline: bool) -> AdvancedInputs:
             SIZES,
             value=_WHERE.scales,
             label="At which size will editors process it?",
-            info="Editors downscale large pictures, which removes most of a fine perturbation. Each size adds time.",
+            info="Editors downscale large pictures, which removes most of a fine change. Each size adds time.",
             elem_id="seen",
         )
         region = gr.Radio(PARTS, value="", label="Part to protect", elem_id="part")
@@ -109,22 +104,19 @@ def advanced_inputs(*, offline: bool) -> AdvancedInputs:
     quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
     mode.change(lambda name: templates.note(AIM_NOTES[name]), mode, aim_note, **quiet)
     region.change(lambda name: gr.update(visible=name == "paint"), region, painted, **quiet)
-    timed = [mode, preset, budget, vaes, more_vaes, survive, scales, max_visibility]
-    inputs = [
-        mode,
-        preset,
-        budget,
-        vaes,
-        more_vaes,
-        survive,
-        scales,
-        region,
-        max_visibility,
-        notice,
-        strip_gps,
-        strip_metadata,
-        clear_hidden,
-    ]
-    return AdvancedInputs(
-        mode, preset, vaes, more_vaes, survive, scales, max_visibility, painted, inputs=inputs, timed=timed
-    )
+    named = {
+        "mode": mode,
+        "preset": preset,
+        "budget": budget,
+        "vaes": vaes,
+        "more_vaes": more_vaes,
+        "survive": survive,
+        "scales": scales,
+        "region": region,
+        "max_visibility": max_visibility,
+        "notice": notice,
+        "strip_gps": strip_gps,
+        "strip_metadata": strip_metadata,
+        "clear_hidden": clear_hidden,
+    }
+    return AdvancedInputs(named, painted)

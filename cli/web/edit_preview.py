@@ -123,7 +123,7 @@ def _warnings(editor: Editor, result: ProtectedFile, original: Picture) -> Itera
         yield (
             f"{editor.name} uses the encoder {editor.surrogate.name}, but the picture is protected against "
             f"{result.record.vae['name']}: the edit shows the transfer to another encoder; choose "
-            f"{editor.surrogate.name} under Advanced"
+            f"{editor.surrogate.name} under Advanced and protect again"
         )
     scales = result.record.config["scales"]
     assert isinstance(scales, tuple)

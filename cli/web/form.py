@@ -77,8 +77,8 @@ PLACES: list[Choice] = [
 ]
 
 SIZES: list[Choice] = [
-    ("As editors that use the chosen encoders see it", EDITOR_SIZES),
-    ("At its own size, or as the chosen family asks", ""),
+    ("At the size of editors with the chosen encoders", EDITOR_SIZES),
+    ("At the picture's own size, or at those of the chosen family", ""),
     ("At 256 px, as the built-in test editors", "256,native"),
     ("At 512 px, as Stable Diffusion 1.x", "512,native"),
     ("At 512, 768 and 1024 px", "512,768,1024,native"),
@@ -127,6 +127,13 @@ def _steps(name: str) -> str:
 
 
 SPEEDS: list[Choice] = [(f"{label} ({_steps(name)} steps)", name) for name, label in _SPEEDS.items()]
+
+
+INPUTS = (
+    *("destination", "strength", "mode", "preset", "budget", "vaes", "more_vaes", "survive", "scales", "region"),
+    *("max_visibility", "notice", "strip_gps", "strip_metadata", "clear_hidden"),
+)
+"""Names of the page's inputs, in the order in which its handlers receive their values."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import gradio as gr
 from pca_protect.cli import console
 from pca_protect.cli.web import templates
 from pca_protect.cli.web.command import command
-from pca_protect.cli.web.form import EDITOR_SIZES, NOTICE, FormState, editor_sizes
+from pca_protect.cli.web.form import EDITOR_SIZES, INPUTS, NOTICE, FormState, editor_sizes
 from pca_protect.cli.web.model_download import missing_encoders
 from pca_protect.cli.web.painting import canvas_of
 from pca_protect.cli.web.sessions import COOKIE, Session
@@ -34,38 +34,22 @@ def session_of(state: AppState, request: gr.Request) -> Session:
 
 
 def form_of(values: Sequence[Any], *, offline: bool) -> FormState:
-    """The settings of the inputs `form` of `build_page`, in that order."""
-    (
-        _destination,
-        _strength,
-        mode,
-        preset,
-        budget,
-        vaes,
-        more_vaes,
-        survive,
-        scales,
-        region,
-        max_visibility,
-        notice,
-        strip_gps,
-        strip_metadata,
-        clear_hidden,
-    ) = values
-    names = (*vaes, *more_vaes)
+    """The settings that the values of `INPUTS` stand for."""
+    given = dict(zip(INPUTS, values, strict=True))
+    names, preset, scales = (*given["vaes"], *given["more_vaes"]), str(given["preset"]), str(given["scales"])
     return FormState(
-        mode=str(mode),
-        preset=str(preset),
-        budget_levels=int(budget),
+        mode=str(given["mode"]),
+        preset=preset,
+        budget_levels=int(given["budget"]),
         vaes=names,
-        survive=str(survive),
-        scales=editor_sizes(names, str(preset), offline=offline) if scales == EDITOR_SIZES else str(scales),
-        region=str(region),
-        max_visibility=float(max_visibility),
-        rights_notice=NOTICE if notice else "",
-        strip_gps=bool(strip_gps),
-        strip_metadata=bool(strip_metadata),
-        clear_hidden=bool(clear_hidden),
+        survive=str(given["survive"]),
+        scales=editor_sizes(names, preset, offline=offline) if scales == EDITOR_SIZES else scales,
+        region=str(given["region"]),
+        max_visibility=float(given["max_visibility"]),
+        rights_notice=NOTICE if given["notice"] else "",
+        strip_gps=bool(given["strip_gps"]),
+        strip_metadata=bool(given["strip_metadata"]),
+        clear_hidden=bool(given["clear_hidden"]),
     )
 
 
@@ -112,7 +96,7 @@ class FormHandlers:
         except UsageError as error:
             yield templates.errors([str(error)])
             return
-        effort = f"{config.recipe.steps} steps, no channel changes by more than {form.budget_levels} of 255 levels"
+        effort = f"{config.recipe.steps} steps; colours change by at most {form.budget_levels} of 255 levels"
         if not uploads:
             yield templates.note(f"{effort}. Drop a picture to see the expected time.")
             return

@@ -11,7 +11,7 @@ import gradio as gr
 
 from pca_protect.cli.web import templates
 from pca_protect.cli.web.edit_preview import EditPreview, local_editors, preview_edits
-from pca_protect.cli.web.form import EDITOR_SIZES, local_encoders, remote_encoders
+from pca_protect.cli.web.form import EDITOR_SIZES, INPUTS, local_encoders, remote_encoders
 from pca_protect.cli.web.form_handlers import form_of, session_of
 from pca_protect.cli.web.job_queue import Job
 from pca_protect.cli.web.model_download import missing_encoders
@@ -44,14 +44,15 @@ class Handlers:
         session = session_of(self._state, request)
         offline = self._state.offline
         files = [path for path in session.uploads if Path(path).is_file()]
-        choices: list[Any] = [gr.skip()] * FORM_LENGTH if session.form is None else list(session.form)
-        for number, options in (
-            (_VAES, local_encoders(offline=offline)),
-            (_MORE_VAES, remote_encoders(offline=offline)),
+        saved = {} if session.form is None else dict(zip(INPUTS, session.form, strict=True))
+        inputs: dict[str, Any] = dict.fromkeys(INPUTS, gr.skip()) | saved
+        for name, options in (
+            ("vaes", local_encoders(offline=offline)),
+            ("more_vaes", remote_encoders(offline=offline)),
         ):
-            kept = {} if session.form is None else {"value": session.form[number]}
-            choices[number] = gr.update(choices=options, **kept)
-        restored = (files or gr.skip(), *choices, gr.update(choices=local_editors()))
+            kept = {"value": saved[name]} if saved else {}
+            inputs[name] = gr.update(choices=options, **kept)
+        restored = (files or gr.skip(), *inputs.values(), gr.update(choices=local_editors()))
         job = session.unfinished(PROTECTING)
         yield *restored, *self._finished(session, "", running=job is not None)
         if job is not None:
@@ -237,9 +238,3 @@ async def _watch(job: Job[Result]) -> AsyncIterator[tuple[str, str]]:
             yield shown, templates.announcement(status)
             last = shown
         await asyncio.sleep(_POLL_SECONDS)
-
-
-FORM_LENGTH = 15
-"""Number of the inputs `form` of `build_page`."""
-_VAES, _MORE_VAES = 5, 6
-"""Positions of the encoder inputs in `form`."""

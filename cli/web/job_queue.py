@@ -126,7 +126,7 @@ class Job(Generic[Result]):
             self._end(error=error)
         except Exception as error:
             logging.getLogger(__name__).exception("a job failed")
-            self._end(error=PcaProtectError(f"this failed unexpectedly ({first_line(error)}); please report it"))
+            self._end(error=PcaProtectError(f"the job failed unexpectedly ({first_line(error)}); please report it"))
         else:
             self._end(result=result)
 
@@ -167,7 +167,7 @@ class JobQueue:
         job: Job[Result] = Job(self, work, limit_seconds=self._limit_seconds)
         with self._changed:
             if self._closed:
-                raise UsageError("the page is being closed; start it again to submit a job")
+                raise UsageError("the server of this page is stopping; start it again, then reload the page")
             if len(self._waiting) >= MAX_WAITING_JOBS:
                 raise UsageError(f"{len(self._waiting)} jobs are waiting already; try again when some of them are done")
             self._waiting.append(job)

@@ -8,12 +8,12 @@ from typing import Any
 import gradio as gr
 
 from pca_protect.cli.web import templates
-from pca_protect.cli.web.advanced import advanced_inputs
+from pca_protect.cli.web.advanced import TIMED, advanced_inputs
 from pca_protect.cli.web.command import command
 from pca_protect.cli.web.edit_preview import local_editors
-from pca_protect.cli.web.form import DESTINATION, DESTINATIONS, STRENGTH, STRENGTHS
+from pca_protect.cli.web.form import DESTINATION, DESTINATIONS, INPUTS, STRENGTH, STRENGTHS
 from pca_protect.cli.web.form_handlers import FormHandlers
-from pca_protect.cli.web.handlers import FORM_LENGTH, Handlers
+from pca_protect.cli.web.handlers import Handlers
 from pca_protect.cli.web.state import AppState
 from pca_protect.eval.editors.registry import SHOWN_EDITOR
 from pca_protect.eval.styles import STYLES
@@ -97,12 +97,12 @@ def build_page(state: AppState) -> gr.Blocks:
                     edit_status = gr.HTML(elem_id="edit-status")
                     edits = gr.HTML(elem_id="edits")
 
-        form: list[Any] = [destination, strength, *advanced.inputs]  # Any: gradio adds event methods at run time
-        assert len(form) == FORM_LENGTH
+        named: dict[str, Any] = {"destination": destination, "strength": strength, **advanced.named}
+        form = [named[name] for name in INPUTS]
         inputs: list[Any] = [files, *form]
         run = [job_status, announcement, results, start, stop, preview, which]
-        destination.input(None, [destination], [advanced.survive, advanced.scales], js=_destination_script())
-        strength.input(None, [strength], [advanced.mode, advanced.max_visibility], js=_strength_script())
+        destination.input(None, [destination], [named["survive"], named["scales"]], js=_destination_script())
+        strength.input(None, [strength], [named["mode"], named["max_visibility"]], js=_strength_script())
         # One event for all inputs: `always_last` then runs the handler on the final values.
         gr.on(
             [one.change for one in inputs],
@@ -113,7 +113,7 @@ def build_page(state: AppState) -> gr.Blocks:
             **_AT_ONCE,
         )
         gr.on(
-            [one.change for one in [files, *advanced.timed]],
+            [one.change for one in [files, *(named[name] for name in TIMED)]],
             form_handlers.estimate_time,
             inputs,
             cost,
@@ -132,7 +132,7 @@ def build_page(state: AppState) -> gr.Blocks:
         try_it.click(
             handlers.try_it,
             None,
-            [files, advanced.preset, advanced.vaes, advanced.more_vaes, advanced.scales],
+            [files, *(named[name] for name in ("preset", "vaes", "more_vaes", "scales"))],
             **_AT_ONCE,
         ).success(handlers.protect, [*inputs, advanced.painted], run, **_JOB).then(
             form_handlers.estimate_time, inputs, cost, **_JOB
@@ -140,7 +140,7 @@ def build_page(state: AppState) -> gr.Blocks:
         edit_run = [edit_status, edits, edit, stop_edit]
         edit.click(handlers.edit, [which, editor, prompt], edit_run, **_JOB)
         stop_edit.click(handlers.cancel_editing, None, None, **_AT_ONCE)
-        encoders = [advanced.vaes, advanced.more_vaes]
+        encoders = [named["vaes"], named["more_vaes"]]
         download_run = [download_status, download, stop_download, missing]
         download.click(handlers.download, encoders, download_run, **_JOB)
         stop_download.click(handlers.cancel_download, None, None, **_AT_ONCE)
@@ -166,6 +166,7 @@ _SHOW_STATUS = "() => document.getElementById('job-status').scrollIntoView({ blo
 
 _HEADER = f"""
 <h1>{TITLE}</h1>
-<p class="lead">Adds a small change that image editors based on Stable Diffusion misread. Pictures stay on the machine that serves
-this page. Edits become harder, not impossible: strong compression and published purifiers remove the protection.</p>
+<p class="lead">Adds a small change to pictures that disturbs edits by image editors based on Stable Diffusion. It does not
+prevent edits, and strong compression or programs made for it remove the protection. Pictures stay on the machine that serves this
+page.</p>
 """

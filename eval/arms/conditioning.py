@@ -1,4 +1,4 @@
-"""An attack through the UNet of an instruction editor, which knows the instructions: more than any protection can know.
+"""An attack through the UNet of an instruction editor. It is given the instructions, which a real protection cannot know.
 
 It answers whether a perturbation of a budget could do more than the attacks on the encoder do.
 """

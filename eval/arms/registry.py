@@ -88,7 +88,7 @@ _ENTRIES = (
     *(
         Arm(
             f"survive-{survive}",
-            f"pca_protect, mode subtle, to outlast {processing.summary}",
+            f"pca_protect, mode subtle, to survive {processing.summary}",
             "this program",
             "encoder",
             "subtle",

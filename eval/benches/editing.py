@@ -219,7 +219,7 @@ def _prepared(
             possible.append(arm)
     if all(arm.needs == "nothing" for arm in possible):
         raise UsageError(
-            f"{editor.name}: can have none of the arms ({skipped[-1]['reason']}); choose others with --arm"
+            f"{editor.name}: supports none of the arms ({skipped[-1]['reason']}); choose others with --arm"
         )
     return trial, target, possible
 

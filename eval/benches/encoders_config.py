@@ -37,7 +37,7 @@ class EncodersConfig(BenchConfig):
             ProtectConfig(mode=mode)
         for members in self.ensembles:
             if members < 2:
-                raise UsageError(f"an ensemble of {members} encoder is none; give 2 or more")
+                raise UsageError(f"an ensemble of {members} encoder is too small; give 2 or more")
 
     def as_dict(self) -> dict[str, object]:
         """As `BenchConfig.as_dict`, without the folder for training."""

@@ -1,4 +1,4 @@
-"""How well an embedded editor edits: the part of `bench testbed` on edits with a known target."""
+"""Quality of an embedded editor's edits: the part of `bench testbed` on edits with a known target."""
 
 from __future__ import annotations
 

@@ -206,8 +206,8 @@ def size_warning(editor: Editor, picture: Picture, scales: Sequence[Scale] = ())
     if is_protected_at(side_px, scales) or min(picture.width, picture.height) <= side_px:
         return ""
     return (
-        f"{editor.name} was given the picture at {side_px}x{side_px} px; downscaling removes most of a perturbation that was "
-        f"not made for this size, as with `scales={side_px},native`"
+        f"{editor.name} edits at {side_px}x{side_px} px; downscaling removes most of a perturbation that was not made for this "
+        f"size; protect with `scales={side_px},native`"
     )
 
 

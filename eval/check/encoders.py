@@ -10,6 +10,7 @@ from pca_protect.errors import ModelError
 from pca_protect.eval.check.posterior import FIGURES, Figures, Shift, figures_of, shift_of
 from pca_protect.eval.check.reference import Reference
 from pca_protect.eval.check.verdict import RARE, Verdict, judge
+from pca_protect.image.scale_names import Scale
 from pca_protect.io.picture import Picture
 from pca_protect.surrogates.encoder import Surrogate, is_same_encoder
 from pca_protect.surrogates.hub import is_cached
@@ -98,21 +99,23 @@ def check_with(
     picture: Picture,
     *,
     reference: Reference | None,
-    original: Picture | None,
+    pair: tuple[Picture, Picture] | None,
+    scales: tuple[Scale, ...],
     levels: int,
     seed: int,
 ) -> EncoderCheck:
     """Measure a picture with one encoder and compute the verdict.
 
     Args:
-        original: of the same size; None if unknown.
+        pair: a picture and its original, of one size, for the effect of the change; None if the original is unknown.
+        scales: at which the effect is measured; empty for the size of the pair.
         levels: the largest change of any channel of any pixel against the original.
         seed: of the noise for comparison.
     """
     figures = figures_of(picture, surrogate)
     shift = None
-    if original is not None and levels > 0:
-        shift = shift_of(picture, original, surrogate, levels=levels, seed=seed)
+    if pair is not None and levels > 0:
+        shift = shift_of(*pair, surrogate, levels=levels, scales=scales, seed=seed)
     entry = REGISTRY.get(surrogate.name)
     return EncoderCheck(
         name=surrogate.name,

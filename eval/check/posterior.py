@@ -18,6 +18,7 @@ from pca_protect.engine import criteria
 from pca_protect.errors import DeviceError, ModelError, UsageError
 from pca_protect.eval.pictures import through_file, to_pixels
 from pca_protect.evaluation import evaluate
+from pca_protect.image.scale_names import Scale
 from pca_protect.io.picture import Picture
 from pca_protect.surrogates.encoder import Surrogate
 
@@ -63,9 +64,10 @@ def figures_of(picture: Picture, surrogate: Surrogate) -> Figures:
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
+        remedy = "close other programs" if surrogate.device.type == "cpu" else "use --device cpu"
         raise DeviceError(
             f"{picture.source}: {surrogate.device} has too little memory for {picture.width}x{picture.height} px with "
-            f"{surrogate.name}; use --device cpu"
+            f"{surrogate.name}; {remedy}"
         ) from error
     if not all(map(math.isfinite, vars(figures).values())):
         raise ModelError(f"{surrogate.name}: its posterior is not finite; download or copy the model again")
@@ -135,17 +137,25 @@ def require_same_size(picture: Picture, original: Picture) -> None:
         )
 
 
-def shift_of(picture: Picture, original: Picture, surrogate: Surrogate, *, levels: int, seed: int) -> Shift:
+def shift_of(
+    picture: Picture,
+    original: Picture,
+    surrogate: Surrogate,
+    *,
+    levels: int,
+    seed: int,
+    scales: tuple[Scale, ...] = (),
+) -> Shift:
     """Effect of a change on an encoder, compared with integer noise on the original, uniform in [-levels, levels].
 
     Args:
         picture, original: of equal size.
         levels: the largest change of any channel of any pixel, above 0.
         seed: of the noise.
+        scales: at which the encoder sees the pictures; the shift is that of the scale with the lowest gain over noise.
     """
-    found = evaluate(
-        original, picture, surrogate=surrogate, criteria=criteria(ProtectConfig(budget_levels=levels, seed=seed))
-    )
+    config = ProtectConfig(budget_levels=levels, seed=seed, scales=scales)
+    found = evaluate(original, picture, surrogate=surrogate, criteria=criteria(config))
     return Shift(
         latent=found.protected.latent,
         noise_latent=found.noise.latent,

@@ -13,9 +13,11 @@ from pca_protect.device_names import Device
 from pca_protect.eval.check.encoders import EncoderCheck, check_with, load_encoders
 from pca_protect.eval.check.posterior import middle, require_same_size
 from pca_protect.eval.check.reference import Reference, measured_reference, stored_reference
+from pca_protect.eval.check.sizes import at_largest
 from pca_protect.eval.check.verdict import summary
 from pca_protect.eval.editors.registry import SHOWN_EDITOR
 from pca_protect.eval.pictures import pictures_in
+from pca_protect.image.scale_names import Scale
 from pca_protect.io.picture import Picture
 from pca_protect.record import versions
 from pca_protect.surrogates.encoder import Surrogate
@@ -34,7 +36,8 @@ class Check:
     """Attributes:
     picture, original: paths; `original` is None without one.
     width_px, height_px: of the picture.
-    looked_at_px: width and height of the measured centre; the full size unless the picture is large.
+    seen_px: width and height at which it was measured: the size that it was protected for, else its own.
+    looked_at_px: width and height of the measured centre; `seen_px` unless that is large.
     change: against the original; None without one.
     vaes: the result of each encoder.
     edits: distances between edits; None without a prompt.
@@ -47,6 +50,7 @@ class Check:
     original: str | None
     width_px: int
     height_px: int
+    seen_px: tuple[int, int]
     looked_at_px: tuple[int, int]
     change: Change | None
     vaes: tuple[EncoderCheck, ...]
@@ -71,6 +75,7 @@ def check_picture(
     clean: Path | None = None,
     prompt: str | None = None,
     editor: str = SHOWN_EDITOR,
+    scales: tuple[Scale, ...] = (),
     seed: int = 0,
     device: Device = "auto",
     offline: bool = False,
@@ -85,6 +90,7 @@ def check_picture(
         clean: a folder of clean pictures, for encoders without stored figures.
         prompt: an instruction for the editor, or the name of a style.
         editor: see `load_editor`.
+        scales: measure the picture at the largest of these sizes, see `sizes.protected_scales`; empty for its own size.
         seed: of the noise of the control and of the edits.
         offline: do not use the network.
 
@@ -107,7 +113,11 @@ def check_picture(
         change = change_of(picture, original)
     levels = change.max_change_levels if change else 0
     encoders, warnings = _encoders(vaes, surrogates, device=device, offline=offline)
-    part, original_part = middle(picture), middle(original) if original else None
+    seen = at_largest(picture, scales)
+    part = middle(seen)
+    pair = None
+    if original is not None:
+        pair = (picture, original) if scales else (part, middle(original))
     edits, sheet = None, None
     if prompt is not None:
         from pca_protect.eval.check.edits import edit_both, instruction_for, side_by_side, size_warning  # noqa: PLC0415 - needs the extra `eval`
@@ -123,7 +133,7 @@ def check_picture(
         warnings += notes
         report(f"measuring with {surrogate.name}", done, len(encoders))
         checked.append(
-            check_with(surrogate, part, reference=reference, original=original_part, levels=levels, seed=seed)
+            check_with(surrogate, part, reference=reference, pair=pair, scales=scales, levels=levels, seed=seed)
         )
     if clean is not None and all(stored_reference(surrogate)[0] for surrogate in encoders):
         warnings += (f"--clean {clean} was not used: figures of clean pictures are stored for every encoder here",)
@@ -142,6 +152,7 @@ def check_picture(
         original=original.source if original else None,
         width_px=picture.width,
         height_px=picture.height,
+        seen_px=(seen.width, seen.height),
         looked_at_px=(part.width, part.height),
         change=change,
         vaes=tuple(checked),

@@ -1,4 +1,4 @@
-"""Memory of editors: weights that do not fit into a GPU stay in main memory, and batches halve when memory runs out."""
+"""Memory of editors: weights too large for the GPU stay in main memory; batches are halved when memory runs out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a judge is asked about an edit, and about two edits of one picture. Standard library only."""
+"""Questions to a judge about an edit, and about two edits of one picture. Standard library only."""
 
 from __future__ import annotations
 

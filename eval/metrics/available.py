@@ -1,4 +1,4 @@
-"""The metrics of a run that names none: those without weights, and LPIPS and DISTS if this machine has their weights."""
+"""The default metrics: those without weights, and LPIPS and DISTS if this machine has their weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics from the development of JPEG XL: one is a program, one a package. They are loaded only if named."""
+"""Metrics of the JPEG XL project: butteraugli (a program) and SSIMULACRA 2 (a package). They are loaded only if named."""
 
 from __future__ import annotations
 

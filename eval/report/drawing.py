@@ -1,4 +1,4 @@
-"""How figures look: colours for light and dark backgrounds, and export to SVG and PNG."""
+"""Style of figures: colours for light and dark backgrounds, and export to SVG and PNG."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the preset `auto` stands for on each device: a first run should end while its user waits."""
+"""Settings of the preset `auto` for each device, so that a first run ends while its user waits."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class DeviceChoice:
                 chosen = replace(chosen, tile_px=_WINDOW_PX)
         steps = chosen.recipe.steps
         device = "the CPU" if kind == "cpu" else kind.upper()
-        sentence = f"preset auto: {preset} on {device}, {steps} step{'' if steps == 1 else 's'}"
+        sentence = f"preset auto: {preset} on {device} ({steps} step{'' if steps == 1 else 's'})"
         if chosen.scales != config.scales:
             sizes = " and ".join(_said(scale) for scale in chosen.scales)
-            sentence += f" for editors that work at {sizes}"
+            sentence += f", for editors that work at {sizes}"
             if kind == "cpu":
-                sentence += "; `preset=thorough` works at full size and takes longer"
+                sentence += "; `preset=thorough` protects the full size and takes longer"
         return chosen, sentence
 
 

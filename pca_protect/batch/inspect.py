@@ -1,4 +1,4 @@
-"""Looks into an output folder without its inputs: how far it is, whether its outputs are intact, and what killed runs left."""
+"""Inspects an output folder without its inputs: finished pictures, integrity of outputs, and leftovers of killed runs."""
 
 from __future__ import annotations
 

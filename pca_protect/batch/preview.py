@@ -70,7 +70,7 @@ def preview(request: Request, config: ProtectConfig, on_progress: OnProgress = n
         )
     elif pending:
         megabytes = sum(REGISTRY[name].download_megabytes for name in pending)
-        messages.append(f"not in the local cache and to be downloaded: {', '.join(pending)} (about {megabytes} MB)")
+        messages.append(f"would be downloaded: {', '.join(pending)} (about {megabytes} MB)")
     elif classified.resolved is not None:
         messages += classified.resolved.warnings
     return Preview(classified.jobs, classified.statuses, messages, config, classified.resolved, pending)

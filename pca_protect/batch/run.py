@@ -273,14 +273,14 @@ def _save(prepared: _Prepared, tally: Tally, summary: Summary) -> Iterator[str]:
                 if alone:
                     merge_segments(store)
         elif tally.writer is not None and (problem := tally.writer.flush()):
-            yield f"the ledger could not be completed ({problem}); the next run repeats the pictures that it lacks"
+            yield f"the ledger could not be completed ({problem}); the next run protects the pictures that it lacks again"
         elif request.shard is None and not summary.left:
             end_plans(store, _unexplained(prepared))
             merge_segments(store)
         elif not summary.left:
             store.remove(plan_place(prepared.name))
     except (OSError, PcaProtectError) as error:  # nothing is lost: the next run reads the segments
-        yield f"{store.url(STATE)}: the ledger's segments could not be merged yet ({error})"
+        yield f"{store.url(STATE)}: the parts of the ledger could not be merged ({error}); the next run tries again"
 
 
 def _unexplained(prepared: _Prepared) -> set[str]:

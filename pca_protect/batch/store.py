@@ -116,7 +116,9 @@ class Store:
                 f"{self.url(place)}: was removed after it was listed; check for other programs that write there"
             ) from error
         except Exception as error:  # every storage library has its own errors
-            raise PictureError(f"{self.url(place)}: cannot be read ({_reason(error)})") from error
+            raise PictureError(
+                f"{self.url(place)}: cannot be read ({_reason(error)}); check the name and the access rights"
+            ) from error
 
     def read_many(self, places: list[str]) -> Iterator[bytes]:
         """The contents of several places, fetched concurrently from a bucket.
@@ -157,7 +159,9 @@ class Store:
                 f"{self.url(place)}: exists already; add `existing=overwrite` or choose another name"
             ) from error
         except Exception as error:
-            raise PictureError(f"{self.url(place)}: cannot be written ({_reason(error)})") from error
+            raise PictureError(
+                f"{self.url(place)}: cannot be written ({_reason(error)}); check the access rights"
+            ) from error
 
     def remove(self, place: str) -> None:
         """Remove a place; succeeds if it does not exist."""

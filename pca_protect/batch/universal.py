@@ -56,16 +56,16 @@ def train_if_it_pays(
         if PRESETS[config.preset].steps:
             return None
         raise UsageError(
-            f"preset {config.preset} is a universal perturbation, none is trained for {encoders.name} in mode {config.mode}, and "
-            f"training one pays from {needed} of these pictures, not {len(sizes)}; use `preset=fast`, or train one with "
-            "pca-protect universal train"
+            f"preset {config.preset} needs a universal perturbation, and none is trained for {encoders.name} in mode "
+            f"{config.mode}; training one saves time from {needed} of these pictures, not for {len(sizes)}; use "
+            "`preset=fast`, or train one with pca-protect universal train"
         )
     crops = crops_of_files(
         [Path(job.source.path) for job in jobs if not job.source.problem], crop_side(encoders), seed=settings.seed
     )
     message(
-        f"no universal perturbation for {encoders.name} in mode {config.mode} yet: trains one on {crops.pictures} of these "
-        f"pictures, which pays from {needed} pictures on"
+        f"no universal perturbation for {encoders.name} in mode {config.mode} exists yet; training one on "
+        f"{crops.pictures} of these pictures, which saves time from {needed} pictures on"
     )
 
     def on_step(done: int, steps: int) -> None:
@@ -77,7 +77,7 @@ def train_if_it_pays(
     universal = train_universal(encoders, crops, settings, checkpoint=checkpoint, on_step=on_step)
     path = store.add(universal)
     message(
-        f"{path}: the universal perturbation moves the latent {universal.gain:.2g} times as far as noise that is as visible; "
+        f"{path}: the latent shift by the universal perturbation is {universal.gain:.2g} times that of equally visible noise; "
         "kept for later runs"
     )
     return universal

@@ -23,7 +23,7 @@ def parse_scales(text: str) -> tuple[Scale, ...]:
         return tuple(_parse_scale(part.strip()) for part in text.split(",") if text)
     except ValueError:
         raise UsageError(
-            f"scales {text!r} are not sizes in pixels, `native` and `1mp`, between commas; 512,native for instance"
+            f"scales {text!r} are not sizes in pixels, `native` and `1mp`, between commas; give sizes such as 512,native"
         ) from None
 
 

@@ -176,7 +176,7 @@ def _with_matching_profile(channels: Channels, profile: bytes) -> Channels:
         return replace(channels, icc_profile=bytes(profile))
     space = quoted(_colour_space(profile).decode("latin-1").strip(), 4)
     pixels = "grey" if channels.gray else "RGB"
-    note = f"its colour profile is for {space or 'no'} colours, its pixels are {pixels}, and the profile was left out"
+    note = f"the colour profile is for {space or 'no'} colours, but the pixels are {pixels}; the profile was left out"
     return replace(channels, notes=(*channels.notes, note))
 
 

@@ -226,6 +226,6 @@ def _color_coding(properties: list[tuple[str, bytes]]) -> tuple[tuple[tuple[str,
     known = filter(None, (_PRIMARIES.get(primaries), _TRANSFERS.get(transfer)))
     name = " ".join(known) or f"CICP {primaries}/{transfer}"
     warning = (
-        f"its colours are coded as {name} without a profile; PNG keeps that as a cICP chunk, which older viewers ignore"
+        f"the colours are coded as {name} without a profile; PNG keeps that as a cICP chunk, which older viewers ignore"
     )
     return (("cICP", bytes([primaries & 255, transfer & 255, 0, 1])),), (warning,)

@@ -51,7 +51,9 @@ def discover(
     search = _Search(recursive, identity, max_pixels, wanted, found or Found(), on_listed)
     for name in names:
         if not name:
-            raise UsageError("an input is empty; name a file or a folder, or unset the variable")
+            raise UsageError(
+                "the name of an input is empty; name a file or a folder, and check the shell variable if one was used"
+            )
         if _is_folder(name):
             search.folder(name, name)
         elif not os.path.lexists(name) and is_pattern(name):

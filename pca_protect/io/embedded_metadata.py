@@ -65,11 +65,11 @@ def embedded_metadata_of(image: Image.Image, data: bytes, *, page: int = 0) -> E
             warnings += exif_warnings
     except DECODER_ERRORS:
         block = b""
-        warnings.append("its EXIF block is damaged and was left out")
+        warnings.append("the file's EXIF block is damaged and was left out")
     try:
         packet = _clean_xmp(_xmp(image), found.extended_xmp, warnings)
     except ValueError:
-        warnings.append("its XMP packet cannot be read and was left out")
+        warnings.append("the file's XMP packet cannot be read and was left out")
     warnings += warnings_about(image.format or "", found.keys)
     return EmbeddedMetadata(
         exif=block,
@@ -89,7 +89,7 @@ def _clean_xmp(packet: bytes, extension: bytes, warnings: list[str]) -> bytes:
         if not extension:
             raise
         cleaned = xmp.cleaned(packet)
-        warnings.append("its extended XMP cannot be read and was left out")
+        warnings.append("the file's extended XMP cannot be read and was left out")
         return cleaned
 
 

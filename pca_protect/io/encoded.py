@@ -1,4 +1,4 @@
-"""What every encoder returns, and the metadata that several formats cannot store."""
+"""The result of encoding a picture file, and the metadata that several formats cannot store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Encoded(NamedTuple):
 
 
 def sentence(what: str, format_name: str) -> str:
-    """`what` in the plural, such as "its comments"."""
+    """`what` in the plural, such as "the file's comments"."""
     return f"{what} cannot be stored in {format_name} and were left out"
 
 
@@ -27,6 +27,6 @@ def unstorable(picture: Picture, format_name: str, *, comments: bool = False) ->
         comments: the format stores text with the keyword `Comment`.
     """
     if any(not comments or text.keyword != "Comment" for text in picture.text):
-        yield sentence("its text chunks", format_name)
+        yield sentence("the file's text chunks", format_name)
     if any(name != "sRGB" for name, _ in picture.color_chunks) and not picture.icc_profile:
-        yield f"its colour coding cannot be stored in {format_name} and was left out, so colours may look different"
+        yield f"the file's colour coding cannot be stored in {format_name} and was left out, so colours may look different"

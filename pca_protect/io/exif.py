@@ -240,7 +240,7 @@ def _without_previews(data: bytearray, layout: Layout) -> tuple[str, ...]:
             _remove(data, layout, directory, found)
         for entry in found:
             what = "maker note" if entry.tag == _MAKER_NOTE else f"EXIF tag {entry.tag}"
-            warnings.append(f"its {what} holds a preview of the unprotected picture and was left out")
+            warnings.append(f"the file's {what} holds a preview of the unprotected picture and was left out")
     for start, end in _outside(_kept_ranges(data, layout), 0, len(data)):
         match = _JPEG.search(data, start, end)
         if match is not None:

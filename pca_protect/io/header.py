@@ -15,7 +15,7 @@ from pca_protect.io.containers import PNG_SIGNATURE
 from pca_protect.io.exif import software_of
 from pca_protect.io.formats import ANIMATED, DECODER_ERRORS, KNOWN, PAGED, PICTURE_SUFFIXES, damaged, open_image
 from pca_protect.io.limits import MAX_PIXELS, bomb, check_size, pillow_limited_to
-from pca_protect.io.marker import MARKER_KEY, SOFTWARE, is_marker
+from pca_protect.io.marker import MARKER_KEY, SOFTWARE, facts_of, is_marker
 from pca_protect.io.png import LARGEST_PROFILE
 
 _MARKER = MARKER_KEY.encode() + b"\0"
@@ -85,21 +85,33 @@ def header_of(file: IO[bytes], source: str, *, max_pixels: int = MAX_PIXELS) -> 
     return header
 
 
+def marker_facts(file: IO[bytes], source: str, *, max_pixels: int = MAX_PIXELS) -> dict[str, object]:
+    """The facts in the marker of a readable picture file; empty without one. In PNG, a marker behind the pixels is not read."""
+    with pillow_limited_to(max_pixels):
+        image = open_image(file, source)
+    if image is None:
+        return {}
+    if image.format == "PNG":
+        return facts_of(str(image.info.get(MARKER_KEY, "")))
+    return facts_of(_software(image))
+
+
 def _header(file: IO[bytes], source: str) -> Header | None:
     image = open_image(file, source)
     if image is None:
         return None
     several = (image.format in ANIMATED or image.format in PAGED) and bool(getattr(image, "is_animated", False))
-    ours = _png_is_ours(file) if image.format == "PNG" else _is_ours(image)
+    ours = _png_is_ours(file) if image.format == "PNG" else is_marker(_software(image))
     large = len(image.info.get("icc_profile") or b"") > LARGEST_PROFILE
     return Header(image.format or "", image.width, image.height, 2 if several else 1, ours, large)
 
 
-def _is_ours(image: Image.Image) -> bool:
+def _software(image: Image.Image) -> str:
+    """The EXIF tag Software if it may hold a marker; else an empty text."""
     if image.format == "TIFF":
-        return is_marker(image.tag_v2.get(SOFTWARE))  # type: ignore[attr-defined]
+        return str(image.tag_v2.get(SOFTWARE, ""))  # type: ignore[attr-defined]
     block = image.info.get("exif") or b""
-    return b'"budget_levels"' in block and is_marker(software_of(block).decode("latin-1"))
+    return software_of(block).decode("latin-1") if b'"budget_levels"' in block else ""
 
 
 def _png_is_ours(file: IO[bytes]) -> bool:

@@ -10,7 +10,8 @@ from pca_protect.io.frames import frames_of
 from pca_protect.io.picture import Picture
 
 HIDDEN = (
-    "its fully transparent pixels hold colours that viewers hide and editors can read; remove them with `clear_hidden`"
+    "the file's fully transparent pixels hold colours that viewers hide and editors can read; remove them with "
+    "`clear_hidden`"
 )
 
 

@@ -44,13 +44,13 @@ def encode_jpeg(picture: Picture, marker: str) -> Encoded:
         left_out.append(f"{what} of {len(data)} bytes is over the {_LARGEST_SEGMENT} of a JPEG and was left out")
         return b""
 
-    block, packet = segment(picture.exif, "its EXIF block"), segment(picture.xmp, "its XMP packet")
+    block, packet = segment(picture.exif, "the file's EXIF block"), segment(picture.xmp, "the file's XMP packet")
     block = with_marker(block, marker)
     extra = b""
-    if records := segment(picture.iptc, "its IPTC block"):
+    if records := segment(picture.iptc, "the file's IPTC block"):
         extra += _segment(0xED, b"Photoshop 3.0\0" + iptc.to_photoshop(records))
     for text in picture.text:
-        if text.keyword == "Comment" and (comment := segment(text.text.encode(), "its comment")):
+        if text.keyword == "Comment" and (comment := segment(text.text.encode(), "the file's comment")):
             extra += _segment(0xFE, comment)
     image = Image.fromarray(np.ascontiguousarray(picture.rgb[..., 0]) if picture.gray else picture.rgb)
     file = io.BytesIO()

@@ -18,6 +18,13 @@ def is_marker(software: object) -> bool:
     return isinstance(software, str) and _split(software)[1] != ""
 
 
+def facts_of(software: str) -> dict[str, object]:
+    """The facts in a marker, after the name of a program or alone; empty without one."""
+    marker = _split(software)[1]
+    facts: dict[str, object] = json.loads(marker) if marker else {}
+    return facts
+
+
 def with_marker(block: bytes, marker: str) -> bytes:
     """An EXIF block with a marker after the name of the program that wrote the picture, in place of an earlier marker.
 

@@ -24,7 +24,7 @@ def without_gps(picture: Picture) -> Picture:
         block = b""
         read_warnings = (
             *read_warnings,
-            "its EXIF block could not be read and was left out, as it may say where the picture was taken",
+            "the file's EXIF block could not be read and was left out, as it may say where the picture was taken",
         )
     packet = picture.xmp
     try:
@@ -33,7 +33,7 @@ def without_gps(picture: Picture) -> Picture:
         packet = b""
         read_warnings = (
             *read_warnings,
-            "its XMP packet could not be read and was left out, as it may say where the picture was taken",
+            "the file's XMP packet could not be read and was left out, as it may say where the picture was taken",
         )
     return replace(
         picture,
@@ -51,5 +51,5 @@ def with_notice(picture: Picture, text: str) -> Picture:
     try:
         return replace(picture, xmp=xmp.with_notice(picture.xmp, text))
     except ValueError:
-        note = "its XMP packet could not be read and was replaced by the notice"
+        note = "the file's XMP packet could not be read and was replaced by the notice"
         return replace(picture, xmp=xmp.with_notice(b"", text), read_warnings=(*picture.read_warnings, note))

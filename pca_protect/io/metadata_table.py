@@ -134,7 +134,7 @@ def warnings_about(format_name: str, keys: Iterable[str]) -> Iterator[str]:
             names.append(key if part is None else f"{key} ({part.what})")
     if names:
         more = f" and {len(names) - _MOST_NAMES} others" if len(names) > _MOST_NAMES else ""
-        yield f"parts of its file were left out: {', '.join(names[:_MOST_NAMES])}{more}"
+        yield f"parts of the file were left out: {', '.join(names[:_MOST_NAMES])}{more}"
 
 
 def as_markdown() -> str:

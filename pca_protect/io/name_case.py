@@ -1,4 +1,4 @@
-"""Whether a disk takes names that differ in case for one file, as exFAT, NTFS, APFS and SMB shares do on any system."""
+"""Whether a disk is case-insensitive: names that differ only in case are one file, as on exFAT, NTFS, APFS and SMB shares."""
 
 from __future__ import annotations
 

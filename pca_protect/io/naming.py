@@ -42,7 +42,7 @@ class NameTemplate:
         try:
             fields = [(field, spec, kind) for _, field, spec, kind in Formatter().parse(self.text) if field is not None]
         except ValueError as error:
-            raise self._invalid(f"has a brace without its partner ({error}); write {{stem}}_protected{_END}") from error
+            raise self._invalid(f"has an unmatched brace ({error}); write {{stem}}_protected{_END}") from error
         for field, spec, conversion in fields:
             if field not in _FIELDS or conversion:
                 asked = f"{field}!{conversion}" if conversion else field

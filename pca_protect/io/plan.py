@@ -167,7 +167,7 @@ def _check_names(output: str | Path | None, folder: str | None, name: NameTempla
     elif name != _BY_DEFAULT:
         raise UsageError(f"-o {output}: names the output, and so does `output_name={name.text}`; leave one of them out")
     elif suffix and LOSSLESS.get(Path(output).suffix.lower()) != LOSSLESS[suffix]:
-        raise UsageError(f"-o {output}: is not of `output_format={suffix[1:]}`; leave one of them out")
+        raise UsageError(f"-o {output}: does not fit `output_format={suffix[1:]}`; leave one of them out")
 
 
 def _output_folder(found: Found, output: str | Path | None, *, allow_lossy: bool) -> str | None:
@@ -181,7 +181,7 @@ def _output_folder(found: Found, output: str | Path | None, *, allow_lossy: bool
             raise UsageError(f"{found.folders[0]}: is a folder, which needs an output folder; add -o FOLDER")
         return None
     if not str(output):
-        raise UsageError("-o is empty; name a file or a folder, or unset the variable")
+        raise UsageError("-o is empty; name a file or a folder, and check the shell variable if one was used")
     output = Path(output)
     if output.is_dir():
         check_folder(output)

@@ -68,7 +68,7 @@ def encode_png(picture: Picture, marker: str) -> Encoded:
     left_out: tuple[str, ...] = ()
     if len(picture.text) > _MOST_TEXTS:
         left_out = (
-            f"its {len(picture.text)} text chunks were kept, of which some readers take the first {_MOST_TEXTS}",
+            f"the file's {len(picture.text)} text chunks were kept, of which some readers take the first {_MOST_TEXTS}",
         )
     return Encoded(b"".join(parts), left_out)
 

@@ -70,14 +70,14 @@ def decode_picture(data: bytes, source: str, *, max_pixels: int = MAX_PIXELS) ->
         try:
             image = open_image(io.BytesIO(data), source)
             if image is None:
-                raise PictureError(f"{source}: is not in a recognised image format ({KNOWN})")
+                raise PictureError(f"{source}: is not in a recognised image format ({KNOWN}); check the file")
             with image:
                 return _picture(image, data, source, hashlib.sha256(data).hexdigest(), max_pixels)
         except Image.DecompressionBombError as error:
             raise bomb(error, source, max_pixels) from error
         except MemoryError as error:
             raise PictureError(
-                f"{source}: does not fit into memory; close other programs or make it smaller"
+                f"{source}: does not fit into memory; close other programs, or make the picture smaller"
             ) from error
         except DECODER_ERRORS as error:
             raise damaged(source, error) from error
@@ -249,12 +249,12 @@ def _warnings_about(image: Image.Image) -> Iterator[str]:
     count = getattr(image, "n_frames", 1) if image.format in ("MPO", "HEIF", "PSD") else 1
     if image.format in ("MPO", "HEIF") and count > 1:
         yield (
-            f"it holds {count} pictures (a stereo pair, a preview, a depth or gain map); "
+            f"the file holds {count} pictures (a stereo pair, a preview, a depth or gain map); "
             "only the first is protected and kept"
         )
     elif image.format == "PSD" and count > 1:
-        yield "its layers are left out; the merged picture is protected"
+        yield "the file's layers are left out; the merged picture is protected"
     elif image.format in ("ICO", "ICNS", "CUR") and len(image.info.get("sizes", ())) > 1:
-        yield f"it holds {len(image.info['sizes'])} sizes; only the largest is protected and kept"
+        yield f"the file holds {len(image.info['sizes'])} sizes; only the largest is protected and kept"
     if getattr(image, "default_image", False):
-        yield "its still picture for viewers without animation is left out"
+        yield "the file's still picture for viewers without animation is left out"

@@ -40,9 +40,9 @@ def encode_webp(picture: Picture, marker: str) -> Encoded:
         )
     left_out = list(unstorable(picture, "WebP"))
     if picture.iptc:
-        left_out.append(sentence("its IPTC records", "WebP"))
+        left_out.append(sentence("the file's IPTC records", "WebP"))
     if picture.gray and picture.icc_profile:
-        left_out.append("its grey colour profile cannot be stored in WebP and was left out")
+        left_out.append("the file's grey colour profile cannot be stored in WebP and was left out")
         picture = replace(picture, icc_profile=b"")
     block = with_marker(with_density(picture.exif, picture.density), marker)
     if len(frames) == 1:

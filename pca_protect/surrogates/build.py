@@ -63,7 +63,7 @@ def _build(config: dict[str, Any], class_name: str, origin: str) -> Encoder:
             vae: nn.Module = cls(**{key: value for key, value in config.items() if key in known})
     except (TypeError, ValueError, IndexError, KeyError, ArithmeticError, AssertionError, RuntimeError) as error:
         raise ModelError(
-            f"{origin}: its configuration makes no {class_name} ({quoted(first_line(error), MAX_QUOTED)}); download "
+            f"{origin}: config.json is not valid for {class_name} ({quoted(first_line(error), MAX_QUOTED)}); download "
             "config.json again"
         ) from error
     return require_colour(encoder_of(vae, class_name), class_name, origin)

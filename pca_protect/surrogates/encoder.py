@@ -217,9 +217,7 @@ class SurrogateEnsemble:
     def __post_init__(self) -> None:
         for one, other in combinations(self.members, 2):
             if is_same_encoder(one, other):
-                raise UsageError(
-                    f"VAEs {one.name} and {other.name} have the same weights; give one of them, it covers both"
-                )
+                raise UsageError(f"VAEs {one.name} and {other.name} have the same weights; give one of them")
 
     @property
     def name(self) -> str:
@@ -283,7 +281,9 @@ def as_surrogate(surrogate: AnySurrogate | Sequence[Surrogate]) -> AnySurrogate:
     for other in others:
         if not isinstance(other, Surrogate):
             name = type(other).__name__
-            raise UsageError(f"{name} is no surrogate; give Surrogate.from_vae(vae), or Surrogate.from_module(module)")
+            raise UsageError(
+                f"{name} is not a surrogate; give Surrogate.from_vae(vae), or Surrogate.from_module(module)"
+            )
     if not surrogate:
         raise UsageError("no surrogate given; give at least one encoder")
     return ensemble(surrogate)

@@ -112,7 +112,7 @@ def explain(asked: Sequence[str], names: Sequence[str], scales: Sequence[Scale])
     sentence = f"VAE {', '.join(asked)}: {', '.join(names)}{f' ({covered})' if covered else ''}"
     missing = _uncovered(names) if any(name == AUTO or name in FAMILIES for name in asked) else ()
     if missing:
-        remedy = "" if "today" in asked else "; for these too, `vae=today`"
+        remedy = "" if "today" in asked else "; `vae=today` covers these too"
         sentence += f"; not covered: {', '.join(missing)}{remedy}"
     sentences = [sentence]
     added = scales_of(asked)

@@ -326,7 +326,7 @@ FALLBACK = "pocket"
 def embedded_warning(name: str) -> str:
     """The warning for every use of an embedded model."""
     return (
-        f"`{name}` is a test model: what is protected with it is protected against no real editor. Use the VAE `sd` (a "
+        f"`{name}` is a test model: its outputs are not protected against any real editor. Use the VAE `sd` (a "
         "download) or a local copy of the editor's VAE"
     )
 

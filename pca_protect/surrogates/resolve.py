@@ -181,7 +181,7 @@ def _unavailable(members: Sequence[str], names: Sequence[str], *, offline: bool)
 
 def _left_out(asked: str, member: str, reason: str) -> str:
     return (
-        f"VAE {asked} goes on without {member}: no protection against {REGISTRY[member].family} "
+        f"VAE {asked} is used without {member}, so there is no protection against {REGISTRY[member].family} "
         f"({shorten(reason, _REASON, placeholder=' ...')})"
     )
 

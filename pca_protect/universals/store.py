@@ -112,7 +112,7 @@ def misfit(universal: Universal, surrogate: AnySurrogate, *, mode: str, budget_l
     if universal.mode != mode:
         return f"it was trained for `mode={universal.mode}`, not {mode}"
     if budget_levels > universal.budget_levels:
-        return f"it was trained for `budget_levels={universal.budget_levels}`, and {budget_levels} is more"
+        return f"it was trained for `budget_levels={universal.budget_levels}`, less than the requested {budget_levels}"
     return None
 
 

@@ -30,7 +30,7 @@ def test_each_device_has_a_preset(device: str, preset: str):
     assert preset in sentence
     assert chosen.scales == ((512,) if device == "cpu" else (512, "native"))
     assert (chosen.tile_px == config.tile_px) == (device != "cpu")
-    assert ("works at full size" in sentence) == (device == "cpu")
+    assert ("protects the full size" in sentence) == (device == "cpu")
 
 
 def test_auto_is_the_first_device_there_is(monkeypatch: pytest.MonkeyPatch):

@@ -45,7 +45,8 @@ def test_a_folder_trains_what_instant_lacks_and_says_so(ask: Ask, tiny: Surrogat
     assert summary.protected == 11
     assert {outcome.record.init for outcome in recorder.outcomes if outcome.record} == {"universal"}
     assert any(
-        "trains one on 8 of these pictures, which pays from 11 pictures on" in said for said in recorder.messages
+        "training one on 8 of these pictures, which saves time from 11 pictures on" in said
+        for said in recorder.messages
     )
     assert list(store.cached_universals()) == [store.cached_file(next(iter(store.cached_universals().values())))]
     again = Recorder()
@@ -56,7 +57,9 @@ def test_a_folder_trains_what_instant_lacks_and_says_so(ask: Ask, tiny: Surrogat
 
 def test_two_pictures_do_not_pay_for_a_training(ask: Ask, tmp_path: Path):
     request, config = ask(2, preset="instant")
-    with pytest.raises(UsageError, match=r"pays from 8 of these pictures, not 2; use `preset=fast`") as caught:
+    with pytest.raises(
+        UsageError, match=r"saves time from 8 of these pictures, not for 2; use `preset=fast`"
+    ) as caught:
         run(request, config, Recorder())
     assert len(str(caught.value)) <= 300
     assert not (tmp_path / "out").exists()

@@ -129,7 +129,7 @@ def test_encoders_that_make_no_ensemble_write_nothing(
     run = partial(in_process, photo.name, "--vae", tiny_folder, cwd=tmp_path, monkeypatch=monkeypatch)
     same = run("--vae", "copy").exception
     assert isinstance(same, UsageError)
-    assert "vae and copy have the same weights; give one of them, it covers both" in str(same)
+    assert "vae and copy have the same weights; give one of them" in str(same)
     unknown = run("--vae", "pokcet").exception
     assert isinstance(unknown, UsageError)
     assert "did you mean pocket?" in str(unknown)
@@ -165,7 +165,7 @@ BAD_REQUESTS = {
     "lossy output": (["photo.png", "-o", "x.jpg"], 2, "--allow-lossy"),
     "two ways at once": (["photo.png", "--overwrite", "--skip-existing"], 2, "mutually exclusive"),
     "target variance": (["photo.png", "--target-variance", "wide"], 2, "neither a number nor"),
-    "max visibility 0": (["photo.png", "--max-visibility", "0"], 2, "max visibility 0.0 is not above 0"),
+    "max visibility 0": (["photo.png", "--max-visibility", "0"], 2, "max visibility 0.0 is out of range"),
     "max visibility nan": (["photo.png", "--max-visibility", "nan"], 2, "max visibility nan"),
     "max visibility words": (["photo.png", "--max-visibility", "little"], 2, "--max-visibility"),
     "for unknown with one encoder": (["photo.png", "--for-unknown", "--vae", "pocket"], 2, "needs several encoders"),
@@ -173,12 +173,12 @@ BAD_REQUESTS = {
     "subtle with a direction": (
         ["photo.png", "--mode", "subtle", "--direction", "down"],
         2,
-        "mode subtle has no target variance",
+        "mode subtle takes no target variance",
     ),
     "subtle with a target": (
         ["photo.png", "--mode", "subtle", "--target-variance", "1"],
         2,
-        "mode subtle has no target variance",
+        "mode subtle takes no target variance",
     ),
     "one vae twice": (["photo.png", "--vae", "pocket", "--vae", "pocket"], 2, "give each once"),
     "unknown option": (["photo.png", "--fast"], 2, "--fast"),

@@ -52,7 +52,7 @@ def test_the_state_of_a_folder(out: Path):
         found = status(str(out))
     assert (found.finished, found.missing, found.temporary, found.in_use) == (2, 1, 1, True)
     assert json.loads(command("status", out, "--json").stdout)["missing"] == 1
-    assert "2 finished, 1 in the ledger and missing" in command("status", out).stdout
+    assert "2 finished, 1 recorded as finished but missing" in command("status", out).stdout
     with pytest.raises(UsageError, match="has no ledger"):
         status(str(out.parent))
 
@@ -151,12 +151,17 @@ def test_a_rerun_says_what_is_left(out: Path, config: ProtectConfig):
     assert "3 pictures: 2 finished before, 1 to do" in command(*words, "--device", "cpu").stderr.splitlines()
 
 
-def test_without_a_terminal_a_line_a_minute_says_how_far(capsys: pytest.CaptureFixture[str]):
+def test_without_a_terminal_lines_say_how_far(capsys: pytest.CaptureFixture[str]):
     now = [0.0]
     lines = Lines(shown=True, clock=lambda: now[0])
+    now[0] = 9.0
+    lines.prepare("comparing", 5, 40)
+    now[0] = 11.0
     lines.prepare("comparing", 10, 40)
     now[0] = 61.0
     lines.prepare("comparing", 20, 40)
+    now[0] = 71.0
+    lines.prepare("comparing", 30, 40)
     lines.begin([1.0] * 10)
     for failed in (False, True, False):
         lines.pictures("a.png", [1.0])
@@ -164,7 +169,7 @@ def test_without_a_terminal_a_line_a_minute_says_how_far(capsys: pytest.CaptureF
         lines.step(1, 2, 0.0)
         lines.done(1.0, failed=failed)
     written = capsys.readouterr().err.splitlines()
-    assert written == ["comparing: 20 of 40", "2 of 10 pictures, 1 failed, about 4 min left"]
+    assert written == ["comparing: 10 of 40", "comparing: 30 of 40", "2 of 10 pictures, 1 failed, about 4 min left"]
     one = Lines(shown=True, clock=lambda: now[0])
     one.begin([5.0])
     one.pictures("a.png", [5.0])
@@ -172,7 +177,7 @@ def test_without_a_terminal_a_line_a_minute_says_how_far(capsys: pytest.CaptureF
         now[0] += 25.0
         one.step(step, 8, 0.0)
     one.done(5.0, failed=False)
-    steps = ["step 3 of 8, about 2 min left", "step 6 of 8, about 50 s left"]
+    steps = ["step 1 of 8, about 3 min left", "step 4 of 8, about 2 min left", "step 7 of 8, about 25 s left"]
     assert capsys.readouterr().err.splitlines() == steps
     hidden = partial(Lines, shown=False)(clock=lambda: 1e9)
     hidden.done(1.0, failed=False)

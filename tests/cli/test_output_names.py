@@ -88,7 +88,7 @@ def test_a_fallback_marks_any_name(run: Run):
         (("photos/000.png", "--name", "{title}{ext}"), "has no field {title}"),
         (("photos/000.png", "--name", "new/{stem}{ext}"), "need an output folder; add -o FOLDER"),
         (("photos/000.png", "-o", "x.png", "--name", "{stem}{ext}"), "leave one of them out"),
-        (("photos/000.png", "-o", "x.png", "--format", "tiff"), "is not of --format tiff"),
+        (("photos/000.png", "-o", "x.png", "--format", "tiff"), "does not fit --format tiff"),
         (("photos/000.png", "--format", "jpg"), "is not a lossless format; choose png, webp, tiff"),
     ],
 )

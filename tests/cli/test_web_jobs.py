@@ -134,7 +134,7 @@ def test_closing_ends_what_waits_and_what_runs():
     for job in jobs:
         with pytest.raises(Cancelled):
             job.result()
-    with pytest.raises(UsageError, match="is being closed"):
+    with pytest.raises(UsageError, match="is stopping"):
         queue.submit(gates[0])
 
 

@@ -154,7 +154,7 @@ def test_the_control_gets_noise_where_the_picture_could_change(workplace: Workpl
 def test_a_proof_at_another_size_says_so(workplace: Workplace):
     path = upload(workplace, "large.png", 300, 270)
     said = [
-        any("given the picture at 256x256 px" in warning for warning in workplace.prove(found).warnings)
+        any("edits at 256x256 px" in warning for warning in workplace.prove(found).warnings)
         for found in (
             workplace.protect(path),
             workplace.protect(path, preset="fast", steps=1, scales=(256,)),

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +26,12 @@ from pca_protect.eval.check.encoders import load_encoders
 from pca_protect.eval.check.posterior import FIGURES, LARGEST_SIDE_PX, Figures, Shift, figures_of, middle, shift_of
 from pca_protect.eval.check.reference import Reference, measured_reference, quantiles_of, stored_reference
 from pca_protect.eval.check.run import check_picture
+from pca_protect.eval.check.sizes import protected_scales
 from pca_protect.eval.check.verdict import NO_PROOF, REMOVABLE, TEST_BED, edit_verdict, judge
 from pca_protect.eval.pictures import to_pixels
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import read_picture
+from pca_protect.io.write import encode_picture
 from pca_protect.modes import PUBLISHED_MODES
 from pca_protect.noise_control import with_noise
 from pca_protect.surrogates.registry import REGISTRY
@@ -105,6 +108,38 @@ def test_of_large_pictures_the_middle_is_looked_at():
     assert part.rgb.shape == (40, LARGEST_SIDE_PX, 3)
     assert (part.rgb[:, 0] == 7).all()
     assert middle(part).rgb.shape == part.rgb.shape
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tiff"])
+def test_a_picture_protected_for_one_size_is_measured_at_it(
+    tmp_path: Path, pocket: Surrogate, suffix: str, capsys: pytest.CaptureFixture[str]
+):
+    photo = Picture(np.asarray(Image.open(ASTRONAUT).crop((60, 0, 460, 390))), source="photo")
+    target = tmp_path / f"small{suffix}"
+    result = protect(photo, ProtectConfig(preset="fast", scales=(160,)), surrogate=pocket)
+    result.save(target)
+    Image.fromarray(photo.rgb).save(tmp_path / "photo.png")
+    check(target, "--original", tmp_path / "photo.png", "--vae", "pocket", "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert (found["seen_px"], found["looked_at_px"]) == ([164, 160], [164, 160])
+    (vae,) = found["vaes"]
+    assert vae["verdict"]["looks"] == "protected"
+    assert vae["shift"]["gain_over_noise"] == pytest.approx(result.record.gain_over_noise, rel=0.01)
+    check(target, "--vae", "pocket")
+    assert "400x390 px, measured at 164x160 px, for which it was protected" in capsys.readouterr().out
+    protect(photo, ProtectConfig(preset="instant"), surrogate=pocket).save(target, overwrite=True)
+    with target.open("rb") as file:
+        assert protected_scales(file) == (), "the own size is among those that it was protected for"
+
+
+@pytest.mark.parametrize("scales", ["512", '[4, "2mp"]', "null"])
+def test_sizes_of_a_foreign_marker_are_ignored(scales: str):
+    data = BytesIO(encode_picture(Picture(np.asarray(smooth_picture(40, 52))), "PNG", marker=_marker(scales)))
+    assert protected_scales(data) == ()
+
+
+def _marker(scales: str) -> str:
+    return f'{{"version": "1", "budget_levels": 16, "scales": {scales}}}'
 
 
 def test_shares_count_the_picture_itself_as_a_clean_one():
@@ -390,8 +425,8 @@ BAD_REQUESTS = {
     "unknown vae": (["original.png", "--vae", "pokcet"], UsageError, "did you mean pocket?"),
     "absent vae": (["original.png", "--vae", "sd"], ModelError, "not in the local cache"),
     "unknown editor": (["original.png", "--edit", "snow", "--editor", "pocket-editr"], UsageError, "pocket-editor"),
-    "empty prompt": (["original.png", "--edit", " "], UsageError, "says nothing to an editor"),
-    "style without a prompt": (["original.png", "--edit", "none"], UsageError, "says nothing to an editor"),
+    "empty prompt": (["original.png", "--edit", " "], UsageError, "is empty"),
+    "style without a prompt": (["original.png", "--edit", "none"], UsageError, "is not an instruction"),
     "output without edit": (["original.png", "--output", "x.png"], UsageError, "add --edit PROMPT"),
     "editor without edit": (["original.png", "--editor", "pocket-editor"], UsageError, "add --edit PROMPT"),
     "output is the input": (

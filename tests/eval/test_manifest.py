@@ -74,7 +74,7 @@ WRONG = {
     '{"picture": "a.png", "prompts": "x"}': "`prompts` has to be a list",
     '{"picture": "a.png", "prompts": [" "]}': "`prompts` has to be a list",
     '{"picture": "a.png", "prompts": {"": "x"}}': "empty name",
-    '{"picture": "a.png", "prompts": ["none"]}': "says nothing to an editor",
+    '{"picture": "a.png", "prompts": ["none"]}': "is not an instruction",
     '{"picture": "a.png", "prompts": ["snow", "add some snow"]}': "contain a duplicate",
     '{"picture": "a.png", "prompts": ["x"], "mask": "masks/b.png"}': r"masks/b\.png",
     '{"picture": "c.png", "prompts": ["x"], "mask": "masks/a.png"}': "is 90x70 px and its picture 40x130 px",

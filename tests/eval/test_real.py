@@ -180,7 +180,7 @@ def test_what_is_refused(photographs: Path, tmp_path: Path):
     config = real(str(photographs), PROFILES[8])
     with pytest.raises(UsageError, match="set HF_HOME to a folder on another disk"):
         require_disk(1e9)
-    with pytest.raises(DeviceError, match="name a profile"):
+    with pytest.raises(DeviceError, match="give --profile"):
         profile_of(torch.device("cpu"))
     with pytest.raises(UsageError, match="unknown editor 'sd51'"):
         plan_real(replace(config, editors=("sd51",)), PROFILES[8], instructions=[3])

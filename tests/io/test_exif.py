@@ -189,7 +189,10 @@ def test_values_with_a_jpeg_file_are_removed_and_named():
     assert b"thumbnail" not in done
     assert b"between" in done
     assert list(below(done, read(done), 0x8769).values) == [0x9003]
-    assert [warning.split(" holds ")[0] for warning in warnings] == ["its EXIF tag 49152", "its maker note"]
+    assert [warning.split(" holds ")[0] for warning in warnings] == [
+        "the file's EXIF tag 49152",
+        "the file's maker note",
+    ]
 
 
 @pytest.mark.parametrize("kind", [1, 3, 4, 2])

@@ -249,7 +249,7 @@ def test_every_part_of_the_table_has_a_file():
 )
 def test_unknown_parts_are_named(file: Callable[[], bytes], name: str):
     picture = decode_picture(file(), "x")
-    assert picture.read_warnings[-1] == f"parts of its file were left out: {name}"
+    assert picture.read_warnings[-1] == f"parts of the file were left out: {name}"
     assert SECRET not in encode(picture, "PNG").data
 
 

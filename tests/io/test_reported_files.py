@@ -129,7 +129,7 @@ def test_colours_coded_without_a_profile_are_named():
     data = saved(smooth_picture(32, 24), "AVIF")
     at = data.index(b"colrnclx") + 8
     picture = decode_picture(data[:at] + struct.pack(">HH", 9, 16) + data[at + 4 :], "x")
-    assert "its colours are coded as BT.2020 PQ without a profile" in picture.read_warnings[0]
+    assert "the colours are coded as BT.2020 PQ without a profile" in picture.read_warnings[0]
 
 
 def test_ten_bits_of_heic_are_rounded_with_a_word():
@@ -281,7 +281,7 @@ def test_a_profile_for_other_colours_is_named():
     picture = decode_picture(saved(smooth_picture(24, 16), "PNG", icc_profile=other), "x")
     assert picture.icc_profile == b""
     assert picture.read_warnings == (
-        "its colour profile is for CMYK colours, its pixels are RGB, and the profile was left out",
+        "the colour profile is for CMYK colours, but the pixels are RGB; the profile was left out",
     )
 
 

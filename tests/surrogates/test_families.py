@@ -156,7 +156,9 @@ def test_members_that_are_unavailable_are_left_out(cached: Cache):
     found = resolve(("editors", "sd"), offline=True)
     assert found.names == ("flux1", "qwen-image", "sd"), "a name by itself is required, and not looked up"
     (warning,) = found.left_out
-    assert warning.startswith("VAE editors goes on without flux2: no protection against FLUX.2 (black-forest-labs/")
+    assert warning.startswith(
+        "VAE editors is used without flux2, so there is no protection against FLUX.2 (black-forest-labs/"
+    )
     assert "not in the local cache" in warning
     assert len(warning) <= 300
     assert found.fallback_warning == ""
@@ -188,12 +190,12 @@ def test_a_gated_member_is_left_out_and_the_others_are_downloaded(photo: Path, h
     assert done.exit_code == 0, done.output
     said = done.stderr.splitlines()
     assert any(line.startswith("VAE editors: flux1, qwen-image (") and "not covered" in line for line in said)
-    assert sum(line.startswith("warning: VAE editors goes on without flux2") for line in said) == 1
+    assert sum(line.startswith("warning: VAE editors is used without flux2") for line in said) == 1
     assert any("hf auth login" in line and "is gated" in line for line in said)
     record = json.loads(done.stdout)
     assert record["vae"]["name"] == "flux1 + qwen-image"
     assert (record["config"]["vae"], record["config"]["scales"]) == ("editors", list(ONE_MEGAPIXEL))
-    assert any("goes on without flux2" in warning for warning in record["warnings"])
+    assert any("is used without flux2" in warning for warning in record["warnings"])
     assert not record["test_only"]
 
 
@@ -248,7 +250,9 @@ def test_auto_without_its_own_encoder_takes_cached_ones_on_a_large_cuda_device(c
     with pretending("cuda"):
         found = resolve(("auto",), offline=True, device="auto", fallback=False)
     assert (found.names, found.fallback_warning) == (("flux1",), "")
-    assert found.left_out[0].startswith("VAE auto goes on without sd: no protection against Stable Diffusion 1.x, 2.x")
+    assert found.left_out[0].startswith(
+        "VAE auto is used without sd, so there is no protection against Stable Diffusion 1.x, 2.x"
+    )
 
 
 def test_python_loads_families_and_is_warned(photo: Path, cached: Cache):
@@ -256,13 +260,13 @@ def test_python_loads_families_and_is_warned(photo: Path, cached: Cache):
     with pytest.raises(UsageError, match="stands for several encoders"):
         load_surrogate("editors")
     assert load_surrogate("kontext", device="cpu").name == "flux1"
-    with pytest.warns(FallbackWarning, match="goes on without qwen-image"):
+    with pytest.warns(FallbackWarning, match="used without qwen-image"):
         surrogate = load_surrogates(["editors"], device="cpu")
     assert surrogate.name == "flux1 + flux2"
-    with pytest.warns(FallbackWarning, match="goes on without qwen-image"):
+    with pytest.warns(FallbackWarning, match="used without qwen-image"):
         record = protect(photo, QUICK).record
     assert record.vae["name"] == "flux1 + flux2"
-    assert any("goes on without qwen-image" in warning for warning in record.warnings)
+    assert any("used without qwen-image" in warning for warning in record.warnings)
     cached("qwen-image")
     assert protect(photo, QUICK).record.vae["name"] == "flux1 + flux2 + qwen-image"
 
@@ -286,7 +290,7 @@ def test_a_dry_run_names_the_downloads(photo: Path, cached: Cache):
     assert any("flux2, qwen-image (about 844 MB)" in message for message in shown.messages)
     shown = preview(Request((str(photo),), offline=True), QUICK)
     assert (shown.resolved is not None and shown.resolved.names, shown.downloads) == (("flux1",), ())
-    assert sum("goes on without" in message for message in shown.messages) == 2
+    assert sum("is used without" in message for message in shown.messages) == 2
 
 
 def test_transfer_to_other_encoders_may_be_asked_of_a_family(photo: Path, cached: Cache):

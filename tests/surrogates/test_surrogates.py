@@ -113,7 +113,7 @@ BAD = {
     "truncated": (lambda f: (f / WEIGHTS).write_bytes((f / WEIGHTS).read_bytes()[:5000]), "not a readable"),
     "broken config": (lambda f: (f / "config.json").write_text("{"), "not readable as JSON"),
     "other config": (lambda f: edit(f, block_out_channels=[8, 16, 16, 32]), "do not fit the configuration"),
-    "impossible config": (lambda f: edit(f, norm_num_groups=7), "makes no AutoencoderKL"),
+    "impossible config": (lambda f: edit(f, norm_num_groups=7), "is not valid for AutoencoderKL"),
     "other class": (lambda f: edit(f, _class_name="UNet2DModel"), "cannot be a surrogate"),
     "no config": (lambda f: (f / "config.json").unlink(), "no config.json"),
 }

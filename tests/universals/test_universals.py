@@ -146,7 +146,7 @@ def test_steps_against_several_encoders_start_from_the_mean_of_their_tiles(
 def test_a_tile_no_better_than_noise_is_refused_without_steps(tiny: Surrogate, cache: Path):
     store.add(made(tiny, gain=1.1))
     instant = ProtectConfig(preset="instant", device="cpu")
-    with pytest.raises(UsageError, match=r"only 1\.1 times as far as noise that is as visible; use `preset=fast`"):
+    with pytest.raises(UsageError, match=r"only 1\.1 times as far as equally visible noise; use `preset=fast`"):
         init_for(tiny, instant)
     assert not lacks_universal(tiny, instant), "it was trained, and would be trained in vain again"
     assert init_for(tiny, replace(instant, preset="fast")) is not None
@@ -156,7 +156,7 @@ def test_a_tile_no_better_than_noise_is_refused_without_steps(tiny: Surrogate, c
     ("values", "request_", "says"),
     [
         ({"grid_px": 4}, {}, "its grid of 4 px does not fit"),
-        ({"budget_levels": 8}, {}, "`budget_levels=8`, and 16 is more"),
+        ({"budget_levels": 8}, {}, "`budget_levels=8`, less than the requested 16"),
         ({"mode": "subtle"}, {}, "`mode=subtle`, not diffusion"),
         ({"encoders": {"0" * 64: "other"}}, {}, "weights of other"),
         ({"budget_levels": 8}, {"preset": "fast"}, "`budget_levels=8`"),

@@ -75,8 +75,8 @@ def profile_of(device: torch.device) -> Profile:
     """
     if device.type != "cuda":
         raise DeviceError(
-            f"device {device.type}: its profile is unknown, and without CUDA an edit takes minutes; name a profile, or plan "
-            "without measuring"
+            f"device {device.type}: its profile is unknown, and without CUDA an edit takes minutes; give --profile, or print the "
+            "plan alone with --dry-run"
         )
     memory_bytes = torch.cuda.mem_get_info(device)[1]
     profile = largest_profile(memory_bytes)

@@ -1,4 +1,4 @@
-"""What every executor is given."""
+"""The input of every executor."""
 
 from __future__ import annotations
 
