@@ -86,8 +86,8 @@ MODES: dict[str, Mode] = {
         "removes detail from edits, most visible (the published PCA-)",
         "down",
         target_variance=1e-8,
-        label="Spoil edits (published method)",
-        note="The published aim: ruined edits. On the built-in test editors they still followed the prompt about as well.",
+        label="Remove detail from edits (published method)",
+        note="The published aim is ruined edits. On the built-in test editors they followed the prompt about as well as before.",
     ),
     # The largest weight with hardly any loss of effect, chosen on photographs that no result is reported on.
     "subtle": Mode(
@@ -96,7 +96,7 @@ MODES: dict[str, Mode] = {
         loss="pca_protect.attack.objectives:power",
         logarithmic=True,
         visibility_weight=15.0,
-        label="Spoil edits, less visible",
+        label="Disturb edits, less visible (our method)",
         note="Our own: at least the published effect on the built-in test editors at about half the visibility. Downscaling "
         "the picture removes most of the effect; choose where it will be posted.",
     ),

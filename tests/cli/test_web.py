@@ -57,7 +57,7 @@ def test_drop_protect_and_download(visit: Visit, pictures: Path, tmp_path: Path)
 def test_a_wide_picture_is_compared_where_it_is_seen(visit: Visit, pictures: Path):
     visit.choose(pictures / "wide.png")
     visit.advanced("Instant")
-    visit.page.locator("#aim").get_by_label("Disturb edits").check()
+    visit.page.locator("#aim").get_by_label("Disturb edits (").check()
     result = visit.protect()
     frame, slider = result.locator(".frame").first, result.locator("input[type=range]")
     over = result.locator(".stack .over")
@@ -125,7 +125,7 @@ def test_a_folder_keeps_its_tree_and_a_broken_picture_is_named(visit: Visit, pic
     expect(listed.locator("li")).to_have_text(["trip/one.png, 48×48 px", re.compile(r"^trip/day 2/one.png, 56×56 px")])
     assert "trip/day 2/broken.png: " in listed.locator(".errors").inner_text()
     visit.advanced("Instant")
-    visit.page.locator("#aim").get_by_label("Disturb edits").check()
+    visit.page.locator("#aim").get_by_label("Disturb edits (").check()
     visit.protect()
     assert "broken.png" in visit.page.locator("#results .errors").inner_text()
     archive = zipfile.ZipFile(io.BytesIO(visit.download(visit.page.get_by_text("Download all 2 as a zip"))))
@@ -136,7 +136,7 @@ def test_a_folder_keeps_its_tree_and_a_broken_picture_is_named(visit: Visit, pic
 def test_a_second_run_keeps_the_first_and_errors_keep_both(visit: Visit, pictures: Path):
     visit.choose(pictures / "face.png")
     visit.advanced("Instant")
-    visit.page.locator("#aim").get_by_label("Disturb edits").check()
+    visit.page.locator("#aim").get_by_label("Disturb edits (").check()
     visit.protect()
     visit.page.locator("#budget input[type=number]").fill("5")
     visit.page.locator("#budget input[type=number]").press("Enter")
@@ -207,7 +207,7 @@ def test_two_visitors_wait_for_each_other_and_see_their_own(
 def test_painting_a_mask(visit: Visit, pictures: Path):
     visit.choose(pictures / "face.png")
     visit.advanced("Where I paint", "Instant")
-    visit.page.locator("#aim").get_by_label("Disturb edits").check()
+    visit.page.locator("#aim").get_by_label("Disturb edits (").check()
     visit.button("Protect").click()
     expect(visit.page.locator("#job-status .errors")).to_contain_text("nothing is painted")
     canvas = visit.page.locator("#painted canvas").first
@@ -303,7 +303,7 @@ def test_a_phone_and_dark_mode(browser: sync_api.Browser, running: Running, pict
         assert box["y"] + box["height"] < 844
         phone.choose(pictures / "wide.png")
         phone.advanced("Instant")
-        phone.page.locator("#aim").get_by_label("Disturb edits").check()
+        phone.page.locator("#aim").get_by_label("Disturb edits (").check()
         phone.protect()
         assert phone.page.evaluate("document.documentElement.scrollWidth") <= 390
         background = phone.page.evaluate("getComputedStyle(document.body).backgroundColor")
