@@ -10,12 +10,14 @@ import typer
 
 from pca_protect.cli import console
 from pca_protect.cli.extras import needs_extra
+from pca_protect.cli.flags import in_flags
 from pca_protect.cli.options import compute
 from pca_protect.cli.progress import make_progress
 from pca_protect.config import ProtectConfig
-from pca_protect.errors import UsageError
+from pca_protect.errors import PictureError, UsageError
 from pca_protect.eval.editors.registry import EDITORS, SHOWN_EDITOR
-from pca_protect.io.plan import check_folder
+from pca_protect.io.picture import Picture as Pixels
+from pca_protect.io.plan import TEST_ONLY, check_folder
 from pca_protect.io.read import read_picture
 from pca_protect.io.write import encode_picture, write_bytes
 
@@ -108,7 +110,7 @@ def check(
     if edit is not None and not edit.strip():
         raise UsageError(f"--edit {edit!r}: is empty; give an instruction, such as 'make it snow'")
     target = None if edit is None else _sheet_file(picture, output)
-    given_picture = read_picture(picture)
+    given_picture = _read(picture)
     given_original = None if original is None else read_picture(original)
     progress = make_progress(quiet=False, patience_seconds=0)
     try:
@@ -165,11 +167,24 @@ def _sheet_file(picture: Path, output: Path | None) -> Path:
     return target
 
 
+def _read(picture: Path) -> Pixels:
+    """Raises:
+    PictureError: see `read_picture`; names the test-only output beside a missing one.
+    """
+    try:
+        return read_picture(picture)
+    except PictureError as error:
+        other = picture.with_name(picture.name.replace(".protected.", f".{TEST_ONLY}."))
+        if picture.exists() or not other.exists():
+            raise
+        raise PictureError(
+            f"{picture}: no such file; {other.name} exists, from a run without a real encoder"
+        ) from error
+
+
 def _write(sheet: Image, target: Path) -> None:
     """Writes atomically. Never replaces a file."""
     import numpy as np
-
-    from pca_protect.io.picture import Picture as Pixels
 
     write_bytes(encode_picture(Pixels(np.asarray(sheet), source=str(target)), "PNG"), target)
 
@@ -180,11 +195,11 @@ def _lines(found: Check, *, verbose: bool) -> Iterator[str]:
     seen = f", measured at {_size(found.seen_px)}, for which it was protected" if found.seen_px != size_px else ""
     crop = f", measured in its central {_size(found.looked_at_px)}" if found.looked_at_px != found.seen_px else ""
     yield f"{found.picture}, {_size(size_px)}{seen}{crop}"
-    yield from found.summary
-    if found.edits is not None:
+    yield from map(in_flags, found.summary)
+    if found.edits is not None and (rows := list(_edit_rows(found.edits, verbose=verbose))):
         yield ""
         yield "FLIP differences between pictures (0: identical, 1: maximal)"
-        for label, value in _edit_rows(found.edits):
+        for label, value in rows:
             yield f"  {label:<57}{value:.3f}"
     if verbose:
         yield from _figure_lines(found)
@@ -218,7 +233,7 @@ def _encoder_lines(encoder: EncoderCheck) -> Iterator[str]:
 
     verdict = encoder.verdict
     yield f"{encoder.name}{compared}"
-    yield f"  {WORDS[verdict.looks]}{f', {_mode(verdict.mode)}' if verdict.mode else ''}: {verdict.why}"
+    yield f"  {WORDS[verdict.looks]}{f', {_mode(verdict.mode)}' if verdict.mode else ''}: {in_flags(verdict.why)}"
     for figure, value in vars(encoder.figures).items():
         line = f"  {_LABELS[figure]:<31}{value:7.3f}"
         among = encoder.compared.get(figure)
@@ -240,17 +255,19 @@ def _mode(name: str) -> str:
     return "as modes diffusion and subtle leave pictures" if name == "diffusion" else f"as mode {name} leaves pictures"
 
 
-def _edit_rows(edits: Edits) -> Iterator[tuple[str, float]]:
-    for label, value in (
+def _edit_rows(edits: Edits, *, verbose: bool) -> Iterator[tuple[str, float]]:
+    rows = [
         ("edit of the picture, from the edit of the original", edits.apart),
         ("edit of the original with random noise, from it", edits.noise_apart),
-        ("edit of the original with another seed, from it", edits.seed_apart),
-        ("edit of the picture, from the picture", edits.from_picture),
-        ("edit of the picture, from the original", edits.from_original),
-        ("edit of the original, from the original", edits.original_from_original),
-    ):
-        if value is not None:
-            yield label, value
+        ("edit of the original, tried twice", edits.seed_apart),
+    ]
+    if verbose:
+        rows += [
+            ("edit of the picture, from the picture", edits.from_picture),
+            ("edit of the picture, from the original", edits.from_original),
+            ("edit of the original, from the original", edits.original_from_original),
+        ]
+    return ((label, value) for label, value in rows if value is not None)
 
 
 def _size(size_px: tuple[int, int]) -> str:

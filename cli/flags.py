@@ -9,6 +9,7 @@ from pca_protect.cli.install_hint import for_this_installation
 _FLAGS = {
     "allow_lossy": "--allow-lossy",
     "budget_levels": "--budget",
+    "clean": "--clean",
     "clear_hidden": "--clear-hidden",
     "device": "--device",
     "engine": "--engine",
@@ -28,6 +29,7 @@ _FLAGS = {
     "max_visibility": "--max-visibility",
     "mode": "--mode",
     "offline": "--offline",
+    "original": "--original",
     "output": "-o",
     "output_format": "--format",
     "output_name": "--name",

@@ -62,9 +62,7 @@ def run_pipe(request: Request, config: ProtectConfig, reporter: Reporter) -> int
     failures: tuple[Failure, ...] = ()
     try:
         data = _read(request)
-        config, choice = request.completed(config)
-        reporter.configured(config)
-        protected, format_name = _protected(data, job, request, config, choice, reporter)
+        protected, format_name = _protected(data, job, request, config, reporter)
         _write(protected, format_name, job, request, reporter)
     except PictureError as error:
         failures = (Failure(request.names[0], "", str(error)),)
@@ -142,7 +140,7 @@ def _read(request: Request) -> bytes:
 
 
 def _protected(
-    data: bytes, job: Job, request: Request, config: ProtectConfig, choice: str, reporter: Reporter
+    data: bytes, job: Job, request: Request, config: ProtectConfig, reporter: Reporter
 ) -> tuple[Protected, str]:
     """The protected picture, and the name of the output's format.
 
@@ -173,6 +171,8 @@ def _protected(
         device=config.device,
         precision=config.precision,
     )
+    config, choice = request.completed(config, resolved.names)
+    reporter.configured(config)
     for sentence in explained(resolved, config, choice):
         reporter.message(sentence)
     surrogate = load_resolved(resolved, device=config.device, precision=config.precision, offline=request.offline)

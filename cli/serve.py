@@ -7,12 +7,14 @@ import os
 import signal
 import warnings
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from pca_protect.batch.device_choice import DeviceChoice
 from pca_protect.cli import console
 from pca_protect.cli.extras import needs_extra
 from pca_protect.cli.options import compute, strength
@@ -20,6 +22,7 @@ from pca_protect.cli.stop_signals import stop_quietly
 from pca_protect.config import ProtectConfig
 from pca_protect.device_names import Precision
 from pca_protect.errors import FallbackWarning, UsageError
+from pca_protect.image.scale_names import Scale, parse_scales
 from pca_protect.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -86,7 +89,18 @@ Presets = Annotated[
         metavar="NAME",
         help=(
             f"Preset that requests may choose: {', '.join(PRESETS)}. Repeatable; a request without one gets the first.  "
-            f"[default: all, and {ProtectConfig.preset} without one]"
+            "[default: all, and without one thorough on CUDA, balanced on MPS, fast on the CPU]"
+        ),
+        show_default=False,
+    ),
+]
+Scales = Annotated[
+    str,
+    _server(
+        metavar="PX,...",
+        help=(
+            "Sizes at which editors process pictures, for requests that name none, as for `protect`.  [default: the size of "
+            "the editors, and native except on the CPU]"
         ),
         show_default=False,
     ),
@@ -116,6 +130,7 @@ def serve(
     root_path: RootPath = "",
     vae: Vaes = [],  # noqa: B006
     preset: Presets = [],  # noqa: B006
+    scales: Scales = "",
     max_upload: MaxUpload = 50,
     max_megapixels: MaxMegapixels = 50.0,
     max_jobs: MaxJobs = 32,
@@ -143,7 +158,7 @@ def serve(
         device=device,
         precision=cast(Precision, precision),  # the configuration validates it
     )
-    presets = _presets(preset)
+    default, presets = _defaults(base, preset, parse_scales(scales))
     token = _token(token_file)
     _check_token(token, host, no_token=no_token)
     root_path = _root_path(root_path)
@@ -163,14 +178,16 @@ def serve(
     )
     with closing(bind(host, port)) as bound:
         surrogate = _load(base, offline=offline)
-        service = Service(surrogate, base=base, presets=presets, limits=limits)
+        service = Service(surrogate, base=base, default=default, presets=presets, limits=limits)
         app = build_app(service, token=token, hosts=allowed_host, origins=allow_origin)
         shown_host, shown_port = bound.getsockname()[:2]
         address = f"http://{f'[{shown_host}]' if ':' in shown_host else shown_host}:{shown_port}"
 
         def ready() -> None:
             console.result(address)
+            sizes = ", ".join(map(str, default.scales))
             console.say(f"protects against {surrogate.name} on {surrogate.device}; Ctrl-C stops the server")
+            console.say(f"requests without these options: preset={presets[0]}, scales={sizes}")
 
         server = ApiServer(
             app, service, grace_seconds=grace_seconds, on_ready=ready, root_path=root_path, access_log=access_log
@@ -199,11 +216,13 @@ def _load(base: ProtectConfig, *, offline: bool) -> AnySurrogate:
     return surrogate
 
 
-def _presets(names: list[str]) -> tuple[str, ...]:
-    """The presets on offer; by default all, with the program's default first."""
-    if not names:
-        return tuple(sorted(PRESETS, key=lambda name: name != ProtectConfig.preset))
-    return tuple(dict.fromkeys(ProtectConfig(preset=name).preset for name in names))
+def _defaults(
+    base: ProtectConfig, names: list[str], scales: tuple[Scale, ...]
+) -> tuple[ProtectConfig, tuple[str, ...]]:
+    """The settings of requests without a preset and scales, and the presets on offer, the default first."""
+    default, _ = DeviceChoice(scales=not scales, tile_px=base.tile_px == ProtectConfig.tile_px).applied(base)
+    presets = dict.fromkeys(ProtectConfig(preset=name).preset for name in names or [default.preset, *PRESETS])
+    return replace(default, scales=scales or default.scales), tuple(presets)
 
 
 def _token(file: Path | None) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi_offline import FastAPIOffline
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
@@ -20,7 +20,15 @@ from pca_protect.cli.api.access import Access
 from pca_protect.cli.api.failures import UNEXPECTED, failure_of
 from pca_protect.cli.api.jobs import CANCELLED, Done, Failure, Job
 from pca_protect.cli.api.metrics import MEDIA_TYPE
-from pca_protect.cli.api.openapi import CHECK_BODY, PICTURE_RESPONSE, PROTECT_BODY, RESPONSES
+from pca_protect.cli.api.openapi import (
+    ACCEPTED,
+    CHECK_BODY,
+    CHECK_RESPONSE,
+    NOT_FINISHED,
+    PICTURE_RESPONSE,
+    PROTECT_BODY,
+    RESPONSES,
+)
 from pca_protect.cli.api.options import CheckOptions, ProtectOptions, first_sentence, protect_request, sentence
 from pca_protect.cli.api.responses import JobView, file_response, job_path, job_view
 from pca_protect.cli.api.service import AnyWork, Service
@@ -78,7 +86,7 @@ def _add_protect(app: FastAPI, service: Service) -> None:
     @app.post(
         "/v1/protect",
         openapi_extra={"requestBody": PROTECT_BODY},
-        responses={**RESPONSES, **PICTURE_RESPONSE},
+        responses={**RESPONSES, **PICTURE_RESPONSE, 202: ACCEPTED},
         response_model=None,
     )
     async def protect(
@@ -94,7 +102,8 @@ def _add_protect(app: FastAPI, service: Service) -> None:
         """Protect a picture. Options are in the query, or as JSON in the form field `options`."""
         with service.admitted():
             upload = await read_upload(request)
-            wanted = protect_request(_options(query, request, upload), service.base, service.presets)
+            options = _options(query, request, upload)
+            wanted = protect_request(options, service.base, service.default, service.presets)
             job = await service.submit_protect(upload.files["picture"], wanted)
         del upload
         as_json = "application/json" in accept.lower()
@@ -111,7 +120,12 @@ def _add_protect(app: FastAPI, service: Service) -> None:
 
 
 def _add_check(app: FastAPI, service: Service) -> None:
-    @app.post("/v1/check", openapi_extra={"requestBody": CHECK_BODY}, responses=RESPONSES, response_model=None)
+    @app.post(
+        "/v1/check",
+        openapi_extra={"requestBody": CHECK_BODY},
+        responses={**RESPONSES, 200: CHECK_RESPONSE},
+        response_model=None,
+    )
     async def check(request: Request, query: Annotated[CheckOptions, Query()]) -> Response:
         """Measure how protected a picture is, with the server's encoders. With the original, the change itself is measured."""
         ProtectConfig(seed=query.seed)  # validates it
@@ -138,7 +152,9 @@ def _add_jobs(app: FastAPI, service: Service) -> None:
         known = found(job_id)
         return job_view(known, request, position=service.queue.position(known))
 
-    @app.get("/v1/jobs/{job_id}/file", responses={**RESPONSES, **PICTURE_RESPONSE}, response_model=None)
+    @app.get(
+        "/v1/jobs/{job_id}/file", responses={**RESPONSES, **PICTURE_RESPONSE, 409: NOT_FINISHED}, response_model=None
+    )
     async def file(job_id: str, request: Request) -> Response:
         """The protected picture of a finished job."""
         known = found(job_id)
@@ -162,7 +178,7 @@ def _add_operations(app: FastAPI, service: Service) -> None:
             raise HTTPException(503, "the server is stopping; use another")
         return {"status": "ready"}
 
-    @app.get("/metrics", response_model=None)
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Metrics in the text format of Prometheus."""
         return Response(service.metrics.text(), media_type=MEDIA_TYPE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pca_protect.cli.api.options import FORMATS
-from pca_protect.cli.api.responses import RECORD_HEADER, Problem
+from pca_protect.cli.api.responses import RECORD_HEADER, CheckView, JobView, Problem
 
 _FILE = {"type": "string", "format": "binary"}
 
@@ -42,6 +42,14 @@ PICTURE_RESPONSE: dict[int | str, dict[str, Any]] = {
     }
 }
 
+ACCEPTED: dict[str, Any] = {
+    "model": JobView,
+    "description": "The job, not finished yet, with `Prefer: respond-async`.",
+    "headers": {"Location": {"description": "Path of the job.", "schema": {"type": "string"}}},
+}
+CHECK_RESPONSE: dict[str, Any] = {"model": CheckView, "description": "The verdict of each encoder."}
+NOT_FINISHED: dict[str, Any] = {"model": Problem, "description": "The job is not finished."}
+
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": description}
     for status, description in {
@@ -49,7 +57,6 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         401: "The bearer token is missing or wrong.",
         404: "The job is unknown or has expired.",
         408: "The request body took too long.",
-        409: "The job is not finished, or was cancelled.",
         413: "Too many bytes or pixels.",
         415: "Not a recognised image format.",
         422: "An invalid option, or a picture that cannot be read or protected.",

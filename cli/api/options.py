@@ -62,7 +62,8 @@ class ProtectOptions(BaseModel):
     scales: str = Field(
         "",
         max_length=_LONGEST_NAME,
-        description="Sizes at which editors process the picture, such as 512,1mp,native. Default: the encoder's.",
+        description="Sizes at which editors process the picture, such as 512,1mp,native. Larger ones than the picture count as "
+        "native. Default: the server's.",
     )
     steps: int | None = Field(None, description="Number of gradient steps. Default: the preset's.")
     seed: int = Field(ProtectConfig.seed, description="Seed of the noise control and of random transforms.")
@@ -100,11 +101,15 @@ class ProtectRequest:
     format: str | None
 
 
-def protect_request(options: ProtectOptions, base: ProtectConfig, presets: Sequence[str]) -> ProtectRequest:
+def protect_request(
+    options: ProtectOptions, base: ProtectConfig, default: ProtectConfig, presets: Sequence[str]
+) -> ProtectRequest:
     """The request of a client.
 
     Args:
         base: the server's settings: encoders, device, window size, memory.
+        default: the same, with scales and their window size for requests without scales. The preset `instant` ignores it: a
+            universal perturbation has the picture's own size.
         presets: those that clients may choose; the first is the default. They also limit `steps`.
 
     Raises:
@@ -113,16 +118,18 @@ def protect_request(options: ProtectOptions, base: ProtectConfig, presets: Seque
     for name in (options.preset, options.until):
         if isinstance(name, str) and name in PRESETS and name not in presets:
             raise UsageError(f"preset {name!r} is not offered by this server; choose {' or '.join(presets)}")
+    preset = options.preset or presets[0]
+    own_size = options.scales or preset == "instant"
     config = replace(
-        base,
+        base if own_size else default,
         mode=options.mode,
-        preset=options.preset or presets[0],
+        preset=preset,
         budget_levels=options.budget,
         max_visibility=options.max_visibility,
         until=options.until,
         survive=options.survive,
         region=options.region,
-        scales=parse_scales(options.scales),
+        scales=parse_scales(options.scales) if own_size else default.scales,
         steps=options.steps,
         seed=options.seed,
     )

@@ -9,6 +9,7 @@ from fastapi import Request, Response
 from pydantic import BaseModel, Field
 
 from pca_protect.cli.api.jobs import Done, Failure, Job, State
+from pca_protect.eval.check.verdict import Looks
 
 RECORD_HEADER = "X-PCA-Record"
 LARGEST_RECORD_BYTES = 2048
@@ -48,6 +49,37 @@ class JobView(BaseModel):
     file: str | None = Field(description="Path of the protected picture, once it is done.")
     record: dict[str, Any] | None = Field(description="Settings and measurements, once it is done.")
     error: Problem | None = Field(description="Why the job failed.")
+
+
+class VerdictView(BaseModel):
+    """The verdict of one encoder."""
+
+    looks: Looks
+    mode: str | None = Field(description="The mode that leaves such pictures, if it looks protected.")
+    why: str
+
+
+class EncoderView(BaseModel):
+    """The result of one encoder."""
+
+    name: str
+    verdict: VerdictView
+    shift: dict[str, float] | None = Field(
+        description="With an original: `latent` is the latent shift relative to the norm of the original's latent, "
+        "`noise_latent` that of random noise of the same size, `norm` the ratio of the two pictures' norms."
+    )
+
+
+class CheckView(BaseModel):
+    """The result of a check. Further fields are measurements."""
+
+    summary: list[str] = Field(description="The results in sentences.")
+    vaes: list[EncoderView]
+    width_px: int
+    height_px: int
+    seen_px: tuple[int, int] = Field(description="Width and height at which the picture was measured.")
+    looked_at_px: tuple[int, int] = Field(description="Width and height of the measured centre.")
+    warnings: list[str]
 
 
 def job_view(job: Job[Any], request: Request, *, position: int) -> JobView:

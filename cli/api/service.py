@@ -35,11 +35,20 @@ class Service:
     Args:
         surrogate: the encoders of every request.
         base: settings that requests do not choose.
+        default: see `protect_request`; `base` if None.
         presets: that requests may choose; the first is the default.
     """
 
-    def __init__(self, surrogate: AnySurrogate, *, base: ProtectConfig, presets: Sequence[str], limits: Limits) -> None:
-        self.base, self.presets, self.limits = base, tuple(presets), limits
+    def __init__(
+        self,
+        surrogate: AnySurrogate,
+        *,
+        base: ProtectConfig,
+        default: ProtectConfig | None = None,
+        presets: Sequence[str],
+        limits: Limits,
+    ) -> None:
+        self.base, self.default, self.presets, self.limits = base, default or base, tuple(presets), limits
         self.surrogate = surrogate
         self.store = JobStore(limits)
         self._computer = Computer(surrogate, max_pixels=limits.max_pixels)
@@ -72,9 +81,11 @@ class Service:
 
     async def submit_protect(self, data: bytes, request: ProtectRequest) -> Job[AnyWork]:
         """Raises:
-        HTTPException: the data is no picture, or a picture over a limit.
+        HTTPException: the data is no picture, a picture over a limit, or an output of this program.
         """
         header = await self._header(data)
+        if header.ours:
+            raise HTTPException(422, f"{SOURCE}: is an output of this program; send the original")
         work = ProtectWork(data, request, header.suffix.removeprefix("."))
         return self._submit(work, kind=(request, header.width, header.height))
 

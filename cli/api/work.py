@@ -123,6 +123,8 @@ def _done(protected: Protected, format_option: str) -> Done:
 
 
 def _plain(record: Record) -> dict[str, Any]:
-    """The record as JSON values; infinite and undefined numbers become None."""
+    """The record as JSON values, without the origin of the weights, which may be a path of this machine. Infinite and undefined
+    numbers become None."""
     values: dict[str, Any] = json.loads(record.as_json(), parse_constant=lambda _: None)
+    del values["vae"]["origin"]
     return values

@@ -50,7 +50,7 @@ _TITLE_LETTERS = 24
 
 ORIGINAL, CHECKED = "original", "checked picture"
 EDIT_OF_ORIGINAL, EDIT_OF_CHECKED = "edit of the original", "edit of the checked picture"
-EDIT_OF_NOISY, EDIT_AGAIN = "edit of the original with noise", "another edit of the original"
+EDIT_OF_NOISY, EDIT_AGAIN = "edit of the original with noise", "the original, edited again"
 """Captions. The last is with another seed."""
 
 _MEGAPIXEL_SIDE_PX = 1024
@@ -172,8 +172,8 @@ def edit_both(
         ORIGINAL: clean,
         CHECKED: given,
         EDIT_OF_ORIGINAL: clean_edit,
-        EDIT_AGAIN: again,
         EDIT_OF_CHECKED: edited,
+        EDIT_AGAIN: again,
     }
     noise_apart = None
     if levels:
@@ -216,8 +216,13 @@ def is_protected_at(side_px: int, scales: Sequence[Scale]) -> bool:
     return side_px in scales or (side_px == _MEGAPIXEL_SIDE_PX and "1mp" in scales)
 
 
-def side_by_side(instruction: Instruction, pictures: dict[str, Rgb]) -> Image.Image:
-    """A contact sheet of the pictures of `edit_both`, with captions."""
+def side_by_side(instruction: Instruction, edits: Edits, pictures: dict[str, Rgb]) -> Image.Image:
+    """A contact sheet of the pictures of `edit_both`, with captions and distances."""
     title = f"{instruction.editor.name}: {instruction.prompt}"
     short = textwrap.shorten(title, _TITLE_LETTERS * len(pictures), placeholder=" ...")
-    return contact_sheet({short: [pictures]})
+    apart = {EDIT_OF_CHECKED: edits.apart, EDIT_AGAIN: edits.seed_apart, EDIT_OF_NOISY: edits.noise_apart}
+    return contact_sheet({short: [{_captioned(name, apart.get(name)): shown for name, shown in pictures.items()}]})
+
+
+def _captioned(name: str, apart: float | None) -> str:
+    return name if apart is None else f"{name}\nFLIP {apart:.3f} from its edit"

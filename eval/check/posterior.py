@@ -64,7 +64,7 @@ def figures_of(picture: Picture, surrogate: Surrogate) -> Figures:
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        remedy = "close other programs" if surrogate.device.type == "cpu" else "use --device cpu"
+        remedy = "close other programs" if surrogate.device.type == "cpu" else "use `device=cpu`"
         raise DeviceError(
             f"{picture.source}: {surrogate.device} has too little memory for {picture.width}x{picture.height} px with "
             f"{surrogate.name}; {remedy}"
@@ -131,7 +131,7 @@ def require_same_size(picture: Picture, original: Picture) -> None:
     """
     if picture.rgb.shape != original.rgb.shape:
         raise UsageError(
-            f"{picture.source} has {picture.width}x{picture.height} px and --original {original.source} "
+            f"{picture.source} has {picture.width}x{picture.height} px and `original` {original.source} "
             f"{original.width}x{original.height} px, which cannot be compared pixel by pixel; give the picture that was "
             "protected, at the same size"
         )

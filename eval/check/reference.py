@@ -91,12 +91,12 @@ def measured_reference(
         try:
             picture = middle(read_picture(path))
         except PictureError as error:
-            left_out.append(f"{error}; left out of --clean")
+            left_out.append(f"{error}; left out of `clean`")
             continue
         found.append(figures_of(picture, surrogate))
         sides.append(min(picture.width, picture.height))
     if len(found) < 2:
-        raise UsageError(f"--clean {folder}: holds {len(found)} readable picture; give a folder with two or more")
+        raise UsageError(f"`clean={folder}`: holds {len(found)} readable picture; give a folder with two or more")
     return Reference(f"the pictures in {folder}", len(found), int(min(sides) * SMALLER), quantiles_of(found)), tuple(
         left_out
     )

@@ -90,7 +90,8 @@ def check_picture(
         clean: a folder of clean pictures, for encoders without stored figures.
         prompt: an instruction for the editor, or the name of a style.
         editor: see `load_editor`.
-        scales: measure the picture at the largest of these sizes, see `sizes.protected_scales`; empty for its own size.
+        scales: those that the picture was protected for, see `sizes.protected_scales`. It is measured at its own size if that
+            is among them or if they are empty, else at the largest.
         seed: of the noise of the control and of the edits.
         offline: do not use the network.
 
@@ -113,11 +114,12 @@ def check_picture(
         change = change_of(picture, original)
     levels = change.max_change_levels if change else 0
     encoders, warnings = _encoders(vaes, surrogates, device=device, offline=offline)
-    seen = at_largest(picture, scales)
+    measured = () if "native" in scales else scales
+    seen = at_largest(picture, measured)
     part = middle(seen)
     pair = None
     if original is not None:
-        pair = (picture, original) if scales else (part, middle(original))
+        pair = (picture, original) if measured else (part, middle(original))
     edits, sheet = None, None
     if prompt is not None:
         from pca_protect.eval.check.edits import edit_both, instruction_for, side_by_side, size_warning  # noqa: PLC0415 - needs the extra `eval`
@@ -125,7 +127,7 @@ def check_picture(
 
         report(f"loading {editor}", 0, 1)
         instruction = instruction_for(load_editor(editor, device=device, offline=offline), prompt)
-        lost = size_warning(instruction.editor, picture)
+        lost = size_warning(instruction.editor, picture, scales)
         warnings += (*instruction.warnings, *([lost] if lost else []))
     checked = []
     for done, surrogate in enumerate(encoders):
@@ -133,10 +135,10 @@ def check_picture(
         warnings += notes
         report(f"measuring with {surrogate.name}", done, len(encoders))
         checked.append(
-            check_with(surrogate, part, reference=reference, pair=pair, scales=scales, levels=levels, seed=seed)
+            check_with(surrogate, part, reference=reference, pair=pair, scales=measured, levels=levels, seed=seed)
         )
     if clean is not None and all(stored_reference(surrogate)[0] for surrogate in encoders):
-        warnings += (f"--clean {clean} was not used: figures of clean pictures are stored for every encoder here",)
+        warnings += (f"`clean={clean}` was not used: figures of clean pictures are stored for every encoder here",)
     if prompt is not None:
         edits, pictures = edit_both(
             instruction,
@@ -146,7 +148,7 @@ def check_picture(
             seed=seed,
             on_edit=lambda done, of: report(f"edit {done + 1}", done, of),
         )
-        sheet = side_by_side(instruction, pictures)
+        sheet = side_by_side(instruction, edits, pictures)
     check = Check(
         picture=picture.source,
         original=original.source if original else None,

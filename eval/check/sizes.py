@@ -13,11 +13,13 @@ from pca_protect.io.picture import Picture
 
 
 def protected_scales(file: IO[bytes], *, max_pixels: int = MAX_PIXELS) -> tuple[Scale, ...]:
-    """The scales in the marker of a picture file; empty if there are none or if the picture's own size is one of them."""
+    """The scales in the marker of a picture file; empty if there are none."""
     found = marker_facts(file, "picture", max_pixels=max_pixels).get("scales")
-    if not isinstance(found, list) or "native" in found:
+    if not isinstance(found, list):
         return ()
-    return tuple(scale for scale in found if scale == "1mp" or (isinstance(scale, int) and scale >= MIN_SIDE))
+    return tuple(
+        scale for scale in found if scale in ("native", "1mp") or (isinstance(scale, int) and scale >= MIN_SIDE)
+    )
 
 
 def at_largest(picture: Picture, scales: tuple[Scale, ...]) -> Picture:

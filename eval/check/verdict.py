@@ -111,16 +111,16 @@ def _mode_of_norm(shift: Shift) -> str | None:
 
 def _alone(figures: Figures, reference: Reference | None, shorter_side_px: int) -> Verdict:
     if reference is None:
-        return Verdict("unclear", None, "nothing to compare with; --original helps, and so does --clean")
+        return Verdict("unclear", None, "nothing to compare with; `original` helps, and so does `clean`")
     if shorter_side_px < reference.smallest_side_px:
         return Verdict(
             "unclear",
             None,
             f"its shorter side of {shorter_side_px} px is too small for a comparison with these clean pictures, which needs "
-            f"{reference.smallest_side_px} px; --original helps",
+            f"{reference.smallest_side_px} px; `original` helps",
         )
     if reference.pictures < FEWEST:
-        few = f"{reference.pictures} clean pictures are too few, a comparison needs {FEWEST}; --original helps"
+        few = f"{reference.pictures} clean pictures are too few, a comparison needs {FEWEST}; `original` helps"
         return Verdict("unclear", None, few)
     falls = reference.share_at_most("smoothed", figures.smoothed)
     large = reference.share_at_least("norm", figures.norm)
@@ -154,7 +154,7 @@ def percent(share: float) -> str:
 
 TEST_BED = (
     "The embedded pocket models are a test bed: their verdicts do not apply to Stable Diffusion or any other real editor; "
-    "--vae sd checks with its encoder."
+    "`vae=sd` checks with its encoder."
 )
 REMOVABLE = "Any protection can be removed by dedicated purifiers, and in part by compression and resizing."
 NO_PROOF = (
@@ -165,13 +165,12 @@ NO_PROOF = (
 
 def summary(encoders: Sequence[EncoderCheck], change: Change | None, edits: Edits | None) -> tuple[str, ...]:
     """The results in plain words, then their limitations."""
-    found = list(_by_verdict(encoders))
+    found = [] if edits is None else [_of_edits(edits)]
+    found += _by_verdict(encoders)
     if change is not None and change.max_change_levels == 0:
         found.insert(0, "The picture and its original are identical: no pixel differs, so nothing was added to it.")
     if change is None:
-        found.append("Without the original this is a hint; --original measures the change itself.")
-    if edits is not None:
-        found.append(_of_edits(edits))
+        found.append("Without the original this is a hint; `original` measures the change itself.")
     if any(encoder.verdict.looks == "clean" for encoder in encoders):
         found.append(NO_PROOF)
     if any(encoder.embedded for encoder in encoders):
@@ -184,20 +183,21 @@ def edit_verdict(edits: Edits) -> str:
     if edits.apart is None or edits.noise_apart is None or edits.seed_apart is None:
         return ""
     if edits.apart <= edits.noise_apart:
-        return "This edit was not disturbed: the change has no more effect on it than random noise."
-    times = f"This edit was disturbed {edits.apart / edits.noise_apart:.2g} times as much as by random noise"
+        return "No effect shown: this edit was disturbed no more than by random noise."
     beside_seed = edits.apart / edits.seed_apart if edits.seed_apart else math.inf
+    times = f"{edits.apart / edits.noise_apart:.2g} times as much as by random noise"
     if beside_seed < 1 / SIMILAR:
-        return f"{times}, but less than the same edit differs when it is tried twice."
+        return f"No effect shown: this edit was disturbed less than it differs when it is tried twice ({times})."
     if beside_seed <= SIMILAR:
-        return f"{times}, which is about as much as the same edit differs when it is tried twice."
-    return f"{times}, and {beside_seed:.2g} times as much as the same edit differs when it is tried twice."
+        return f"Effect unclear: this edit was disturbed about as much as it differs when it is tried twice ({times})."
+    twice = f"{beside_seed:.2g} times as much as it differs when it is tried twice"
+    return f"Effect shown: this edit was disturbed {twice}, and {times}."
 
 
 _SAYS: dict[Looks, str] = {
-    "protected": "The picture looks protected to",
-    "clean": "It looks like a clean picture to",
-    "unclear": "No verdict is possible with",
+    "protected": "Looks protected to",
+    "clean": "Looks like a clean picture to",
+    "unclear": "No verdict with",
 }
 
 
@@ -219,7 +219,7 @@ def _of_edits(edits: Edits) -> str:
     how = f"by {edits.editor} with `{edits.prompt}`{fitted}"
     if edits.apart is None:
         return (
-            f"The edit {how} is FLIP {edits.from_picture:.3f} from the picture; --original is needed to interpret this."
+            f"The edit {how} is FLIP {edits.from_picture:.3f} from the picture; `original` is needed to interpret this."
         )
     said = edit_verdict(edits) or f"The edits of picture and original are FLIP {edits.apart:.3f} apart."
     return f"{said} It is one prompt and one seed, {how}."

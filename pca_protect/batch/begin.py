@@ -77,12 +77,15 @@ class Past:
 class Classified:
     """Attributes:
     jobs, statuses: one per picture, in input order.
+    config, choice: the configuration and what the device decided, see `Request.completed`.
     resolved: the encoders to load; None if no pending picture has a readable header.
     past: what the pictures were compared with.
     """
 
     jobs: list[Job]
     statuses: list[JobStatus]
+    config: ProtectConfig
+    choice: str
     resolved: Resolved | None
     past: Past
 
@@ -149,13 +152,14 @@ def classify_inputs(
     weights_digest: WeightsDigest,
     on_progress: OnProgress = no_progress,
 ) -> Classified:
-    """Resolve `auto` and families, name the outputs accordingly, and find the pending pictures.
+    """Complete the configuration, resolve `auto` and families, name the outputs accordingly, and find the pending pictures.
 
     If an encoder of `auto` or of a family is not cached, existing outputs are classified first, under their regular names and
     for any encoder. `resolve` is called only if a picture is pending. Thus an invalid request causes no download, and a fallback
     does not redo protected pictures. If all encoders are test models, the outputs of pending pictures get test-only names.
 
     Args:
+        config: as asked for, without what the device decides. After a fallback the device decides for the test model.
         resolve: resolves the names, with downloads if necessary.
 
     Raises:
@@ -163,14 +167,14 @@ def classify_inputs(
         ModelError: from `resolve`.
     """
     jobs, past = inputs.plan.jobs, read_past(inputs)
-    digest = request.digest(config)
+    completed, choice = request.completed(config)
 
     def classified(jobs: Sequence[Job], weights: Callable[[], str] | None) -> tuple[list[Job], list[JobStatus]]:
         evidence = Evidence(
             store=inputs.store,
             ledger=past.ledger,
             existing=request.existing,
-            config_digest=digest,
+            config_digest=request.digest(completed),
             weights_digest=weights,
             plans=past.plans,
             listed=past.listed,
@@ -187,13 +191,14 @@ def classify_inputs(
     if resolved is not None:
         if resolved.test_only:
             jobs = _plan(inputs.found, request, resolved).jobs
-        return Classified(*classified(jobs, weights_digest(resolved)), resolved, past)
-    known = Classified(*classified(jobs, None), None, past)
+        return Classified(*classified(jobs, weights_digest(resolved)), completed, choice, resolved, past)
+    known = Classified(*classified(jobs, None), completed, choice, None, past)
     if not any(job.source.pixels or is_url(job.source.path) for job in known.having("to do")):
         return known
     resolved = resolve()
     if not resolved.test_only:
-        return Classified(*classified(jobs, weights_digest(resolved)), resolved, past)
+        return Classified(*classified(jobs, weights_digest(resolved)), completed, choice, resolved, past)
+    completed, choice = request.completed(config, resolved.names)
     renamed = _plan(inputs.found, request, resolved)
     pending = [job for job, status in zip(renamed.jobs, known.statuses, strict=True) if status == "to do"]
     again = zip(*classified(pending, weights_digest(resolved)), strict=True)
@@ -201,7 +206,7 @@ def classify_inputs(
         next(again) if status == "to do" else (job, status)
         for job, status in zip(known.jobs, known.statuses, strict=True)
     ]
-    return Classified([job for job, _ in both], [status for _, status in both], resolved, past)
+    return Classified([job for job, _ in both], [status for _, status in both], completed, choice, resolved, past)
 
 
 def _plan(found: Found, request: Request, resolved: Resolved | None = None) -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pca_protect.config import ProtectConfig
@@ -31,8 +32,11 @@ class DeviceChoice:
     scales: bool = True
     tile_px: bool = True
 
-    def applied(self, config: ProtectConfig) -> tuple[ProtectConfig, str]:
+    def applied(self, config: ProtectConfig, encoders: Sequence[str] = ()) -> tuple[ProtectConfig, str]:
         """The configuration for its device, and a sentence on what was chosen. Imports torch if the device is `auto`.
+
+        Args:
+            encoders: those that the names in the configuration stand for, if they are known: after a fallback, the test model.
 
         With `until`, the CPU takes the preset `balanced`: the effect asked for ends the steps, and the fewer steps of `fast`
         may not reach it.
@@ -41,7 +45,7 @@ class DeviceChoice:
         preset = "balanced" if kind == "cpu" and config.until is not None else _PRESETS[kind]
         chosen = replace(config, preset=preset)
         if self.scales:
-            small = _scales(config)
+            small = _scales(config, encoders or config.vaes)
             chosen = replace(chosen, scales=small if kind == "cpu" else tuple(dict.fromkeys((*small, "native"))))
             if kind == "cpu" and self.tile_px:
                 chosen = replace(chosen, tile_px=_WINDOW_PX)
@@ -71,12 +75,13 @@ def _kind(device: str) -> str:
     return device.partition(":")[0]
 
 
-def _scales(config: ProtectConfig) -> tuple[Scale, ...]:
+def _scales(config: ProtectConfig, encoders: Sequence[str]) -> tuple[Scale, ...]:
     """The one size at which editors with these encoders work, in place of the full size."""
     if config.scales:
         return tuple(scale for scale in config.scales if scale != "native") or config.scales
-    entries = [REGISTRY[name] for name in expand(config.vaes) if name in REGISTRY]
-    if entries and all(entry.embedded for entry in entries) and len(entries) == len(expand(config.vaes)):
+    names = expand(encoders)
+    entries = [REGISTRY[name] for name in names if name in REGISTRY]
+    if entries and all(entry.embedded for entry in entries) and len(entries) == len(names):
         return (_TEST_SCALE,)
     small = all(entry.embedded or entry.family == REGISTRY[PREFERRED].family for entry in entries)
     return (_WORK_SCALE if small else "1mp",)

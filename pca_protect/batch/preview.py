@@ -46,7 +46,6 @@ def preview(request: Request, config: ProtectConfig, on_progress: OnProgress = n
         ModelError: `auto` would fall back, and the request forbids it.
     """
     inputs = find(request, on_progress)
-    config, choice = request.completed(config)
     classified = classify_inputs(
         inputs,
         request,
@@ -61,7 +60,7 @@ def preview(request: Request, config: ProtectConfig, on_progress: OnProgress = n
         weights_digest=lambda _: None,
         on_progress=on_progress,
     )
-    messages = messages_about(inputs, request) + explained(classified.resolved, config, choice)
+    messages = messages_about(inputs, request) + explained(classified.resolved, classified.config, classified.choice)
     pending = () if classified.resolved is None else downloads(config.vaes, offline=request.offline)
     if AUTO in config.vaes and PREFERRED in pending:
         messages.append(
@@ -73,7 +72,7 @@ def preview(request: Request, config: ProtectConfig, on_progress: OnProgress = n
         messages.append(f"would be downloaded: {', '.join(pending)} (about {megabytes} MB)")
     elif classified.resolved is not None:
         messages += classified.resolved.warnings
-    return Preview(classified.jobs, classified.statuses, messages, config, classified.resolved, pending)
+    return Preview(classified.jobs, classified.statuses, messages, classified.config, classified.resolved, pending)
 
 
 def explained(resolved: Resolved | None, config: ProtectConfig, choice: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -133,11 +134,15 @@ class Request:
         if self.ray_address is not None and self.engine != "ray":
             raise UsageError("`ray_address` needs `engine=ray`; add it, or leave the address out")
 
-    def completed(self, config: ProtectConfig) -> tuple[ProtectConfig, str]:
-        """The configuration with the settings that the device decides, and a sentence about them; empty if it decides none."""
+    def completed(self, config: ProtectConfig, encoders: Sequence[str] = ()) -> tuple[ProtectConfig, str]:
+        """The configuration with the settings that the device decides, and a sentence about them; empty if it decides none.
+
+        Args:
+            encoders: see `DeviceChoice.applied`.
+        """
         if self.device_choice is None or self.engine == "ray":
             return config, ""
-        return self.device_choice.applied(config)
+        return self.device_choice.applied(config, encoders)
 
     def digest(self, config: ProtectConfig) -> str:
         """SHA-256 in hex of everything that determines an output, except the picture and the encoder's weights."""

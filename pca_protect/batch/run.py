@@ -100,8 +100,6 @@ class _Prepared:
 
 def _prepare(request: Request, config: ProtectConfig, observer: RunObserver, cleanup: ExitStack) -> _Prepared:
     inputs = find(request, observer.progress)
-    config, choice = request.completed(config)
-    observer.configured(config)
     load = cache(lambda resolved: _load(resolved, request, config))
     folder = inputs.in_folder
     temporary = cleanup.enter_context(output_lock(folder, request.shard)) if folder is not None else None
@@ -113,11 +111,12 @@ def _prepare(request: Request, config: ProtectConfig, observer: RunObserver, cle
         weights_digest=lambda resolved: lambda: load(resolved).digest,
         on_progress=observer.progress,
     )
+    observer.configured(classified.config)
     for message in messages_about(inputs, request):
         observer.message(message)
-    prepared = _Prepared(request, config, inputs, classified, load, temporary, new_name())
+    prepared = _Prepared(request, classified.config, inputs, classified, load, temporary, new_name())
     if prepared.to_do:
-        for message in explained(classified.resolved, config, choice):
+        for message in explained(classified.resolved, classified.config, classified.choice):
             observer.message(message)
     return prepared
 

@@ -19,6 +19,7 @@ from PIL import Image
 from tiny_editors import SIDE, save, stable_diffusion
 
 from pca_protect import ModelError, PictureError, ProtectConfig, Surrogate, UsageError, load_surrogate, protect
+from pca_protect.cli.flags import in_flags
 from pca_protect.cli.main import app
 from pca_protect.eval.check import verdict
 from pca_protect.eval.check.edits import Edits
@@ -60,6 +61,7 @@ def files(tmp_path_factory: pytest.TempPathFactory, original: Picture, protected
         Image.fromarray(picture.rgb).save(folder / f"{name}.png")
     smooth_picture(40, 52).save(folder / "smaller.png")
     (folder / "text.png").write_text("no picture")
+    (folder / "a.test-only.png").write_text("no picture either")
     return folder
 
 
@@ -129,7 +131,10 @@ def test_a_picture_protected_for_one_size_is_measured_at_it(
     assert "400x390 px, measured at 164x160 px, for which it was protected" in capsys.readouterr().out
     protect(photo, ProtectConfig(preset="instant"), surrogate=pocket).save(target, overwrite=True)
     with target.open("rb") as file:
-        assert protected_scales(file) == (), "the own size is among those that it was protected for"
+        scales = protected_scales(file)
+    assert scales == ("native",)
+    shown, _ = check_picture(read_picture(target), vaes=["pocket-tiny"], scales=(256, *scales), device="cpu")
+    assert shown.seen_px == (shown.width_px, shown.height_px), "its own size is among those that it was protected for"
 
 
 @pytest.mark.parametrize("scales", ["512", '[4, "2mp"]', "null"])
@@ -214,7 +219,7 @@ LOWERED = Shift(0.5, 0.2, 0.5, 1.0, 2.5)
         (Figures(1.0, 1.0, 0.7, 1.0), CLEAN, None, "unclear", None, "lacks the pattern"),
         (Figures(1.3, 1.0, 1.3, 1.0), CLEAN, None, "unclear", None, "lacks the pattern"),
         (Figures(1.0, 1.3, 1.0, 1.0), CLEAN, None, "unclear", None, "lacks the pattern"),
-        (USUAL, None, None, "unclear", None, "nothing to compare with; --original helps"),
+        (USUAL, None, None, "unclear", None, "nothing to compare with; `original` helps"),
         (USUAL, replace(CLEAN, pictures=98), None, "unclear", None, "98 clean pictures are too few"),
         (USUAL, replace(CLEAN, smallest_side_px=101), None, "unclear", None, "100 px is too small"),
         (
@@ -303,7 +308,7 @@ def test_a_check_reads_as_text(files: Path, capsys: pytest.CaptureFixture[str]):
     first, second, *_ = out.splitlines()
     assert "135x129 px" in first
     assert "no pixel differs" in second, "what was found comes first"
-    for part in ("pocket-16", "clean picture", TEST_BED, REMOVABLE):
+    for part in ("pocket-16", "clean picture", in_flags(TEST_BED), REMOVABLE):
         assert part in out
     assert "nats per element" not in out
     check(*words, "-v")
@@ -400,11 +405,11 @@ def test_an_edit_of_an_unchanged_picture_is_the_same_edit(files: Path, editor: P
 @pytest.mark.parametrize(
     ("apart", "says"),
     [
-        (0.1, "was not disturbed"),
-        (0.3, "2 times as much as by random noise, but less"),
-        (0.35, "about as much as"),
-        (0.48, "about as much as"),
-        (0.6, "and 1.5 times as much as the same edit"),
+        (0.1, "No effect shown"),
+        (0.3, "No effect shown"),
+        (0.35, "Effect unclear"),
+        (0.48, "Effect unclear"),
+        (0.6, "Effect shown: this edit was disturbed 1.5 times"),
     ],
 )
 def test_an_edit_is_judged_beside_noise_and_another_seed(apart: float, says: str):
@@ -415,12 +420,13 @@ def test_an_edit_is_judged_beside_noise_and_another_seed(apart: float, says: str
 
 BAD_REQUESTS = {
     "missing picture": (["nowhere.png"], PictureError, "nowhere.png: no such file"),
+    "named as if protected": (["a.protected.png"], PictureError, "no such file; a.test-only.png exists"),
     "text named png": (["text.png"], PictureError, "recognised image format"),
     "folder": (["."], UsageError, "is a folder"),
     "other size": (
         ["original.png", "--original", "smaller.png"],
         UsageError,
-        "original.png has 135x129 px and --original smaller.png 40x52 px, which cannot be compared pixel by pixel; give",
+        "original.png has 135x129 px and `original` smaller.png 40x52 px, which cannot be compared pixel by pixel; give",
     ),
     "unknown vae": (["original.png", "--vae", "pokcet"], UsageError, "did you mean pocket?"),
     "absent vae": (["original.png", "--vae", "sd"], ModelError, "not in the local cache"),
@@ -474,7 +480,7 @@ def test_what_needs_the_extra_says_so_and_the_rest_works_without_it(files: Path)
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=files, capture_output=True, text=True, check=False)
     worked, then = done.stdout.split("then")
-    assert TEST_BED in worked
+    assert in_flags(TEST_BED) in worked
     assert then.strip() == ""
     assert done.returncode == UsageError.exit_code, done.stderr
     assert re.search(r"pip install .*\[eval\]'", done.stderr)

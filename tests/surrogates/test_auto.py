@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from pca_protect import FallbackWarning, ModelError, ProtectConfig, UsageError, load_surrogate, protect
 from pca_protect.batch.begin import classify_inputs, find
+from pca_protect.batch.device_choice import DeviceChoice
 from pca_protect.batch.preview import preview
 from pca_protect.batch.request import Request
 from pca_protect.batch.run import run
@@ -162,6 +163,17 @@ def test_a_folder_is_done_again_once_the_model_is_there(tmp_path: Path, cache_sd
     assert test_only.items() <= both.items()
     with pytest.raises(UsageError, match="6 files were left out: outputs of this program"):
         run(replace(request, names=(str(tmp_path / "out"),), output=tmp_path / "more"), QUICK, Recorder())
+
+
+@pytest.mark.usefixtures("cache_sd")
+def test_the_device_chooses_the_size_of_the_test_editors_after_a_fallback(tmp_path: Path):
+    photos = put_pictures(tmp_path / "photos", 2)
+    request = Request((str(photos),), output=tmp_path / "out", recursive=True, device_choice=DeviceChoice())
+    observer = Recorder()
+    assert run(request, QUICK, observer).protected == 2
+    assert observer.config is not None
+    assert observer.config.scales == preview(request, QUICK).config.scales == (256,)
+    assert run(request, QUICK, Recorder()).finished == 2
 
 
 def test_a_fallback_repeats_nothing_that_is_protected(tmp_path: Path, cache_sd: Cache, monkeypatch: pytest.MonkeyPatch):
