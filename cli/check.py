@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,10 +17,12 @@ from pca_protect.cli.progress import make_progress
 from pca_protect.config import ProtectConfig
 from pca_protect.errors import PictureError, UsageError
 from pca_protect.eval.editors.registry import EDITORS, SHOWN_EDITOR
+from pca_protect.io.header import marker_facts
 from pca_protect.io.picture import Picture as Pixels
 from pca_protect.io.plan import TEST_ONLY, check_folder
 from pca_protect.io.read import read_picture
 from pca_protect.io.write import encode_picture, write_bytes
+from pca_protect.version import __version__
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -153,7 +156,7 @@ def _sheet_file(picture: Path, output: Path | None) -> Path:
     """`NAME.check.png` beside the picture, or in the folder given; otherwise the file given. Touches nothing.
 
     Raises:
-        UsageError: the file exists, has no folder to go to, or is to be no PNG.
+        UsageError: the file exists and is not of an earlier check, has no folder to go to, or is to be no PNG.
     """
     if output is None or output.is_dir():
         target = (output or picture.parent) / f"{picture.stem}.check.png"
@@ -162,7 +165,7 @@ def _sheet_file(picture: Path, output: Path | None) -> Path:
     else:
         raise UsageError(f"--output {output}: neither a folder nor a name ending in .png; give one of them")
     check_folder(target.parent)
-    if target.exists():
+    if target.exists() and not _is_sheet(target):
         raise UsageError(f"{target}: exists already and is not replaced; choose another name with --output")
     return target
 
@@ -182,11 +185,24 @@ def _read(picture: Path) -> Pixels:
         ) from error
 
 
+_SHEET = json.dumps({"version": __version__, "budget_levels": 0, "check_sheet": True})
+"""Marker of a sheet: it is no input of `protect`, and the next check replaces it."""
+
+
+def _is_sheet(file: Path) -> bool:
+    try:
+        with file.open("rb") as data:
+            return "check_sheet" in marker_facts(data, str(file))
+    except (OSError, PictureError):
+        return False
+
+
 def _write(sheet: Image, target: Path) -> None:
-    """Writes atomically. Never replaces a file."""
+    """Writes atomically."""
     import numpy as np
 
-    write_bytes(encode_picture(Pixels(np.asarray(sheet), source=str(target)), "PNG"), target)
+    data = encode_picture(Pixels(np.asarray(sheet), source=str(target)), "PNG", marker=_SHEET)
+    write_bytes(data, target, overwrite=True)
 
 
 def _lines(found: Check, *, verbose: bool) -> Iterator[str]:

@@ -20,7 +20,10 @@ OutputFolder = Annotated[str, typer.Argument(metavar="FOLDER", help="Output fold
 
 
 def status(folder: OutputFolder, as_json: printing.AsJson = False) -> None:
-    """Print how many pictures of an output folder are finished."""
+    """Print how many pictures of an output folder are finished.
+
+    The `protect` command of the folder with --dry-run prints how many are left.
+    """
     found = inspect.status(folder)
     if as_json:
         console.result(json.dumps(found.as_dict()))
@@ -54,7 +57,8 @@ def verify(folder: OutputFolder, as_json: printing.AsJson = False, quiet: printi
     progress.end()
     parts = [f"{counts[state]} {state}" for state in ("changed", "missing")]
     parts.insert(0, f"{counts['intact']} intact{_of_test_models(test_only)}")
-    console.say(", ".join(parts), shown=not quiet)
+    if not as_json:
+        console.result(", ".join(parts), shown=not quiet)
     if counts["changed"] or counts["missing"]:
         raise typer.Exit(PictureError.exit_code)
 

@@ -148,9 +148,9 @@ class Reporter:
 
     def _thorough_seconds(self, record: Record) -> float:
         """About how long the preset `thorough` takes for a picture, from the pace of the steps just seen; 0 if the device did not
-        decide, the encoder is a test model, or no steps were seen, as from other processes."""
+        decide, or no steps were seen, as from other processes."""
         (first, started), (last, ended) = self._first_step, self._last_step
-        if self._config == self._asked or last <= first or record.test_only:
+        if self._config == self._asked or last <= first:
             return 0.0
         from pca_protect.batch.estimate import encoded_per_step
 

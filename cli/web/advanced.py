@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
@@ -21,6 +21,7 @@ from pca_protect.cli.web.form import (
     STRENGTH,
     STRENGTHS,
     FormState,
+    editor_sizes,
     local_encoders,
     remote_encoders,
 )
@@ -46,9 +47,10 @@ class AdvancedInputs:
     painted: Any
 
     @staticmethod
-    def defaults() -> FormState:
-        """The form before any input, with sizes of the picture alone."""
-        return FormState(mode=_START.mode, max_visibility=_START.max_visibility, survive=_WHERE.survive)
+    def defaults(*, offline: bool) -> FormState:
+        """The form before any input."""
+        start = FormState(mode=_START.mode, max_visibility=_START.max_visibility, survive=_WHERE.survive)
+        return replace(start, scales=editor_sizes(start.vaes, start.preset, offline=offline))
 
 
 def advanced_inputs(*, offline: bool) -> AdvancedInputs:

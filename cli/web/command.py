@@ -17,18 +17,17 @@ def command(
     offline: bool = False,
     max_megapixels: float | None = None,
 ) -> str:
-    """A shell command with the options that differ from the defaults.
+    """A shell command with the preset, which depends on the device otherwise, and the options that differ from the defaults.
 
     Args:
         names: file names of the pictures; `PICTURE` is the placeholder for an empty list.
         device, offline, max_megapixels: options of `pca-protect ui`.
     """
     defaults = FormState()
-    words = ["protect", *(names or ["PICTURE"])]
+    words = ["protect", *(names or ["PICTURE"]), "--preset", form.preset]
     for option, value, default in (
         ("--max-megapixels", max_megapixels, None),
         ("--mode", form.mode, defaults.mode),
-        ("--preset", form.preset, defaults.preset),
         ("--budget", form.budget_levels, defaults.budget_levels),
         ("--max-visibility", form.max_visibility, defaults.max_visibility),
         ("--survive", form.survive, defaults.survive),

@@ -65,7 +65,7 @@ def build_page(state: AppState) -> gr.Blocks:
                     download_status = gr.HTML(padding=True, elem_id="download-status")
                 advanced = advanced_inputs(offline=state.offline)
                 line = gr.Textbox(
-                    command(advanced.defaults(), []),
+                    command(advanced.defaults(offline=state.offline), [], offline=state.offline),
                     label="Equivalent command",
                     interactive=False,
                     lines=1,

@@ -66,6 +66,7 @@ class Edits:
         prompt, seed: its inputs.
         size_px: side of the edited squares.
         fitted: whether the picture was cropped or resized to this size.
+        trained: False if an embedded editor was not trained on the prompt.
         from_picture: between the edit of the picture and the picture.
         apart: between the edits of picture and original. This and all following are None without an original.
         noise_apart: between the edits of the original with and without noise of the largest change; also None for identical
@@ -81,6 +82,7 @@ class Edits:
     seed: int
     size_px: int
     fitted: bool
+    trained: bool
     from_picture: float
     apart: float | None = None
     noise_apart: float | None = None
@@ -96,11 +98,13 @@ class Instruction:
     Attributes:
         editor: loaded.
         prompt: the text for the editor, with names of styles replaced.
+        trained: see `Edits`.
         warnings: for the user, about this choice.
     """
 
     editor: Editor
     prompt: str
+    trained: bool
     warnings: tuple[str, ...]
 
 
@@ -113,12 +117,13 @@ def instruction_for(editor: Editor, prompt: str) -> Instruction:
     """
     (asked,) = prompts_for(editor, [prompt])
     warnings: tuple[str, ...] = ()
+    trained = editor.name not in EMBEDDED or asked.target is not None
     if editor.name in EMBEDDED:
         warnings = (f"the embedded `{editor.name}` is a test bed: its edits say nothing about real editors",)
-        if asked.target is None:
+        if not trained:
             known = ", ".join(edit.prompt for edit in edits_of(editor.name).values() if edit.prompt)
             warnings += (f"{editor.name} was trained on these prompts only: {known}",)
-    return Instruction(editor, asked.text, warnings)
+    return Instruction(editor, asked.text, trained, warnings)
 
 
 def edit_both(
@@ -159,6 +164,7 @@ def edit_both(
         seed=seed,
         size_px=editor.size_px,
         fitted=(picture.width, picture.height) != (editor.size_px, editor.size_px),
+        trained=instruction.trained,
         from_picture=visibility(given, edited),
     )
     if original is None:

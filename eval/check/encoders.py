@@ -15,7 +15,7 @@ from pca_protect.io.picture import Picture
 from pca_protect.surrogates.encoder import Surrogate, is_same_encoder
 from pca_protect.surrogates.hub import is_cached
 from pca_protect.surrogates.load import load_surrogate
-from pca_protect.surrogates.registry import REGISTRY, embedded_warning
+from pca_protect.surrogates.registry import REGISTRY, embedded_warning, point_warning
 
 
 def load_encoders(
@@ -50,8 +50,9 @@ def load_encoders(
             warnings.append(f"{name} has the weights of {same.name} and is not checked again")
             continue
         loaded.append(surrogate)
-        # Every summary says that embedded models are a test bed.
-        warnings += [text for text in surrogate.warnings if text != embedded_warning(surrogate.name)]
+        # Every summary says that embedded models are a test bed, and a check reads means only.
+        known = embedded_warning(surrogate.name), point_warning(surrogate.name)
+        warnings += [text for text in surrogate.warnings if text not in known]
     return tuple(loaded), tuple(warnings)
 
 

@@ -182,6 +182,8 @@ def edit_verdict(edits: Edits) -> str:
     """What the distances between the edits say, in a sentence; empty without an original or without a change."""
     if edits.apart is None or edits.noise_apart is None or edits.seed_apart is None:
         return ""
+    if not edits.trained:
+        return f"No verdict on this edit: {edits.editor} was not trained on its prompt."
     if edits.apart <= edits.noise_apart:
         return "No effect shown: this edit was disturbed no more than by random noise."
     beside_seed = edits.apart / edits.seed_apart if edits.seed_apart else math.inf

@@ -119,7 +119,8 @@ def _classified(job: Job, evidence: Evidence) -> tuple[Job, JobStatus]:
     if evidence.existing == "skip":
         return job, "exists"
     key = output_key(evidence.store.root, target) if evidence.store is not None else ""
-    lines = [known for known in evidence.ledger.of(key) if _is_output(known, target, stored, evidence)]
+    recorded = evidence.ledger.of(key)
+    lines = [known for known in recorded if _is_output(known, target, stored, evidence)]
     of_input = [known for known in lines if _is_input(known, job, evidence)]
     if any(_has_settings(evidence.ledger.settings_of(known), evidence) for known in of_input):
         return job, "finished"
@@ -128,7 +129,8 @@ def _classified(job: Job, evidence: Evidence) -> tuple[Job, JobStatus]:
     repeated = any(_has_settings((plan.config_sha256, plan.weights_sha256), evidence) for plan in interrupted)
     if repeated or evidence.existing == "overwrite" or (evidence.existing == "update" and ours):
         return replace(job, replace=True), "to do"
-    conflict = f"{target}: exists already; add `existing=overwrite` or `existing=skip`, or choose another `output`"
+    exists = "exists already and differs from the recorded output" if recorded else "exists already"
+    conflict = f"{target}: {exists}; add `existing=overwrite` or `existing=skip`, or choose another `output`"
     if ours:
         problem = "changed since protection" if lines and not of_input else "protected with other settings before"
         remedy = "add `existing=update` to protect again or `existing=skip` to keep the output"

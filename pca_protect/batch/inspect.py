@@ -114,6 +114,8 @@ def clean(folder: Path) -> int:
 
 def _opened(root: str) -> tuple[Store, Ledger]:
     store = Store(root)
+    if store.is_local and not store.path().is_dir():
+        raise UsageError(f"{root}: is no folder; name the output folder of earlier runs")
     ledger = read_ledger(store)
     if not len(ledger) and not segments_of(store):
         raise UsageError(f"{root}: has no ledger of finished pictures; name the folder that was given with -o")

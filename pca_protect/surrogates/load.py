@@ -24,7 +24,7 @@ from pca_protect.surrogates.locate import WeightFiles, locate
 from pca_protect.surrogates.memory_efficient import reduce_saved_activations, use_kernels
 from pca_protect.surrogates.one_frame import over_one_frame
 from pca_protect.surrogates.probe import blank_mean, downscaling_and_channels
-from pca_protect.surrogates.registry import FALLBACK, embedded_warning
+from pca_protect.surrogates.registry import FALLBACK, embedded_warning, point_warning
 from pca_protect.surrogates.resolve import Resolved, resolve
 from pca_protect.surrogates.self_test import require_agreement
 
@@ -188,7 +188,7 @@ def _load(found: WeightFiles, device_name: Device | torch.device, precision: Pre
     if embedded:
         warnings.append(embedded_warning(found.name))
     if not encoder.has_variance:
-        warnings.append(f"{found.name} returns a point, not a distribution: only the mean term of the loss applies")
+        warnings.append(point_warning(found.name))
     return replace(
         surrogate,
         warnings=tuple(warnings),

@@ -331,6 +331,11 @@ def embedded_warning(name: str) -> str:
     )
 
 
+def point_warning(name: str) -> str:
+    """The warning for an encoder without a variance, of concern to protections alone."""
+    return f"{name} returns a point, not a distribution: only the mean term of the loss applies"
+
+
 PICKLED = (".bin", ".pth", ".pt", ".ckpt", ".pkl")
 """Suffixes of pickled weights, which can run code when they are loaded. Always refused."""
 

@@ -72,7 +72,9 @@ def test_outputs_are_verified(out: Path):
     done = command("verify", out, "--json")
     assert done.exit_code == 1
     assert {line["output"]: line["state"] for line in map(json.loads, done.stdout.splitlines())} == states
-    assert command("verify", out).stdout == "000.protected.png: missing\n001.protected.png: changed\n"
+    assert command("verify", out).stdout == (
+        "000.protected.png: missing\n001.protected.png: changed\n1 intact, 1 changed, 1 missing\n"
+    )
 
 
 def test_outputs_of_test_models_are_counted(tmp_path: Path):
@@ -86,7 +88,7 @@ def test_outputs_of_test_models_are_counted(tmp_path: Path):
     assert "3 finished (3 test only" in command("status", out).stdout
     (out / "000.test-only.png").write_bytes(b"changed")
     assert [checked.test_only for checked in verify(str(out))] == [False, True, True]
-    assert command("verify", out).stderr.startswith("2 intact (2 test only")
+    assert command("verify", out).stdout.splitlines()[-1].startswith("2 intact (2 test only")
 
 
 def test_cleaning_removes_what_killed_runs_left(out: Path, config: ProtectConfig):

@@ -40,7 +40,7 @@ def test_drop_protect_and_download(visit: Visit, pictures: Path, tmp_path: Path)
     line = visit.command()
     assert (
         line
-        == "protect face.png --max-megapixels 1 --preset fast --budget 9 --scales 256,native --vae pocket --offline"
+        == "protect face.png --preset fast --max-megapixels 1 --budget 9 --scales 256,native --vae pocket --offline"
     )
     from pca_protect.cli.main import protect_app
 

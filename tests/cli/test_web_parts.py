@@ -164,13 +164,17 @@ def test_the_command_asks_for_the_same(tmp_path: Path, monkeypatch: pytest.Monke
         protect_app([*words[1:], "--dry-run"], standalone_mode=False)
         request, config = asked.pop()
         assert config == selection.config("auto")
+        assert request.device_choice is None
         assert request.output_options == selection.output_options
-    assert command(FormState(), ["a photo.png"]) == "protect 'a photo.png'"
-    assert command(FormState(), list("abcdef")) == "protect a b c d e f"
+    assert command(FormState(), ["a photo.png"]) == "protect 'a photo.png' --preset balanced"
+    assert command(FormState(), list("abcdef")) == "protect a b c d e f --preset balanced"
     assert command(FormState(), ["a"], device="cpu", offline=True, max_megapixels=0.5) == (
-        "protect a --max-megapixels 0.5 --device cpu --offline"
+        "protect a --preset balanced --max-megapixels 0.5 --device cpu --offline"
     )
-    assert command(dataclasses.replace(FormState(), region="paint"), []) == "protect PICTURE --mask mask.png"
+    assert (
+        command(dataclasses.replace(FormState(), region="paint"), [])
+        == "protect PICTURE --preset balanced --mask mask.png"
+    )
 
 
 def test_no_model_is_a_sentence():
