@@ -33,6 +33,7 @@ _FLAGS = {
     "output": "-o",
     "output_format": "--format",
     "output_name": "--name",
+    "overwrite=True": "--existing overwrite",
     "precision": "--precision",
     "preserve_times": "--preserve-times",
     "preset": "--preset",

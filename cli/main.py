@@ -29,6 +29,9 @@ _EXIT_CODES = (
     "Exit codes: 0 done, 1 some pictures failed, 2 invalid usage, 3 model or device unavailable, 129, 130 or 143 interrupted by "
     "a closed terminal, Ctrl-C or a termination signal, 141 the reader of standard output has ended."
 )
+_SERVER_EXIT_CODES = (
+    "Exit codes: 0 stopped by Ctrl-C or a termination signal, 2 invalid usage, 3 model or device unavailable."
+)
 
 
 def _app(help_text: str | None = None) -> typer.Typer:
@@ -49,11 +52,11 @@ app = _app("Protect pictures against diffusion editing, and measure how well tha
 app.command("run", cls=GroupedCommand, no_args_is_help=True, epilog=_EXIT_CODES)(run)
 app.command("vaes")(vaes)
 app.command("check", no_args_is_help=True)(check)
-app.command("ui")(ui)
+app.command("ui", epilog=_SERVER_EXIT_CODES)(ui)
 app.command("status", no_args_is_help=True)(status)
 app.command("verify", no_args_is_help=True)(verify)
 app.command("clean", no_args_is_help=True)(clean)
-app.command("serve", cls=GroupedCommand, epilog=_EXIT_CODES)(serve)
+app.command("serve", cls=GroupedCommand, epilog=_SERVER_EXIT_CODES)(serve)
 app.add_typer(universal_app, name="universal")
 app.add_typer(bench_app, name="bench")
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import httpx
 from conftest import smooth_picture
@@ -17,6 +18,7 @@ from pca_protect.cli.api.limits import Limits
 from pca_protect.cli.api.server import ApiServer, bind
 from pca_protect.cli.api.service import Service
 from pca_protect.config import ProtectConfig
+from pca_protect.image.scale_names import Scale
 from pca_protect.presets import PRESETS
 from pca_protect.surrogates.encoder import AnySurrogate
 
@@ -34,6 +36,7 @@ def serving(
     limits: Limits | None = None,
     presets: Sequence[str] = tuple(PRESETS),
     batch: int | None = None,
+    scales: tuple[Scale, ...] = (),
     token: str = "",
     hosts: Sequence[str] = (),
     origins: Sequence[str] = (),
@@ -41,7 +44,8 @@ def serving(
 ) -> Iterator[httpx.Client]:
     """A client of a server that ends with the block."""
     base = ProtectConfig(vae="pocket", device="cpu", batch=batch)
-    service = Service(surrogate, base=base, presets=presets, limits=limits or Limits())
+    default = replace(base, scales=scales, tile_px=1024)
+    service = Service(surrogate, base=base, default=default, presets=presets, limits=limits or Limits())
     bound = bind("127.0.0.1", 0)
     ready = threading.Event()
     app = build_app(service, token=token, hosts=hosts, origins=origins)

@@ -194,7 +194,7 @@ def _write_error(path: Path, error: OSError) -> str:
     folder = path.parent
     reasons = {
         errno.ENOENT: f"{path}: the folder {folder} does not exist; create it first",
-        errno.EEXIST: f"{path}: exists already; add `existing=overwrite` or choose another name",
+        errno.EEXIST: f"{path}: exists already; add `overwrite=True` or choose another name",
         errno.EACCES: f"{path}: the folder {folder} cannot be written to; choose another with -o",
         errno.EPERM: f"{path}: the folder {folder} cannot be written to; choose another with -o",
         errno.EROFS: f"{path}: the folder {folder} is on a read-only disk; choose another with -o",

@@ -115,6 +115,22 @@ def test_disconnected_client_cancels_its_job(client: httpx.Client):
     assert metric(client, 'pca_protect_job_seconds_count{state="cancelled"}') > 0
 
 
+def test_sizes_of_editors_are_the_default(pocket: Surrogate):
+    """But for `instant`, whose universal perturbation has the picture's own size."""
+    with serving(pocket, scales=(64, "native")) as client:
+        for query, scales in (("preset=fast", [64, "native"]), ("preset=fast&scales=native", ["native"]), ("preset=instant", [])):
+            answer = client.post(f"/v1/protect?{query}", content=png(96, 80))
+            assert answer.status_code == 200, answer.text
+            assert json.loads(answer.headers["x-pca-record"])["scales"] == scales
+
+
+def test_outputs_are_no_inputs(client: httpx.Client):
+    protected = client.post("/v1/protect", params=QUICK, content=png()).content
+    answer = client.post("/v1/protect", params=QUICK, content=protected)
+    assert answer.status_code == 422
+    assert "send the original" in answer.json()["detail"]
+
+
 def test_check(client: httpx.Client):
     protected = client.post("/v1/protect?mode=diffusion&preset=fast", content=png(96, 96)).content
     found = client.post("/v1/check?seed=3", files={"picture": protected, "original": png(96, 96)}).json()
@@ -206,6 +222,10 @@ def test_description_names_every_option_and_needs_no_other_host(client: httpx.Cl
     description = client.get("/openapi.json").json()
     parameters = {parameter["name"] for parameter in description["paths"][PROTECT]["post"]["parameters"]}
     assert parameters >= set(ProtectOptions.model_fields)
+    found = client.post("/v1/check", content=png()).json()
+    checked = description["components"]["schemas"]["CheckView"]["properties"]
+    assert set(checked) <= set(found)
+    assert set(description["components"]["schemas"]["EncoderView"]["properties"]) <= set(found["vaes"][0])
     page = client.get("/docs").text
     assert "://" not in page
     for place in ("/static-offline-docs/swagger-ui.css", "/static-offline-docs/swagger-ui-bundle.js"):

@@ -20,8 +20,11 @@ from web_server import free_port
 
 from pca_protect.cli.api.server import bind
 from pca_protect.cli.main import app, main
-from pca_protect.cli.serve import PORT, TOKEN_VARIABLE
+from pca_protect.cli.serve import PORT, TOKEN_VARIABLE, _defaults
+from pca_protect.config import ProtectConfig
 from pca_protect.errors import UsageError
+from pca_protect.image.scale_names import Scale, parse_scales
+from pca_protect.presets import PRESETS
 
 TOKEN = "0123456789abcdef"
 
@@ -164,6 +167,24 @@ def test_address_in_use_and_delay():
         bound.listen()
         with pytest.raises(UsageError):
             bind("127.0.0.1", bound.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("device", "presets", "scales", "default"),
+    [
+        ("cpu", [], "", ("fast", (256,))),
+        ("cuda", [], "", ("thorough", (256, "native"))),
+        ("cpu", ["paper", "instant"], "", ("paper", (256,))),
+        ("cpu", [], "512,native", ("fast", (512, "native"))),
+    ],
+)
+def test_defaults_of_requests_are_those_of_protect(
+    device: str, presets: list[str], scales: str, default: tuple[str, tuple[Scale, ...]]
+):
+    base = ProtectConfig(vae="pocket", device=device)
+    config, offered = _defaults(base, presets, parse_scales(scales))
+    assert (offered[0], config.scales) == default
+    assert set(offered) == set(presets or PRESETS)
 
 
 def test_command_is_listed():
