@@ -109,7 +109,7 @@ def _fails(rows: Rows, mode: str) -> Claim:
     (row,) = [row for row in rows if row["arm"] == PUBLISHED[mode] and row["budget_levels"] == _largest(rows)]
     success = "" if row["success"] is None else f"; {row['success']:.0%} of edits still follow the prompt"
     measured = f"falls further than another seed changes it: {row['fails_in'] or 'nothing'}{success}"
-    return Claim(f"mode {mode} makes edits fail (prompt or quality)", measured, _verdict([row["fails"]]))
+    return Claim(f"mode {mode} makes edits worse (prompt or quality)", measured, _verdict([row["fails"]]))
 
 
 def _largest(rows: Rows) -> int:

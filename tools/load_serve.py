@@ -2,8 +2,9 @@
 
     python tools/load_serve.py --requests 2000
 
-Measures throughput and latency of parallel uploads, memory over many requests, and the responses to hostile requests. The
-server is a process of its own, with the embedded test model on the CPU.
+Measures seconds and bytes of uploads by size, throughput and latency of parallel uploads, memory over many requests, and the
+responses to hostile requests. The server is a process of its own on the CPU, with the embedded test model; uploads by size are
+measured with `--vae` too.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -34,6 +35,8 @@ PROTECT = "/v1/protect"
 INSTANT = {"preset": "instant"}
 CLIENTS = (1, 4, 16)
 SIDE_PX = 256
+SIZES = ((512, 512), (1024, 768), (3000, 2000))
+"""Of uploads one by one."""
 LIMITS = ("--max-upload", "1", "--max-megapixels", "0.2", "--body-seconds", "1")
 """Limits that the hostile requests exceed."""
 
@@ -42,19 +45,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=2000, help="requests over which memory is measured")
     parser.add_argument("--per-level", type=int, default=64, help="requests per number of clients")
+    parser.add_argument("--vae", help="another encoder for uploads by size, such as a folder")
     options = parser.parse_args()
-    for line in report(options.requests, options.per_level):
+    for line in report(options.requests, options.per_level, ["pocket", options.vae] if options.vae else ["pocket"]):
         print(line, flush=True)
 
 
-def report(requests: int, per_level: int) -> Iterator[str]:
+def report(requests: int, per_level: int, vaes: Sequence[str]) -> Iterator[str]:
     """Markdown, paragraph by paragraph."""
     packages = ("pca-protect", "torch", "fastapi", "uvicorn", "httpx")
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in packages)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
     yield f"{datetime.now(timezone.utc):%Y-%m-%d}, CPU with {os.cpu_count()} cores, load {load:.1f} at the start"
     yield f"(Python {platform.python_version()}, {versions})."
-    yield f"Preset `instant` with the encoder `pocket`, photographs of {SIDE_PX}x{SIDE_PX} px.\n"
+    yield (
+        "\n| encoder | picture | seconds | JPEG | protected PNG | protected WebP | memory of the server |\n"
+        + "|---" * 7
+        + "|"
+    )
+    for vae in vaes:
+        yield from by_size(vae)
+    yield f"\nPreset `instant` with the encoder `pocket`, photographs of {SIDE_PX}x{SIDE_PX} px.\n"
     with serving() as (client, process):
         yield "| clients | pictures per second | median latency | 95 % | lost |\n|---|---|---|---|---|"
         upload(client, max(CLIENTS), max(CLIENTS))  # the first requests are slower
@@ -80,16 +91,30 @@ def report(requests: int, per_level: int) -> Iterator[str]:
     yield f"\nAfterwards: `GET /healthz` {ready[0]}, `POST {PROTECT}` {ready[1]}."
 
 
+def by_size(vae: str) -> Iterator[str]:
+    """A table row for each size: seconds of a request with the server's defaults, and bytes."""
+    with serving("--job-seconds", "3600", vae=vae) as (client, process), Image.open(PHOTO) as whole:
+        for size in SIZES:
+            body = encoded(whole.convert("RGB").resize(size, Image.Resampling.BICUBIC), "JPEG", quality=90)
+            began = time.perf_counter()
+            png = client.post(PROTECT, content=body).raise_for_status().content
+            seconds = time.perf_counter() - began
+            with Image.open(io.BytesIO(png)) as protected:
+                webp = encoded(protected.convert("RGB"), "WEBP", lossless=True)
+            kilobytes = " | ".join(f"{len(data) / 1000:,.0f} kB" for data in (body, png, webp))
+            yield f"| {Path(vae).name} | {size[0]}x{size[1]} | {seconds:.1f} | {kilobytes} | {megabytes(process)} MB |"
+
+
 @contextmanager
-def serving(*options: str) -> Iterator[tuple[httpx.Client, psutil.Process]]:
+def serving(*options: str, vae: str = "pocket") -> Iterator[tuple[httpx.Client, psutil.Process]]:
     """A client of a server process that ends with the block."""
-    command = [sys.executable, "-m", "pca_protect", "serve", "--port", "0", "--vae", "pocket", "--offline", *options]
+    command = [sys.executable, "-m", "pca_protect", "serve", "--port", "0", "--vae", vae, "--offline", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         assert process.stdout is not None
         address = process.stdout.readline().strip()
         limits = httpx.Limits(max_connections=64, max_keepalive_connections=64)
-        with httpx.Client(base_url=address, timeout=300, limits=limits) as client:
+        with httpx.Client(base_url=address, timeout=3600, limits=limits) as client:
             yield client, psutil.Process(process.pid)
     finally:
         process.terminate()
@@ -131,9 +156,9 @@ def small(side_px: int = 64, mode: str = "RGB") -> bytes:
     return encoded(Image.linear_gradient("L").resize((side_px, side_px)).convert(mode))
 
 
-def encoded(image: Image.Image, format_name: str = "PNG") -> bytes:
+def encoded(image: Image.Image, format_name: str = "PNG", **options: int) -> bytes:
     file = io.BytesIO()
-    image.save(file, format_name)
+    image.save(file, format_name, **options)
     return file.getvalue()
 
 

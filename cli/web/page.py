@@ -166,7 +166,7 @@ _SHOW_STATUS = "() => document.getElementById('job-status').scrollIntoView({ blo
 
 _HEADER = f"""
 <h1>{TITLE}</h1>
-<p class="lead">Adds a small change to pictures that disturbs edits by image editors based on Stable Diffusion. It does not
+<p class="lead">Adds a small change to pictures in order to disturb edits by image editors such as Stable Diffusion. It does not
 prevent edits, and strong compression or programs made for it remove the protection. Pictures stay on the machine that serves this
 page.</p>
 """

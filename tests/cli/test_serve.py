@@ -118,7 +118,11 @@ def test_disconnected_client_cancels_its_job(client: httpx.Client):
 def test_sizes_of_editors_are_the_default(pocket: Surrogate):
     """But for `instant`, whose universal perturbation has the picture's own size."""
     with serving(pocket, scales=(64, "native")) as client:
-        for query, scales in (("preset=fast", [64, "native"]), ("preset=fast&scales=native", ["native"]), ("preset=instant", [])):
+        for query, scales in (
+            ("preset=fast", [64, "native"]),
+            ("preset=fast&scales=native", ["native"]),
+            ("preset=instant", []),
+        ):
             answer = client.post(f"/v1/protect?{query}", content=png(96, 80))
             assert answer.status_code == 200, answer.text
             assert json.loads(answer.headers["x-pca-record"])["scales"] == scales

@@ -125,7 +125,7 @@ def test_verdicts_follow_from_adjusted_tests(tables: Tables):
         "in part",  # concentration, at the largest budget: further than noise of the same levels alone
         "yes",  # diffusion is more than a shuffled perturbation
         "no",  # concentration is not
-        "yes",  # diffusion makes edits fail
+        "yes",  # diffusion makes edits worse
         "no",  # concentration moves them only
         "in part",  # diffusion above one rival
         "no",  # concentration above none
@@ -215,7 +215,7 @@ def test_the_document_is_made_from_todays_tables(tmp_path: Path):
     assert write_results.former(tmp_path, write_results.NEEDED | write_results.FURTHER) == []
     write_results.write(tmp_path)
     text = (tmp_path / "results.md").read_text(encoding="utf-8")
-    assert "| mode diffusion makes edits fail (prompt or quality) |" in text
+    assert "| mode diffusion makes edits worse (prompt or quality) |" in text
     assert "| `photoguard` |" in text
     assert "None" not in text
     assert (tmp_path / "figures" / "objective-2.png").is_file()
