@@ -66,7 +66,8 @@ class EncoderView(BaseModel):
     verdict: VerdictView
     shift: dict[str, float] | None = Field(
         description="With an original: `latent` is the latent shift relative to the norm of the original's latent, "
-        "`noise_latent` that of random noise of the same size, `norm` the ratio of the two pictures' norms."
+        "`noise_latent` that of random noise of the same size, `gain_over_noise` their ratio, `norm` the ratio of the pictures' "
+        "norms."
     )
 
 

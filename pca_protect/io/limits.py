@@ -38,7 +38,7 @@ def check_frames(count: int, pixels: int, source: str, *, max_pixels: int = MAX_
     """
     if pixels > max_pixels:
         raise over_limit(
-            f"{source}: its first {count} frames have {pixels / 1e6:.0f} megapixels together, which is", max_pixels
+            f"{source}: its first {count} frames have {pixels / 1e6:.1f} megapixels together, which is", max_pixels
         )
     if count > MAX_FRAMES:
         raise PictureError(f"{source}: has more than {MAX_FRAMES} frames; split it into several files")
