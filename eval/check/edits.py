@@ -231,4 +231,4 @@ def side_by_side(instruction: Instruction, edits: Edits, pictures: dict[str, Rgb
 
 
 def _captioned(name: str, apart: float | None) -> str:
-    return name if apart is None else f"{name}\nFLIP {apart:.3f} from its edit"
+    return name if apart is None else f"{name}\nFLIP {apart:.3f} from edit of original"
