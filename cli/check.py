@@ -141,6 +141,7 @@ def check(
         progress.end()
     for warning in found.warnings:
         console.warn(warning)
+    replaced = target is not None and target.exists()
     if target is not None and sheet is not None:
         _write(sheet, target)
     if as_json:
@@ -149,7 +150,7 @@ def check(
     for line in _lines(found, verbose=verbose):
         console.result(line)
     if target is not None:
-        console.result(f"\nSide by side: {target}")
+        console.result(f"\nSide by side: {target}{', replacing that of an earlier check' if replaced else ''}")
 
 
 def _sheet_file(picture: Path, output: Path | None) -> Path:
@@ -208,7 +209,9 @@ def _write(sheet: Image, target: Path) -> None:
 def _lines(found: Check, *, verbose: bool) -> Iterator[str]:
     """The report as text: what was found in plain words, then the distances between edits, then all figures if `verbose`."""
     size_px = found.width_px, found.height_px
-    seen = f", measured at {_size(found.seen_px)}, for which it was protected" if found.seen_px != size_px else ""
+    seen = (
+        f", measured at {_size(found.seen_px)}, the size that it was protected for" if found.seen_px != size_px else ""
+    )
     crop = f", measured in its central {_size(found.looked_at_px)}" if found.looked_at_px != found.seen_px else ""
     yield f"{found.picture}, {_size(size_px)}{seen}{crop}"
     yield from map(in_flags, found.summary)

@@ -178,8 +178,8 @@ def edit_both(
         ORIGINAL: clean,
         CHECKED: given,
         EDIT_OF_ORIGINAL: clean_edit,
-        EDIT_OF_CHECKED: edited,
         EDIT_AGAIN: again,
+        EDIT_OF_CHECKED: edited,
     }
     noise_apart = None
     if levels:

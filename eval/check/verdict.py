@@ -197,9 +197,9 @@ def edit_verdict(edits: Edits) -> str:
 
 
 _SAYS: dict[Looks, str] = {
-    "protected": "Looks protected to",
-    "clean": "Looks like a clean picture to",
-    "unclear": "No verdict with",
+    "protected": "Encoders that see a protection:",
+    "clean": "Encoders that see a clean picture:",
+    "unclear": "Encoders without a verdict:",
 }
 
 
@@ -212,7 +212,7 @@ def _by_verdict(encoders: Sequence[EncoderCheck]) -> Iterator[str]:
 
 
 def _with_gain(encoder: EncoderCheck) -> str:
-    gain = "" if encoder.shift is None else f" ({encoder.shift.gain_over_noise:.2g} times the effect of random noise)"
+    gain = "" if encoder.shift is None else f" ({encoder.shift.gain_over_noise:.2g} times the shift by random noise)"
     return f"{encoder.name}{gain}"
 
 
@@ -224,4 +224,4 @@ def _of_edits(edits: Edits) -> str:
             f"The edit {how} is FLIP {edits.from_picture:.3f} from the picture; `original` is needed to interpret this."
         )
     said = edit_verdict(edits) or f"The edits of picture and original are FLIP {edits.apart:.3f} apart."
-    return f"{said} It is one prompt and one seed, {how}."
+    return f"{said} It is one prompt and one seed, {how}; try others, and count all of them."

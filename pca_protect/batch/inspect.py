@@ -118,7 +118,7 @@ def _opened(root: str) -> tuple[Store, Ledger]:
         raise UsageError(f"{root}: is no folder; name the output folder of earlier runs")
     ledger = read_ledger(store)
     if not len(ledger) and not segments_of(store):
-        raise UsageError(f"{root}: has no ledger of finished pictures; name the folder that was given with -o")
+        raise UsageError(f"{root}: has no ledger, so no run wrote here; name the folder that was given with -o")
     return store, ledger
 
 

@@ -123,9 +123,10 @@ def foresee(
 
 
 def _fallback_warning(reason: str) -> str:
+    cause, _, _ = reason.partition("; ")  # its remedy names the test model
     return (
-        f"test only: VAE auto took the embedded `{FALLBACK}`, which no real editor uses, because `{PREFERRED}` is not "
-        f"available ({reason})"
+        "test only: not protected against any real editor. VAE auto took the test model "
+        f"`{FALLBACK}`, because Stable Diffusion's `{PREFERRED}` is not available ({cause}); run the command again once it is"
     )
 
 

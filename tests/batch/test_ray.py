@@ -129,7 +129,7 @@ def test_a_fallback_of_auto_is_named_once_for_all_workers(
     assert record is not None
     assert record.test_only
     assert record.protected is None, "not evaluated"
-    assert record.warnings[0].startswith("test only: VAE auto took the embedded `pocket`")
+    assert record.warnings[0].startswith("test only: not protected against any real editor")
 
 
 def test_unreachable_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, config: ProtectConfig):

@@ -129,7 +129,7 @@ def test_a_picture_protected_for_one_size_is_measured_at_it(
     assert vae["verdict"]["looks"] == "protected"
     assert vae["shift"]["gain_over_noise"] == pytest.approx(result.record.gain_over_noise, rel=0.01)
     check(target, "--vae", "pocket")
-    assert "400x390 px, measured at 164x160 px, for which it was protected" in capsys.readouterr().out
+    assert "400x390 px, measured at 164x160 px, the size that it was protected for" in capsys.readouterr().out
     protect(photo, ProtectConfig(preset="instant"), surrogate=pocket).save(target, overwrite=True)
     with target.open("rb") as file:
         scales = protected_scales(file)
@@ -319,7 +319,7 @@ def test_a_check_reads_as_text(files: Path, capsys: pytest.CaptureFixture[str]):
         assert part in detailed
     assert "noise of the same size" not in out, "nothing was changed, so nothing is compared"
     assert err == ""
-    assert ("like a clean picture" in out) == (NO_PROOF in out)
+    assert ("see a clean picture" in out) == (NO_PROOF in out)
 
 
 def test_without_names_every_encoder_at_hand_is_asked():

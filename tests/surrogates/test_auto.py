@@ -73,7 +73,7 @@ def test_only_auto_is_replaced(cache_sd: Cache):
     assert resolve(("sd", "owner/model"), offline=True) == Resolved(("sd", "owner/model"))
     fallen = resolve(("auto",), offline=True)
     assert (fallen.names, fallen.test_only) == (("pocket",), True)
-    assert fallen.fallback_warning.startswith("test only: VAE auto took the embedded `pocket`")
+    assert fallen.fallback_warning.startswith("test only: not protected against any real editor")
     assert "not in the local cache" in fallen.fallback_warning
     assert resolve(("pocket", "pocket-16"), offline=True).test_only
     assert not resolve(("pocket", "owner/model"), offline=True).test_only
@@ -85,7 +85,7 @@ def test_only_auto_is_replaced(cache_sd: Cache):
 
 
 def test_python_is_warned_once(photo: Path, cache_sd: Cache):
-    with pytest.warns(FallbackWarning, match="test only: VAE auto took the embedded `pocket`") as caught:
+    with pytest.warns(FallbackWarning, match="test only: not protected against any real editor") as caught:
         result = protect(photo, QUICK)
     (fallback,) = (one for one in caught if issubclass(one.category, FallbackWarning))
     assert result.record.test_only
@@ -111,7 +111,7 @@ def test_a_fallback_shows_everywhere(photo: Path, cache_sd: Cache, monkeypatch: 
     done = command(photo.name)
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("test only: photo.test-only.png: ")
-    said = [line for line in done.stderr.splitlines() if line.startswith("warning: test only: VAE auto took")]
+    said = [line for line in done.stderr.splitlines() if line.startswith("warning: test only: not protected")]
     assert len(said) == 1
     assert names(photo.parent) == ["photo.png", "photo.test-only.png"]
     output = photo.parent / "photo.test-only.png"
@@ -237,7 +237,7 @@ def test_a_dry_run_says_what_the_names_depend_on(photo: Path, monkeypatch: pytes
     assert "no estimate of the time: sd has to be downloaded first" in unknown.stderr
     offline = command(photo.name, "--dry-run", "--offline")
     assert offline.stdout == "photo.png -> photo.test-only.png (test only)\n"
-    assert "test only: VAE auto took the embedded `pocket`" in offline.stderr
+    assert "test only: not protected against any real editor" in offline.stderr
     assert "about" in offline.stderr.splitlines()[-1]
 
 

@@ -508,9 +508,7 @@ def test_command_line_without_a_hub(client: Client) -> None:
     assert record["vae"]["name"] == "pocket"
     (unavailable,) = record["warnings"]
     assert record["test_only"]
-    assert unavailable.startswith(
-        "test only: VAE auto took the embedded `pocket`, which no real editor uses, because `sd`"
-    )
+    assert unavailable.startswith("test only: not protected against any real editor")
     assert "the hub cannot be reached" in unavailable
     warned = [line for line in stderr.splitlines() if line.startswith("warning: ")]
     assert warned == [f"warning: {in_flags(unavailable)}"], "once, without the general warning of embedded models"
