@@ -119,11 +119,11 @@ def check(
     try:
         progress.prepare("loading", 0, None)
         with needs_extra(wholly=original is not None or edit is not None):
+            from pca_protect.eval.check.protection import protection_of
             from pca_protect.eval.check.run import check_picture
-            from pca_protect.eval.check.sizes import protected_scales
 
             with picture.open("rb") as file:
-                scales = protected_scales(file)
+                protection = protection_of(file)
             found, sheet = check_picture(
                 given_picture,
                 given_original,
@@ -131,7 +131,7 @@ def check(
                 clean=clean,
                 prompt=edit,
                 editor=editor or SHOWN_EDITOR,
-                scales=scales,
+                protection=protection,
                 seed=seed,
                 device=device,
                 offline=offline,

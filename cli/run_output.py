@@ -178,7 +178,7 @@ class Reporter:
         if not self._test_only:
             return _totals(summary)
         if not self._others:
-            return f"{TEST_ONLY}{_totals(summary)}"
+            return f"{TEST_ONLY}{_totals(summary, 'written')}"
         return f"{_totals(summary)}; {_pictures(self._test_only)} {NO_REAL_EDITOR}"
 
     def _say(self, line: str) -> None:
@@ -225,8 +225,8 @@ def _size(path: str | None) -> int:
     return 0
 
 
-def _totals(summary: Summary) -> str:
-    parts = [f"{summary.protected} protected"]
+def _totals(summary: Summary, done: str = "protected") -> str:
+    parts = [f"{summary.protected} {done}"]
     for number, label in (
         (summary.finished, "finished before"),
         (summary.skipped, "skipped"),

@@ -13,8 +13,8 @@ from pca_protect.cli.api.jobs import Done, Job, Outcome, stop_if_settled
 from pca_protect.cli.api.options import FORMATS, ProtectRequest
 from pca_protect.cli.batch_progress import BatchProgress
 from pca_protect.engine import demand
+from pca_protect.eval.check.protection import protection_of
 from pca_protect.eval.check.run import check_picture
-from pca_protect.eval.check.sizes import protected_scales
 from pca_protect.io.picture import Picture
 from pca_protect.io.read import decode_picture
 from pca_protect.memory import batch_size
@@ -102,7 +102,7 @@ class Computer:
             picture,
             original,
             surrogates=self._surrogate.members,
-            scales=protected_scales(io.BytesIO(work.data), max_pixels=self._max_pixels),
+            protection=protection_of(io.BytesIO(work.data), max_pixels=self._max_pixels),
             seed=work.seed,
             device=str(self._surrogate.device),
             offline=True,

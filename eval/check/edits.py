@@ -22,6 +22,7 @@ from pca_protect.image.scale_names import Scale
 from pca_protect.image.tensors import Mask
 from pca_protect.io.picture import Picture
 from pca_protect.noise_control import with_noise
+from pca_protect.surrogates.registry import REGISTRY
 
 
 @dataclass(frozen=True)
@@ -200,6 +201,26 @@ def edit_both(
 
 def _edit(instruction: Instruction, picture: Rgb, seed: int, on_step: Callable[[], None] | None) -> Rgb:
     return instruction.editor.edit([picture], instruction.prompt, seeds=[seed], on_step=on_step)[0]
+
+
+def encoder_warning(editor: Editor, vae: str) -> str:
+    """A warning if a test editor edits a picture that is protected against real encoders, or the other way round; empty if not.
+
+    Args:
+        vae: see `Protection`.
+    """
+    names = vae.split(" + ")
+    known = {name: REGISTRY[name].embedded for name in names if name in REGISTRY}
+    if editor.name in EMBEDDED:
+        is_other = bool(vae) and editor.surrogate.name not in names
+    else:
+        is_other = len(known) == len(names) and all(known.values())
+    if not is_other:
+        return ""
+    return (
+        f"{editor.name} uses the encoder {editor.surrogate.name}, but the picture is protected against {vae}: the edit shows the "
+        "transfer to another encoder, not the protection"
+    )
 
 
 def size_warning(editor: Editor, picture: Picture, scales: Sequence[Scale] = ()) -> str:

@@ -12,12 +12,11 @@ from pca_protect.device import resolve_device
 from pca_protect.device_names import Device
 from pca_protect.eval.check.encoders import EncoderCheck, check_with, load_encoders
 from pca_protect.eval.check.posterior import middle, require_same_size
+from pca_protect.eval.check.protection import UNKNOWN, Protection, at_largest
 from pca_protect.eval.check.reference import Reference, measured_reference, stored_reference
-from pca_protect.eval.check.sizes import at_largest
 from pca_protect.eval.check.verdict import summary
 from pca_protect.eval.editors.registry import SHOWN_EDITOR
 from pca_protect.eval.pictures import pictures_in
-from pca_protect.image.scale_names import Scale
 from pca_protect.io.picture import Picture
 from pca_protect.record import versions
 from pca_protect.surrogates.encoder import Surrogate
@@ -75,7 +74,7 @@ def check_picture(
     clean: Path | None = None,
     prompt: str | None = None,
     editor: str = SHOWN_EDITOR,
-    scales: tuple[Scale, ...] = (),
+    protection: Protection = UNKNOWN,
     seed: int = 0,
     device: Device = "auto",
     offline: bool = False,
@@ -90,8 +89,8 @@ def check_picture(
         clean: a folder of clean pictures, for encoders without stored figures.
         prompt: an instruction for the editor, or the name of a style.
         editor: see `load_editor`.
-        scales: those that the picture was protected for, see `sizes.protected_scales`. It is measured at its own size if that
-            is among them or if they are empty, else at the largest.
+        protection: see `protection_of`. The picture is measured at its own size if that is among its scales or if they are
+            unknown, else at the largest.
         seed: of the noise of the control and of the edits.
         offline: do not use the network.
 
@@ -114,7 +113,7 @@ def check_picture(
         change = change_of(picture, original)
     levels = change.max_change_levels if change else 0
     encoders, warnings = _encoders(vaes, surrogates, device=device, offline=offline)
-    measured = () if "native" in scales else scales
+    measured = () if "native" in protection.scales else protection.scales
     seen = at_largest(picture, measured)
     part = middle(seen)
     pair = None
@@ -122,13 +121,22 @@ def check_picture(
         pair = (picture, original) if measured else (part, middle(original))
     edits, sheet = None, None
     if prompt is not None:
-        from pca_protect.eval.check.edits import edit_both, instruction_for, side_by_side, size_warning  # noqa: PLC0415 - needs the extra `eval`
+        from pca_protect.eval.check.edits import (  # noqa: PLC0415 - needs the extra `eval`
+            edit_both,
+            encoder_warning,
+            instruction_for,
+            side_by_side,
+            size_warning,
+        )
         from pca_protect.eval.editors.load import load_editor  # noqa: PLC0415
 
         report(f"loading {editor}", 0, 1)
         instruction = instruction_for(load_editor(editor, device=device, offline=offline), prompt)
-        lost = size_warning(instruction.editor, picture, scales)
-        warnings += (*instruction.warnings, *([lost] if lost else []))
+        lost = (
+            encoder_warning(instruction.editor, protection.vae),
+            size_warning(instruction.editor, picture, protection.scales),
+        )
+        warnings += (*instruction.warnings, *filter(None, lost))
     checked = []
     for done, surrogate in enumerate(encoders):
         reference, notes = _reference(surrogate, clean, report)

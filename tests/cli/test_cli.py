@@ -58,7 +58,7 @@ def test_protects_several_pictures_and_survives_a_bad_one(tmp_path: Path, photo:
     assert bad["input"] == "bad.png"
     assert "recognised image format" in bad["error"]
     assert "error: bad.png: is not in a recognised" in done.stderr
-    assert "\ntest only: 2 protected, 1 failed in " in done.stderr
+    assert "\ntest only: 2 written, 1 failed in " in done.stderr
     assert done.stderr.count("warning: `pocket` is a test model") == 1
     for name in ("photo", "second"):
         assert (tmp_path / f"{name}.test-only.png").exists()

@@ -82,7 +82,7 @@ def test_outputs_of_test_models_are_counted(tmp_path: Path):
     words = ("run", photos, "-r", "-o", out, "--preset", "paper", "--steps", 1, "--no-evaluate", "--vae", "pocket")
     command(*words)
     again = command(*words)
-    assert again.stderr.splitlines()[-1].startswith("test only: 0 protected, 3 finished before")
+    assert again.stderr.splitlines()[-1].startswith("test only: 0 written, 3 finished before")
     assert command(*words, "--dry-run").stdout.count(" (finished, skipped, test only)\n") == 3
     assert status(str(out)).test_only == 3
     assert "3 finished (3 test only" in command("status", out).stdout

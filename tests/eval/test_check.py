@@ -22,13 +22,14 @@ from pca_protect import ModelError, PictureError, ProtectConfig, Surrogate, Usag
 from pca_protect.cli.flags import in_flags
 from pca_protect.cli.main import app
 from pca_protect.eval.check import verdict
-from pca_protect.eval.check.edits import Edits
+from pca_protect.eval.check.edits import Edits, encoder_warning
 from pca_protect.eval.check.encoders import load_encoders
 from pca_protect.eval.check.posterior import FIGURES, LARGEST_SIDE_PX, Figures, Shift, figures_of, middle, shift_of
+from pca_protect.eval.check.protection import UNKNOWN, Protection, protection_of
 from pca_protect.eval.check.reference import Reference, measured_reference, quantiles_of, stored_reference
 from pca_protect.eval.check.run import check_picture
-from pca_protect.eval.check.sizes import protected_scales
 from pca_protect.eval.check.verdict import NO_PROOF, REMOVABLE, TEST_BED, edit_verdict, judge
+from pca_protect.eval.editors.load import load_editor
 from pca_protect.eval.pictures import to_pixels
 from pca_protect.io.header import read_header
 from pca_protect.io.picture import Picture
@@ -132,16 +133,17 @@ def test_a_picture_protected_for_one_size_is_measured_at_it(
     assert "400x390 px, measured at 164x160 px, the size that it was protected for" in capsys.readouterr().out
     protect(photo, ProtectConfig(preset="instant"), surrogate=pocket).save(target, overwrite=True)
     with target.open("rb") as file:
-        scales = protected_scales(file)
-    assert scales == ("native",)
-    shown, _ = check_picture(read_picture(target), vaes=["pocket-tiny"], scales=(256, *scales), device="cpu")
+        protection = protection_of(file)
+    assert protection == Protection(("native",), "pocket")
+    both = replace(protection, scales=(256, "native"))
+    shown, _ = check_picture(read_picture(target), vaes=["pocket-tiny"], protection=both, device="cpu")
     assert shown.seen_px == (shown.width_px, shown.height_px), "its own size is among those that it was protected for"
 
 
 @pytest.mark.parametrize("scales", ["512", '[4, "2mp"]', "null"])
 def test_sizes_of_a_foreign_marker_are_ignored(scales: str):
     data = BytesIO(encode_picture(Picture(np.asarray(smooth_picture(40, 52))), "PNG", marker=_marker(scales)))
-    assert protected_scales(data) == ()
+    assert protection_of(data) == UNKNOWN
 
 
 def _marker(scales: str) -> str:
@@ -423,6 +425,14 @@ def test_an_edit_is_judged_beside_noise_and_another_seed(apart: float, says: str
     assert says in edit_verdict(edits)
     assert edit_verdict(replace(edits, noise_apart=None)) == "", "nothing was changed"
     assert "not trained" in edit_verdict(replace(edits, trained=False))
+
+
+def test_an_edit_by_another_encoder_says_so(editor: Path):
+    test_editor, real = (load_editor(name, device="cpu", offline=True) for name in ("pocket-editor", str(editor)))
+    for vae, warned in (("pocket", False), ("", False), ("sd + pocket", False), ("sd", True), ("0a1b2c", True)):
+        assert bool(encoder_warning(test_editor, vae)) == warned
+    for vae, warned in (("pocket + pocket-16", True), ("", False), ("sd + pocket", False), ("0a1b2c", False)):
+        assert bool(encoder_warning(real, vae)) == warned
 
 
 BAD_REQUESTS = {

@@ -163,7 +163,7 @@ def test_files_that_do_not_belong_together_are_refused(run: Path, sheet: Path, t
     other = make_run(tmp_path / "other", 1, lambda number, variant: GOOD)
     with pytest.raises(UsageError, match=r"is the key to other edits than those of"):
         judge_by_people(other, key_of(sheet), [answers], out)
-    with pytest.raises(UsageError, match=r"^--key: is of a sheet, whose answers are missing"):
+    with pytest.raises(UsageError, match=r"^--key needs the answers to its sheet"):
         app(["bench", "judge", str(run), "--key", str(key_of(sheet))], standalone_mode=False)
 
 

@@ -263,10 +263,10 @@ LONG = "x" * 400
         ({"_class_name": f"Autoencoder{LONG}"}, "cannot be a surrogate; give the VAE"),
         ({"_class_name": "Autoencoder\nKL"}, "an Autoencoder KL cannot be a surrogate"),
         ({"_class_name": "Autoencoder\x1b[2J\ud800"}, r"an Autoencoder\?\[2J\? cannot be a surrogate"),
-        ({"encoder_block_out_channels": LONG}, "its configuration makes no AutoencoderTiny"),
-        ({"encoder_block_out_channels": [LONG] * 4}, "its configuration makes no AutoencoderTiny"),
-        ({"act_fn": LONG}, "its configuration makes no AutoencoderTiny"),
-        ({"in_channels": 10**400}, "its configuration makes no AutoencoderTiny"),
+        ({"encoder_block_out_channels": LONG}, "config.json is not valid for AutoencoderTiny"),
+        ({"encoder_block_out_channels": [LONG] * 4}, "config.json is not valid for AutoencoderTiny"),
+        ({"act_fn": LONG}, "config.json is not valid for AutoencoderTiny"),
+        ({"in_channels": 10**400}, "config.json is not valid for AutoencoderTiny"),
     ],
 )
 def test_a_message_quotes_little_of_a_configuration(
