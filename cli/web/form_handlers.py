@@ -139,6 +139,7 @@ class FormHandlers:
             self._state.uploads.keep_only(session.id, files)
         for upload in uploads[: self._state.limits.max_pictures]:
             try:
+                self._state.uploads.header(upload)  # refuses outputs
                 picture = self._state.uploads.read(upload)
             except PcaProtectError as error:
                 failed.append(str(error))

@@ -87,10 +87,13 @@ class Uploads:
         """Size and format, without decoding; None if the file is not a picture.
 
         Raises:
-            PictureError: as `read_header`, with the upload's name.
+            PictureError: as `read_header`, with the upload's name; the file is an output of this program.
         """
         with _renamed_errors(upload):
-            return read_header(upload.path, max_pixels=self._max_pixels)
+            header = read_header(upload.path, max_pixels=self._max_pixels)
+        if header is not None and header.ours:
+            raise PictureError(f"{upload.name}: is an output of this program; upload the original")
+        return header
 
     def read(self, upload: Upload) -> Picture:
         """Raises:

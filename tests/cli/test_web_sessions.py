@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import smooth_picture
 from web_gate import Gate
@@ -13,6 +14,8 @@ from pca_protect import Cancelled, PictureError, UsageError
 from pca_protect.cli.web.files import FileStore
 from pca_protect.cli.web.state import PROTECTING, AppState, Limits
 from pca_protect.cli.web.uploads import Uploads
+from pca_protect.io.picture import Picture
+from pca_protect.io.write import encode_picture
 
 SECONDS = 10
 
@@ -68,6 +71,16 @@ def test_uploads_are_read_from_their_folder_alone(tmp_path: Path):
         PictureError, match=r"^mine.png: 20x30 px is over the limit of 0.0005 megapixels; raise it with `max_pixels`"
     ):
         Uploads(folder, max_pixels=500).read(mine)
+
+
+def test_outputs_are_no_uploads(tmp_path: Path):
+    marker = '{"version": "1", "budget_levels": 16}'
+    (tmp_path / "again.png").write_bytes(
+        encode_picture(Picture(np.asarray(smooth_picture(20, 30))), "PNG", marker=marker)
+    )
+    uploads = Uploads(tmp_path, max_pixels=1000)
+    with pytest.raises(PictureError, match=r"^again.png: is an output of this program; upload the original$"):
+        uploads.header(*uploads.of("one", [str(tmp_path / "again.png")]))
 
 
 def test_uploads_go_with_the_last_session_that_has_them(tmp_path: Path):
