@@ -117,7 +117,9 @@ def test_rows_and_files(measured: tuple[Path, Finished]):
     assert summary["tables"] == {"cost": rows}
     assert summary["config"]["sizes_px"] == [64, 72]
     environment = summary["environment"]
-    assert environment["versions"]["torch"] == torch.__version__
+    assert torch.__version__.startswith(environment["versions"]["torch"]), (
+        "PyPI's CUDA build has no +cu in its metadata"
+    )
     assert environment.keys() >= {"python", "platform", "cpu", "logical_cores", "torch_threads", "device", "cuda"}
     assert len((folder / "results.jsonl").read_text().splitlines()) == len(ARM_NAMES)
     assert len((folder / "results.csv").read_text().splitlines()) == 1 + len(ARM_NAMES)

@@ -51,7 +51,7 @@ def test_a_file_keeps_tiles_and_their_training(tiny: Surrogate, pocket: Surrogat
     for before, after in zip(sorted(both, key=lambda one: one.key), read_universals(path), strict=True):
         assert torch.equal(before.tile, after.tile)
         assert before.sha256 == after.sha256
-        assert replace(before, tile=after.tile) == after
+        assert {**vars(before), "tile": None} == {**vars(after), "tile": None}
     assert [one.name for one in path.parent.iterdir()] == [path.name]
 
 
