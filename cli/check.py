@@ -113,6 +113,7 @@ def check(
     if edit is not None and not edit.strip():
         raise UsageError(f"--edit {edit!r}: is empty; give an instruction, such as 'make it snow'")
     target = None if edit is None else _sheet_file(picture, output)
+    replaced = target is not None and target.exists()
     given_picture = _read(picture)
     given_original = None if original is None else read_picture(original)
     progress = make_progress(quiet=False, patience_seconds=0)
@@ -141,9 +142,8 @@ def check(
         progress.end()
     for warning in found.warnings:
         console.warn(warning)
-    replaced = target is not None and target.exists()
     if target is not None and sheet is not None:
-        _write(sheet, target)
+        _write(sheet, target, overwrite=replaced)
     if as_json:
         console.result(found.as_json(sheet=target))
         return
@@ -198,12 +198,12 @@ def _is_sheet(file: Path) -> bool:
         return False
 
 
-def _write(sheet: Image, target: Path) -> None:
+def _write(sheet: Image, target: Path, *, overwrite: bool) -> None:
     """Writes atomically."""
     import numpy as np
 
     data = encode_picture(Pixels(np.asarray(sheet), source=str(target)), "PNG", marker=_SHEET)
-    write_bytes(data, target, overwrite=True)
+    write_bytes(data, target, overwrite=overwrite)
 
 
 def _lines(found: Check, *, verbose: bool) -> Iterator[str]:

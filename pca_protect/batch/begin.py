@@ -169,12 +169,14 @@ def classify_inputs(
     jobs, past = inputs.plan.jobs, read_past(inputs)
     completed, choice = request.completed(config)
 
-    def classified(jobs: Sequence[Job], weights: Callable[[], str] | None) -> tuple[list[Job], list[JobStatus]]:
+    def classified(
+        jobs: Sequence[Job], config: ProtectConfig, weights: Callable[[], str] | None
+    ) -> tuple[list[Job], list[JobStatus]]:
         evidence = Evidence(
             store=inputs.store,
             ledger=past.ledger,
             existing=request.existing,
-            config_digest=request.digest(completed),
+            config_digest=request.digest(config),
             weights_digest=weights,
             plans=past.plans,
             listed=past.listed,
@@ -191,22 +193,22 @@ def classify_inputs(
     if resolved is not None:
         if resolved.test_only:
             jobs = _plan(inputs.found, request, resolved).jobs
-        return Classified(*classified(jobs, weights_digest(resolved)), completed, choice, resolved, past)
-    known = Classified(*classified(jobs, None), completed, choice, None, past)
+        return Classified(*classified(jobs, completed, weights_digest(resolved)), completed, choice, resolved, past)
+    known = Classified(*classified(jobs, completed, None), completed, choice, None, past)
     if not any(job.source.pixels or is_url(job.source.path) for job in known.having("to do")):
         return known
     resolved = resolve()
     if not resolved.test_only:
-        return Classified(*classified(jobs, weights_digest(resolved)), completed, choice, resolved, past)
-    completed, choice = request.completed(config, resolved.names)
+        return Classified(*classified(jobs, completed, weights_digest(resolved)), completed, choice, resolved, past)
+    fallen_back, choice = request.completed(config, resolved.names)
     renamed = _plan(inputs.found, request, resolved)
     pending = [job for job, status in zip(renamed.jobs, known.statuses, strict=True) if status == "to do"]
-    again = zip(*classified(pending, weights_digest(resolved)), strict=True)
+    again = zip(*classified(pending, fallen_back, weights_digest(resolved)), strict=True)
     both = [
         next(again) if status == "to do" else (job, status)
         for job, status in zip(known.jobs, known.statuses, strict=True)
     ]
-    return Classified([job for job, _ in both], [status for _, status in both], completed, choice, resolved, past)
+    return Classified([job for job, _ in both], [status for _, status in both], fallen_back, choice, resolved, past)
 
 
 def _plan(found: Found, request: Request, resolved: Resolved | None = None) -> Plan:
