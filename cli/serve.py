@@ -88,8 +88,8 @@ Presets = Annotated[
         "--preset",
         metavar="NAME",
         help=(
-            f"Preset that requests may choose: {', '.join(PRESETS)}. Repeatable; a request without one gets the first.  "
-            "[default: all, and without one thorough on CUDA, balanced on MPS, fast on the CPU]"
+            f"Preset that requests may choose: {', '.join(PRESETS)}. Repeatable; the first is the default of requests. "
+            "Without this option, all are offered, and the default is thorough on CUDA, balanced on MPS and fast on the CPU."
         ),
         show_default=False,
     ),
@@ -99,8 +99,8 @@ Scales = Annotated[
     _server(
         metavar="PX,...",
         help=(
-            "Sizes at which editors process pictures, for requests that name none, as for `protect`.  [default: the size of "
-            "the editors, and native except on the CPU]"
+            "Default of requests for `scales`: sizes at which editors process pictures, as for `protect`.  [default: the size "
+            "of the editors; on a GPU also native]"
         ),
         show_default=False,
     ),
